@@ -1,0 +1,36 @@
+package tensor
+
+// GroupNormSiLU is implemented by backends that run GroupNorm, SiLU and an
+// optional dropout in one pass over memory. p = 0 means no dropout, and then
+// draws may be absent.
+type GroupNormSiLU interface {
+	GroupNormSiLU(y, mean, rstd, x, gamma, beta Tensor, groups int, eps float32, drop Dropout)
+	// GroupNormSiLUGrad recomputes the normalised value instead of reading a
+	// stored one. dx may be dy.
+	GroupNormSiLUGrad(dx, dgamma, dbeta, dy, x, gamma, beta, mean, rstd Tensor, groups int, drop Dropout)
+}
+
+// Dropout names a mask of Random.Dropout.
+type Dropout struct {
+	P      float32
+	Seed   uint64
+	Stream uint32
+	Draws  Tensor
+}
+
+// Attention is implemented by backends that run softmax(q k' scale) v without
+// storing the scores for the host to see. q, k, v, y are [N, L, C]; heads
+// divides C; a head is C/heads adjacent channels.
+type Attention interface {
+	// Attention returns in lse [N, heads, L] what the gradient needs.
+	Attention(y, lse, q, k, v Tensor, heads int, scale float32)
+	AttentionGrad(dq, dk, dv, dy, y, lse, q, k, v Tensor, heads int, scale float32)
+}
+
+// Replayer is implemented by backends that can record the operations of one
+// call of f (a CUDA graph) and run them again with less work on the host. The
+// recorded operations use the same buffers; what changes between replays is
+// their content. Record may run f more than once.
+type Replayer interface {
+	Record(f func() error) (replay func() error, err error)
+}
