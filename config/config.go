@@ -1,0 +1,173 @@
+package config
+
+// Config is a run's whole configuration. The tags are read by Keys: mapstructure
+// is the key, doc its description, bits:"yes" marks the settings that the
+// model's bits depend on (they must agree with the checkpoint on a resume).
+type Config struct {
+	Seed   uint64 `mapstructure:"seed" bits:"yes" doc:"seed of every random stream of the run"`
+	Out    string `mapstructure:"out" doc:"the run's directory: config, events, samples, checkpoints, logs"`
+	Device string `mapstructure:"device" doc:"auto, cpu or cuda (cuda needs a build with -tags cuda)"`
+
+	Model      Model      `mapstructure:"model"`
+	Diffusion  Diffusion  `mapstructure:"diffusion"`
+	Data       Data       `mapstructure:"data"`
+	Train      Train      `mapstructure:"train"`
+	Optimizer  Optimizer  `mapstructure:"optimizer"`
+	LR         LR         `mapstructure:"lr"`
+	AllReduce  AllReduce  `mapstructure:"allreduce"`
+	Cluster    Cluster    `mapstructure:"cluster"`
+	Checkpoint Checkpoint `mapstructure:"checkpoint"`
+	Sample     Sample     `mapstructure:"sample"`
+	Log        Log        `mapstructure:"log"`
+}
+
+// Model is the UNet; names and meanings are those of diffusers' UNet2DModel.
+type Model struct {
+	SampleSize        int     `mapstructure:"sample_size" bits:"yes" doc:"height and width of an image, pixels"`
+	InChannels        int     `mapstructure:"in_channels" bits:"yes" doc:"image channels: 1 or 3"`
+	BlockOutChannels  []int   `mapstructure:"block_out_channels" bits:"yes" doc:"channels of each level"`
+	LayersPerBlock    int     `mapstructure:"layers_per_block" bits:"yes" doc:"residual blocks a level on the way down (one more on the way up)"`
+	AttentionLevels   []int   `mapstructure:"attention_levels" bits:"yes" doc:"levels with self-attention, 0 is the full size; the middle always has it"`
+	NormNumGroups     int     `mapstructure:"norm_num_groups" bits:"yes" doc:"groups of every GroupNorm; divides every channel count"`
+	NormEps           float64 `mapstructure:"norm_eps" bits:"yes" doc:"epsilon of every GroupNorm"`
+	Dropout           float64 `mapstructure:"dropout" bits:"yes" doc:"dropout probability inside residual blocks, in [0, 1)"`
+	FreqShift         int     `mapstructure:"freq_shift" bits:"yes" doc:"0 or 1: shift of the time embedding's frequencies"`
+	FlipSinToCos      bool    `mapstructure:"flip_sin_to_cos" bits:"yes" doc:"time embedding as [cos, sin] instead of [sin, cos]"`
+	DownsamplePadding int     `mapstructure:"downsample_padding" bits:"yes" doc:"1: symmetric; 0: right and bottom (google/ddpm-*)"`
+	AttentionHeadDim  int     `mapstructure:"attention_head_dim" bits:"yes" doc:"channels of an attention head; 0: a single head"`
+}
+
+// Diffusion is the forward process and what the model predicts.
+type Diffusion struct {
+	Timesteps  int    `mapstructure:"timesteps" bits:"yes" doc:"length T of the forward process"`
+	Schedule   string `mapstructure:"schedule" bits:"yes" doc:"linear, cosine or sigmoid"`
+	Prediction string `mapstructure:"prediction" bits:"yes" doc:"epsilon, sample (x0) or v_prediction"`
+}
+
+// Data is the training set.
+type Data struct {
+	Name string `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (binary records) or folder (PNG and JPEG)"`
+	Dir  string `mapstructure:"dir" doc:"where the files are; cifar10 and folder need it"`
+	Flip bool   `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
+}
+
+// Train is the step.
+type Train struct {
+	Steps        int64   `mapstructure:"steps" doc:"optimizer steps of the run; a finished run goes on when it is raised"`
+	GlobalBatch  int     `mapstructure:"global_batch" bits:"yes" doc:"images a step over all workers; fixed whatever their number"`
+	Chunk        int     `mapstructure:"chunk" bits:"yes" doc:"images of one forward and backward pass; divides global_batch. At most global_batch/chunk workers have work"`
+	Precision    string  `mapstructure:"precision" bits:"yes" doc:"f32"`
+	ClipGradNorm float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"largest global gradient norm; 0: no clipping"`
+	EMADecay     float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
+	MaxSkipped   int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`
+	DigestEvery  int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps; 0: never"`
+	Threads      int     `mapstructure:"threads" doc:"threads of a worker; 0: cores / workers on the node"`
+}
+
+// Optimizer is the rule that applies the reduced gradient. Unset values take the
+// reference implementation's defaults.
+type Optimizer struct {
+	Name        string    `mapstructure:"name" bits:"yes" doc:"adan, adamw, adam, rmsprop, acprop, sgdm or lion"`
+	AGR         bool      `mapstructure:"agr" bits:"yes" doc:"Adaptive Gradient Regularization in front of the optimizer (arXiv 2407.16944)"`
+	Betas       []float64 `mapstructure:"betas" bits:"yes" doc:"moment decays, as many as the optimizer has"`
+	Eps         *float64  `mapstructure:"eps" bits:"yes" doc:"denominator's epsilon"`
+	WeightDecay *float64  `mapstructure:"weight_decay" bits:"yes" doc:"weight decay, decoupled or L2 as the optimizer defines it"`
+	Momentum    *float64  `mapstructure:"momentum" bits:"yes" doc:"sgdm, rmsprop"`
+	Alpha       *float64  `mapstructure:"alpha" bits:"yes" doc:"rmsprop: decay of the squared gradient"`
+	Dampening   *float64  `mapstructure:"dampening" bits:"yes" doc:"sgdm"`
+	Nesterov    *bool     `mapstructure:"nesterov" bits:"yes" doc:"sgdm"`
+	Centered    *bool     `mapstructure:"centered" bits:"yes" doc:"rmsprop"`
+	NoProx      *bool     `mapstructure:"no_prox" bits:"yes" doc:"adan: decay before the update instead of the proximal form"`
+	Rectify     *bool     `mapstructure:"rectify" bits:"yes" doc:"acprop: rectification of the adaptive step"`
+}
+
+// LR is the learning rate, a function of the global step alone.
+type LR struct {
+	Base        float64 `mapstructure:"base" bits:"yes" doc:"learning rate after the warm-up"`
+	WarmupSteps int64   `mapstructure:"warmup_steps" bits:"yes" doc:"steps of linear warm-up; step s has factor min(s, warmup)/warmup, so the first is 0"`
+	Schedule    string  `mapstructure:"schedule" bits:"yes" doc:"after the warm-up: constant, linear or cosine to lr.min at train.steps"`
+	Min         float64 `mapstructure:"min" bits:"yes" doc:"where linear and cosine end"`
+}
+
+// AllReduce is the sum of gradients over workers.
+type AllReduce struct {
+	Order    string  `mapstructure:"order" doc:"tree: one order of summation for any number of workers; ring: fastest, order depends on their number"`
+	BucketMB float64 `mapstructure:"bucket_mb" doc:"size of a gradient bucket, MiB"`
+	Timeout  string  `mapstructure:"timeout" doc:"longest wait of one operation, as 30s"`
+}
+
+// Cluster is where the processes are and how they find each other.
+type Cluster struct {
+	Workers       int      `mapstructure:"workers" doc:"worker processes on this node"`
+	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
+	Node          string   `mapstructure:"node" doc:"this node's name; empty: the host's name"`
+	RunID         string   `mapstructure:"run_id" doc:"separates runs that share a network; empty: one of its own, learned from --join"`
+	Bind          string   `mapstructure:"bind" doc:"address to listen on; beyond loopback a secret is needed"`
+	GossipPort    int      `mapstructure:"gossip_port" doc:"membership port, TCP and UDP; 0: a free one"`
+	RPCPort       int      `mapstructure:"rpc_port" doc:"the coordinator's gRPC port; 0: a free one"`
+	DataPort      int      `mapstructure:"data_port" doc:"first port of the workers' gradient exchange; 0: free ones"`
+	Advertise     string   `mapstructure:"advertise" doc:"address others reach this node at; empty: cluster.bind"`
+	Join          []string `mapstructure:"join" doc:"HOST:PORT of nodes that are in the run; empty: this node starts it"`
+	Secret        string   `mapstructure:"secret" doc:"shared secret, better given as AGRDIST_CLUSTER_SECRET"`
+	SecretFile    string   `mapstructure:"secret_file" doc:"file that holds the shared secret"`
+	StartTimeout  string   `mapstructure:"start_timeout" doc:"give up when the run's workers have not met after this time"`
+	MaxRestarts   int      `mapstructure:"max_restarts" doc:"worker restarts an hour over the whole run before it fails"`
+	StepDeadline  string   `mapstructure:"step_deadline" doc:"shortest time without progress after which a worker counts as hung"`
+	AllowMinority bool     `mapstructure:"allow_minority" doc:"go on without a majority of the last generation (a partition may then train twice)"`
+}
+
+// Checkpoint is what is saved.
+type Checkpoint struct {
+	Every  int64  `mapstructure:"every" doc:"steps between checkpoints; 0: only at the end and at a stop"`
+	Keep   int    `mapstructure:"keep" doc:"checkpoints kept"`
+	Resume string `mapstructure:"resume" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
+}
+
+// Sample is the grid of generated images.
+type Sample struct {
+	Every    int64   `mapstructure:"every" doc:"steps between sample grids; 0: only at the end"`
+	Count    int     `mapstructure:"count" doc:"images of a grid; 0: no grids"`
+	Sampler  string  `mapstructure:"sampler" doc:"ddim or ddpm"`
+	Steps    int     `mapstructure:"steps" doc:"sampler steps"`
+	Spacing  string  `mapstructure:"spacing" doc:"which timesteps: linear, leading, quadratic or paper"`
+	Eta      float64 `mapstructure:"eta" doc:"ddim noise: 0 deterministic, 1 as ddpm"`
+	Variance string  `mapstructure:"variance" doc:"ddpm: fixedlarge or fixedsmall"`
+	Clip     string  `mapstructure:"clip" doc:"x0 to [-1, 1] before the mean, after it (as the paper's code), or none"`
+	Raw      bool    `mapstructure:"raw" doc:"raw weights instead of their moving average"`
+}
+
+// Log is what a person reads.
+type Log struct {
+	Level string `mapstructure:"level" doc:"debug, info, warn or error"`
+	Every int64  `mapstructure:"every" doc:"steps between step events"`
+}
+
+// Default is the embedded digits recipe: what `agrdist run` does with nothing
+// else said.
+func Default() Config {
+	return Config{
+		Seed: 42, Out: "runs/digits-cpu", Device: "auto",
+		Model: Model{
+			SampleSize: 8, InChannels: 1, BlockOutChannels: []int{32, 64}, LayersPerBlock: 1,
+			AttentionLevels: []int{1}, NormNumGroups: 8, NormEps: 1e-5, DownsamplePadding: 1,
+		},
+		Diffusion: Diffusion{Timesteps: 1000, Schedule: "linear", Prediction: "epsilon"},
+		Data:      Data{Name: "digits"},
+		Train: Train{
+			Steps: 600, GlobalBatch: 32, Chunk: 8, Precision: "f32", ClipGradNorm: 1,
+			EMADecay: 0.98, MaxSkipped: 10, DigestEvery: 100,
+		},
+		Optimizer: Optimizer{Name: "adan", AGR: true},
+		LR:        LR{Base: 2e-3, WarmupSteps: 100, Schedule: "cosine"},
+		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Timeout: "30s"},
+		Cluster: Cluster{
+			Workers: 2, Nodes: "1", Bind: "127.0.0.1", StartTimeout: "2m",
+			MaxRestarts: 20, StepDeadline: "1m",
+		},
+		Checkpoint: Checkpoint{Every: 200, Keep: 3, Resume: "auto"},
+		Sample: Sample{
+			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before",
+		},
+		Log: Log{Level: "info", Every: 1},
+	}
+}

@@ -1,0 +1,161 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate reports everything that is wrong with the configuration on its own.
+// What needs the machine (a missing directory, a device) is checked by those
+// who use it.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	choice := func(key, value string, allowed ...string) {
+		check(slices.Contains(allowed, value), "%s is %q; choose one of %s", key, value, strings.Join(allowed, ", "))
+	}
+	check(c.Out != "", "out is empty; give the run a directory (--out DIR)")
+	choice("device", c.Device, "auto", "cpu", "cuda")
+	c.validateModel(check)
+	choice("diffusion.schedule", c.Diffusion.Schedule, "linear", "cosine", "sigmoid")
+	choice("diffusion.prediction", c.Diffusion.Prediction, "epsilon", "sample", "v_prediction")
+	check(c.Diffusion.Timesteps >= 1 && c.Diffusion.Timesteps <= 100_000, "diffusion.timesteps is %d; it must be 1 to 100000", c.Diffusion.Timesteps)
+	choice("data.name", c.Data.Name, "digits", "cifar10", "folder")
+	check(c.Data.Name == "digits" || c.Data.Dir != "", "data.name %s needs data.dir, the directory that holds it", c.Data.Name)
+	c.validateTrain(check, choice)
+	c.validateCluster(check, choice)
+	choice("sample.sampler", c.Sample.Sampler, "ddim", "ddpm")
+	choice("sample.spacing", c.Sample.Spacing, "linear", "leading", "quadratic", "paper")
+	choice("sample.variance", c.Sample.Variance, "fixedlarge", "fixedsmall")
+	choice("sample.clip", c.Sample.Clip, "before", "after", "none")
+	check(c.Sample.Every >= 0, "sample.every is %d; it must be 0 or more", c.Sample.Every)
+	check(c.Sample.Count >= 0, "sample.count is %d; it must be 0 or more", c.Sample.Count)
+	check(c.Sample.Steps >= 1 && c.Sample.Steps <= c.Diffusion.Timesteps, "sample.steps is %d; it must be 1 to diffusion.timesteps (%d)", c.Sample.Steps, c.Diffusion.Timesteps)
+	check(c.Sample.Eta >= 0 && c.Sample.Eta <= 1, "sample.eta is %g; it must be 0 to 1", c.Sample.Eta)
+	check(c.Checkpoint.Every >= 0, "checkpoint.every is %d; it must be 0 or more", c.Checkpoint.Every)
+	check(c.Checkpoint.Keep >= 1, "checkpoint.keep is %d; keep at least 1", c.Checkpoint.Keep)
+	check(c.Checkpoint.Resume != "", "checkpoint.resume is empty; choose auto, never or a directory")
+	choice("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	check(c.Log.Every >= 1, "log.every is %d; it must be 1 or more", c.Log.Every)
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateModel(check func(bool, string, ...any)) {
+	m := c.Model
+	check(m.SampleSize >= 1, "model.sample_size is %d; it must be 1 or more", m.SampleSize)
+	check(m.InChannels == 1 || m.InChannels == 3, "model.in_channels is %d; images have 1 or 3", m.InChannels)
+	check(len(m.BlockOutChannels) >= 1, "model.block_out_channels is empty; give the channels of each level")
+	check(m.NormNumGroups >= 1, "model.norm_num_groups is %d; it must be 1 or more", m.NormNumGroups)
+	check(m.Dropout >= 0 && m.Dropout < 1, "model.dropout is %g; it must be in [0, 1)", m.Dropout)
+	if down := 1 << max(len(m.BlockOutChannels)-1, 0); m.SampleSize%down != 0 {
+		check(false, "model.sample_size %d is not divisible by %d, which %d levels halve it by", m.SampleSize, down, len(m.BlockOutChannels))
+	}
+}
+
+func (c *Config) validateTrain(check func(bool, string, ...any), choice func(string, string, ...string)) {
+	t := c.Train
+	check(t.Steps >= 1, "train.steps is %d; it must be 1 or more", t.Steps)
+	check(t.GlobalBatch >= 1, "train.global_batch is %d; it must be 1 or more", t.GlobalBatch)
+	check(t.Chunk >= 1, "train.chunk is %d; it must be 1 or more", t.Chunk)
+	if t.GlobalBatch >= 1 && t.Chunk >= 1 {
+		check(t.GlobalBatch%t.Chunk == 0, "train.global_batch %d is not divisible by train.chunk %d; choose a chunk that divides it (%s)",
+			t.GlobalBatch, t.Chunk, divisors(t.GlobalBatch))
+	}
+	choice("train.precision", t.Precision, "f32")
+	check(t.ClipGradNorm >= 0, "train.clip_grad_norm is %g; it must be 0 (off) or more", t.ClipGradNorm)
+	check(t.EMADecay >= 0 && t.EMADecay < 1, "train.ema_decay is %g; it must be in [0, 1)", t.EMADecay)
+	check(t.MaxSkipped >= 0, "train.max_skipped is %d; it must be 0 or more", t.MaxSkipped)
+	check(t.DigestEvery >= 0, "train.digest_every is %d; it must be 0 (never) or more", t.DigestEvery)
+	check(t.Threads >= 0 && t.Threads <= 1024, "train.threads is %d; it must be 0 (automatic) to 1024", t.Threads)
+	choice("optimizer.name", c.Optimizer.Name, "adan", "adamw", "adam", "rmsprop", "acprop", "sgdm", "lion")
+	check(c.LR.Base > 0, "lr.base is %g; it must be above 0", c.LR.Base)
+	check(c.LR.Min >= 0 && c.LR.Min <= c.LR.Base, "lr.min is %g; it must be 0 to lr.base (%g)", c.LR.Min, c.LR.Base)
+	check(c.LR.WarmupSteps >= 0, "lr.warmup_steps is %d; it must be 0 or more", c.LR.WarmupSteps)
+	choice("lr.schedule", c.LR.Schedule, "constant", "linear", "cosine")
+	choice("allreduce.order", c.AllReduce.Order, "tree", "ring")
+	check(c.AllReduce.BucketMB > 0 && c.AllReduce.BucketMB <= 1024, "allreduce.bucket_mb is %g; it must be above 0 and at most 1024", c.AllReduce.BucketMB)
+}
+
+func (c *Config) validateCluster(check func(bool, string, ...any), choice func(string, string, ...string)) {
+	k := c.Cluster
+	check(k.Workers >= 1 && k.Workers <= 1024, "cluster.workers is %d; a node runs 1 to 1024 workers (--workers N)", k.Workers)
+	if _, _, err := ParseNodes(k.Nodes); err != nil {
+		check(false, "cluster.nodes: %w", err)
+	}
+	check(net.ParseIP(k.Bind) != nil, "cluster.bind is %q; give an IP address of this node, 0.0.0.0 for all", k.Bind)
+	for key, port := range map[string]int{"gossip_port": k.GossipPort, "rpc_port": k.RPCPort, "data_port": k.DataPort} {
+		check(port >= 0 && port <= 65535, "cluster.%s is %d; a port is 0 (a free one) to 65535", key, port)
+	}
+	for _, seed := range k.Join {
+		_, _, err := net.SplitHostPort(seed)
+		check(err == nil, "cluster.join has %q; write HOST:PORT", seed)
+	}
+	check(k.MaxRestarts >= 0, "cluster.max_restarts is %d; it must be 0 or more", k.MaxRestarts)
+	for _, d := range []struct{ key, value string }{
+		{"allreduce.timeout", c.AllReduce.Timeout},
+		{"cluster.start_timeout", k.StartTimeout},
+		{"cluster.step_deadline", k.StepDeadline},
+	} {
+		v, err := time.ParseDuration(d.value)
+		check(err == nil && v > 0, "%s is %q; write a time such as 30s or 2m", d.key, d.value)
+	}
+	check(k.Secret == "" || k.SecretFile == "", "cluster.secret and cluster.secret_file are both set; give one")
+}
+
+// ParseNodes reads N or MIN:MAX.
+func ParseNodes(s string) (lo, hi int, err error) {
+	first, second, elastic := strings.Cut(s, ":")
+	lo, err1 := strconv.Atoi(first)
+	hi, err2 := lo, error(nil)
+	if elastic {
+		hi, err2 = strconv.Atoi(second)
+	}
+	if err1 != nil || err2 != nil || lo < 1 || hi < lo || hi > 10_000 {
+		return 0, 0, fmt.Errorf("%q is neither a number of nodes nor MIN:MAX", s)
+	}
+	return lo, hi, nil
+}
+
+// Duration returns a duration that Validate has accepted.
+func Duration(s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		panic("config: duration used before validation: " + s)
+	}
+	return d
+}
+
+// SharedSecret returns the run's secret from the key or the file; empty: none.
+func (c *Config) SharedSecret() ([]byte, error) {
+	if c.Cluster.SecretFile == "" {
+		return []byte(c.Cluster.Secret), nil
+	}
+	text, err := os.ReadFile(c.Cluster.SecretFile)
+	if err != nil {
+		return nil, &Error{"cluster.secret_file", err}
+	}
+	return []byte(strings.TrimSpace(string(text))), nil
+}
+
+func divisors(n int) string {
+	var out []string
+	for d := 1; d <= n; d++ {
+		if n%d == 0 {
+			out = append(out, strconv.Itoa(d))
+		}
+	}
+	if len(out) > 10 {
+		out = append(append(out[:5:5], "..."), out[len(out)-4:]...)
+	}
+	return strings.Join(out, ", ")
+}

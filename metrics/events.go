@@ -1,0 +1,110 @@
+package metrics
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// Names of events.
+const (
+	EventStart      = "start"
+	EventStep       = "step"
+	EventSkip       = "skip"
+	EventGeneration = "generation"
+	EventCheckpoint = "checkpoint"
+	EventSample     = "sample"
+	EventStop       = "stop"
+	EventFinish     = "finish"
+)
+
+// Event is one line of events.jsonl. Fields that do not belong to an event's
+// kind are left out.
+type Event struct {
+	Event string `json:"event"`
+	Time  string `json:"time"`
+	Step  int64  `json:"step"` // steps committed
+
+	Loss            *float64 `json:"loss,omitempty"`
+	GradNorm        *float64 `json:"grad_norm,omitempty"`
+	LR              *float64 `json:"lr,omitempty"`
+	ImagesPerSecond float64  `json:"images_per_s,omitempty"`
+	StepMillis      float64  `json:"step_ms,omitempty"`
+	WorldSize       int      `json:"world_size,omitempty"`
+	Generation      uint64   `json:"generation,omitempty"`
+
+	Members []string `json:"members,omitempty"`
+	Reason  string   `json:"reason,omitempty"`
+	Path    string   `json:"path,omitempty"`
+
+	Steps       int64  `json:"steps,omitempty"`
+	ModelDigest string `json:"model_digest,omitempty"`
+
+	Version    string `json:"version,omitempty"`
+	ConfigHash string `json:"config_hash,omitempty"`
+	Backend    string `json:"backend,omitempty"`
+	Parameters int    `json:"parameters,omitempty"`
+	Order      string `json:"allreduce_order,omitempty"`
+	ResumedAt  *int64 `json:"resumed_at,omitempty"`
+}
+
+// Log appends events to a file. The nil Log drops them.
+type Log struct {
+	mu sync.Mutex
+	f  *os.File
+}
+
+// Open appends to the file at path, making it if need be. A last line that was
+// cut short (a full disk, a power cut) is closed first, so that the next event
+// starts on a line of its own.
+func Open(path string) (*Log, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: open events: %w", err)
+	}
+	if info, err := f.Stat(); err == nil && info.Size() > 0 {
+		var last [1]byte
+		if _, err := f.ReadAt(last[:], info.Size()-1); err == nil && last[0] != '\n' {
+			if _, err := f.Write([]byte{'\n'}); err != nil {
+				return nil, fmt.Errorf("metrics: mend the last line of %s: %w", path, err)
+			}
+		}
+	}
+	return &Log{f: f}, nil
+}
+
+// Write stamps an event and appends it in one write.
+func (l *Log) Write(e Event) error {
+	if l == nil {
+		return nil
+	}
+	e.Time = time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("metrics: %s event: %w", e.Event, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := l.f.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("metrics: write %s: %w", l.f.Name(), err)
+	}
+	return nil
+}
+
+// Close closes the file. Closing the nil Log is fine.
+func (l *Log) Close() error {
+	if l == nil {
+		return nil
+	}
+	return l.f.Close()
+}
+
+// Finite returns a pointer to x, or nil where x has no form in JSON.
+func Finite(x float64) *float64 {
+	if x-x != 0 { // NaN or infinite
+		return nil
+	}
+	return &x
+}
