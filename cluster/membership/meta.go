@@ -1,0 +1,184 @@
+package membership
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// MaxMeta is the greatest encoded size of a Meta in bytes.
+const MaxMeta = memberlist.MetaMaxSize
+
+const maxName = 128 // bytes of Config.Node
+
+// ErrMeta reports a Meta that cannot be encoded, or bytes that are none.
+var ErrMeta = errors.New("membership: meta")
+
+// Meta is what a node says about itself to all others.
+type Meta struct {
+	Node       string // the node's name without the incarnation's suffix
+	Host       string // host name, for people
+	Devices    int    // workers this node offers
+	Build      string // version of the program
+	ConfigHash string // hash of the resolved configuration
+	Phase      string // what the node is doing, for people
+
+	// CoordinatorAddr is HOST:PORT of the coordinator if this node holds it.
+	CoordinatorAddr string
+	// CoordinatorTerm tells an older coordinator from its successor: the higher
+	// one is to be believed while gossip still carries both.
+	CoordinatorTerm uint64
+
+	leaving bool // set by Leave: what follows is no failure
+}
+
+// The encoding, at most 512 bytes:
+//
+//	+---------+-----+--------+---------+-----+
+//	| version | tag | length | payload | ... |   length: uvarint, tags ascending
+//	+---------+-----+--------+---------+-----+
+//
+// Empty fields are not written; unknown tags are skipped, so that a later build
+// may say more. Integers are uvarints.
+const (
+	metaVersion = 1
+
+	tagNode            = 1
+	tagHost            = 2
+	tagDevices         = 3
+	tagBuild           = 4
+	tagConfigHash      = 5
+	tagPhase           = 6
+	tagCoordinatorAddr = 7
+	tagCoordinatorTerm = 8
+	tagLeaving         = 9
+
+	maxDevices = 1 << 20
+)
+
+// text returns the string field of a tag, nil if the tag is none.
+func (m *Meta) text(tag byte) *string {
+	switch tag {
+	case tagNode:
+		return &m.Node
+	case tagHost:
+		return &m.Host
+	case tagBuild:
+		return &m.Build
+	case tagConfigHash:
+		return &m.ConfigHash
+	case tagPhase:
+		return &m.Phase
+	case tagCoordinatorAddr:
+		return &m.CoordinatorAddr
+	default:
+		return nil
+	}
+}
+
+// Encode returns m in at most MaxMeta bytes; equal values give equal bytes.
+func (m Meta) Encode() ([]byte, error) {
+	if m.Devices < 0 || m.Devices > maxDevices {
+		return nil, fmt.Errorf("%w: %d devices is not in 0..%d", ErrMeta, m.Devices, maxDevices)
+	}
+	out := []byte{metaVersion}
+	for tag := byte(tagNode); tag <= tagLeaving; tag++ {
+		if s := m.text(tag); s != nil {
+			if !utf8.ValidString(*s) {
+				return nil, fmt.Errorf("%w: field %d is not valid UTF-8: %q", ErrMeta, tag, *s)
+			}
+			if *s != "" {
+				out = append(out, tag)
+				out = binary.AppendUvarint(out, uint64(len(*s)))
+				out = append(out, *s...)
+			}
+			continue
+		}
+		if v := m.number(tag); v != 0 {
+			payload := binary.AppendUvarint(nil, v)
+			out = append(out, tag, byte(len(payload)))
+			out = append(out, payload...)
+		}
+	}
+	if len(out) > MaxMeta {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d fit in the gossip: shorten the host name, build or config hash (%+v)",
+			ErrMeta, len(out), MaxMeta, m)
+	}
+	return out, nil
+}
+
+func (m *Meta) number(tag byte) uint64 {
+	switch tag {
+	case tagDevices:
+		return uint64(m.Devices) //nolint:gosec // Encode has checked the range
+	case tagCoordinatorTerm:
+		return m.CoordinatorTerm
+	case tagLeaving:
+		if m.leaving {
+			return 1
+		}
+	}
+	return 0
+}
+
+// DecodeMeta decodes what Encode wrote. It accepts any bytes and returns an
+// error for those that are no Meta of a version it knows.
+func DecodeMeta(data []byte) (Meta, error) {
+	if len(data) == 0 || len(data) > MaxMeta {
+		return Meta{}, fmt.Errorf("%w: %d bytes, want 1 to %d", ErrMeta, len(data), MaxMeta)
+	}
+	if data[0] != metaVersion {
+		return Meta{}, fmt.Errorf("%w: version %d, this build speaks %d", ErrMeta, data[0], metaVersion)
+	}
+	var m Meta
+	var last byte
+	for rest := data[1:]; len(rest) > 0; {
+		tag := rest[0]
+		size, n := binary.Uvarint(rest[1:])
+		if n <= 0 || size > uint64(len(rest)-1-n) {
+			return Meta{}, fmt.Errorf("%w: field %d is truncated", ErrMeta, tag)
+		}
+		if tag <= last {
+			return Meta{}, fmt.Errorf("%w: field %d after field %d", ErrMeta, tag, last)
+		}
+		payload := rest[1+n : 1+n+int(size)] //nolint:gosec // size <= len(rest)
+		if err := m.set(tag, payload); err != nil {
+			return Meta{}, err
+		}
+		last, rest = tag, rest[1+n+int(size):] //nolint:gosec // size <= len(rest)
+	}
+	return m, nil
+}
+
+// set stores one decoded field; unknown tags are ignored.
+func (m *Meta) set(tag byte, payload []byte) error {
+	if s := m.text(tag); s != nil {
+		if !utf8.Valid(payload) {
+			return fmt.Errorf("%w: field %d is not valid UTF-8", ErrMeta, tag)
+		}
+		*s = string(payload)
+		return nil
+	}
+	if tag != tagDevices && tag != tagCoordinatorTerm && tag != tagLeaving {
+		return nil
+	}
+	v, n := binary.Uvarint(payload)
+	if n <= 0 || n != len(payload) {
+		return fmt.Errorf("%w: field %d is no number", ErrMeta, tag)
+	}
+	switch tag {
+	case tagDevices:
+		if v > maxDevices {
+			return fmt.Errorf("%w: %d devices is not in 0..%d", ErrMeta, v, maxDevices)
+		}
+		m.Devices = int(v)
+	case tagCoordinatorTerm:
+		m.CoordinatorTerm = v
+	case tagLeaving:
+		m.leaving = v != 0
+	}
+	return nil
+}
