@@ -1,0 +1,108 @@
+package diffusion
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Sampling methods.
+const (
+	DDPM = "ddpm" // ancestral sampling (DDPM, algorithm 2), over all T steps or a subset of them
+	DDIM = "ddim" // DDIM, equation 12
+)
+
+// Spacings: which timesteps a sampler of S steps visits, out of T.
+const (
+	// SpacingLinear is floor(i T/S), i < S: even over the whole range, exactly S
+	// steps; the DDIM paper's list where S divides T.
+	SpacingLinear = "linear"
+	// SpacingLeading is i (T div S) + StepsOffset, i < S: diffusers' "leading".
+	SpacingLeading = "leading"
+	// SpacingTrailing is round(T - i T/S) - 1: diffusers' "trailing", which
+	// starts at T-1 (Lin et al., arXiv 2305.08891).
+	SpacingTrailing = "trailing"
+	// SpacingQuadratic is floor(q_i^2) + 1 with q_i even over [0, sqrt(0.8 T)]:
+	// dense near the image. Equal neighbours are visited once, so it may be
+	// shorter than S.
+	SpacingQuadratic = "quadratic"
+	// SpacingPaper is 1, 1+d, 1+2d, .. with d = T div S: the list of the public
+	// code around the AGR paper. Where S does not divide T it is longer than S.
+	SpacingPaper = "paper"
+)
+
+// Variances of DDPM's reverse step (DDPM, section 3.2).
+const (
+	FixedLarge = "fixedlarge" // beta_t
+	FixedSmall = "fixedsmall" // the posterior variance (1-abar_prev)/(1-abar_t) beta_t
+)
+
+// When the predicted x0 is held to [-1, 1].
+const (
+	ClipBefore = "before" // in every step, before x_{t-1} is formed from it: the standard
+	ClipAfter  = "after"  // only the finished image; the chain itself is not clipped
+	ClipNone   = "none"   // never
+)
+
+// abar after the last step.
+const (
+	FinalAlphaAuto  = "auto"  // first for the quadratic and paper spacings, one for the others
+	FinalAlphaOne   = "one"   // 1: the last step returns the predicted x0
+	FinalAlphaFirst = "first" // abar[0]: a trace of noise stays (diffusers' set_alpha_to_one false)
+)
+
+// SamplerConfig is how images are drawn from a model.
+type SamplerConfig struct {
+	Method      string     // DDPM or DDIM
+	Steps       int        // S, calls of the model; 0: all T
+	Spacing     string     // SpacingLinear, ...: which of the T timesteps are visited
+	StepsOffset int        // added to every timestep of SpacingLeading; 0 for the others
+	Eta         float64    // DDIM: 0 deterministic .. 1 as much noise as DDPM's fixedsmall; DDPM ignores it
+	Variance    string     // DDPM: FixedLarge or FixedSmall; DDIM ignores it
+	Clip        string     // ClipBefore, ClipAfter or ClipNone
+	FinalAlpha  string     // FinalAlphaAuto, ...; empty is auto
+	Prediction  Prediction // what the model predicts
+}
+
+// DefaultSamplerConfig is diffusers' DDIM: 50 steps without noise, x0 clipped,
+// for a model that predicts epsilon.
+func DefaultSamplerConfig() SamplerConfig {
+	return SamplerConfig{
+		Method: DDIM, Steps: 50, Spacing: SpacingLeading, Variance: FixedLarge,
+		Clip: ClipBefore, FinalAlpha: FinalAlphaAuto, Prediction: Epsilon,
+	}
+}
+
+// Validate reports everything that is wrong whatever the schedule is, one line
+// each, by the key's name. NewSampler checks the steps against the schedule.
+func (c SamplerConfig) Validate() error {
+	errs := []error{
+		choice("sample.sampler", c.Method, DDPM, DDIM),
+		choice("sample.spacing", c.Spacing, SpacingLinear, SpacingLeading, SpacingTrailing, SpacingQuadratic, SpacingPaper),
+		choice("sample.clip", c.Clip, ClipBefore, ClipAfter, ClipNone),
+		choice("diffusion.prediction", string(c.Prediction), predictionNames()...),
+	}
+	if c.FinalAlpha != "" {
+		errs = append(errs, choice("sample.final_alpha", c.FinalAlpha, FinalAlphaAuto, FinalAlphaOne, FinalAlphaFirst))
+	}
+	if c.Method == DDPM {
+		errs = append(errs, choice("sample.variance", c.Variance, FixedLarge, FixedSmall))
+	}
+	if c.Method == DDIM && !(c.Eta >= 0 && c.Eta <= 1) {
+		errs = append(errs, fmt.Errorf("sample.eta is %v; it must be 0 to 1", c.Eta))
+	}
+	if c.Steps < 0 {
+		errs = append(errs, fmt.Errorf("sample.steps is %d; it must be 1 or more (0: all timesteps)", c.Steps))
+	}
+	if c.StepsOffset < 0 || (c.StepsOffset > 0 && c.Spacing != SpacingLeading) {
+		errs = append(errs, fmt.Errorf("sample.steps_offset is %d; it must be 0 or more, and 0 unless sample.spacing is %s", c.StepsOffset, SpacingLeading))
+	}
+	return errors.Join(errs...)
+}
+
+// endsAtOne says whether abar is 1 after the last step.
+func (c SamplerConfig) endsAtOne() bool {
+	if c.FinalAlpha == FinalAlphaAuto || c.FinalAlpha == "" {
+		return c.Spacing != SpacingPaper && c.Spacing != SpacingQuadratic
+	}
+	return c.FinalAlpha == FinalAlphaOne
+}
