@@ -1,0 +1,166 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config holds the rules of the machine. Start from DefaultConfig.
+type Config struct {
+	RunID      string // refused at registration if different; empty: the first worker's
+	ConfigHash string // as RunID
+	Build      string // as RunID
+	TotalSteps int64  // length of the run, for progress displays only
+
+	MinWorkers int // workers needed to form a generation from nothing; at least 1
+	MaxWorkers int // largest generation; further workers are kept as spares
+
+	// FormationTimeout is how long a first generation waits for MaxWorkers once
+	// MinWorkers are there.
+	FormationTimeout time.Duration
+	// StartTimeout fails a run that has no first generation by then.
+	StartTimeout time.Duration
+	// WaitTimeout fails a run that lost its generation and could form no other
+	// for so long. 0: wait for ever.
+	WaitTimeout time.Duration
+	// RejoinTimeout is how long a restarted coordinator waits for the members
+	// of the last generation to report back before it forms one without them.
+	RejoinTimeout time.Duration
+	// JoinDebounce delays the generation that takes in newcomers, from the last
+	// of them (at most five times from the first), so that a burst makes one.
+	JoinDebounce time.Duration
+	// AllowMinority is the operator's word that the members which cannot be
+	// heard are dead: a generation may form without a quorum.
+	AllowMinority bool
+
+	// LostAfter: a worker whose stream broke is lost so long after its last word.
+	LostAfter time.Duration
+	// SilentAfter: a worker whose stream is open but carries nothing is lost so
+	// long after its last word. At least LostAfter.
+	SilentAfter time.Duration
+
+	// A generation hangs when no member's progress (step, phase, bucket) has
+	// changed for max(MinStepDeadline, HangFactor x p99 of the step time); the
+	// p99 is over the last 128 steps, scaled to the world size. Before a step
+	// time is known: FirstStepDeadline. While a member is in a phase that may
+	// take long (init, sync, checkpoint, sample, eval): LongPhaseDeadline.
+	MinStepDeadline   time.Duration
+	HangFactor        float64
+	FirstStepDeadline time.Duration
+	LongPhaseDeadline time.Duration
+	// BrokenGrace is how long the machine waits, after a member reported that
+	// its group broke, for the loss that explains it.
+	BrokenGrace time.Duration
+	// MaxBroken: after so many generations in a row that broke or hung with no
+	// culprit and no commit, the most blamed member is evicted.
+	MaxBroken int
+
+	// At most MaxRestarts restarts within RestartWindow over the whole run
+	// (not per node). A restart beyond that waits for the window if others can
+	// train meanwhile, and fails the run if not. Negative: no limit.
+	MaxRestarts   int
+	RestartWindow time.Duration
+	// The n-th restart of a seat with no commit between waits 0 for n = 1, then
+	// RestartBackoff x 2^(n-2), at most RestartBackoffMax.
+	RestartBackoff    time.Duration
+	RestartBackoffMax time.Duration
+	// MaxEarlyDeaths fails the run when workers of one seat died so many times
+	// in a row before the run's first committed step.
+	MaxEarlyDeaths int
+
+	// FinishTimeout is how long the other ranks have to report, after the
+	// first did, that the run is finished.
+	FinishTimeout time.Duration
+	// StopTimeout is how long the workers have to save and leave after a stop
+	// was requested.
+	StopTimeout time.Duration
+}
+
+// DefaultConfig returns the rules for one worker.
+func DefaultConfig() Config {
+	return Config{
+		MinWorkers:        1,
+		MaxWorkers:        1,
+		FormationTimeout:  30 * time.Second,
+		StartTimeout:      5 * time.Minute,
+		WaitTimeout:       30 * time.Minute,
+		RejoinTimeout:     10 * time.Second,
+		JoinDebounce:      500 * time.Millisecond,
+		LostAfter:         2 * time.Second,
+		SilentAfter:       3 * time.Second,
+		MinStepDeadline:   30 * time.Second,
+		HangFactor:        5,
+		FirstStepDeadline: 5 * time.Minute,
+		LongPhaseDeadline: 15 * time.Minute,
+		BrokenGrace:       2 * time.Second,
+		MaxBroken:         3,
+		MaxRestarts:       32,
+		RestartWindow:     10 * time.Minute,
+		RestartBackoff:    time.Second,
+		RestartBackoffMax: 30 * time.Second,
+		MaxEarlyDeaths:    3,
+		FinishTimeout:     30 * time.Second,
+		StopTimeout:       2 * time.Minute,
+	}
+}
+
+// Validate returns every fault of the configuration, joined.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("cluster: "+format, args...))
+	}
+	if c.MinWorkers < 1 {
+		bad("min_workers is %d; it must be at least 1", c.MinWorkers)
+	}
+	if c.MaxWorkers < c.MinWorkers {
+		bad("max_workers is %d; it must be at least min_workers (%d)", c.MaxWorkers, c.MinWorkers)
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"start_timeout", c.StartTimeout},
+		{"rejoin_timeout", c.RejoinTimeout},
+		{"lost_after", c.LostAfter},
+		{"min_step_deadline", c.MinStepDeadline},
+		{"first_step_deadline", c.FirstStepDeadline},
+		{"long_phase_deadline", c.LongPhaseDeadline},
+		{"finish_timeout", c.FinishTimeout},
+		{"stop_timeout", c.StopTimeout},
+	} {
+		if d.value <= 0 {
+			bad("%s is %s; it must be positive", d.name, d.value)
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"formation_timeout", c.FormationTimeout},
+		{"wait_timeout", c.WaitTimeout},
+		{"join_debounce", c.JoinDebounce},
+		{"broken_grace", c.BrokenGrace},
+		{"restart_window", c.RestartWindow},
+		{"restart_backoff", c.RestartBackoff},
+		{"restart_backoff_max", c.RestartBackoffMax},
+	} {
+		if d.value < 0 {
+			bad("%s is %s; it must not be negative", d.name, d.value)
+		}
+	}
+	if c.SilentAfter < c.LostAfter {
+		bad("silent_after is %s; it must be at least lost_after (%s)", c.SilentAfter, c.LostAfter)
+	}
+	if !(c.HangFactor >= 1) {
+		bad("hang_factor is %g; it must be at least 1", c.HangFactor)
+	}
+	if c.MaxBroken < 1 {
+		bad("max_broken is %d; it must be at least 1", c.MaxBroken)
+	}
+	if c.MaxEarlyDeaths < 1 {
+		bad("max_early_deaths is %d; it must be at least 1", c.MaxEarlyDeaths)
+	}
+	return errors.Join(errs...)
+}

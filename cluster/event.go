@@ -1,0 +1,117 @@
+package cluster
+
+// Event is something that happened. Events are values; the time at which the
+// machine learns of them is an argument of Step.
+type Event interface{ event() }
+
+// WorkerJoined: a worker registered, for the first time or again after its
+// stream broke or the coordinator restarted.
+type WorkerJoined struct {
+	Member Member
+	Holds  Generation // the generation it is in, with members; Number 0 for none
+	Report Report     // its state at the time
+}
+
+// StreamBroken: a worker's stream ended without a Leave. It is suspected, and
+// lost after Config.LostAfter.
+type StreamBroken struct{ ID MemberID }
+
+// WorkerLost: a worker is gone. Certified says that it cannot commit any more
+// (its process was reaped, or it said good-bye); otherwise it is only unheard.
+type WorkerLost struct {
+	ID        MemberID
+	Certified bool
+	Why       string
+}
+
+// WorkerExited: a supervisor reaped a worker. It is a certified loss and asks
+// for a Verdict.
+type WorkerExited struct{ Exit Exit }
+
+// Reported: a worker's report arrived.
+type Reported struct{ Report Report }
+
+// Finished: a worker reached the last step.
+type Finished struct{ Finish Finish }
+
+// AgentJoined: a node's agent opened its session.
+type AgentJoined struct {
+	Node  string
+	Slots int
+	Host  string
+}
+
+// AgentLost: a node's agent is gone.
+type AgentLost struct{ Node string }
+
+// StopRequested: an operator or a signal asks the run to end.
+type StopRequested struct{ Reason string }
+
+// Tick: time passed.
+type Tick struct{}
+
+func (WorkerJoined) event()  {}
+func (StreamBroken) event()  {}
+func (WorkerLost) event()    {}
+func (WorkerExited) event()  {}
+func (Reported) event()      {}
+func (Finished) event()      {}
+func (AgentJoined) event()   {}
+func (AgentLost) event()     {}
+func (StopRequested) event() {}
+func (Tick) event()          {}
+
+// Action is something for the shell around the machine to do.
+type Action interface{ action() }
+
+// Admit accepts a registration.
+type Admit struct{ ID MemberID }
+
+// Refuse turns a registration away; Err wraps ErrMismatch, ErrSlotTaken,
+// ErrEvicted or ErrOver.
+type Refuse struct {
+	ID  MemberID
+	Err error
+}
+
+// Form announces a generation to its members. Deliver it once more to a member
+// that registers again while the generation lasts.
+type Form struct{ Generation Generation }
+
+// Abort ends a generation that has no successor yet: its members abort their
+// collectives and wait.
+type Abort struct {
+	Generation uint64
+	Reason     string
+}
+
+// Wait says what a generation is waiting for, when that changes.
+type Wait struct{ For string }
+
+// Kill asks the agent of a member's node to end the process with SIGKILL.
+type Kill struct {
+	Member Member
+	Reason string
+}
+
+// Judge answers a WorkerExited.
+type Judge struct {
+	Exit    Exit
+	Verdict Verdict
+}
+
+// Stop tells all workers to save a checkpoint and leave.
+type Stop struct{ Reason string }
+
+// Over ends the run. It is the last action of a machine and comes once.
+type Over struct{ End End }
+
+func (Admit) action()  {}
+func (Refuse) action() {}
+func (Form) action()   {}
+func (Abort) action()  {}
+func (Wait) action()   {}
+func (Kill) action()   {}
+func (Judge) action()  {}
+func (Stop) action()   {}
+func (Over) action()   {}

@@ -1,0 +1,55 @@
+package cluster
+
+import "time"
+
+// State is where a run stands.
+type State string
+
+// States of a run; the drawing is in the package comment.
+const (
+	StateForming    State = "forming"    // no generation yet
+	StateRecovering State = "recovering" // a restarted coordinator waits for members to report back
+	StateRunning    State = "running"    // the generation trains
+	StateWaiting    State = "waiting"    // the generation is over and no other can form yet
+	StateStopping   State = "stopping"   // a stop was requested; the workers save and leave
+	StateFinishing  State = "finishing"  // a rank finished; the others are expected to
+	StateOver       State = "over"       // the run has ended
+)
+
+// Status is a snapshot of a run for people and progress bars.
+type Status struct {
+	RunID            string
+	State            State
+	Detail           string // what is awaited, or how the run ended
+	Generation       Generation
+	Step             int64 // last committed step; -1 none
+	CommitGeneration uint64
+	TotalSteps       int64
+	Workers          []WorkerStatus // by rank, then spares in node join order
+	Agents           []AgentStatus  // in node join order
+	Restarts         int            // restarts within the window
+	MaxRestarts      int            // negative: no limit
+	Loss             float64        // of the lowest rank that reported the newest step
+	GradNorm         float64
+	LR               float64
+	ImagesPerSecond  float64
+	End              End
+}
+
+// WorkerStatus is one worker in a Status.
+type WorkerStatus struct {
+	Member      Member
+	Rank        int // -1: in no generation
+	Report      Report
+	SeenAgo     time.Duration // since its last word
+	ProgressAgo time.Duration // since its step, phase or bucket changed
+	Connected   bool          // its stream is open
+}
+
+// AgentStatus is one node's agent in a Status.
+type AgentStatus struct {
+	Node      string
+	Slots     int
+	Host      string
+	Connected bool
+}

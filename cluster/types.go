@@ -1,0 +1,195 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// MemberID names one incarnation of a worker process. A restarted worker has a
+// new one, so a MemberID is never alive twice.
+type MemberID string
+
+// Member is a worker process as it presents itself at registration.
+type Member struct {
+	ID         MemberID // unique per incarnation
+	Node       string   // name of the node (of the agent that supervises it)
+	Slot       int      // position on the node, 0-based; one live worker a slot
+	DataAddr   string   // host:port of its all-reduce listener
+	Host       string   // host name, for people
+	RunID      string   // must be the same on all members
+	ConfigHash string   // must be the same on all members
+	Build      string   // must be the same on all members
+	PID        int      // process id on its host
+}
+
+// Seat is "node/slot": the place that a worker fills, whatever its incarnation.
+func (m Member) Seat() string { return seat(m.Node, m.Slot) }
+
+// String is what errors and reasons call the member: its seat and process id.
+func (m Member) String() string {
+	if m.PID == 0 {
+		return m.Seat()
+	}
+	return fmt.Sprintf("%s (pid %d)", m.Seat(), m.PID)
+}
+
+func seat(node string, slot int) string { return fmt.Sprintf("%s/%d", node, slot) }
+
+// Generation is a numbered group of members. Numbers strictly increase over the
+// life of a run; the data plane refuses frames of any other number.
+type Generation struct {
+	Number  uint64
+	Members []Member // rank = index
+	Reason  string   // why it was formed, for people
+}
+
+// Rank returns the rank of a member, or -1.
+func (g Generation) Rank(id MemberID) int {
+	for i, m := range g.Members {
+		if m.ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// Phases of a worker. A report may carry any text; these are the ones whose
+// meaning the machine knows: who is waiting for others (and so is not the
+// culprit of a hang), and which phases may take long.
+const (
+	PhaseInit       = "init"       // loading; long
+	PhaseSync       = "sync"       // copying state from a peer or a checkpoint; long
+	PhaseData       = "data"       // reading samples
+	PhaseForward    = "forward"    //
+	PhaseBackward   = "backward"   //
+	PhaseAllReduce  = "all_reduce" // waiting for the other ranks
+	PhaseBarrier    = "barrier"    // waiting for the other ranks
+	PhaseUpdate     = "update"     // optimizer
+	PhaseCheckpoint = "checkpoint" // writing; long
+	PhaseSample     = "sample"     // generating images; long
+	PhaseEval       = "eval"       // long
+)
+
+func waiting(phase string) bool { return phase == PhaseAllReduce || phase == PhaseBarrier }
+
+func long(phase string) bool {
+	switch phase {
+	case PhaseInit, PhaseSync, PhaseCheckpoint, PhaseSample, PhaseEval:
+		return true
+	}
+	return false
+}
+
+// Report is what a worker says of itself, at every change and every heartbeat.
+type Report struct {
+	Member     MemberID
+	Generation uint64 // the generation it is in; 0 for none
+	Step       int64  // last committed step in its state; -1 for none
+	// CommitGeneration is the generation whose members committed Step together
+	// (the number in the commit word of the step's last bucket). It travels
+	// with the state when a peer copies it. 0: Step was read from a checkpoint,
+	// or there is none.
+	CommitGeneration uint64
+	HasState         bool   // it holds parameters and optimizer state of Step
+	Phase            string // one of the Phase constants, or any text
+	Bucket           int    // all-reduce buckets completed within the step
+	Stopping         bool   // it agreed to stop: no further step; its exit is no crash
+	Loss             float64
+	GradNorm         float64
+	LR               float64
+	ImagesPerSecond  float64
+	// Broken is set when the worker's group of this generation failed (the
+	// error's text) and it waits for the next generation. Blame names the peer
+	// at the other end, if known.
+	Broken string
+	Blame  MemberID
+}
+
+// Exit is a supervisor's certificate that it reaped a worker process: this
+// member commits nothing any more.
+type Exit struct {
+	Member  MemberID // may be empty if the process died before it had an id
+	Node    string
+	Slot    int
+	Code    int    // exit code; with Signal set it says nothing
+	Signal  string // "SIGKILL", ...; empty if the process ended by itself
+	Message string // the last line that the process wrote
+}
+
+// String describes how the process ended.
+func (e Exit) String() string {
+	s := fmt.Sprintf("%s exited with code %d", seat(e.Node, e.Slot), e.Code)
+	if e.Signal != "" {
+		s = fmt.Sprintf("%s was killed by %s", seat(e.Node, e.Slot), e.Signal)
+	}
+	if e.Message != "" {
+		s += ": " + e.Message
+	}
+	return s
+}
+
+// Verdict answers an Exit: may the supervisor start a replacement?
+type Verdict struct {
+	Restart bool
+	After   time.Duration // how long to wait before it
+	Reason  string
+}
+
+// Finish says that a member reached the run's last step and that the final
+// checkpoint is durable.
+type Finish struct {
+	Member     MemberID
+	Generation uint64
+	Step       int64
+	Digest     string // model digest; must be the same on all ranks
+}
+
+// Outcome says how a run ends.
+type Outcome uint8
+
+// Outcomes of a run.
+const (
+	OutcomeNone     Outcome = iota
+	OutcomeStopped          // on request, after a checkpoint
+	OutcomeFinished         // the last step was reached
+	OutcomeFailed           // it cannot go on
+)
+
+// String returns stopped, finished, failed or none.
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeStopped:
+		return "stopped"
+	case OutcomeFinished:
+		return "finished"
+	case OutcomeFailed:
+		return "failed"
+	case OutcomeNone:
+	}
+	return "none"
+}
+
+// End is the end of a run.
+type End struct {
+	Outcome  Outcome
+	Reason   string
+	ExitCode int    // what the processes of the run exit with
+	Step     int64  // last committed step
+	Digest   string // of OutcomeFinished
+}
+
+// Exit codes with a meaning for supervisors and job controllers.
+const (
+	ExitFailed    = 1
+	ExitBadConfig = 42  // never retried
+	ExitStopped   = 143 // stopped on request, after a checkpoint
+)
+
+// Reasons for which a registration is refused, found with errors.Is.
+var (
+	ErrMismatch  = errors.New("cluster: worker does not fit this run")
+	ErrSlotTaken = errors.New("cluster: slot is held by a live worker")
+	ErrEvicted   = errors.New("cluster: worker was evicted")
+	ErrOver      = errors.New("cluster: run is over")
+)
