@@ -1,0 +1,20 @@
+// Package cpu is the tensor.Backend of the host processor.
+//
+// Its one idea: everything that costs is one of two small matrix kernels, a
+// tile of C += A B and a tile of C += A^T B over rows found through offset
+// tables, so that convolution (forward, both gradients, any stride and padding)
+// and matrix multiplication are the same few loops, written in plain Go and, on
+// amd64, in generated AVX2 and AVX-512 assembly. The plain Go is the oracle the
+// assembly is tested against.
+//
+// Work is cut by the shapes alone and handed to a parallel.Pool; every sum has
+// one order. Results are the same bits for any number of threads. They differ
+// in the last bits between kernel sets, so the set is part of the backend's
+// name; AGRDIST_CPU=go|avx2|avx512 forces one.
+//
+// Operations run when they are called: Sync and Download wait for nothing. In
+// the steady state nothing is allocated; scratch memory belongs to the backend
+// and grows to the largest operation seen.
+//
+// BF16 buffers can be filled, copied and read; arithmetic is F32 only.
+package cpu
