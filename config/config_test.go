@@ -1,0 +1,167 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func noEnv(string) (string, bool) { return "", false }
+
+func TestDefaultIsTheDigitsRecipe(t *testing.T) {
+	c, err := Load(Source{File: "../configs/digits-cpu.yaml", LookupEnv: noEnv})
+	require.NoError(t, err)
+	want := Default()
+	require.Equal(t, &want, c)
+}
+
+func TestRecipesAreValid(t *testing.T) {
+	files, err := filepath.Glob("../configs/*.yaml")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(files), 7)
+	hashes := map[string]string{}
+	for _, f := range files {
+		c, err := Load(Source{File: f, LookupEnv: noEnv})
+		require.NoError(t, err, f)
+		require.Empty(t, hashes[c.Hash()], "%s trains the same model as %s", f, hashes[c.Hash()])
+		hashes[c.Hash()] = f
+		require.Equal(t, "runs/"+strings.TrimSuffix(filepath.Base(f), ".yaml"), c.Out)
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("seed: 1\ntrain: {steps: 10, chunk: 4}\nlr: {base: 0.1}\n"), 0o600))
+	env := map[string]string{"AGRDIST_TRAIN_STEPS": "20", "AGRDIST_LR_BASE": "0.2", "AGRDIST_MODEL_BLOCK_OUT_CHANNELS": "64,128"}
+	c, err := Load(Source{
+		File: file, Set: []string{"lr.base=0.3", "model.attention_levels=[0, 1]", "optimizer.eps=1e-6"},
+		LookupEnv: func(k string) (string, bool) { v, ok := env[k]; return v, ok },
+	})
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), c.Seed)
+	require.Equal(t, int64(20), c.Train.Steps)
+	require.Equal(t, 4, c.Train.Chunk)
+	require.InDelta(t, 0.3, c.LR.Base, 0)
+	require.Equal(t, []int{64, 128}, c.Model.BlockOutChannels)
+	require.Equal(t, []int{0, 1}, c.Model.AttentionLevels)
+	require.InDelta(t, 1e-6, *c.Optimizer.Eps, 0)
+	require.Equal(t, 32, c.Train.GlobalBatch, "defaults stay")
+}
+
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		yaml string
+		set  []string
+		want []string // parts of the message
+	}{
+		"unknown key":      {yaml: "seed: 1\ntrain:\n  stepz: 3\n", want: []string{"c.yaml", "line 3", `"train.stepz"`, `"train.steps"`}},
+		"wrong section":    {yaml: "steps: 3\n", want: []string{"line 1", `"train.steps"`}},
+		"unknown section":  {yaml: "trian: {steps: 3}\n", want: []string{`"trian"`}},
+		"twice":            {yaml: "seed: 1\nseed: 2\n", want: []string{"line 2", "line 1"}},
+		"not YAML":         {yaml: "a: [", want: []string{"not YAML"}},
+		"a list":           {yaml: "- 1\n", want: []string{"line 1"}},
+		"section is value": {yaml: "train: 3\n", want: []string{"line 1"}},
+		"float for int":    {yaml: "train: {steps: 1.5}\n", want: []string{"c.yaml:1", "train.steps", `"1.5" is no int`}},
+		"text for bool":    {yaml: "data: {flip: maybe}\n", want: []string{"data.flip", `"maybe" is no bool`}},
+		"not a number":     {yaml: "lr: {base: .nan}\n", want: []string{"lr.base", "no float"}},
+		"chunk":            {set: []string{"train.chunk=5"}, want: []string{"global_batch 32", "chunk 5", "1, 2, 4, 8, 16, 32"}},
+		"no workers":       {set: []string{"cluster.workers=0"}, want: []string{"cluster.workers is 0", "--workers"}},
+		"set without =":    {set: []string{"seed"}, want: []string{"--set seed", "key=value"}},
+		"set unknown":      {set: []string{"train.step=1"}, want: []string{`"train.steps"`}},
+		"choice":           {set: []string{"lr.schedule=linaer"}, want: []string{"constant, linear, cosine"}},
+		"data dir":         {set: []string{"data.name=cifar10"}, want: []string{"data.dir"}},
+		"halving":          {set: []string{"model.sample_size=9"}, want: []string{"9", "divisible by 2"}},
+		"nodes":            {set: []string{"cluster.nodes=3:2"}, want: []string{"MIN:MAX"}},
+		"time":             {set: []string{"allreduce.timeout=30"}, want: []string{"30s"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "c.yaml")
+			require.NoError(t, os.WriteFile(file, []byte(c.yaml), 0o600))
+			_, err := Load(Source{File: file, Set: c.set, LookupEnv: noEnv})
+			var refused *Error
+			require.ErrorAs(t, err, &refused)
+			for _, part := range c.want {
+				require.ErrorContains(t, err, part)
+			}
+		})
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	_, err := Load(Source{File: "/no/such.yaml", LookupEnv: noEnv})
+	require.ErrorContains(t, err, "/no/such.yaml: cannot read it")
+	require.True(t, errors.Is(err, os.ErrNotExist))
+}
+
+func TestEnvironmentErrorNamesTheVariable(t *testing.T) {
+	_, err := Load(Source{LookupEnv: func(k string) (string, bool) { return "x", k == "AGRDIST_SEED" }})
+	require.ErrorContains(t, err, "AGRDIST_SEED")
+}
+
+func TestYAMLRoundTrip(t *testing.T) {
+	c, err := Load(Source{LookupEnv: noEnv, Set: []string{
+		"optimizer.betas=[0.9, 0.99]", "optimizer.no_prox=true", "cluster.join=[a:1, b:2]",
+		"seed=18446744073709551615", "cluster.secret=hush",
+	}})
+	require.NoError(t, err)
+	for _, docs := range []bool{false, true} {
+		text := c.YAML(docs)
+		require.NotContains(t, string(text), "hush")
+		back, err := FromYAML(text)
+		require.NoError(t, err)
+		back.Cluster.Secret = "hush"
+		require.Equal(t, c, back)
+	}
+}
+
+func TestHashSeesTheBitsAndNothingElse(t *testing.T) {
+	a := Default()
+	b := a
+	b.Out, b.Cluster.Workers, b.Train.Threads, b.Train.Steps, b.Data.Dir = "x", 7, 3, 9, "y"
+	require.Equal(t, a.Hash(), b.Hash())
+	require.Empty(t, b.Contradictions(&a))
+	eps := 1e-9
+	b.Optimizer.Eps, b.LR.Base = &eps, 1
+	require.NotEqual(t, a.Hash(), b.Hash())
+	require.Equal(t, []string{
+		"optimizer.eps is 1e-09, the checkpoint has the default",
+		"lr.base is 1, the checkpoint has 0.002",
+	}, b.Contradictions(&a))
+	eps2 := 1e-9
+	c := b
+	c.Optimizer.Eps = &eps2
+	require.Equal(t, b.Hash(), c.Hash(), "an optional value counts, not its address")
+}
+
+func TestEveryKeyIsDescribed(t *testing.T) {
+	seen := map[string]bool{}
+	for _, k := range Keys() {
+		require.NotEmpty(t, k.Doc, k.Name)
+		require.False(t, seen[k.Name], k.Name)
+		seen[k.Name] = true
+	}
+	require.True(t, seen["train.steps"])
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("seed: 1\ntrain: {steps: 3}\n"))
+	f.Add([]byte("a: &x [*x]\n"))
+	f.Add([]byte("train:\n  steps: [1, {2: 3}]\n"))
+	keys := Keys()
+	f.Fuzz(func(t *testing.T, text []byte) {
+		settings, err := parse(text, keys)
+		if err != nil {
+			return
+		}
+		for _, s := range settings {
+			require.True(t, known(s.name, keys))
+		}
+		if c, err := FromYAML(text); err == nil {
+			_ = c.Validate()
+		}
+	})
+}
