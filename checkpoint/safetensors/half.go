@@ -31,7 +31,7 @@ func f32ToF16(f float32) uint16 {
 		return sign | uint16(math.Float32bits(math.Float32frombits(b)+0.5)-0x3f000000) //nolint:gosec // G115: at most 0x400
 	}
 	b += 0xfff + b>>13&1 // half of the last kept bit, ties to even
-	return sign | uint16((b-(127-15)<<23)>>13) //nolint:gosec // G115: at most 0x7c00
+	return sign | uint16((b-(127-15)<<23)>>13)
 }
 
 func bf16ToF32(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
@@ -42,5 +42,5 @@ func f32ToBF16(f float32) uint16 {
 	if b&0x7fffffff > 0x7f800000 {
 		return uint16(b>>16) | 0x40 // quiet, and never rounded to infinity
 	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16) //nolint:gosec // G115: shifted
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }

@@ -23,7 +23,7 @@ type File struct {
 
 // ReadFile reads the whole file into memory and checks it.
 func ReadFile(path string) (*File, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // G304: the caller names the file
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
@@ -33,7 +33,7 @@ func ReadFile(path string) (*File, error) {
 // Open checks the header and leaves the data on disk until it is asked for.
 // The caller closes the file.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path) //nolint:gosec // G304: the caller names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
@@ -80,14 +80,14 @@ func readHeader(r io.Reader, size int64) (*header, int64, error) {
 	if n > MaxHeader {
 		return nil, 0, &FormatError{Reason: fmt.Sprintf("a header of %d bytes is announced, at most %d are allowed: not a safetensors file?", n, MaxHeader)}
 	}
-	if int64(n) > size-prefixLen { //nolint:gosec // G115: at most MaxHeader
+	if int64(n) > size-prefixLen {
 		return nil, 0, &FormatError{Reason: fmt.Sprintf("a header of %d bytes is announced, %d follow: the file is cut short", n, size-prefixLen)}
 	}
 	text := make([]byte, n)
 	if _, err := io.ReadFull(r, text); err != nil {
 		return nil, 0, &FormatError{Offset: prefixLen, Reason: "reading the header", Err: err}
 	}
-	start := prefixLen + int64(n) //nolint:gosec // G115: at most MaxHeader
+	start := prefixLen + int64(n)
 	h, err := parseHeader(text, size-start)
 	return h, start, err
 }
