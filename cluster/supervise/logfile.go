@@ -1,0 +1,64 @@
+//go:build unix
+
+package supervise
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// logFile is NAME.log, appended to over all incarnations; beyond limit bytes it
+// becomes NAME.log.1.
+type logFile struct {
+	path  string
+	limit int64
+	size  int64
+	f     *os.File
+}
+
+func openLog(dir, name string, limit int64) (*logFile, error) {
+	l := &logFile{path: filepath.Join(dir, name+".log"), limit: limit}
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *logFile) open() error {
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640) //nolint:gosec // the group may read logs
+	if err != nil {
+		return fmt.Errorf("supervise: open the log: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return fmt.Errorf("supervise: open the log: %w", err)
+	}
+	l.f, l.size = f, info.Size()
+	return nil
+}
+
+func (l *logFile) write(p []byte) error {
+	if l.size > 0 && l.size+int64(len(p)) > l.limit {
+		if err := l.rotate(); err != nil {
+			return err
+		}
+	}
+	n, err := l.f.Write(p)
+	l.size += int64(n)
+	if err != nil {
+		return fmt.Errorf("supervise: write the log: %w", err)
+	}
+	return nil
+}
+
+func (l *logFile) rotate() error {
+	_ = l.f.Close()
+	if err := os.Rename(l.path, l.path+".1"); err != nil {
+		return fmt.Errorf("supervise: rotate the log: %w", err)
+	}
+	return l.open()
+}
+
+func (l *logFile) close() { _ = l.f.Close() }
