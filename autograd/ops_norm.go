@@ -1,0 +1,82 @@
+package autograd
+
+import (
+	"fmt"
+
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// GroupNorm is gamma (x - mean)/sqrt(var + eps) + beta with moments over each
+// sample and group of C/groups channels (Wu & He, arXiv 1803.08494): x [N,...,C],
+// gamma and beta [C].
+func (t *Tape) GroupNorm(x, gamma, beta *Value, groups int, eps float32) *Value {
+	moments := checkGroupNorm(x, gamma, beta, groups)
+	y, mean, rstd := result(x.shape), result(moments), result(moments)
+	return t.record(&node{
+		name: "group_norm", in: []*Value{x, gamma, beta}, out: []*Value{y, mean, rstd}, inPlace: []int{0}, cheap: true,
+		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
+			be.GroupNorm(out[0].t, out[1].t, out[2].t, in[0].t, in[1].t, in[2].t, groups, eps)
+		},
+		backward: func(b *backward, n *node) {
+			b.groupNormGrad(n, &node{
+				name: "group_norm.grad",
+				in:   []*Value{b.grad(n.out[0]), b.saved(n.in[0]), n.in[1], n.out[1], n.out[2]},
+				kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
+					be.GroupNormGrad(out[0].t, out[1].t, out[2].t, in[0].t, in[1].t, in[2].t, in[3].t, in[4].t, groups)
+				},
+			})
+		},
+	})
+}
+
+// GroupNormSiLU is dropout(silu(groupNorm(x))): one pass over memory where the
+// backend implements tensor.GroupNormSiLU, the composition elsewhere.
+func (t *Tape) GroupNormSiLU(x, gamma, beta *Value, groups int, eps float32, d Dropout) *Value {
+	fused, ok := t.be.(tensor.GroupNormSiLU)
+	if !ok {
+		return t.Dropout(t.SiLU(t.GroupNorm(x, gamma, beta, groups, eps)), d)
+	}
+	moments := checkGroupNorm(x, gamma, beta, groups)
+	if d.P == 0 {
+		d.Draws = nil
+	}
+	same("GroupNormSiLU draws", d.Draws, tensor.Of(x.shape.Dim(0)))
+	y, mean, rstd := result(x.shape), result(moments), result(moments)
+	return t.record(&node{
+		name: "group_norm_silu", in: []*Value{x, gamma, beta, d.Draws}, out: []*Value{y, mean, rstd}, cheap: true,
+		kernel: func(_ tensor.Backend, s *Step, out, in []*Value) {
+			fused.GroupNormSiLU(out[0].t, out[1].t, out[2].t, in[0].t, in[1].t, in[2].t, groups, eps, d.bound(s, in[3]))
+		},
+		backward: func(b *backward, n *node) {
+			b.groupNormGrad(n, &node{
+				name: "group_norm_silu.grad",
+				in:   []*Value{b.grad(n.out[0]), b.saved(n.in[0]), n.in[1], n.in[2], n.out[1], n.out[2], n.in[3]},
+				kernel: func(_ tensor.Backend, s *Step, out, in []*Value) {
+					fused.GroupNormSiLUGrad(out[0].t, out[1].t, out[2].t,
+						in[0].t, in[1].t, in[2].t, in[3].t, in[4].t, in[5].t, groups, d.bound(s, in[6]))
+				},
+			})
+		},
+	})
+}
+
+// groupNormGrad completes the gradient operation of n, whose results are those of
+// x, gamma and beta. All three are written, wanted or not; dx may take dy's
+// memory.
+func (b *backward) groupNormGrad(n, grad *node) {
+	for _, v := range n.in[:3] {
+		grad.out = append(grad.out, orResult(b.target(v), v))
+	}
+	grad.inPlace = []int{0}
+	b.contribute(grad, n.in[:3], grad.out)
+}
+
+func checkGroupNorm(x, gamma, beta *Value, groups int) (moments tensor.Shape) {
+	c := x.shape.Dim(-1)
+	if groups < 1 || c%groups != 0 {
+		panic(fmt.Sprintf("autograd: GroupNorm of %v in %d groups", x.shape, groups))
+	}
+	same("GroupNorm gamma", gamma, tensor.Of(c))
+	same("GroupNorm beta", beta, tensor.Of(c))
+	return tensor.Of(x.shape.Dim(0), groups)
+}

@@ -1,0 +1,208 @@
+package unet
+
+import (
+	"fmt"
+
+	"github.com/agrdist/agrdist/autograd"
+	"github.com/agrdist/agrdist/nn"
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// Layout is the order of the dimensions of images on the host.
+type Layout uint8
+
+// Layouts of host images.
+const (
+	NHWC Layout = iota // channels innermost: the project's
+	NCHW               // PyTorch's
+)
+
+// staging is the device memory that host slices are copied to.
+type staging struct {
+	x, target, ts, draws tensor.Buffer
+}
+
+// reserve makes the buffer at least n elements long.
+func reserve(be tensor.Backend, b *tensor.Buffer, dt tensor.DType, n int) error {
+	if *b != nil && (*b).Len() >= n {
+		return nil
+	}
+	if *b != nil {
+		be.Free(*b)
+		*b = nil
+	}
+	var err error
+	if *b, err = be.Alloc(dt, n); err != nil {
+		return fmt.Errorf("unet: input of %d elements: %w", n, err)
+	}
+	return nil
+}
+
+func (s *staging) free(be tensor.Backend) {
+	for _, b := range []tensor.Buffer{s.x, s.target, s.ts, s.draws} {
+		if b != nil {
+			be.Free(b)
+		}
+	}
+	*s = staging{}
+}
+
+// images copies host images [n,H,W,C] to the device.
+func (s *staging) images(be tensor.Backend, b *tensor.Buffer, shape tensor.Shape, host []float32) (tensor.Tensor, error) {
+	if err := reserve(be, b, tensor.F32, len(host)); err != nil {
+		return tensor.Tensor{}, err
+	}
+	view := be.Slice(*b, 0, len(host))
+	be.Upload(view, host)
+	return tensor.Tensor{Buf: view, Shape: shape}, nil
+}
+
+// integers copies [n] host integers to the device.
+func (s *staging) integers(be tensor.Backend, b *tensor.Buffer, host []int64) (tensor.Tensor, error) {
+	if err := reserve(be, b, tensor.I64, len(host)); err != nil {
+		return tensor.Tensor{}, err
+	}
+	view := be.Slice(*b, 0, len(host))
+	be.UploadInt64(view, host)
+	return tensor.Tensor{Buf: view, Shape: tensor.Of(len(host))}, nil
+}
+
+// Predict writes the model's output for images x [n,H,W,C] at timesteps t [n] into
+// dst, without dropout. A sample's output is the same bits in any batch. Errors
+// wrap ErrBatch or come from the device.
+func (m *Model) Predict(dst, x []float32, t []int64) error {
+	shape := m.shape(len(t), m.config.InChannels)
+	if want := m.shape(len(t), m.config.OutChannels); len(t) == 0 || len(x) != shape.Len() || len(dst) != want.Len() {
+		return fmt.Errorf("%w: %d values in and %d out for %d timesteps, want %v and %v",
+			ErrBatch, len(x), len(dst), len(t), shape, want)
+	}
+	p, err := m.runner.program(mode{n: len(t)})
+	if err != nil {
+		return err
+	}
+	in := &m.runner.in
+	xt, err := in.images(m.be, &in.x, shape, x)
+	if err != nil {
+		return err
+	}
+	ts, err := in.integers(m.be, &in.ts, t)
+	if err != nil {
+		return err
+	}
+	p.Bind(p.x, xt)
+	p.Bind(p.ts, ts)
+	if err := p.Run(autograd.Step{}); err != nil {
+		return fmt.Errorf("unet: %w", err)
+	}
+	if err := m.be.Download(dst, p.pred.Tensor().Buf); err != nil {
+		return fmt.Errorf("unet: prediction: %w", err)
+	}
+	return nil
+}
+
+// HostBatch is a batch in host memory, for use outside a training loop.
+type HostBatch struct {
+	XT, Target []float32 // n images each, in Layout
+	Layout     Layout
+	T          []int64 // [n]
+	Draws      []int64 // [n], where dropout acts
+	Seed       uint64  // of the dropout masks
+	Train      bool    // dropout acts
+}
+
+// LossAndGradients returns the mean squared error of the model's output against
+// the target, over all elements of the batch, and its gradient by diffusers key,
+// in PyTorch's layouts.
+func (m *Model) LossAndGradients(b HostBatch) (loss float64, grads map[string][]float32, err error) {
+	n := len(b.T)
+	xShape, yShape := m.shape(n, m.config.InChannels), m.shape(n, m.config.OutChannels)
+	if n == 0 || len(b.XT) != xShape.Len() || len(b.Target) != yShape.Len() {
+		return 0, nil, fmt.Errorf("%w: %d and %d values for %d timesteps, want %v and %v",
+			ErrBatch, len(b.XT), len(b.Target), n, xShape, yShape)
+	}
+	batch, err := m.upload(b, xShape, yShape)
+	if err != nil {
+		return 0, nil, err
+	}
+	count := float64(yShape.Len())
+	batch.GradScale = float32(1 / count)
+	sum, err := m.LossAndGrad(batch, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	list, err := m.ExportGrads()
+	if err != nil {
+		return 0, nil, err
+	}
+	grads = make(map[string][]float32, len(list))
+	for _, t := range list {
+		grads[t.Name] = t.Data
+	}
+	return sum / count, grads, nil
+}
+
+func (m *Model) upload(b HostBatch, xShape, yShape tensor.Shape) (batch Batch, err error) {
+	x, target := b.XT, b.Target
+	if b.Layout == NCHW {
+		size := m.config.SampleSize
+		x, target = make([]float32, len(x)), make([]float32, len(target))
+		NCHWToNHWC(x, b.XT, len(b.T), m.config.InChannels, size, size)
+		NCHWToNHWC(target, b.Target, len(b.T), m.config.OutChannels, size, size)
+	}
+	in := &m.runner.in
+	batch = Batch{Seed: b.Seed, Train: b.Train}
+	if batch.XT, err = in.images(m.be, &in.x, xShape, x); err != nil {
+		return batch, err
+	}
+	if batch.Target, err = in.images(m.be, &in.target, yShape, target); err != nil {
+		return batch, err
+	}
+	if batch.T, err = in.integers(m.be, &in.ts, b.T); err != nil {
+		return batch, err
+	}
+	if len(b.Draws) > 0 {
+		batch.Draws, err = in.integers(m.be, &in.draws, b.Draws)
+	}
+	return batch, err
+}
+
+// NCHWToNHWC copies n images from PyTorch's layout to the project's.
+func NCHWToNHWC(dst, src []float32, n, channels, height, width int) {
+	transpose(dst, src, n, channels, height*width)
+}
+
+// NHWCToNCHW undoes NCHWToNHWC.
+func NHWCToNCHW(dst, src []float32, n, channels, height, width int) {
+	transpose(dst, src, n, height*width, channels)
+}
+
+// transpose swaps the two inner dimensions of src [n,rows,columns].
+func transpose(dst, src []float32, n, rows, columns int) {
+	size := rows * columns
+	if len(dst) != n*size || len(src) != n*size {
+		panic(fmt.Sprintf("unet: transpose of [%d %d %d] from %d to %d values", n, rows, columns, len(src), len(dst)))
+	}
+	for i := range n {
+		d, s := dst[i*size:(i+1)*size], src[i*size:(i+1)*size]
+		for r := range rows {
+			for c := range columns {
+				d[c*rows+r] = s[r*columns+c]
+			}
+		}
+	}
+}
+
+// Export returns the parameters by diffusers key in PyTorch's layouts, in
+// registration order.
+func (m *Model) Export() ([]nn.Tensor, error) { return m.export(m.params.Values(), "weights") }
+
+// ExportGrads returns the gradients in the same form.
+func (m *Model) ExportGrads() ([]nn.Tensor, error) { return m.export(m.params.Grads(), "gradients") }
+
+func (m *Model) export(b tensor.Buffer, what string) ([]nn.Tensor, error) {
+	flat := make([]float32, m.params.FlatLen())
+	if err := m.be.Download(flat, b); err != nil {
+		return nil, fmt.Errorf("unet: %s: %w", what, err)
+	}
+	return m.params.Unflatten(flat), nil
+}

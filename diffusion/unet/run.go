@@ -1,0 +1,193 @@
+package unet
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/agrdist/agrdist/autograd"
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// ErrBatch is wrapped by the errors about a batch that does not fit the model.
+var ErrBatch = errors.New("unet: batch does not fit the model")
+
+// Batch is the input of a training pass, on the model's device.
+type Batch struct {
+	// XT and Target are [n,H,W,C]: the noisy images and what to predict.
+	XT, Target tensor.Tensor
+	// T and Draws are I64 [n]: the timesteps, and which samples of the run these
+	// are. Draws is needed only where dropout acts.
+	T, Draws tensor.Tensor
+	// GradScale is d(total loss)/d(sum of squared errors): for the mean over a
+	// global batch, 1 / its number of elements, whatever part of it this is.
+	GradScale float32
+	Seed      uint64 // of the dropout masks
+	Train     bool   // dropout acts
+}
+
+// mode is what a program is recorded for.
+type mode struct {
+	n       int
+	grads   bool
+	dropout bool
+}
+
+// program is a recorded batch size.
+type program struct {
+	mode
+	*autograd.Program
+	x, target, ts, draws *autograd.Value
+	pred, loss           *autograd.Value
+	losses               []float32
+}
+
+// maxPrograms bounds how many batch sizes are kept recorded; the one unused for
+// longest is dropped.
+const maxPrograms = 8
+
+// runner keeps the programs, last used first, and their memory.
+type runner struct {
+	model    *Model
+	arena    *autograd.Arena
+	programs []*program
+	in       staging
+	storeAll bool
+}
+
+func (r *runner) init(m *Model) {
+	r.model, r.arena = m, autograd.NewArena(m.be)
+}
+
+// program returns the recorded program, recording it at its first use.
+func (r *runner) program(want mode) (*program, error) {
+	i := slices.IndexFunc(r.programs, func(p *program) bool { return p.mode == want })
+	if i < 0 {
+		p, err := r.record(want)
+		if err != nil {
+			return nil, err
+		}
+		if len(r.programs) >= maxPrograms {
+			r.programs = r.programs[:maxPrograms-1]
+		}
+		r.programs = append(r.programs, p)
+		i = len(r.programs) - 1
+	}
+	p := r.programs[i]
+	copy(r.programs[1:i+1], r.programs[:i])
+	r.programs[0] = p
+	return p, nil
+}
+
+func (r *runner) record(want mode) (*program, error) {
+	m := r.model
+	t := autograd.NewTape(m.be, autograd.Config{Train: want.grads, StoreAll: r.storeAll})
+	p := &program{
+		mode:   want,
+		x:      t.Input(tensor.F32, m.shape(want.n, m.config.InChannels)),
+		ts:     t.Input(tensor.I64, tensor.Of(want.n)),
+		losses: make([]float32, want.n),
+	}
+	if want.dropout {
+		p.draws = t.Input(tensor.I64, tensor.Of(want.n))
+	}
+	p.pred = m.net.forward(t, p.x, p.ts, p.draws)
+	if want.grads {
+		p.target = t.Input(tensor.F32, m.shape(want.n, m.config.OutChannels))
+		p.loss = t.MSE(p.pred, p.target)
+		t.Keep(p.loss)
+	} else {
+		t.Keep(p.pred)
+	}
+	var err error
+	if p.Program, err = t.Compile(r.arena); err != nil {
+		return nil, fmt.Errorf("unet: batch of %d: %w", want.n, err)
+	}
+	return p, nil
+}
+
+func (m *Model) shape(n, channels int) tensor.Shape {
+	return tensor.Of(n, m.config.SampleSize, m.config.SampleSize, channels)
+}
+
+// LossAndGrad runs forward and backward on a batch. lossSum is the sum of squared
+// errors, added in sample order. The gradient of GradScale times it overwrites
+// Params().Grads(). ready, which may be nil, is called with the index in
+// Params().List() of each parameter once the operations that write its gradient
+// have been called, in the order of ReadyOrder. Errors wrap ErrBatch or come from
+// the device.
+func (m *Model) LossAndGrad(b Batch, ready func(i int)) (lossSum float64, err error) {
+	want := mode{grads: true, dropout: b.Train && m.config.Dropout > 0}
+	if b.XT.Shape.Rank() > 0 {
+		want.n = b.XT.Shape.Dim(0)
+	}
+	if err := m.check(b, want); err != nil {
+		return 0, err
+	}
+	p, err := m.runner.program(want)
+	if err != nil {
+		return 0, err
+	}
+	p.Bind(p.x, b.XT)
+	p.Bind(p.target, b.Target)
+	p.Bind(p.ts, b.T)
+	if want.dropout {
+		p.Bind(p.draws, b.Draws)
+	}
+	if err := p.Run(autograd.Step{Seed: b.Seed, GradScale: b.GradScale, Ready: ready}); err != nil {
+		return 0, fmt.Errorf("unet: %w", err)
+	}
+	if err := m.be.Download(p.losses, p.loss.Tensor().Buf); err != nil {
+		return 0, fmt.Errorf("unet: loss: %w", err)
+	}
+	for _, l := range p.losses {
+		lossSum += float64(l)
+	}
+	return lossSum, nil
+}
+
+func (m *Model) check(b Batch, want mode) error {
+	operand := func(name string, t tensor.Tensor, dt tensor.DType, s tensor.Shape) error {
+		switch {
+		case !t.Present():
+			return fmt.Errorf("%w: no %s", ErrBatch, name)
+		case t.Shape != s || t.Buf.DType() != dt:
+			return fmt.Errorf("%w: %s is %v %v, want %v %v", ErrBatch, name, t.Buf.DType(), t.Shape, dt, s)
+		}
+		return nil
+	}
+	if want.n < 1 {
+		return fmt.Errorf("%w: no samples", ErrBatch)
+	}
+	err := errors.Join(
+		operand("XT", b.XT, tensor.F32, m.shape(want.n, m.config.InChannels)),
+		operand("Target", b.Target, tensor.F32, m.shape(want.n, m.config.OutChannels)),
+		operand("T", b.T, tensor.I64, tensor.Of(want.n)),
+	)
+	if want.dropout {
+		err = errors.Join(err, operand("Draws", b.Draws, tensor.I64, tensor.Of(want.n)))
+	}
+	return err
+}
+
+// ReadyOrder lists the parameter indices in the order in which LossAndGrad calls
+// ready: the exact reverse of Params().List(), so that the flat gradient buffer
+// fills from its end to its start.
+func (m *Model) ReadyOrder() []int {
+	order := make([]int, len(m.params.List()))
+	for i := range order {
+		order[i] = len(order) - 1 - i
+	}
+	return order
+}
+
+// ArenaLen is the number of F32 elements of device memory that hold intermediate
+// values: the largest need of the batches run so far.
+func (m *Model) ArenaLen() int { return m.runner.arena.Len() }
+
+// Close frees the model's memory on the device. The model must not be used again.
+func (m *Model) Close() {
+	m.runner.arena.Free()
+	m.runner.in.free(m.be)
+	m.params.Free(m.be)
+}
