@@ -19,7 +19,9 @@ const (
 	// SpacingLeading is i (T div S) + StepsOffset, i < S: diffusers' "leading".
 	SpacingLeading = "leading"
 	// SpacingTrailing is round(T - i T/S) - 1: diffusers' "trailing", which
-	// starts at T-1 (Lin et al., arXiv 2305.08891).
+	// starts at T-1 (Lin et al., arXiv 2305.08891). Where S does not divide T,
+	// diffusers steps to t - T div S, which is not the timestep it visits next;
+	// here a step always ends where the next begins.
 	SpacingTrailing = "trailing"
 	// SpacingQuadratic is floor(q_i^2) + 1 with q_i even over [0, sqrt(0.8 T)]:
 	// dense near the image. Equal neighbours are visited once, so it may be

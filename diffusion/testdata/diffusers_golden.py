@@ -87,7 +87,7 @@ def main():
         for prediction in ("epsilon", "sample", "v_prediction"):
             c = {"clip_sample": clip, "prediction_type": prediction}
             cases.append(run(DDIMScheduler, 10, 0.0, **c))
-            cases.append(run(DDIMScheduler, 7, 0.6, timestep_spacing="trailing", **c))
+            cases.append(run(DDIMScheduler, 8, 0.6, timestep_spacing="trailing", **c))
             cases.append(run(DDPMScheduler, 25, 0.0, variance_type="fixed_large", **c))
             cases.append(run(DDPMScheduler, 12, 0.0, variance_type="fixed_small", **c))
     cases.append(run(DDIMScheduler, 10, 1.0, steps_offset=1, set_alpha_to_one=False, clip_sample=False))
