@@ -1,0 +1,44 @@
+package data
+
+import "fmt"
+
+// MissingError says that a data set's files are not there.
+type MissingError struct {
+	Path string // what was looked for
+	Mend string // where to get it, or what to set
+	Err  error  // nil, or the system's error
+}
+
+func (e *MissingError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("%v; %s", e.Err, e.Mend)
+	}
+	return fmt.Sprintf("%s: not found; %s", e.Path, e.Mend)
+}
+
+// Unwrap returns the system's error.
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// CorruptError says that a file is there and is not what it should be.
+type CorruptError struct {
+	Path   string
+	Offset int64  // byte at which it stops making sense, or -1
+	Reason string // what is wrong
+	Mend   string // what to do about it
+	Err    error  // nil, or the decoder's error
+}
+
+func (e *CorruptError) Error() string {
+	text := e.Path
+	if e.Offset >= 0 {
+		text = fmt.Sprintf("%s: byte %d", text, e.Offset)
+	}
+	text += ": " + e.Reason
+	if e.Err != nil {
+		text = fmt.Sprintf("%s: %v", text, e.Err)
+	}
+	return text + "; " + e.Mend
+}
+
+// Unwrap returns the decoder's error.
+func (e *CorruptError) Unwrap() error { return e.Err }

@@ -1,0 +1,148 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sort"
+	"sync"
+)
+
+// CIFAR-10's record:
+//
+//	byte 0          label
+//	bytes 1..1024   red, 32 rows of 32
+//	.. 2048         green
+//	.. 3072         blue
+const (
+	recordSide  = 32
+	recordPlane = recordSide * recordSide
+	recordLen   = 1 + 3*recordPlane
+)
+
+// recordLimits is what a file must satisfy.
+type recordLimits struct {
+	records  int // records of a file; 0: any number from 1
+	maxLabel byte
+	mend     string
+}
+
+// records is a data set of record files. Pixels stay in the files: a read is
+// one pread, served by the page cache that all workers of a host share; only
+// the labels are in memory.
+type records struct {
+	name   string
+	files  []*os.File
+	ends   []int // ends[i]: records in files 0..i
+	labels []byte
+	limits recordLimits
+	buffer sync.Pool // *[recordLen]byte
+}
+
+var (
+	_ Dataset   = (*records)(nil)
+	_ io.Closer = (*records)(nil)
+)
+
+func openRecords(name string, paths []string, limits recordLimits) (*records, error) {
+	d := &records{name: name, limits: limits}
+	d.buffer.New = func() any { return new([recordLen]byte) }
+	for _, path := range paths {
+		if err := d.add(path); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
+	return d, nil
+}
+
+// add opens a file and reads all of it once, for the labels.
+func (d *records) add(path string) error {
+	f, err := os.Open(path) //nolint:gosec // the path is the operator's own setting
+	if err != nil {
+		return &MissingError{Path: path, Mend: d.limits.mend, Err: err}
+	}
+	d.files = append(d.files, f)
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	d.labels, err = scanLabels(d.labels, f, info.Size(), path, d.limits)
+	if err != nil {
+		return err
+	}
+	d.ends = append(d.ends, len(d.labels))
+	return nil
+}
+
+// scanLabels appends the label of every record to labels, after checking the
+// size and each label.
+func scanLabels(labels []byte, r io.ReaderAt, size int64, path string, limits recordLimits) ([]byte, error) {
+	corrupt := func(offset int64, err error, format string, args ...any) error {
+		return &CorruptError{Path: path, Offset: offset, Reason: fmt.Sprintf(format, args...), Mend: limits.mend, Err: err}
+	}
+	want := int64(limits.records) * recordLen
+	switch {
+	case limits.records > 0 && size < want:
+		return nil, corrupt(size, nil, "the file ends here; it must have %d bytes (%d records of %d)", want, limits.records, recordLen)
+	case limits.records > 0 && size > want:
+		return nil, corrupt(want, nil, "the file goes on after its %d records of %d bytes; it has %d bytes", limits.records, recordLen, size)
+	case size == 0:
+		return nil, corrupt(0, nil, "the file is empty")
+	case size%recordLen != 0:
+		return nil, corrupt(size-size%recordLen, nil, "the last record is cut off after %d of %d bytes", size%recordLen, recordLen)
+	}
+	chunk := make([]byte, min(size, 64*recordLen))
+	for offset := int64(0); offset < size; offset += int64(len(chunk)) {
+		chunk = chunk[:min(int64(len(chunk)), size-offset)]
+		if n, err := r.ReadAt(chunk, offset); n < len(chunk) {
+			return nil, corrupt(offset+int64(n), err, "cannot be read")
+		}
+		for i := 0; i < len(chunk); i += recordLen {
+			if chunk[i] > limits.maxLabel {
+				return nil, corrupt(offset+int64(i), nil, "label %d; it must be 0 to %d", chunk[i], limits.maxLabel)
+			}
+			labels = append(labels, chunk[i])
+		}
+	}
+	return labels, nil
+}
+
+func (d *records) Name() string                        { return d.name }
+func (d *records) Len() int                            { return len(d.labels) }
+func (d *records) Size() (height, width, channels int) { return recordSide, recordSide, 3 }
+func (d *records) Label(index int) int                 { return int(d.labels[index]) }
+
+func (d *records) Read(dst []float32, index int) error {
+	checkRead(d, dst, index)
+	file := sort.SearchInts(d.ends, index+1)
+	first := 0
+	if file > 0 {
+		first = d.ends[file-1]
+	}
+	buffer := d.buffer.Get().(*[recordLen]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer d.buffer.Put(buffer)
+	offset := int64(index-first) * recordLen
+	if n, err := d.files[file].ReadAt(buffer[:], offset); n < recordLen {
+		return &CorruptError{
+			Path: d.files[file].Name(), Offset: offset + int64(n), Err: err, Mend: d.limits.mend,
+			Reason: "cannot be read (it has changed since it was opened)",
+		}
+	}
+	// From planes to channels innermost.
+	red, green, blue := buffer[1:1+recordPlane], buffer[1+recordPlane:1+2*recordPlane], buffer[1+2*recordPlane:]
+	for i := range recordPlane {
+		dst[3*i], dst[3*i+1], dst[3*i+2] = unit[red[i]], unit[green[i]], unit[blue[i]]
+	}
+	return nil
+}
+
+// Close closes the files; the data set cannot be read afterwards.
+func (d *records) Close() error {
+	var errs []error
+	for _, f := range d.files {
+		errs = append(errs, f.Close())
+	}
+	d.files = nil
+	return errors.Join(errs...)
+}
