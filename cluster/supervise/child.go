@@ -74,9 +74,10 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 	if env == nil {
 		env = os.Environ()
 	}
+	env = append(env[:len(env):len(env)], fmt.Sprintf("%s=%d", envSupervised, os.Getpid()))
 	attr := &os.ProcAttr{
 		Dir: cmd.Dir, Files: []*os.File{inR, outW, outW}, Sys: sysProcAttr(),
-		Env: append(env[:len(env):len(env)], fmt.Sprintf("%s=%d", envSupervised, os.Getpid())),
+		Env: (&exec.Cmd{Env: env}).Environ(), // of a variable given twice, the last counts
 	}
 	argv := append([]string{path}, cmd.Args...)
 	before := readOOM()
@@ -191,7 +192,10 @@ func (c *child) reap() Exit {
 		if ws, ok := state.Sys().(syscall.WaitStatus); ok {
 			e.decode(ws)
 		}
-		if e.sig == syscall.SIGKILL && asked == NotAsked {
+		if asked == AskedKill && e.sig != syscall.SIGKILL {
+			e.Asked = NotAsked // it was faster: it ended by itself
+		}
+		if e.sig == syscall.SIGKILL && e.Asked == NotAsked {
 			e.OOM = readOOM().since(c.oomBefore)
 		}
 	}

@@ -43,7 +43,8 @@ type Command struct {
 	Path string
 	// Args are the arguments without the program's name.
 	Args []string
-	// Env is the whole environment; nil is this process's own.
+	// Env is the whole environment; nil is this process's own. Of a variable
+	// given twice, the last counts.
 	Env []string
 	// Dir is the working directory; "" is this process's own.
 	Dir string
