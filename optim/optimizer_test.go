@@ -1,0 +1,433 @@
+package optim_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/optim"
+)
+
+// tolerance of float32 arithmetic over a dozen steps against float64, relative
+// to the largest magnitude that the value has had: signed sums cancel, and what
+// is left carries the rounding of what was there.
+const tolerance = 1e-6
+
+// peaks follows values, by name, and holds them to their references.
+type peaks map[string]float64
+
+func (p peaks) requireClose(t testing.TB, name string, want float64, got float32) {
+	t.Helper()
+	p[name] = math.Max(p[name], math.Abs(want))
+	// In the negative, so that NaN fails too.
+	if !(math.Abs(want-float64(got)) <= tolerance*p[name]) {
+		require.Failf(t, "too far from the reference", "%s: want %v, got %v, peak %v", name, want, got, p[name])
+	}
+}
+
+// goroutines is a Runner that starts f in descending order, each on its own
+// goroutine, at most n at a time.
+type goroutines int
+
+func (g goroutines) Threads() int { return int(g) }
+
+func (g goroutines) Run(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, int(g))
+	for i := n - 1; i >= 0; i-- {
+		slots <- struct{}{}
+		wg.Go(func() { f(i); <-slots })
+	}
+	wg.Wait()
+}
+
+// variants is every optimizer at its defaults and in its options.
+func variants(t testing.TB) map[string]optim.Config {
+	t.Helper()
+	all := map[string]optim.Config{}
+	add := func(label, name string, change func(c *optim.Config)) {
+		c, err := optim.DefaultConfig(name)
+		require.NoError(t, err)
+		if change != nil {
+			change(&c)
+		}
+		require.NoError(t, c.Validate())
+		all[label] = c
+	}
+	for _, name := range optim.Names() {
+		add(name, name, nil)
+		add(name+" decay", name, func(c *optim.Config) { c.WeightDecay = 0.3 })
+	}
+	add("adan no_prox", "adan", func(c *optim.Config) { c.WeightDecay, c.NoProx = 0.3, true })
+	add("rmsprop centered", "rmsprop", func(c *optim.Config) { c.Centered = true })
+	add("rmsprop momentum", "rmsprop", func(c *optim.Config) { c.Momentum = 0.9 })
+	add("rmsprop centered momentum", "rmsprop", func(c *optim.Config) { c.Momentum, c.Centered = 0.5, true })
+	add("acprop plain", "acprop", func(c *optim.Config) { c.Rectify = false })
+	add("acprop low beta2", "acprop", func(c *optim.Config) { c.Beta2 = 0.9 })
+	add("sgdm none", "sgdm", func(c *optim.Config) { c.Momentum = 0 })
+	add("sgdm nesterov", "sgdm", func(c *optim.Config) { c.Nesterov = true })
+	add("sgdm dampening", "sgdm", func(c *optim.Config) { c.Dampening = 0.4 })
+	return all
+}
+
+// random returns values over several orders of magnitude, with zeros among
+// them.
+func random(r *rand.Rand, n int, scale float64) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64() * scale * math.Pow(10, float64(i%5-2)))
+	}
+	for i := 7; i < n; i += 31 {
+		x[i] = 0
+	}
+	return x
+}
+
+func TestStepMatchesFormulas(t *testing.T) {
+	const n, steps = 97, 15
+	for label, c := range variants(t) {
+		t.Run(label, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(1, 2))
+			w := random(r, n, 1)
+			o, err := optim.New(c, nil, n, nil)
+			require.NoError(t, err)
+			refs := make([]*reference, n)
+			for i := range refs {
+				refs[i] = newReference(c, float64(w[i]))
+			}
+			seen := peaks{}
+			for step := 1; step <= steps; step++ {
+				g := random(r, n, 1)
+				kept := append([]float32(nil), g...)
+				h := 0.01 * float64(min(step, 4)) / 4
+				o.Step(w, g, h, int64(step))
+				require.Equal(t, kept, g, "the optimizer leaves the gradient alone")
+				for i, ref := range refs {
+					ref.step(ref, float64(g[i]), h, step)
+					seen.requireClose(t, fmt.Sprint("parameter ", i), ref.w, w[i])
+				}
+				for _, slot := range o.Slots() {
+					for i, ref := range refs {
+						require.Contains(t, ref.state, slot.Name)
+						seen.requireClose(t, fmt.Sprint(slot.Name, i), ref.state[slot.Name], slot.Data[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestAdanOwnClipping(t *testing.T) {
+	const n, limit = 50, 0.5
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	c.MaxGradNorm = limit
+	clipping, err := optim.New(c, nil, n, nil)
+	require.NoError(t, err)
+	r := rand.New(rand.NewPCG(3, 4))
+	refs := make([]*reference, n)
+	w := random(r, n, 1)
+	for i := range refs {
+		refs[i] = newReference(c, float64(w[i]))
+	}
+	seen := peaks{}
+	for step := 1; step <= 12; step++ {
+		g := random(r, n, 1)
+		if step%3 == 0 {
+			g = random(r, n, 1e-6) // below the limit: nothing is clipped
+		}
+		var norm float64
+		for _, v := range g {
+			norm += float64(v) * float64(v)
+		}
+		scale := math.Min(1, limit/(math.Sqrt(norm)+c.Eps))
+		clipping.Step(w, g, 0.01, int64(step))
+		for i, ref := range refs {
+			ref.step(ref, scale*float64(g[i]), 0.01, step)
+			seen.requireClose(t, fmt.Sprint("parameter ", i), ref.w, w[i])
+			seen.requireClose(t, fmt.Sprint("exp_avg", i), ref.state["exp_avg"], clipping.Slots()[0].Data[i])
+		}
+	}
+}
+
+// golden is testdata/torch_golden.json; make_golden.py there says what is in it.
+type golden struct {
+	Params []float32
+	Grads  [][]float32
+	LR     []float64
+	Cases  []struct {
+		Name   string
+		Config json.RawMessage
+		After  [][]float64
+		State  map[string][][]float64
+	}
+}
+
+func TestStepMatchesPyTorch(t *testing.T) {
+	raw, err := os.ReadFile("testdata/torch_golden.json")
+	require.NoError(t, err)
+	var g golden
+	require.NoError(t, json.Unmarshal(raw, &g))
+	require.Len(t, g.Cases, 11)
+	for _, c := range g.Cases {
+		t.Run(c.Name, func(t *testing.T) {
+			var named optim.Config
+			require.NoError(t, json.Unmarshal(c.Config, &named))
+			config, err := optim.DefaultConfig(named.Name)
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(c.Config, &config))
+			w := append([]float32(nil), g.Params...)
+			o, err := optim.New(config, nil, len(w), nil)
+			require.NoError(t, err)
+			require.Len(t, o.Slots(), len(c.State))
+			seen := peaks{}
+			for i, grads := range g.Grads {
+				o.Step(w, append([]float32(nil), grads...), g.LR[i], int64(i+1))
+				for j, want := range c.After[i] {
+					seen.requireClose(t, fmt.Sprint("parameter ", j), want, w[j])
+				}
+				for _, slot := range o.Slots() {
+					require.Contains(t, c.State, slot.Name)
+					for j, want := range c.State[slot.Name][i] {
+						seen.requireClose(t, fmt.Sprint(slot.Name, j), want, slot.Data[j])
+					}
+				}
+			}
+		})
+	}
+}
+
+// layout is two tensors that span several blocks, small ones, and padding.
+func layout() ([]optim.Segment, int) {
+	return []optim.Segment{
+		{"conv", 0, 2*optim.BlockSize + 321},
+		{"bias", 2*optim.BlockSize + 336, 3},
+		{"scalar", 2*optim.BlockSize + 352, 1},
+		{"empty", 2*optim.BlockSize + 368, 0},
+		{"linear", 2*optim.BlockSize + 368, optim.BlockSize},
+	}, 3*optim.BlockSize + 384
+}
+
+func bits(x []float32) []uint32 {
+	b := make([]uint32, len(x))
+	for i, v := range x {
+		b[i] = math.Float32bits(v)
+	}
+	return b
+}
+
+// run steps o for updates from..to with gradients that depend on the update
+// alone.
+func run(o optim.Optimizer, w []float32, from, to int64) {
+	for t := from; t <= to; t++ {
+		g := random(rand.New(rand.NewPCG(uint64(t), 9)), len(w), 1)
+		o.Step(w, g, 0.01, t)
+	}
+}
+
+func TestThreadsDoNotMatter(t *testing.T) {
+	segments, n := layout()
+	for label, c := range variants(t) {
+		if c.Name == "adan" {
+			c.MaxGradNorm = 1
+		}
+		var want []uint32
+		for _, r := range []optim.Runner{nil, goroutines(1), goroutines(2), goroutines(3)} {
+			o, err := optim.New(c, segments, n, r)
+			require.NoError(t, err)
+			w := random(rand.New(rand.NewPCG(5, 5)), n, 1)
+			run(o, w, 1, 3)
+			if want == nil {
+				want = bits(w)
+			}
+			require.Equal(t, want, bits(w), "%s on %v", label, r)
+		}
+	}
+}
+
+func TestPaddingIsLeftAlone(t *testing.T) {
+	segments, n := layout()
+	covered := make([]bool, n)
+	for _, s := range segments {
+		for i := range s.Len {
+			covered[s.Off+i] = true
+		}
+	}
+	for label, c := range variants(t) {
+		o, err := optim.New(c, segments, n, nil)
+		require.NoError(t, err)
+		w := make([]float32, n)
+		run(o, w, 1, 2)
+		moved := 0
+		for i, in := range covered {
+			if !in {
+				require.Zero(t, w[i], "%s: padding %d", label, i)
+			} else if w[i] != 0 {
+				moved++
+			}
+		}
+		require.Greater(t, moved, n/2, label)
+	}
+}
+
+func TestResumeEqualsUninterrupted(t *testing.T) {
+	segments, n := layout()
+	for label, c := range variants(t) {
+		straight, err := optim.New(c, segments, n, nil)
+		require.NoError(t, err)
+		want := random(rand.New(rand.NewPCG(6, 6)), n, 1)
+		got := append([]float32(nil), want...)
+		run(straight, want, 1, 5)
+
+		first, err := optim.New(c, segments, n, nil)
+		require.NoError(t, err)
+		run(first, got, 1, 2)
+		second, err := optim.New(c, segments, n, nil)
+		require.NoError(t, err)
+		saved := first.Slots()
+		require.Len(t, second.Slots(), len(saved))
+		for i, slot := range second.Slots() {
+			require.Equal(t, saved[i].Name, slot.Name)
+			copy(slot.Data, saved[i].Data)
+		}
+		run(second, got, 3, 5)
+		require.Equal(t, bits(want), bits(got), label)
+	}
+}
+
+func TestStepAllocatesNothing(t *testing.T) {
+	for label, c := range variants(t) {
+		o, err := optim.New(c, nil, 100, nil)
+		require.NoError(t, err)
+		w, g := make([]float32, 100), make([]float32, 100)
+		step := int64(0)
+		require.Zero(t, testing.AllocsPerRun(5, func() { step++; o.Step(w, g, 0.1, step) }), label)
+	}
+}
+
+func TestStepPanicsOnWrongLength(t *testing.T) {
+	c, err := optim.DefaultConfig("lion")
+	require.NoError(t, err)
+	o, err := optim.New(c, nil, 8, nil)
+	require.NoError(t, err)
+	require.PanicsWithValue(t, "optim: 7 gradients, want 8", func() { o.Step(make([]float32, 8), make([]float32, 7), 1, 1) })
+	require.PanicsWithValue(t, "optim: 9 parameters, want 8", func() { o.Step(make([]float32, 9), make([]float32, 8), 1, 1) })
+}
+
+// A constant gradient has variance zero; rounding makes it negative now and
+// then, which must not become NaN.
+func TestCenteredRMSpropSurvivesConstantGradient(t *testing.T) {
+	c, err := optim.DefaultConfig("rmsprop")
+	require.NoError(t, err)
+	c.Centered, c.Alpha = true, 0.5
+	const n = 64
+	o, err := optim.New(c, nil, n, nil)
+	require.NoError(t, err)
+	w, g := make([]float32, n), make([]float32, n)
+	for i := range g {
+		g[i] = 0.1 + float32(i)/100
+	}
+	for step := int64(1); step <= 200; step++ {
+		o.Step(w, g, 1e-9, step)
+	}
+	for i, v := range w {
+		require.False(t, math.IsNaN(float64(v)), i)
+	}
+}
+
+func TestSegments(t *testing.T) {
+	c, err := optim.DefaultConfig("adam")
+	require.NoError(t, err)
+	for _, tc := range []struct {
+		name     string
+		segments []optim.Segment
+		want     string
+	}{
+		{"overlap", []optim.Segment{{"a", 0, 10}, {"b", 9, 2}}, `"b" (number 1) starts at 9`},
+		{"order", []optim.Segment{{"a", 16, 2}, {"b", 0, 2}}, `"b" (number 1) starts at 0`},
+		{"end", []optim.Segment{{"a", 90, 11}}, "elements 90 to 101 of a buffer of 100"},
+		{"overflow", []optim.Segment{{"a", 90, math.MaxInt}}, `"a"`},
+		{"negative", []optim.Segment{{"a", 0, -1}}, "length -1"},
+	} {
+		_, err := optim.New(c, tc.segments, 100, nil)
+		require.ErrorIs(t, err, optim.ErrSegments, tc.name)
+		require.ErrorContains(t, err, tc.want, tc.name)
+	}
+}
+
+func TestBlocksCoverEverySegmentOnce(t *testing.T) {
+	segments, n := layout()
+	seen := make([]int, n)
+	for _, b := range optim.Blocks(segments) {
+		s := segments[b.Segment]
+		require.Zero(t, (b.Lo-s.Off)%optim.BlockSize)
+		require.LessOrEqual(t, b.Hi, s.Off+s.Len)
+		require.Less(t, b.Lo, b.Hi)
+		require.LessOrEqual(t, b.Hi-b.Lo, optim.BlockSize)
+		for i := b.Lo; i < b.Hi; i++ {
+			seen[i]++
+		}
+	}
+	for _, s := range segments {
+		for i := range s.Len {
+			seen[s.Off+i]--
+		}
+	}
+	require.Equal(t, make([]int, n), seen)
+}
+
+func TestConfigErrorsNameKeyAndChoices(t *testing.T) {
+	_, err := optim.DefaultConfig("adamx")
+	require.ErrorIs(t, err, optim.ErrConfig)
+	require.ErrorContains(t, err, `name is "adamx", want one of adan, adam, adamw, rmsprop, acprop, sgdm, lion`)
+	nan := math.NaN()
+	for _, tc := range []struct {
+		name   string
+		change func(c *optim.Config)
+		want   string
+	}{
+		{"adan", func(c *optim.Config) { c.Beta3 = 1 }, "beta3 of adan is 1, want 0 <= beta3 < 1"},
+		{"adam", func(c *optim.Config) { c.Beta1 = nan }, "beta1 of adam is NaN"},
+		{"adam", func(c *optim.Config) { c.Eps = 1e-60 }, "eps of adam is 1e-60, want more than 0 in float32"},
+		{"adam", func(c *optim.Config) { c.LR = -1 }, "lr of adam is -1, want 0 or more"},
+		{"adamw", func(c *optim.Config) { c.WeightDecay = math.Inf(1) }, "weight_decay of adamw is +Inf"},
+		{"adamw", func(c *optim.Config) { c.Momentum = 0.9 }, "adamw takes no momentum, it takes lr, weight_decay, beta1, beta2, eps"},
+		{"lion", func(c *optim.Config) { c.Rectify = true }, "lion takes no rectify"},
+		{"rmsprop", func(c *optim.Config) { c.Alpha = -0.1 }, "alpha of rmsprop is -0.1"},
+		{"sgdm", func(c *optim.Config) { c.Nesterov, c.Dampening = true, 0.1 }, "nesterov needs momentum above 0 and dampening 0"},
+	} {
+		c, err := optim.DefaultConfig(tc.name)
+		require.NoError(t, err)
+		tc.change(&c)
+		err = c.Validate()
+		require.ErrorIs(t, err, optim.ErrConfig)
+		require.ErrorContains(t, err, tc.want)
+		_, err = optim.New(c, nil, 1, nil)
+		require.ErrorIs(t, err, optim.ErrConfig)
+	}
+	all := optim.Config{Name: "adam", LR: -1, Beta1: 2, Nesterov: true}
+	require.Len(t, strings.Split(all.Validate().Error(), "\n"), 5, "every fault is reported: %v", all.Validate())
+}
+
+func ExampleNew() {
+	c, err := optim.DefaultConfig("lion")
+	if err != nil {
+		panic(err)
+	}
+	params := []float32{1, -2, 3}
+	grads := []float32{0.5, -0.25, 0}
+	o, err := optim.New(c, nil, len(params), nil)
+	if err != nil {
+		panic(err)
+	}
+	o.Step(params, grads, 0.125, 1)
+	fmt.Println(o.Name(), params)
+	// Output: lion [0.875 -1.875 3]
+}
