@@ -1,0 +1,111 @@
+package agr
+
+import (
+	"sync/atomic"
+
+	"github.com/agrdist/agrdist/optim"
+)
+
+// tile is the number of elements that the portable second pass carries from
+// gradient to average at a time: the eight streams of Adan then take 32 KiB and
+// stay in the first-level cache.
+const tile = 1024
+
+// fused is the pass in two readings of memory. The second is a work queue over
+// the blocks; each goroutine that takes part has its own scratch tile.
+type fused struct {
+	e        optim.Elementwise
+	name     string
+	size     int
+	config   *Config
+	segments []optim.Segment
+	blocks   []optim.Block
+	runner   optim.Runner
+	kernels  kernels
+	meter    *optim.Meter
+	den      []float32
+	scratch  [][tile]float32
+
+	adan *adanState // present where an assembly kernel does the second pass
+
+	u    optim.Update
+	clip float32
+	next atomic.Int64
+	work func(worker int)
+}
+
+func newFused(e optim.Elementwise, a *Config, segments []optim.Segment, flatLen int, r optim.Runner, k kernels) *fused {
+	workers := 1
+	if r != nil {
+		workers = max(1, r.Threads())
+	}
+	p := &fused{
+		e: e, name: passName(e, a), size: flatLen, config: a,
+		segments: segments, blocks: optim.Blocks(segments), runner: r, kernels: k,
+		meter:   optim.NewMeter(segments, r, k.norms),
+		den:     make([]float32, len(segments)),
+		scratch: make([][tile]float32, workers),
+	}
+	for i := range p.den {
+		p.den[i] = inf32
+	}
+	if o, ok := e.(*optim.Adan); ok && k.adan != nil {
+		p.adan = newAdanState(o, k.adan)
+	}
+	p.work = func(worker int) {
+		for {
+			i := int(p.next.Add(1)) - 1
+			if i >= len(p.blocks) {
+				return
+			}
+			p.block(p.blocks[i], &p.scratch[worker])
+		}
+	}
+	return p
+}
+
+func (p *fused) Name() string        { return p.name }
+func (p *fused) Slots() []optim.Slot { return p.e.Slots() }
+
+// Kernel names what runs the passes: "go", "avx2", "avx512".
+func (p *fused) Kernel() string { return p.kernels.name }
+
+func (p *fused) Update(u optim.Update) optim.Stats {
+	checkUpdate(&u, p.size)
+	norm, finite := p.meter.Measure(u.Grads)
+	if !finite {
+		return optim.Stats{GradNorm: norm}
+	}
+	if p.config != nil {
+		p.config.denominators(p.den, p.meter.L1(), p.segments)
+	}
+	clip := optim.ClipScale(norm, u.MaxGradNorm)
+	p.u, p.clip = u, float32(clip)
+	p.next.Store(0)
+	p.e.Begin(u.LR, u.T)
+	if p.adan != nil {
+		p.adan.begin(&u, p.clip)
+	}
+	optim.Run(p.runner, len(p.scratch), p.work)
+	p.u = optim.Update{}
+	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}
+}
+
+// block runs the second pass over one block. What is left of it after the
+// assembly kernel, less than a vector, goes the portable way.
+func (p *fused) block(b optim.Block, scratch *[tile]float32) {
+	den := p.den[b.Segment]
+	if p.adan != nil {
+		b.Lo = p.adan.run(&p.u, den, b)
+	}
+	for lo := b.Lo; lo < b.Hi; lo += tile {
+		hi := min(lo+tile, b.Hi)
+		g := scratch[:hi-lo]
+		w := p.u.Params[lo:hi]
+		regularize(g, p.u.Grads[lo:hi], den, p.clip)
+		p.e.Apply(w, g, lo)
+		if p.u.EMA != nil {
+			optim.EMA(p.u.EMA[lo:hi], w, p.u.EMADecay)
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package agr
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strings"
+
+	"github.com/agrdist/agrdist/optim"
+)
+
+// cpuEnv names the environment variable that overrides the choice of kernels.
+const cpuEnv = "AGRDIST_CPU"
+
+// kernels is one implementation of the two passes. All of them give the same
+// bits.
+type kernels struct {
+	name  string
+	norms func(x []float32) (l1, sq float64) // twin of optim.Norms
+	adan  adanKernel                         // nil: the second pass is portable Go
+}
+
+// adanKernel does clip, AGR, Adan and, where ema is not nil, the moving average
+// for count elements, a multiple of vectorLen. k points to the coefficients in
+// the order of the constants below; den is the tensor's denominator.
+type adanKernel func(k *coefficients, den float32, count int, w, grad, m, v, n, prev, ema *float32)
+
+// vectorLen is the number of elements that all vector kernels handle at a time.
+const vectorLen = 16
+
+// coefficients are the scalars of an update in the order that the generator
+// (internal/asm) knows too.
+type coefficients = [16]float32
+
+const (
+	kBeta1 = iota
+	kRest1
+	kBeta2
+	kRest2
+	kBeta3
+	kRest3
+	kEps
+	kRootN
+	kStepM
+	kStepV
+	kDecayBefore
+	kDecayAfter
+	kClip
+	kAverage // 1 - EMA decay
+	kHistory // a mask: all bits set, or none at the first update
+	kOne
+)
+
+// pickKernels returns what AGRDIST_CPU asks for, or the widest kernels that
+// this processor runs.
+func pickKernels() (kernels, error) {
+	all := append(vectorKernels(), kernels{name: "go", norms: optim.Norms})
+	want := os.Getenv(cpuEnv)
+	if want == "" {
+		return all[0], nil
+	}
+	var names []string
+	for _, k := range all {
+		if k.name == want {
+			return k, nil
+		}
+		names = append(names, k.name)
+	}
+	return kernels{}, fmt.Errorf("%w: %s is %q, this machine runs %s", ErrConfig, cpuEnv, want, strings.Join(names, ", "))
+}
+
+// adanState is Adan's state and scalars as the assembly kernels take them.
+type adanState struct {
+	o             *optim.Adan
+	kernel        adanKernel
+	m, v, n, prev []float32
+	k             coefficients
+}
+
+func newAdanState(o *optim.Adan, kernel adanKernel) *adanState {
+	s := o.Slots()
+	return &adanState{o: o, kernel: kernel, m: s[0].Data, v: s[1].Data, n: s[2].Data, prev: s[3].Data}
+}
+
+// begin computes the coefficients of an update.
+func (a *adanState) begin(u *optim.Update, clip float32) {
+	s := a.o.Scalars(u.LR, u.T)
+	history := uint32(math.MaxUint32)
+	if s.First {
+		history = 0
+	}
+	a.k = coefficients{
+		kBeta1: s.Beta1, kRest1: s.Rest1,
+		kBeta2: s.Beta2, kRest2: s.Rest2,
+		kBeta3: s.Beta3, kRest3: s.Rest3,
+		kEps: s.Eps, kRootN: s.RootN,
+		kStepM: s.StepM, kStepV: s.StepV,
+		kDecayBefore: s.DecayBefore, kDecayAfter: s.DecayAfter,
+		kClip: clip, kAverage: float32(1 - u.EMADecay),
+		kHistory: math.Float32frombits(history), kOne: 1,
+	}
+}
+
+// run handles the elements of b up to the last whole vector and returns where
+// the rest begins.
+func (a *adanState) run(u *optim.Update, den float32, b optim.Block) int {
+	count := (b.Hi - b.Lo) &^ (vectorLen - 1)
+	if count == 0 {
+		return b.Lo
+	}
+	end := b.Lo + count
+	w, g := u.Params[b.Lo:end], u.Grads[b.Lo:end]
+	m, v := a.m[b.Lo:end], a.v[b.Lo:end]
+	n, prev := a.n[b.Lo:end], a.prev[b.Lo:end]
+	var ema *float32
+	if u.EMA != nil && u.EMADecay != 0 {
+		ema = &u.EMA[b.Lo:end][0]
+	}
+	a.kernel(&a.k, den, count, &w[0], &g[0], &m[0], &v[0], &n[0], &prev[0], ema)
+	if u.EMA != nil && u.EMADecay == 0 {
+		optim.EMA(u.EMA[b.Lo:end], w, 0)
+	}
+	return end
+}

@@ -1,0 +1,407 @@
+package agr_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/agr"
+	"github.com/agrdist/agrdist/optim"
+)
+
+// goroutines is a Runner that starts f in descending order, at most n at once.
+type goroutines int
+
+func (g goroutines) Threads() int { return int(g) }
+
+func (g goroutines) Run(n int, f func(i int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, int(g))
+	for i := n - 1; i >= 0; i-- {
+		slots <- struct{}{}
+		wg.Go(func() { f(i); <-slots })
+	}
+	wg.Wait()
+}
+
+// layout has tensors of several blocks, of odd lengths, of one element and of
+// none, and padding.
+func layout() ([]optim.Segment, int) {
+	segments := []optim.Segment{
+		{Name: "conv", Off: 0, Len: 2*optim.BlockSize + 321},
+		{Name: "bias", Off: 2*optim.BlockSize + 336, Len: 3},
+		{Name: "scalar", Off: 2*optim.BlockSize + 352, Len: 1},
+		{Name: "empty", Off: 2*optim.BlockSize + 368, Len: 0},
+		{Name: "zero", Off: 2*optim.BlockSize + 368, Len: 40},
+		{Name: "linear", Off: 2*optim.BlockSize + 416, Len: 1039},
+	}
+	return segments, 2*optim.BlockSize + 1456
+}
+
+// gradient is that of update t. Every third one is small, so that nothing is
+// clipped.
+func gradient(segments []optim.Segment, n int, t int64) []float32 {
+	g := random(rand.New(rand.NewPCG(uint64(t), 77)), n)
+	for _, s := range segments {
+		if s.Name == "zero" {
+			clear(g[s.Off : s.Off+s.Len])
+		}
+	}
+	if t%3 == 0 {
+		for i := range g {
+			g[i] *= 1e-6
+		}
+	}
+	return g
+}
+
+// state is all that a pass writes.
+type state struct{ params, ema []float32 }
+
+func newState(n int) state {
+	w := random(rand.New(rand.NewPCG(8, 8)), n)
+	return state{w, append([]float32(nil), w...)}
+}
+
+// bits returns everything that p and s hold.
+func bits(p agr.Pass, s state) map[string][]uint32 {
+	all := map[string][]uint32{}
+	for _, slot := range append(p.Slots(), optim.Slot{Name: "params", Data: s.params}, optim.Slot{Name: "ema", Data: s.ema}) {
+		for _, v := range slot.Data {
+			all[slot.Name] = append(all[slot.Name], math.Float32bits(v))
+		}
+	}
+	return all
+}
+
+// job is a run of a pass.
+type job struct {
+	decay, clip float64
+	noEMA       bool
+}
+
+func (j job) update(s state, segments []optim.Segment, t int64) optim.Update {
+	u := optim.Update{
+		Params: s.params, EMA: s.ema, Grads: gradient(segments, len(s.params), t),
+		LR: 0.01 * float64(min(t-1, 3)) / 3, T: t, MaxGradNorm: j.clip, EMADecay: j.decay,
+	}
+	if j.noEMA {
+		u.EMA = nil
+	}
+	return u
+}
+
+func configs(t testing.TB) map[string]optim.Config {
+	t.Helper()
+	all := map[string]optim.Config{}
+	for _, name := range optim.Names() {
+		c, err := optim.DefaultConfig(name)
+		require.NoError(t, err)
+		all[name] = c
+	}
+	c := all["adan"]
+	c.WeightDecay = 0.1
+	all["adan prox"] = c
+	c.NoProx = true
+	all["adan no_prox"] = c
+	c = all["adan"]
+	c.MaxGradNorm = 0.5 // composed by NewPass, too
+	all["adan own clipping"] = c
+	return all
+}
+
+// The fused pass on every kernel, for every thread count, is the composition,
+// to the bit.
+func TestFusedEqualsUnfused(t *testing.T) {
+	const updates = 4
+	segments, n := layout()
+	jobs := map[string]job{
+		"clip, average": {decay: 0.99, clip: 1},
+		"copy":          {decay: 0, clip: 1},
+		"bare":          {noEMA: true},
+	}
+	for label, c := range configs(t) {
+		for _, on := range []bool{true, false} {
+			for name, j := range jobs {
+				reference, err := agr.NewUnfusedPass(c, on, segments, n, nil)
+				require.NoError(t, err)
+				want := newState(n)
+				stats := make([]optim.Stats, updates+1)
+				for i := int64(1); i <= updates; i++ {
+					stats[i] = reference.Update(j.update(want, segments, i))
+					require.True(t, stats[i].Finite)
+				}
+				wanted := bits(reference, want)
+				for _, kernel := range agr.KernelNames() {
+					if c.Name != "adan" && kernel != "go" {
+						continue // only Adan's second pass has kernels
+					}
+					t.Setenv("AGRDIST_CPU", kernel)
+					for _, r := range []optim.Runner{nil, goroutines(1), goroutines(2), goroutines(3)} {
+						p, err := agr.NewPass(c, on, segments, n, r)
+						require.NoError(t, err)
+						require.Equal(t, reference.Name(), p.Name())
+						got := newState(n)
+						for i := int64(1); i <= updates; i++ {
+							require.Equal(t, stats[i], p.Update(j.update(got, segments, i)))
+						}
+						for slot, want := range bits(p, got) {
+							require.Equal(t, wanted[slot], want, "%s agr=%v %s, kernel %s, runner %v: %s", label, on, name, kernel, r, slot)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// Every length has its whole vectors and its rest.
+func TestKernelsAtEveryLength(t *testing.T) {
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	for n := range 80 {
+		reference, err := agr.NewUnfusedPass(c, true, nil, n, nil)
+		require.NoError(t, err)
+		want := newState(n)
+		j := job{decay: 0.5, clip: 0.1}
+		for i := int64(1); i <= 2; i++ {
+			reference.Update(j.update(want, nil, i))
+		}
+		for _, kernel := range agr.KernelNames() {
+			t.Setenv("AGRDIST_CPU", kernel)
+			p, err := agr.NewPass(c, true, nil, n, nil)
+			require.NoError(t, err)
+			got := newState(n)
+			for i := int64(1); i <= 2; i++ {
+				p.Update(j.update(got, nil, i))
+			}
+			require.Equal(t, bits(reference, want), bits(p, got), "%d elements on %s", n, kernel)
+		}
+	}
+}
+
+// adanReference is clip, AGR, Adan and the moving average in float64, in the
+// order of the authors' script: the clipped gradient goes into AGR.
+type adanReference struct {
+	w, ema, m, v, n, prev []float64
+}
+
+func (a *adanReference) update(segments []optim.Segment, g []float64, lr, maxNorm, decay float64, t int64) {
+	var sq float64
+	for _, s := range segments {
+		for _, v := range g[s.Off : s.Off+s.Len] {
+			sq += v * v
+		}
+	}
+	scale := math.Min(1, maxNorm/(math.Sqrt(sq)+1e-6))
+	for _, s := range segments {
+		clipped := make([]float64, s.Len)
+		for i, v := range g[s.Off : s.Off+s.Len] {
+			clipped[i] = scale * v
+		}
+		for i, v := range formula(clipped) {
+			i += s.Off
+			d := v - a.prev[i]
+			if t == 1 {
+				d = 0
+			}
+			a.m[i] = 0.98*a.m[i] + 0.02*v
+			a.v[i] = 0.92*a.v[i] + 0.08*d
+			a.n[i] = 0.99*a.n[i] + 0.01*(v+0.92*d)*(v+0.92*d)
+			a.prev[i] = v
+			den := math.Sqrt(a.n[i])/math.Sqrt(1-math.Pow(0.99, float64(t))) + 1e-8
+			a.w[i] -= lr / (1 - math.Pow(0.98, float64(t))) * a.m[i] / den
+			a.w[i] -= lr * 0.92 / (1 - math.Pow(0.92, float64(t))) * a.v[i] / den
+			a.ema[i] = decay*a.ema[i] + (1-decay)*a.w[i]
+		}
+	}
+}
+
+func TestUpdateMatchesFormulas(t *testing.T) {
+	segments, n := layout()
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	p, err := agr.NewPass(c, true, segments, n, goroutines(2))
+	require.NoError(t, err)
+	require.Equal(t, "adan(agr)", p.Name())
+	got := newState(n)
+	ref := adanReference{float64s(got.params), float64s(got.ema), make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)}
+	for i := int64(1); i <= 12; i++ {
+		j := job{decay: 0.9, clip: 1}
+		u := j.update(got, segments, i)
+		ref.update(segments, float64s(u.Grads), u.LR, 1, 0.9, i)
+		stats := p.Update(u)
+		require.True(t, stats.Finite)
+		require.Equal(t, i%3 != 0, stats.Clip < 1, "update %d: clipped by %v at norm %v", i, stats.Clip, stats.GradNorm)
+		for k := range got.params {
+			scale := math.Max(math.Abs(ref.w[k]), u.LR)
+			if d := math.Abs(ref.w[k] - float64(got.params[k])); !(d <= 3e-6*scale) {
+				require.Failf(t, "parameter", "%d after update %d: want %v, got %v", k, i, ref.w[k], got.params[k])
+			}
+			if d := math.Abs(ref.ema[k] - float64(got.ema[k])); !(d <= 3e-6*scale) {
+				require.Failf(t, "average", "%d after update %d: want %v, got %v", k, i, ref.ema[k], got.ema[k])
+			}
+		}
+	}
+}
+
+func TestNonFiniteGradientWritesNothing(t *testing.T) {
+	segments, n := layout()
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	fused, err := agr.NewPass(c, true, segments, n, nil)
+	require.NoError(t, err)
+	unfused, err := agr.NewUnfusedPass(c, true, segments, n, nil)
+	require.NoError(t, err)
+	j := job{decay: 0.9, clip: 1}
+	for name, p := range map[string]agr.Pass{"fused": fused, "unfused": unfused} {
+		s := newState(n)
+		require.True(t, p.Update(j.update(s, segments, 1)).Finite)
+		before := bits(p, s)
+		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(-1))} {
+			for _, at := range []int{0, optim.BlockSize, segments[2].Off, n - 10} {
+				u := j.update(s, segments, 2)
+				u.Grads[at] = bad
+				stats := p.Update(u)
+				require.False(t, stats.Finite)
+				require.Zero(t, stats.Clip)
+				require.Equal(t, before, bits(p, s), "%s: %v at %d", name, bad, at)
+			}
+		}
+		require.True(t, p.Update(j.update(s, segments, 2)).Finite, "and goes on")
+		require.NotEqual(t, before, bits(p, s))
+	}
+}
+
+func TestResumeEqualsUninterrupted(t *testing.T) {
+	segments, n := layout()
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	j := job{decay: 0.9, clip: 1}
+	straight, err := agr.NewPass(c, true, segments, n, nil)
+	require.NoError(t, err)
+	want, got := newState(n), newState(n)
+	for i := int64(1); i <= 6; i++ {
+		straight.Update(j.update(want, segments, i))
+	}
+	var p agr.Pass
+	for i := int64(1); i <= 6; i++ { // a new process for every update
+		next, err := agr.NewPass(c, true, segments, n, nil)
+		require.NoError(t, err)
+		if p != nil {
+			for k, slot := range p.Slots() {
+				copy(next.Slots()[k].Data, slot.Data)
+			}
+		}
+		p = next
+		p.Update(j.update(got, segments, i))
+	}
+	require.Equal(t, bits(straight, want), bits(p, got))
+}
+
+func TestComposeTakesAnyOptimizer(t *testing.T) {
+	inner := &recorder{}
+	p, err := agr.Compose(inner, &agr.Config{ScalarTensors: agr.ScalarKeep}, nil, 4, nil)
+	require.NoError(t, err)
+	stats := p.Update(optim.Update{Params: make([]float32, 4), Grads: []float32{1, -1, 0, 2}, LR: 1, T: 1, MaxGradNorm: 0.5})
+	norm := math.Sqrt(6)
+	require.InDelta(t, norm, stats.GradNorm, 1e-12)
+	require.InDelta(t, 0.5/(norm+1e-6), stats.Clip, 1e-12)
+	scale := float32(stats.Clip)
+	require.Equal(t, []float32{0.75 * scale, -0.75 * scale, 0, scale}, inner.grads)
+
+	_, err = agr.Compose(inner, &agr.Config{Scope: "x"}, nil, 4, nil)
+	require.ErrorIs(t, err, agr.ErrConfig)
+	_, err = agr.Compose(inner, nil, optim.Whole(5), 4, nil)
+	require.ErrorIs(t, err, optim.ErrSegments)
+}
+
+func TestPassVariants(t *testing.T) {
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	step := func(a *agr.Config) float32 {
+		p, err := agr.NewPassWith(c, a, nil, 1, nil)
+		require.NoError(t, err)
+		w := []float32{1}
+		p.Update(optim.Update{Params: w, Grads: []float32{2}, LR: 0.5, T: 1})
+		return w[0]
+	}
+	require.Equal(t, float32(1), step(&agr.Config{}), "a tensor of one element never trains")
+	require.InDelta(t, 0.5, step(&agr.Config{ScalarTensors: agr.ScalarKeep}), 1e-6)
+	require.InDelta(t, 0.5, step(nil), 1e-6)
+}
+
+func TestPassErrors(t *testing.T) {
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	_, err = agr.NewPass(optim.Config{Name: "sgd"}, true, nil, 4, nil)
+	require.ErrorIs(t, err, optim.ErrConfig)
+	_, err = agr.NewPass(c, true, optim.Whole(5), 4, nil)
+	require.ErrorIs(t, err, optim.ErrSegments)
+	_, err = agr.NewPassWith(c, &agr.Config{Scope: "x"}, nil, 4, nil)
+	require.ErrorIs(t, err, agr.ErrConfig)
+	t.Setenv("AGRDIST_CPU", "mmx")
+	_, err = agr.NewPass(c, true, nil, 4, nil)
+	require.ErrorIs(t, err, agr.ErrConfig)
+	require.ErrorContains(t, err, `AGRDIST_CPU is "mmx", this machine runs`)
+
+	t.Setenv("AGRDIST_CPU", "go")
+	p, err := agr.NewPass(c, true, nil, 4, nil)
+	require.NoError(t, err)
+	four := make([]float32, 4)
+	for _, u := range []optim.Update{
+		{Params: four[:3], Grads: four, T: 1},
+		{Params: four, Grads: four[:3], T: 1},
+		{Params: four, Grads: four, EMA: four[:3], T: 1},
+		{Params: four, Grads: four, T: 0},
+	} {
+		require.Panics(t, func() { p.Update(u) })
+	}
+}
+
+// once is a Runner of two threads that starts no goroutine: what is left of the
+// allocations is the pass's own.
+type once struct{}
+
+func (once) Threads() int { return 2 }
+func (once) Run(n int, f func(i int)) {
+	for i := range n {
+		f(i)
+	}
+}
+
+func TestUpdateAllocatesNothing(t *testing.T) {
+	segments, n := layout()
+	for label, c := range configs(t) {
+		for _, kernel := range agr.KernelNames() {
+			t.Setenv("AGRDIST_CPU", kernel)
+			p, err := agr.NewPass(c, true, segments, n, once{})
+			require.NoError(t, err)
+			s := newState(n)
+			u := job{decay: 0.9, clip: 1}.update(s, segments, 1)
+			require.Zero(t, testing.AllocsPerRun(3, func() { p.Update(u); u.T++ }), "%s on %s", label, kernel)
+		}
+	}
+}
+
+func ExampleNewPass() {
+	c, err := optim.DefaultConfig("adan")
+	if err != nil {
+		panic(err)
+	}
+	params, average := []float32{1, 1, 1, 1}, []float32{1, 1, 1, 1}
+	p, err := agr.NewPass(c, true, nil, len(params), nil)
+	if err != nil {
+		panic(err)
+	}
+	stats := p.Update(optim.Update{
+		Params: params, Grads: []float32{3, -3, 0, 6}, EMA: average,
+		LR: 0.25, T: 1, MaxGradNorm: 1, EMADecay: 0.5,
+	})
+	fmt.Printf("%s: norm %.3f, %.3f, average %.3f\n", p.Name(), stats.GradNorm, params, average)
+	// Output: adan(agr): norm 7.348, [0.750 1.250 1.000 0.750], average [0.875 1.125 1.000 0.875]
+}
