@@ -74,7 +74,8 @@ func channelsOf(m *image.RGBA, channels int) []byte {
 		if channels == 1 {
 			// The weights of image/color's GrayModel; they sum to 65536, so gray
 			// stays as it is.
-			out = append(out, byte((19595*uint32(r)+38470*uint32(g)+7471*uint32(b)+1<<15)>>16))
+			luma := (19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16
+			out = append(out, byte(luma&0xff))
 			continue
 		}
 		out = append(out, r, g, b)

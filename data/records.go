@@ -58,7 +58,7 @@ func openRecords(name string, paths []string, limits recordLimits) (*records, er
 
 // add opens a file and reads all of it once, for the labels.
 func (d *records) add(path string) error {
-	f, err := os.Open(path) //nolint:gosec // the path is the operator's own setting
+	f, err := os.Open(path)
 	if err != nil {
 		return &MissingError{Path: path, Mend: d.limits.mend, Err: err}
 	}
@@ -124,10 +124,11 @@ func (d *records) Read(dst []float32, index int) error {
 	defer d.buffer.Put(buffer)
 	offset := int64(index-first) * recordLen
 	if n, err := d.files[file].ReadAt(buffer[:], offset); n < recordLen {
-		return &CorruptError{
-			Path: d.files[file].Name(), Offset: offset + int64(n), Err: err, Mend: d.limits.mend,
-			Reason: "cannot be read (it has changed since it was opened)",
+		reason := "cannot be read"
+		if errors.Is(err, io.EOF) {
+			reason = "the file has become shorter since it was opened"
 		}
+		return &CorruptError{Path: d.files[file].Name(), Offset: offset + int64(n), Reason: reason, Err: err, Mend: d.limits.mend}
 	}
 	// From planes to channels innermost.
 	red, green, blue := buffer[1:1+recordPlane], buffer[1+recordPlane:1+2*recordPlane], buffer[1+2*recordPlane:]
@@ -137,12 +138,14 @@ func (d *records) Read(dst []float32, index int) error {
 	return nil
 }
 
-// Close closes the files; the data set cannot be read afterwards.
+// Close closes the files; a read afterwards fails with os.ErrClosed. It is
+// idempotent.
 func (d *records) Close() error {
 	var errs []error
 	for _, f := range d.files {
-		errs = append(errs, f.Close())
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
 	}
-	d.files = nil
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 
 	"github.com/agrdist/agrdist/rng"
@@ -44,7 +45,7 @@ func NewSampler(seed uint64, n int) *Sampler {
 }
 
 // Len is n.
-func (s *Sampler) Len() int { return int(s.n) }
+func (s *Sampler) Len() int { return int(s.n & math.MaxInt) }
 
 // Index returns the image of a draw and the epoch that the draw belongs to.
 func (s *Sampler) Index(draw uint64) (epoch uint64, index int) {
@@ -53,7 +54,7 @@ func (s *Sampler) Index(draw uint64) (epoch uint64, index int) {
 	for x >= s.n {
 		x = s.permute(epoch, x)
 	}
-	return epoch, int(x)
+	return epoch, int(x & math.MaxInt)
 }
 
 // permute is the Feistel network on 2 half bits.
@@ -61,7 +62,7 @@ func (s *Sampler) permute(epoch, x uint64) uint64 {
 	mask := uint64(1)<<s.half - 1
 	left, right := x>>s.half, x&mask
 	for r := range s.rounds {
-		f := s.rounds[r].Block(epoch, uint32(right))[0]
+		f := s.rounds[r].Block(epoch, uint32(right&math.MaxUint32))[0]
 		left, right = right, left^uint64(f)&mask
 	}
 	return left<<s.half | right
