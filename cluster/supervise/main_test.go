@@ -124,7 +124,8 @@ func commands(modes ...string) func(int) (supervise.Command, error) {
 		words := strings.Fields(modes[slot])
 		return supervise.Command{
 			Name: fmt.Sprintf("rank-%d", slot), Path: os.Args[0], Args: words[1:],
-			Env: append(os.Environ(), helperEnv+"="+words[0]),
+			// Under the race detector a process lingers a second at its end.
+			Env: append(os.Environ(), helperEnv+"="+words[0], "GORACE=atexit_sleep_ms=0"),
 		}, nil
 	}
 }

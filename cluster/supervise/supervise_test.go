@@ -230,11 +230,18 @@ func TestMisuse(t *testing.T) {
 }
 
 func TestCloseKeepsTheExitsReadable(t *testing.T) {
-	s, out := start(t, func(c *supervise.Config) { c.KillGrace = 200 * time.Millisecond }, "polite", "stubborn", "exit 3")
+	s, out := start(t, func(c *supervise.Config) { c.KillGrace = time.Hour }, "polite", "stubborn", "exit 3")
 	out.await(t, "[rank-0] ready")
 	out.await(t, "[rank-1] ready")
 	require.Eventually(t, func() bool { return len(s.Running()) == 2 }, patience, tick)
-	require.NoError(t, s.Close(context.Background()))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	closed := make(chan error)
+	go func() { closed <- s.Close(ctx) }()
+	out.await(t, "[rank-0] bye")
+	require.Eventually(t, func() bool { return len(s.Running()) == 1 }, patience, tick)
+	cancel() // the grace is over for the other one
+	require.NoError(t, <-closed)
 	require.NoError(t, s.Close(context.Background()))
 	byName := map[string]supervise.Exit{}
 	for e := range s.Exits() {

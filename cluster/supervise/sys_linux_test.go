@@ -31,30 +31,48 @@ func alive(pid int) bool {
 }
 
 // A parent-death signal fires when the forking THREAD ends. Here the thread that
-// calls Start is destroyed (a locked goroutine that returns takes it along); the
-// worker must not notice.
-func TestWorkerOutlivesTheThreadThatCalledStart(t *testing.T) {
+// calls Start is destroyed (a locked goroutine that returns takes it along), and
+// with it every idle thread of the process; the worker must not notice.
+func TestWorkerOutlivesTheThreadsOfItsSupervisor(t *testing.T) {
 	out := &recorder{}
 	s, err := supervise.New(supervise.Config{Command: commands("polite"), Output: out})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close(t.Context())) }()
-	tid := make(chan int)
+
+	const threads = 32 // more than idle ones there are
 	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		tid <- unix.Gettid()
-		started <- s.Start(0)
-	}()
-	thread := fmt.Sprintf("/proc/self/task/%d", <-tid)
+	threadFree := make(chan struct{})
+	tids := make(chan int, threads)
+	end := make(chan struct{})
+	for i := range threads {
+		go func() {
+			if i > 0 {
+				<-threadFree // the others take the threads that Start used
+			}
+			runtime.LockOSThread()
+			tids <- unix.Gettid()
+			if i == 0 {
+				started <- s.Start(0)
+				close(threadFree)
+			}
+			<-end
+		}()
+	}
 	require.NoError(t, <-started)
 	out.await(t, "ready")
-	if thread == fmt.Sprintf("/proc/self/task/%d", os.Getpid()) {
-		t.Skip("the goroutine got the main thread, which Go never ends")
+	var dying []string
+	for range threads {
+		if tid := <-tids; tid != os.Getpid() { // Go never ends the main thread
+			dying = append(dying, fmt.Sprintf("/proc/self/task/%d", tid))
+		}
 	}
-	require.Eventually(t, func() bool {
-		_, err := os.Stat(thread)
-		return os.IsNotExist(err)
-	}, patience, tick)
+	close(end)
+	for _, thread := range dying {
+		require.Eventually(t, func() bool {
+			_, err := os.Stat(thread)
+			return os.IsNotExist(err)
+		}, patience, tick)
+	}
 	require.NoError(t, s.Signal(0, syscall.SIGUSR1))
 	out.await(t, "pong")
 }
