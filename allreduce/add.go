@@ -20,9 +20,3 @@ func addGo(dst, a, b []float32) {
 		dst[i] = a[i] + b[i]
 	}
 }
-
-// addTo writes a[i] + b[i] to dst[i] for i in [0, n). The slices may be the
-// same one, but must not overlap otherwise.
-func addTo(dst, a, b []float32, n int) {
-	addGo(dst[:n], a[:n], b[:n])
-}

@@ -234,6 +234,11 @@ func TestAddTo(t *testing.T) {
 			require.EqualValues(t, 7, dst[n], "wrote past the end")
 			addTo(a, a, b, n)
 			require.Equal(t, bitsOf(want), bitsOf(a), "in place")
+			addGo(dst[:n], b, b)
+			for i := range want {
+				want[i] = b[i] + b[i]
+			}
+			require.Equal(t, bitsOf(want), bitsOf(dst[:n]), "portable")
 		}
 	}
 }

@@ -1,0 +1,358 @@
+package allreducetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/allreduce"
+)
+
+// Factory returns the groups of all ranks of a plan, by rank, connected to each
+// other and of the same new generation. The suite closes them.
+type Factory func(t testing.TB, plan *allreduce.Plan) []allreduce.Group
+
+// Worlds are the world sizes that the suite covers.
+var Worlds = []int{1, 2, 3, 4, 5, 7}
+
+// patience bounds what must not hang; nothing is expected to last so long.
+const patience = 30 * time.Second
+
+// Options say what of the contract an implementation keeps.
+type Options struct {
+	// AnyWorld: the bits of a sum are those of the canonical tree. Without it
+	// (order ring) they only must be equal on all ranks and close to the sum.
+	AnyWorld bool
+	// Sizes are the vector lengths to try; nil is a default for
+	// implementations with small segments.
+	Sizes []int
+}
+
+// Run is the conformance suite.
+func Run(t *testing.T, o Options, factory Factory) {
+	t.Helper()
+	if o.Sizes == nil {
+		o.Sizes = []int{0, 1, 15, 17, 1000, 40_000}
+	}
+	t.Run("AllReduce", func(t *testing.T) { testAllReduce(t, o, factory) })
+	t.Run("AllGather", func(t *testing.T) { testAllGather(t, factory) })
+	t.Run("Broadcast", func(t *testing.T) { testBroadcast(t, o, factory) })
+	t.Run("Barrier", func(t *testing.T) { testBarrier(t, factory) })
+	t.Run("Mixed", func(t *testing.T) { testMixed(t, factory) })
+	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, factory) })
+	t.Run("Abort", func(t *testing.T) { testAbort(t, factory) })
+	t.Run("AbortByPeer", func(t *testing.T) { testAbortByPeer(t, factory) })
+	t.Run("Cancel", func(t *testing.T) { testCancel(t, factory) })
+	t.Run("Close", func(t *testing.T) { testClose(t, factory) })
+	t.Run("CloseWhilePeersWait", func(t *testing.T) { testPeerLeft(t, factory) })
+	t.Run("Mismatch", func(t *testing.T) { testMismatch(t, factory) })
+	t.Run("Arguments", func(t *testing.T) { testArguments(t, factory) })
+}
+
+// Plan returns a plan or fails the test.
+func Plan(t testing.TB, chunks, world int) *allreduce.Plan {
+	t.Helper()
+	p, err := allreduce.NewPlan(chunks, world)
+	require.NoError(t, err)
+	return p
+}
+
+// Each calls f on every group, each on its own goroutine, and returns the
+// errors by rank. It fails the test where they do not all return.
+func Each(t testing.TB, groups []allreduce.Group, f func(g allreduce.Group) error) []error {
+	t.Helper()
+	errs := make([]error, len(groups))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var wg sync.WaitGroup
+		for i, g := range groups {
+			wg.Go(func() { errs[i] = f(g) })
+		}
+		wg.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		require.Fail(t, "an operation hangs")
+	}
+	return errs
+}
+
+// AllOK is Each for operations that must succeed on every rank.
+func AllOK(t testing.TB, groups []allreduce.Group, f func(g allreduce.Group) error) {
+	t.Helper()
+	for rank, err := range Each(t, groups, f) {
+		require.NoError(t, err, "rank %d", rank)
+	}
+}
+
+// Gradients returns chunks random vectors of n elements whose exponents differ
+// so much that another order of additions gives other bits.
+func Gradients(seed uint64, chunks, n int) [][]float32 {
+	r := rand.New(rand.NewPCG(seed, 1))
+	grads := make([][]float32, chunks)
+	for c := range grads {
+		grads[c] = make([]float32, n)
+		for i := range grads[c] {
+			grads[c][i] = float32((r.Float64() - 0.5) * math.Exp2(float64(r.IntN(40)-20)))
+		}
+	}
+	return grads
+}
+
+// Sum returns the canonical sum of the chunks: what one rank alone gets.
+func Sum(t testing.TB, grads [][]float32) []float32 {
+	t.Helper()
+	n := len(grads[0])
+	return append([]float32(nil), accumulate(Plan(t, len(grads), 1), 0, grads)[0][:n]...)
+}
+
+// accumulate returns the parts of a rank.
+func accumulate(p *allreduce.Plan, rank int, grads [][]float32) [][]float32 {
+	n := len(grads[0])
+	acc := allreduce.NewAccumulator(p, rank, n)
+	lo, hi := p.Block(rank)
+	for c := lo; c < hi; c++ {
+		acc.Add(c, 0, n, grads[c])
+	}
+	return acc.Parts(nil, 0, n)
+}
+
+func sameBits(t testing.TB, want, got []float32, msg string, args ...any) {
+	t.Helper()
+	require.Len(t, got, len(want), msg)
+	for i := range want {
+		if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
+			require.Failf(t, "other bits", "%s: element %d is %v, want %v", fmt.Sprintf(msg, args...), i, got[i], want[i])
+		}
+	}
+}
+
+func closeAll(t testing.TB, groups []allreduce.Group) {
+	t.Helper()
+	AllOK(t, groups, func(g allreduce.Group) error { return g.Close() })
+}
+
+// start makes groups that are closed with the test.
+func start(t *testing.T, factory Factory, chunks, world int) []allreduce.Group {
+	t.Helper()
+	groups := factory(t, Plan(t, chunks, world))
+	require.Len(t, groups, world)
+	t.Cleanup(func() { closeAll(t, groups) })
+	for rank, g := range groups {
+		require.Equal(t, rank, g.Rank())
+		require.Equal(t, world, g.Size())
+		require.Equal(t, groups[0].Generation(), g.Generation())
+	}
+	return groups
+}
+
+func testAllReduce(t *testing.T, o Options, factory Factory) {
+	for _, world := range Worlds {
+		for _, chunks := range []int{1, 6, 8, 13} {
+			plan := Plan(t, chunks, world)
+			groups := start(t, factory, chunks, world)
+			for i, n := range o.Sizes {
+				grads := Gradients(uint64(n), chunks, n)
+				want := Sum(t, grads)
+				results := make([][]float32, world)
+				AllOK(t, groups, func(g allreduce.Group) error {
+					parts := accumulate(plan, g.Rank(), grads)
+					before := make([][]float32, len(parts))
+					for i := range parts {
+						parts[i] = append([]float32(nil), parts[i]...)
+						before[i] = append([]float32(nil), parts[i]...)
+					}
+					dst := make([]float32, n)
+					if err := g.AllReduce(context.Background(), uint32(i), parts, dst); err != nil {
+						return err
+					}
+					for i := range parts {
+						sameBits(t, before[i], parts[i], "the parts are not to be changed")
+					}
+					results[g.Rank()] = dst
+					// Once more, in place of every part in turn.
+					for i := range before {
+						fresh := make([][]float32, len(before))
+						for j := range before {
+							fresh[j] = append([]float32(nil), before[j]...)
+						}
+						if i != g.Rank()%len(before) {
+							continue
+						}
+						return errors.Join(
+							g.AllReduce(context.Background(), 100, fresh, fresh[i]),
+							compare(fresh[i], dst),
+						)
+					}
+					return g.AllReduce(context.Background(), 100, nil, make([]float32, n))
+				})
+				for rank := range results {
+					sameBits(t, results[0], results[rank], "world %d: ranks 0 and %d differ", world, rank)
+				}
+				if o.AnyWorld {
+					sameBits(t, want, results[0], "%d chunks on %d ranks differ from one rank", chunks, world)
+					continue
+				}
+				var scale float64
+				for i := range want {
+					for _, g := range grads {
+						scale = max(scale, math.Abs(float64(g[i])))
+					}
+					require.InDelta(t, want[i], results[0][i], 1e-5*scale)
+				}
+			}
+		}
+	}
+}
+
+func compare(got, want []float32) error {
+	for i := range want {
+		if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
+			return fmt.Errorf("in place: element %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+	return nil
+}
+
+func testAllGather(t *testing.T, factory Factory) {
+	for _, world := range Worlds {
+		groups := start(t, factory, 8, world)
+		for _, size := range []int{0, 1, 100, allreduce.MaxWord} {
+			word := func(rank int) []byte {
+				b := make([]byte, max(size-rank, 0)) // lengths may differ
+				for i := range b {
+					b[i] = byte(rank*31 + i)
+				}
+				return b
+			}
+			AllOK(t, groups, func(g allreduce.Group) error {
+				mine := word(g.Rank())
+				words, err := g.AllGather(context.Background(), mine)
+				if err != nil {
+					return err
+				}
+				clear(mine) // the result is the caller's, not the peers'
+				if len(words) != world {
+					return fmt.Errorf("%d words", len(words))
+				}
+				for rank := range words {
+					if string(words[rank]) != string(word(rank)) {
+						return fmt.Errorf("rank %d got a wrong word of rank %d (%d bytes)", g.Rank(), rank, len(words[rank]))
+					}
+				}
+				return nil
+			})
+		}
+	}
+}
+
+func testBroadcast(t *testing.T, o Options, factory Factory) {
+	for _, world := range Worlds {
+		groups := start(t, factory, 8, world)
+		for _, n := range o.Sizes {
+			for root := range world {
+				want := Gradients(uint64(n+root), 1, n)[0]
+				AllOK(t, groups, func(g allreduce.Group) error {
+					buf := make([]float32, n)
+					if g.Rank() == root {
+						copy(buf, want)
+					}
+					return errors.Join(g.Broadcast(context.Background(), root, buf), compare(buf, want))
+				})
+			}
+		}
+	}
+}
+
+func testBarrier(t *testing.T, factory Factory) {
+	for _, world := range Worlds {
+		groups := start(t, factory, 8, world)
+		var mu sync.Mutex
+		arrived := 0
+		AllOK(t, groups, func(g allreduce.Group) error {
+			mu.Lock()
+			arrived++
+			mu.Unlock()
+			if err := g.Barrier(context.Background()); err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if arrived != world {
+				return fmt.Errorf("barrier passed after %d of %d ranks", arrived, world)
+			}
+			return nil
+		})
+	}
+}
+
+// testMixed runs a random sequence of operations, with ranks that leave an
+// operation early being in the next one already.
+func testMixed(t *testing.T, factory Factory) {
+	const n = 3000
+	for _, world := range Worlds {
+		plan := Plan(t, 8, world)
+		groups := start(t, factory, 8, world)
+		grads := Gradients(9, 8, n)
+		AllOK(t, groups, func(g allreduce.Group) error {
+			r := rand.New(rand.NewPCG(4, 5)) // the same sequence on all ranks
+			parts := accumulate(plan, g.Rank(), grads)
+			dst := make([]float32, n)
+			for range 40 {
+				var err error
+				switch lo := r.IntN(n); r.IntN(4) {
+				case 0:
+					cut := make([][]float32, len(parts))
+					for i := range parts {
+						cut[i] = parts[i][lo:]
+					}
+					err = g.AllReduce(context.Background(), uint32(lo), cut, dst[lo:])
+				case 1:
+					err = g.Broadcast(context.Background(), r.IntN(world), dst[lo:])
+				case 2:
+					_, err = g.AllGather(context.Background(), make([]byte, lo))
+				default:
+					err = g.Barrier(context.Background())
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// testConcurrent calls operations from several goroutines: they take turns.
+func testConcurrent(t *testing.T, factory Factory) {
+	groups := start(t, factory, 8, 3)
+	AllOK(t, groups, func(g allreduce.Group) error {
+		var wg sync.WaitGroup
+		errs := make([]error, 8)
+		for i := range errs {
+			wg.Go(func() { errs[i] = g.Barrier(context.Background()) })
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	})
+}
+
+// receive returns what comes from a channel, or fails the test.
+func receive[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		require.Fail(t, "an operation hangs")
+	}
+	return v
+}

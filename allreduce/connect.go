@@ -1,0 +1,353 @@
+package allreduce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"time"
+)
+
+// GroupConfig describes a generation to Endpoint.Connect. All but Rank and
+// OpTimeout must be the same on all ranks.
+type GroupConfig struct {
+	Generation uint64
+	Rank       int
+	// Peers are the addresses of all ranks' endpoints, by rank; the own one is
+	// not used.
+	Peers []string
+	Plan  *Plan
+	Order Order
+	// OpTimeout is the deadline of every operation; a Broadcast has the time to
+	// move its bytes at 16 MiB/s on top. It must exceed the time by which ranks
+	// may arrive at an operation one after another. 0: DefaultOpTimeout.
+	OpTimeout time.Duration
+	// SegmentElems is the unit in which vectors travel, in elements. 0:
+	// DefaultSegmentElems.
+	SegmentElems int
+}
+
+// complete checks the configuration and fills in what is 0.
+func (c *GroupConfig) complete() error {
+	if c.Plan == nil {
+		return errors.New("allreduce: group without a plan")
+	}
+	world := c.Plan.World()
+	var errs []error
+	if c.Rank < 0 || c.Rank >= world {
+		errs = append(errs, fmt.Errorf("allreduce: rank %d in a group of %d", c.Rank, world))
+	}
+	if len(c.Peers) != world {
+		errs = append(errs, fmt.Errorf("allreduce: %d peer addresses for %d ranks", len(c.Peers), world))
+	}
+	if c.Order != OrderTree && c.Order != OrderRing {
+		errs = append(errs, fmt.Errorf("allreduce: unknown order %v", c.Order))
+	}
+	if c.OpTimeout < 0 {
+		errs = append(errs, fmt.Errorf("allreduce: deadline of %v for operations", c.OpTimeout))
+	}
+	if c.SegmentElems < 0 || c.SegmentElems > maxSegBytes/4 {
+		errs = append(errs, fmt.Errorf("allreduce: segments of %d elements, want at most %d", c.SegmentElems, maxSegBytes/4))
+	}
+	if c.OpTimeout == 0 {
+		c.OpTimeout = DefaultOpTimeout
+	}
+	if c.SegmentElems == 0 {
+		c.SegmentElems = DefaultSegmentElems
+	}
+	return errors.Join(errs...)
+}
+
+func (c *GroupConfig) terms() terms {
+	return terms{
+		world: c.Plan.World(), chunks: c.Plan.Chunks(), segment: c.SegmentElems, order: c.Order,
+	}
+}
+
+// Connect joins a generation: it returns when this rank is connected to all
+// others, or fails with an *Error that names the peers it lacks. It tries again
+// until ctx ends where a peer does not listen yet, and gives up at once where a
+// peer refuses. Generations of an endpoint must rise; a failed one may be tried
+// again. The caller must Close the group.
+func (e *Endpoint) Connect(ctx context.Context, cfg GroupConfig) (Group, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	fail := func(peer int, err error) error {
+		return &Error{Rank: cfg.Rank, Peer: peer, Op: OpConnect, Generation: cfg.Generation, Err: err}
+	}
+	if err := e.begin(cfg.Generation); err != nil {
+		return nil, fail(NoPeer, err)
+	}
+	streams, errs := e.gather(ctx, &cfg)
+	peer, err := summarize(ctx, errs)
+	e.end(err == nil)
+	if err != nil {
+		for _, s := range streams {
+			if s != nil {
+				_ = s.Close()
+			}
+		}
+		return nil, fail(peer, err)
+	}
+	e.log.InfoContext(ctx, "group connected", "rank", cfg.Rank, "world_size", cfg.Plan.World(),
+		"generation", cfg.Generation, "order", cfg.Order.String())
+	return newMesh(cfg, streams, e.log), nil
+}
+
+// gather connects to all peers at once; the first error that waiting cannot
+// mend stops it.
+func (e *Endpoint) gather(ctx context.Context, cfg *GroupConfig) ([]stream, []error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	streams, errs := make([]stream, len(cfg.Peers)), make([]error, len(cfg.Peers))
+	var wg sync.WaitGroup
+	for peer := range cfg.Peers {
+		if peer == cfg.Rank {
+			continue
+		}
+		wg.Go(func() {
+			if peer < cfg.Rank {
+				streams[peer], errs[peer] = e.dial(ctx, cfg, peer)
+			} else {
+				streams[peer], errs[peer] = e.admit(ctx, cfg, peer)
+			}
+			if errs[peer] != nil {
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	return streams, errs
+}
+
+// summarize makes one error of the peers' errors: the first real one, or the
+// list of the ranks that are missing.
+func summarize(ctx context.Context, errs []error) (peer int, err error) {
+	var missing []string
+	peer = NoPeer
+	for p, e := range errs {
+		switch {
+		case e == nil:
+		case errors.Is(e, ErrRefused), errors.Is(e, ErrMismatch), errors.Is(e, ErrClosed), errors.Is(e, errNotUs):
+			return p, e
+		default:
+			if peer == NoPeer {
+				peer = p
+			}
+			missing = append(missing, fmt.Sprintf("rank %d (%v)", p, e))
+		}
+	}
+	if peer == NoPeer {
+		return NoPeer, nil
+	}
+	cause := context.Cause(ctx)
+	if cause == nil {
+		return peer, errs[peer]
+	}
+	return peer, fmt.Errorf("no connection to %s: %w", strings.Join(missing, ", "), cause)
+}
+
+// admit waits for the connection of a higher rank.
+func (e *Endpoint) admit(ctx context.Context, cfg *GroupConfig, peer int) (stream, error) {
+	for {
+		g, err := e.claim(ctx, seat{cfg.Generation, peer})
+		if err != nil {
+			if errors.Is(err, ErrClosed) {
+				return nil, err
+			}
+			return nil, errors.New("it has not dialled this rank yet")
+		}
+		if reason := disagreement(g.hello, cfg); reason != "" {
+			dismiss(g.conn, statusRefused, reason)
+			return nil, fmt.Errorf("%w: %s", ErrMismatch, reason)
+		}
+		s, err := e.settle(ctx, g)
+		if err == nil {
+			return s, nil
+		}
+		// The dialer has gone while it was parked; another try of it may come.
+		_ = g.conn.Close()
+		e.log.DebugContext(ctx, "parked connection was dead", "peer", peer, "generation", cfg.Generation, "error", err)
+	}
+}
+
+// disagreement returns in what a dialer's view of the group differs, or "".
+func disagreement(h *hello, cfg *GroupConfig) string {
+	switch mine := cfg.terms(); {
+	case h.terms != mine:
+		return fmt.Sprintf("rank %d has %v; rank %d has %v", h.dialer, h.terms, cfg.Rank, mine)
+	case h.listener != cfg.Rank:
+		return fmt.Sprintf("rank %d dialled rank %d and reached rank %d", h.dialer, h.listener, cfg.Rank)
+	default:
+		return ""
+	}
+}
+
+// settle ends the handshake of a claimed connection.
+func (e *Endpoint) settle(ctx context.Context, g *guest) (stream, error) {
+	_ = g.conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	stop := context.AfterFunc(ctx, func() { _ = g.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := writeAll(g.conn, (&verdict{}).encode()); err != nil {
+		return nil, err
+	}
+	if _, err := readReady(g.conn); err != nil {
+		return nil, err
+	}
+	return tune(ctx, stop, g.conn)
+}
+
+// Pauses between tries to dial a peer.
+const (
+	firstPause = 20 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// dial connects to a lower rank and tries again until ctx ends.
+func (e *Endpoint) dial(ctx context.Context, cfg *GroupConfig, peer int) (stream, error) {
+	var last error
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		s, err := e.dialOnce(ctx, cfg, peer)
+		switch {
+		case err == nil:
+			return s, nil
+		case errors.Is(err, ErrRefused), errors.Is(err, errNotUs):
+			return nil, err
+		case ctx.Err() == nil || last == nil:
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, last
+		case <-e.done:
+			return nil, ErrClosed
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (e *Endpoint) dialOnce(ctx context.Context, cfg *GroupConfig, peer int) (stream, error) {
+	dialer := net.Dialer{Timeout: handshakeTimeout}
+	c, err := dialer.DialContext(ctx, "tcp", cfg.Peers[peer])
+	if err != nil {
+		return nil, err
+	}
+	conn := c.(*net.TCPConn)
+	if !e.track(conn) {
+		_ = conn.Close()
+		return nil, ErrClosed
+	}
+	defer e.untrack(conn)
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := e.introduce(ctx, conn, cfg, peer); err != nil {
+		_ = conn.Close()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("%s closed the connection during the handshake: %w", cfg.Peers[peer], err)
+		}
+		return nil, err
+	}
+	s, err := tune(ctx, stop, conn)
+	if err != nil {
+		_ = conn.Close()
+	}
+	return s, err
+}
+
+// introduce does the dialer's half of the handshake.
+func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *GroupConfig, peer int) error {
+	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	h := hello{
+		secret: len(e.cfg.Secret) > 0, generation: cfg.Generation,
+		dialer: cfg.Rank, listener: peer, terms: cfg.terms(), nonce: newNonce(), run: e.cfg.RunID,
+	}
+	raw := h.encode()
+	if err := writeAll(conn, raw); err != nil {
+		return err
+	}
+	c, err := readChallenge(conn)
+	if err != nil {
+		return err
+	}
+	if c.status != statusOK {
+		return fmt.Errorf("%w at %s: %s", ErrRefused, cfg.Peers[peer], clip(c.reason, maxReason))
+	}
+	if !proofsEqual(c.proof, proof(e.cfg.Secret, roleListener, raw, c.nonce)) {
+		return fmt.Errorf("%w: %s does not know this run's secret", ErrRefused, cfg.Peers[peer])
+	}
+	if err := writeAll(conn, encodeProof(proof(e.cfg.Secret, roleDialer, raw, c.nonce))); err != nil {
+		return err
+	}
+	// From here on the listener takes its time: until it joins the generation.
+	if err := e.unhurry(ctx, conn); err != nil {
+		return err
+	}
+	v, err := readVerdict(conn)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return errNotJoined
+	case err != nil:
+		return err
+	case v.status == statusRefused:
+		return fmt.Errorf("%w at %s: %s", ErrRefused, cfg.Peers[peer], clip(string(v.text), maxReason))
+	case v.status != statusOK:
+		return fmt.Errorf("%s has no room: %s", cfg.Peers[peer], clip(string(v.text), maxReason))
+	}
+	return writeAll(conn, encodeReady(0))
+}
+
+var errNotJoined = errors.New("allreduce: it has not joined the generation yet")
+
+// unhurry lifts a connection's deadline, unless ctx or the endpoint has ended.
+func (e *Endpoint) unhurry(ctx context.Context, conn net.Conn) error {
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	select { // they may have set theirs just before
+	case <-e.done:
+		return ErrClosed
+	default:
+		return ctx.Err()
+	}
+}
+
+// socketBuffer is what a connection may hold in the kernel, in bytes and
+// direction: a few segments. The kernel may grant less.
+const socketBuffer = 4 << 20
+
+// tune makes a stream of a connection whose handshake has ended. stop undoes
+// the watch over ctx.
+func tune(ctx context.Context, stop func() bool, conn *net.TCPConn) (stream, error) {
+	if !stop() {
+		return nil, context.Cause(ctx)
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	_ = conn.SetReadBuffer(socketBuffer)
+	_ = conn.SetWriteBuffer(socketBuffer)
+	return &tcpStream{TCPConn: conn}, nil
+}
+
+// Transport says how ranks of one host talk.
+type Transport uint8
+
+// Transports.
+const (
+	// TransportAuto uses shared memory between ranks of one host where both can
+	// map it, TCP otherwise.
+	TransportAuto Transport = iota
+	// TransportTCP always uses TCP.
+	TransportTCP
+)
+
+func (t Transport) String() string {
+	if t == TransportTCP {
+		return "tcp"
+	}
+	return "auto"
+}

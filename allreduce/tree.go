@@ -1,0 +1,214 @@
+package allreduce
+
+import "fmt"
+
+// treeReduce is AllReduce in OrderTree: a direct reduce-scatter and an
+// all-gather, overlapped segment by segment.
+//
+//	rank r                               owner k of slice k
+//	  subtree sums of slice k  --reduce-->  staging, a few segments deep
+//	                                        all there: add in tree order into dst
+//	  dst, slice k             <--gather--  send the sum to all
+//
+// It cannot deadlock: a reader stops only at a reduce frame for which staging
+// has no room, that is one at least depth segments ahead of the first segment
+// that is not complete. The frames of that first segment are behind no such
+// frame on any connection.
+type treeReduce struct {
+	g       *mesh
+	prog    *program
+	machine *machine
+	depth   int         // segments in staging
+	staging [][]float32 // by (segment % depth) * leaves + leaf; nil for the own ones
+	leaves  [][]float32 // work's view of all leaves of a segment
+
+	parts  [][]float32
+	dst    []float32
+	cut    segmented
+	own    int // segments of the own slice
+	summed int // of these, the ones done
+	// missing[i] counts the subtree sums that segment i (mod depth) still waits for.
+	missing []int
+	peers   []treePeer // by rank
+	toCome  int        // gather frames still to come, from all peers
+}
+
+// treePeer is what has come from a peer.
+type treePeer struct {
+	segment, part    int // of its next reduce frame
+	gathered, gather int // gather frames that have come, and in all
+}
+
+// stagingLeaves bounds the memory of staging: about this many segments.
+const stagingLeaves = 64
+
+func (t *treeReduce) init(g *mesh, seg int) {
+	t.g = g
+	t.prog = g.plan.compile()
+	t.machine = newMachine(t.prog)
+	t.cut.seg, t.cut.world = seg, g.world
+	remote := max(t.remote(), 1)
+	t.depth = min(max(stagingLeaves/remote, 2), 4)
+	t.leaves = make([][]float32, t.prog.leaves)
+	t.missing = make([]int, t.depth)
+	t.peers = make([]treePeer, g.world)
+}
+
+// mine returns the registers [lo, hi) of this rank's subtrees.
+func (t *treeReduce) mine() (lo, hi int) {
+	return t.prog.first[t.g.rank], t.prog.first[t.g.rank+1]
+}
+
+// remote returns the number of subtree sums that others hold.
+func (t *treeReduce) remote() int {
+	lo, hi := t.mine()
+	return t.prog.leaves - (hi - lo)
+}
+
+func (t *treeReduce) prepare(parts [][]float32, dst []float32) {
+	t.parts, t.dst = parts, dst
+	t.cut.n = len(dst)
+	rank := t.g.rank
+	t.own, t.summed, t.toCome = t.cut.segments(rank), 0, 0
+	if t.own > 0 && t.staging == nil {
+		lo, hi := t.mine()
+		t.staging = make([][]float32, t.depth*t.prog.leaves)
+		for i := range t.staging {
+			if leaf := i % t.prog.leaves; leaf < lo || leaf >= hi {
+				t.staging[i] = make([]float32, t.cut.seg)
+			}
+		}
+	}
+	for i := range t.missing {
+		t.missing[i] = t.remote()
+	}
+	for peer := range t.peers {
+		t.peers[peer] = treePeer{}
+		if peer != rank {
+			t.peers[peer].gather = t.cut.segments(peer)
+			t.toCome += t.peers[peer].gather
+		}
+	}
+}
+
+func (t *treeReduce) start() {
+	for _, l := range t.g.links {
+		if l == nil {
+			continue
+		}
+		for i := range t.cut.segments(l.peer) {
+			lo, hi := t.cut.segment(l.peer, i)
+			for part := range t.parts {
+				l.push(sendItem{
+					kind: frameReduce, slice: uint16(l.peer), part: uint16(part), segment: uint32(i),
+					floats: t.parts[part][lo:hi],
+				})
+			}
+		}
+	}
+}
+
+func (t *treeReduce) place(peer int, h *header) ([]byte, bool, error) {
+	p := &t.peers[peer]
+	var dst []float32
+	if h.kind == frameGather {
+		if int(h.slice) != peer || int(h.segment) != p.gathered || p.gathered == p.gather {
+			return nil, false, fmt.Errorf("%w: segment %d of sum %d where segment %d of %d of its own sum was due",
+				ErrFrame, h.segment, h.slice, p.gathered, p.gather)
+		}
+		lo, hi := t.cut.segment(peer, p.gathered)
+		dst = t.dst[lo:hi]
+	} else {
+		base := t.prog.first[peer]
+		held := t.prog.first[peer+1] - base
+		if int(h.slice) != t.g.rank || held == 0 || p.segment == t.own || int(h.segment) != p.segment || int(h.part) != p.part {
+			return nil, false, fmt.Errorf("%w: part %d of segment %d for rank %d where part %d of %d of segment %d of %d was due",
+				ErrFrame, h.part, h.segment, h.slice, p.part, held, p.segment, t.own)
+		}
+		if p.segment >= t.summed+t.depth {
+			return nil, false, nil
+		}
+		lo, hi := t.cut.segment(t.g.rank, p.segment)
+		dst = t.staging[p.segment%t.depth*t.prog.leaves+base+p.part][:hi-lo]
+	}
+	if int(h.length) != len(dst)*4 {
+		return nil, false, fmt.Errorf("%w: %v frame of %d bytes where %d were due", ErrFrame, h.kind, h.length, len(dst)*4)
+	}
+	return bytesOf(dst), true, nil
+}
+
+func (t *treeReduce) arrived(peer int, h *header) {
+	p := &t.peers[peer]
+	if h.kind == frameGather {
+		lo, hi := t.cut.segment(peer, p.gathered)
+		fromWire(t.dst[lo:hi], littleEndian)
+		p.gathered++
+		t.toCome--
+		return
+	}
+	slot := p.segment % t.depth
+	base := t.prog.first[peer]
+	fromWire(t.staging[slot*t.prog.leaves+base+p.part], littleEndian)
+	t.missing[slot]--
+	p.part++
+	if base+p.part == t.prog.first[peer+1] {
+		p.part = 0
+		p.segment++
+	}
+}
+
+func (t *treeReduce) next() (work, done bool) {
+	if t.summed < t.own {
+		return t.missing[t.summed%t.depth] == 0, false
+	}
+	return false, t.toCome == 0
+}
+
+// work adds one segment of the own slice and sends the sum to all.
+func (t *treeReduce) work() {
+	rank, slot := t.g.rank, t.summed%t.depth
+	lo, hi := t.cut.segment(rank, t.summed)
+	first, end := t.mine()
+	for i := range t.leaves {
+		if i >= first && i < end {
+			t.leaves[i] = t.parts[i-first][lo:hi]
+		} else {
+			t.leaves[i] = t.staging[slot*t.prog.leaves+i][:hi-lo]
+		}
+	}
+	sum := t.dst[lo:hi]
+	t.machine.reduce(sum, t.leaves)
+	it := sendItem{
+		kind: frameGather, urgent: true, slice: uint16(rank), segment: uint32(t.summed), floats: sum,
+	}
+	if t.g.world > 1 && littleEndian {
+		it.crc, it.summed = checksum(bytesOf(sum)), true
+	}
+	t.g.mu.Lock()
+	t.missing[slot] = t.remote()
+	t.summed++
+	for _, l := range t.g.links {
+		if l != nil {
+			l.push(it)
+		}
+	}
+	t.g.cond.Broadcast() // a slot of staging is free
+	t.g.mu.Unlock()
+}
+
+func (t *treeReduce) owes(peer int) debt {
+	p := &t.peers[peer]
+	switch {
+	case p.segment < t.own && t.prog.first[peer+1] > t.prog.first[peer]:
+		return owesOwn
+	case p.gathered < p.gather:
+		return owesRelayed
+	default:
+		return owesNothing
+	}
+}
+
+func (t *treeReduce) release() {
+	t.parts, t.dst = nil, nil
+	clear(t.leaves)
+}
