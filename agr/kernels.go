@@ -78,8 +78,14 @@ type adanState struct {
 }
 
 func newAdanState(o *optim.Adan, kernel adanKernel) *adanState {
-	s := o.Slots()
-	return &adanState{o: o, kernel: kernel, m: s[0].Data, v: s[1].Data, n: s[2].Data, prev: s[3].Data}
+	slots := map[string][]float32{}
+	for _, s := range o.Slots() {
+		slots[s.Name] = s.Data
+	}
+	return &adanState{
+		o: o, kernel: kernel,
+		m: slots["exp_avg"], v: slots["exp_avg_diff"], n: slots["exp_avg_sq"], prev: slots["neg_pre_grad"],
+	}
 }
 
 // begin computes the coefficients of an update.

@@ -46,32 +46,39 @@ type spec struct {
 func specs() []spec {
 	return []spec{
 		{
-			Config{Name: "adan", LR: 1e-3, Beta1: 0.98, Beta2: 0.92, Beta3: 0.99, Eps: 1e-8},
-			[]string{"beta1", "beta2", "beta3", "eps", "max_grad_norm", "no_prox"}, newAdan,
+			defaults: Config{Name: "adan", LR: 1e-3, Beta1: 0.98, Beta2: 0.92, Beta3: 0.99, Eps: 1e-8},
+			keys:     []string{"beta1", "beta2", "beta3", "eps", "max_grad_norm", "no_prox"},
+			build:    newAdan,
 		},
 		{
-			Config{Name: "adam", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8},
-			[]string{"beta1", "beta2", "eps"}, newAdam,
+			defaults: Config{Name: "adam", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8},
+			keys:     []string{"beta1", "beta2", "eps"},
+			build:    newAdam,
 		},
 		{
-			Config{Name: "adamw", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01},
-			[]string{"beta1", "beta2", "eps"}, newAdamW,
+			defaults: Config{Name: "adamw", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01},
+			keys:     []string{"beta1", "beta2", "eps"},
+			build:    newAdamW,
 		},
 		{
-			Config{Name: "rmsprop", LR: 1e-2, Alpha: 0.99, Eps: 1e-8},
-			[]string{"alpha", "eps", "momentum", "centered"}, newRMSprop,
+			defaults: Config{Name: "rmsprop", LR: 1e-2, Alpha: 0.99, Eps: 1e-8},
+			keys:     []string{"alpha", "eps", "momentum", "centered"},
+			build:    newRMSprop,
 		},
 		{
-			Config{Name: "acprop", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-16, Rectify: true},
-			[]string{"beta1", "beta2", "eps", "rectify"}, newACProp,
+			defaults: Config{Name: "acprop", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-16, Rectify: true},
+			keys:     []string{"beta1", "beta2", "eps", "rectify"},
+			build:    newACProp,
 		},
 		{
-			Config{Name: "sgdm", LR: 1e-3, Momentum: 0.9},
-			[]string{"momentum", "dampening", "nesterov"}, newSGDM,
+			defaults: Config{Name: "sgdm", LR: 1e-3, Momentum: 0.9},
+			keys:     []string{"momentum", "dampening", "nesterov"},
+			build:    newSGDM,
 		},
 		{
-			Config{Name: "lion", LR: 1e-4, Beta1: 0.9, Beta2: 0.99},
-			[]string{"beta1", "beta2"}, newLion,
+			defaults: Config{Name: "lion", LR: 1e-4, Beta1: 0.9, Beta2: 0.99},
+			keys:     []string{"beta1", "beta2"},
+			build:    newLion,
 		},
 	}
 }

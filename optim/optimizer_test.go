@@ -23,7 +23,7 @@ const tolerance = 1e-6
 // peaks follows values, by name, and holds them to their references.
 type peaks map[string]float64
 
-func (p peaks) requireClose(t testing.TB, name string, want float64, got float32) {
+func (p peaks) requireClose(t *testing.T, name string, want float64, got float32) {
 	t.Helper()
 	p[name] = math.Max(p[name], math.Abs(want))
 	// In the negative, so that NaN fails too.
@@ -49,7 +49,7 @@ func (g goroutines) Run(n int, f func(i int)) {
 }
 
 // variants is every optimizer at its defaults and in its options.
-func variants(t testing.TB) map[string]optim.Config {
+func variants(t *testing.T) map[string]optim.Config {
 	t.Helper()
 	all := map[string]optim.Config{}
 	add := func(label, name string, change func(c *optim.Config)) {

@@ -27,7 +27,7 @@ func newReference(c optim.Config, w float64) *reference {
 			}
 			s["exp_avg"] = c.Beta1*s["exp_avg"] + (1-c.Beta1)*g
 			s["exp_avg_diff"] = c.Beta2*s["exp_avg_diff"] + (1-c.Beta2)*d
-			s["exp_avg_sq"] = c.Beta3*s["exp_avg_sq"] + (1-c.Beta3)*math.Pow(g+c.Beta2*d, 2)
+			s["exp_avg_sq"] = c.Beta3*s["exp_avg_sq"] + (1-c.Beta3)*(g+c.Beta2*d)*(g+c.Beta2*d)
 			s["neg_pre_grad"] = -g
 			den := math.Sqrt(s["exp_avg_sq"])/math.Sqrt(1-pow(c.Beta3, t)) + c.Eps
 			move := h/(1-pow(c.Beta1, t))*s["exp_avg"]/den + h*c.Beta2/(1-pow(c.Beta2, t))*s["exp_avg_diff"]/den
@@ -116,6 +116,6 @@ func acpropReference(c optim.Config, pow func(float64, int) float64) func(r *ref
 				r.w -= h * s["exp_avg"] / (1 - pow(c.Beta1, t))
 			}
 		}
-		s["exp_avg_var"] = c.Beta2*s["exp_avg_var"] + (1-c.Beta2)*math.Pow(g-s["exp_avg"], 2)
+		s["exp_avg_var"] = c.Beta2*s["exp_avg_var"] + (1-c.Beta2)*(g-s["exp_avg"])*(g-s["exp_avg"])
 	}
 }

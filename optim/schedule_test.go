@@ -18,13 +18,13 @@ func TestLearningRate(t *testing.T) {
 	require.InDelta(t, 1e-6, paper.At(1), 1e-20)
 	require.InDelta(t, 1e-4, paper.At(100), 1e-18)
 	for _, step := range []int64{200, 201, 780_000} {
-		require.Equal(t, 2e-4, paper.At(step)) //nolint:testifylint // equality to the bit is meant
+		require.InDelta(t, 2e-4, paper.At(step), 0)
 	}
 
 	for _, s := range []optim.Schedule{optim.Linear, optim.Cosine} {
 		c := optim.LRConfig{Base: 1, WarmupSteps: 10, Schedule: s, TotalSteps: 110, Min: 0.2}
 		require.NoError(t, c.Validate())
-		for step := int64(0); step < 130; step++ {
+		for step := range int64(130) {
 			p := math.Min(1, math.Max(0, float64(step-10)/100))
 			want := 1 - 0.8*p
 			if s == optim.Cosine {
@@ -36,7 +36,7 @@ func TestLearningRate(t *testing.T) {
 			require.InDelta(t, want, c.At(step), 4e-16, "%s at %d", s, step)
 		}
 	}
-	require.Equal(t, 0.5, optim.LRConfig{Base: 0.5}.At(0), "no warm-up, no schedule")
+	require.InDelta(t, 0.5, optim.LRConfig{Base: 0.5}.At(0), 0, "no warm-up, no schedule")
 }
 
 func TestLearningRateErrors(t *testing.T) {
