@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func encodePNG(t testing.TB, m image.Image) []byte {
-	t.Helper()
+func encodePNG(tb testing.TB, m image.Image) []byte {
+	tb.Helper()
 	var out bytes.Buffer
-	require.NoError(t, png.Encode(&out, m))
+	require.NoError(tb, png.Encode(&out, m))
 	return out.Bytes()
 }
 

@@ -1,0 +1,165 @@
+package grid
+
+import (
+	"bufio"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+)
+
+const (
+	// targetWidth is what small images are enlarged to, in pixels.
+	targetWidth = 600
+	// maxSide bounds the drawing, height and width.
+	maxSide = 1 << 15
+	// gapGray is the colour between images: neither the black that digits stand
+	// on nor the white of drawings.
+	gapGray = 0x80
+)
+
+// Options is the layout. The zero value is a square of images with a gap of 4
+// pixels, enlarged to a width of about 600.
+type Options struct {
+	Columns int // images in a row; 0: the square root of their number, rounded up
+	Gap     int // pixels between images and around them; 0: 4; negative: none
+	Scale   int // pixels of the drawing for one of an image; 0: as many as fit into 600
+}
+
+// resolve fills in the automatic values and returns the drawing's size.
+func (o Options) resolve(n, height, width int) (resolved Options, drawing image.Point, err error) {
+	if o.Columns < 0 || o.Scale < 0 {
+		return o, drawing, fmt.Errorf("grid: %d columns at scale %d; both must be 0 (automatic) or more", o.Columns, o.Scale)
+	}
+	if o.Columns == 0 {
+		o.Columns = int(math.Ceil(math.Sqrt(float64(n))))
+	}
+	o.Columns = min(o.Columns, n)
+	switch {
+	case o.Gap == 0:
+		o.Gap = 4
+	case o.Gap < 0:
+		o.Gap = 0
+	}
+	// Bounds first: the products below must not overflow.
+	if o.Gap > maxSide || o.Scale > maxSide || height > maxSide || width > maxSide || n > maxSide*maxSide {
+		return o, drawing, fmt.Errorf("grid: %d images of %d x %d at scale %d with a gap of %d do not fit into a drawing of %d x %d",
+			n, height, width, o.Scale, o.Gap, maxSide, maxSide)
+	}
+	if o.Scale == 0 {
+		o.Scale = max(1, (targetWidth-(o.Columns+1)*o.Gap)/(o.Columns*width))
+	}
+	rows := (n + o.Columns - 1) / o.Columns
+	drawing = image.Pt(o.Columns*(width*o.Scale+o.Gap)+o.Gap, rows*(height*o.Scale+o.Gap)+o.Gap)
+	if drawing.X > maxSide || drawing.Y > maxSide {
+		return o, drawing, fmt.Errorf("grid: the drawing has %d x %d pixels; it may have %d x %d: draw fewer images", drawing.X, drawing.Y, maxSide, maxSide)
+	}
+	return o, drawing, nil
+}
+
+// Write writes images, [n, height, width, channels] in [-1, 1], to w as a PNG:
+// gray for one channel, RGB for three. Values outside are clipped; a value that
+// is not a number is an error that names the image.
+func Write(w io.Writer, images []float32, n, height, width, channels int, o Options) error {
+	m, err := draw(images, n, height, width, channels, o)
+	if err != nil {
+		return err
+	}
+	if err := png.Encode(w, m); err != nil {
+		return fmt.Errorf("grid: %w", err)
+	}
+	return nil
+}
+
+// WriteFile is Write to a file, whole or not at all: the drawing goes to a
+// temporary file beside it, which then takes its name. The directory must
+// exist.
+func WriteFile(path string, images []float32, n, height, width, channels int, o Options) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("grid: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	buffer := bufio.NewWriter(f)
+	if err := Write(buffer, images, n, height, width, channels, o); err != nil {
+		return err
+	}
+	for _, step := range []func() error{
+		buffer.Flush,
+		func() error { return f.Chmod(0o644) }, // CreateTemp's 0600 hides it from the web server beside us
+		f.Sync,
+		f.Close,
+		func() error { return os.Rename(f.Name(), path) },
+	} {
+		if err := step(); err != nil {
+			return fmt.Errorf("grid: %w", err)
+		}
+	}
+	return nil
+}
+
+// draw lays the images out.
+func draw(images []float32, n, height, width, channels int, o Options) (image.Image, error) {
+	if n < 1 || height < 1 || width < 1 || (channels != 1 && channels != 3) {
+		return nil, fmt.Errorf("grid: %d images of %d x %d with %d channels; there must be at least one, with 1 or 3 channels", n, height, width, channels)
+	}
+	o, drawing, err := o.resolve(n, height, width)
+	if err != nil {
+		return nil, err
+	}
+	size := height * width * channels
+	if len(images) != n*size {
+		return nil, fmt.Errorf("grid: %d values for %d images of %d x %d x %d", len(images), n, height, width, channels)
+	}
+	m := image.NewNRGBA(image.Rectangle{Max: drawing})
+	for i := range m.Pix {
+		m.Pix[i] = gapGray
+		if i%4 == 3 {
+			m.Pix[i] = 0xff
+		}
+	}
+	for i := range n {
+		corner := image.Pt(o.Gap+i%o.Columns*(width*o.Scale+o.Gap), o.Gap+i/o.Columns*(height*o.Scale+o.Gap))
+		if !paste(m, corner, images[i*size:(i+1)*size], width, channels, o.Scale) {
+			return nil, fmt.Errorf("grid: image %d has a value that is not a number", i)
+		}
+	}
+	if channels == 3 {
+		return m, nil
+	}
+	gray := image.NewGray(m.Rect)
+	for i := range gray.Pix {
+		gray.Pix[i] = m.Pix[4*i]
+	}
+	return gray, nil
+}
+
+// paste draws one image and says whether all its values are numbers.
+func paste(m *image.NRGBA, corner image.Point, pixels []float32, width, channels, scale int) bool {
+	for i := 0; i < len(pixels); i += channels {
+		c := color.NRGBA{A: 0xff}
+		for k, channel := range []*uint8{&c.R, &c.G, &c.B} {
+			v := float64(pixels[i+min(k, channels-1)])
+			if math.IsNaN(v) {
+				return false
+			}
+			*channel = uint8(math.Round((min(max(v, -1), 1) + 1) * 127.5))
+		}
+		x, y := corner.X+i/channels%width*scale, corner.Y+i/channels/width*scale
+		for dy := range scale {
+			for dx := range scale {
+				m.SetNRGBA(x+dx, y+dy, c)
+			}
+		}
+	}
+	return true
+}
