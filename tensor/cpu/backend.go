@@ -3,19 +3,62 @@ package cpu
 import (
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 
 	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
-// ErrMemory is wrapped by Alloc when the machine has no room.
-var ErrMemory = errors.New("cpu: out of memory")
+var (
+	// ErrMemory is wrapped by Alloc when the machine has no room.
+	ErrMemory = errors.New("cpu: out of memory")
+	// ErrConfig is wrapped by Config.Validate.
+	ErrConfig = errors.New("cpu: bad configuration")
+)
+
+// EnvKernels is the environment variable that names the kernels of every Config
+// that names none: go, avx2 or avx512.
+const EnvKernels = "AGRDIST_CPU"
 
 // Config says how a Backend is made.
 type Config struct {
 	// Threads is how many threads compute, the caller's included; at least 1.
 	// It changes no result.
 	Threads int
+	// Kernels is the set of inner loops: "go", "avx2" or "avx512". Empty means
+	// the environment's AGRDIST_CPU or else the best of this processor. Sets
+	// differ in the last bits of their results.
+	Kernels string
+}
+
+// DefaultConfig uses every processor and its best kernels.
+func DefaultConfig() Config { return Config{Threads: runtime.GOMAXPROCS(0)} }
+
+// Validate reports what New would panic on.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Threads < 1 {
+		errs = append(errs, fmt.Errorf("%w: %d threads, want at least 1", ErrConfig, c.Threads))
+	}
+	if _, err := c.kernels(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// kernels is the kernel set that the configuration means.
+func (c Config) kernels() (kernel.Set, error) {
+	name, from := c.Kernels, "Kernels"
+	if name == "" {
+		name, from = os.Getenv(EnvKernels), EnvKernels
+	}
+	set, err := kernel.Parse(name)
+	if err != nil {
+		return set, fmt.Errorf("%w: %s: %w", ErrConfig, from, err)
+	}
+	return set, nil
 }
 
 // Backend computes on the host processor. Its methods are called from one
@@ -24,25 +67,25 @@ type Backend struct {
 	pool  *parallel.Pool
 	limit int64 // bytes the machine has
 	used  int64 // bytes in buffers
-	tasks tasks
 
-	partial []float64 // scratch of GroupNormGrad
+	set     kernel.Set
+	tasks   tasks
+	scratch scratch
 }
 
 var _ tensor.Backend = (*Backend)(nil)
 
-// New starts a backend. It panics when Threads < 1.
+// New starts a backend. It panics on a Config that does not validate.
 func New(c Config) *Backend {
-	if c.Threads < 1 {
-		panic(fmt.Sprintf("cpu: %d threads", c.Threads))
+	if err := c.Validate(); err != nil {
+		panic(err.Error())
 	}
-	b := &Backend{pool: parallel.New(c.Threads), limit: physicalMemory()}
-	b.tasks = newTasks()
-	return b
+	set, _ := c.kernels() // validated
+	return &Backend{pool: parallel.New(c.Threads), limit: physicalMemory(), set: set, tasks: newTasks()}
 }
 
 // Name is "cpu/" and the kernel set.
-func (b *Backend) Name() string { return "cpu/go" }
+func (b *Backend) Name() string { return "cpu/" + b.set.String() }
 
 // Pool is the backend's threads, for other work between operations.
 func (b *Backend) Pool() *parallel.Pool { return b.pool }

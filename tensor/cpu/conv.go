@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 // geometry is a convolution's sizes: x [n,ih,iw,ci], y [n,oh,ow,co].
@@ -32,12 +33,8 @@ func newGeometry(op string, x, weight, y tensor.Tensor, c tensor.Conv) geometry 
 	return g
 }
 
-type convArgs struct {
-	y, x, w, bias, per, res []float32
-	geometry
-}
-
-// Conv2D is y = conv(x, w) + bias [+ e[n,:]] [+ residual].
+// Conv2D is y = conv(x, w) + bias [+ e[n,:]] [+ residual]: a product of the
+// padded images, nine taps of ci values, with the weight as it lies.
 func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2D"
 	g := newGeometry(op, x, w, y, c)
@@ -50,108 +47,73 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	if residual.Present() {
 		same(op, residual, y)
 	}
-	b.tasks.conv.run(b.pool, g.n*g.oh, convArgs{
-		f32(op, y), f32(op, x), f32(op, w), optional(op, bias), optional(op, perSample), optional(op, residual), g,
-	})
-}
-
-func convRow(a *convArgs, i int) {
-	n, oy := i/a.oh, i%a.oh
-	for ox := range a.ow {
-		at := (i*a.ow + ox) * a.co
-		y := a.y[at:][:a.co]
-		for j := range y {
-			var v float32
-			if a.bias != nil {
-				v = a.bias[j]
-			}
-			if a.per != nil {
-				v += a.per[n*a.co+j]
-			}
-			if a.res != nil {
-				v += a.res[at+j]
-			}
-			y[j] = v
-		}
-		for t := range a.Kernel * a.Kernel {
-			iy, ix := oy*a.Stride+t/a.Kernel-a.PadLo, ox*a.Stride+t%a.Kernel-a.PadLo
-			if iy < 0 || iy >= a.ih || ix < 0 || ix >= a.iw {
-				continue
-			}
-			for k, v := range a.x[((n*a.ih+iy)*a.iw+ix)*a.ci:][:a.ci] {
-				for j, u := range a.weightRow(t, k) {
-					y[j] += v * u
-				}
+	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
+	tap, taps := b.convTaps(&g, pad.width)
+	prep := b.prepare(newPacking(b.set, nil, f32(op, w), g.ci, g.co, taps), pad)
+	p := product{
+		set: b.set, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: g.ci,
+		a: prep.pad.dst, c: f32(op, y), tap: tap, b: prep.pack.result(),
+		init: initial{residual: optional(op, residual)},
+	}
+	p.init.rows, p.init.per = b.convBias(&g, optional(op, bias), optional(op, perSample))
+	p.arow, p.crow = grow(&b.scratch.arow, p.m+b.set.Rows()), grow(&b.scratch.crow, p.m)
+	r := 0
+	for n := range g.n {
+		for oy := range g.oh {
+			at := (n*pad.rows + oy*g.Stride) * pad.width
+			for ox := range g.ow {
+				p.arow[r], p.crow[r] = (at+ox*g.Stride)*g.ci, r*g.co
+				r++
 			}
 		}
 	}
+	clear(p.arow[p.m:])
+	items := p.plan()
+	b.tasks.product.run(b.pool, items, p)
 }
 
-// weightRow is the weight's row of tap t and input channel k.
-func (a *convArgs) weightRow(t, k int) []float32 { return a.w[(t*a.ci+k)*a.co:][:a.co] }
-
-// Conv2DInputGrad is dx of conv for dy.
-func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
-	const op = "Conv2DInputGrad"
-	g := newGeometry(op, dx, w, dy, c)
-	b.tasks.convInputGrad.run(b.pool, g.n*g.ih, convArgs{y: f32(op, dy), x: f32(op, dx), w: f32(op, w), geometry: g})
-}
-
-func convInputGradRow(a *convArgs, i int) {
-	n, iy := i/a.ih, i%a.ih
-	for ix := range a.iw {
-		dx := a.x[(i*a.iw+ix)*a.ci:][:a.ci]
-		clear(dx)
-		for t := range a.Kernel * a.Kernel {
-			py, px := iy+a.PadLo-t/a.Kernel, ix+a.PadLo-t%a.Kernel
-			if py < 0 || px < 0 || py%a.Stride != 0 || px%a.Stride != 0 || py/a.Stride >= a.oh || px/a.Stride >= a.ow {
-				continue
-			}
-			dy := a.y[((n*a.oh+py/a.Stride)*a.ow+px/a.Stride)*a.co:][:a.co]
-			for k := range dx {
-				var sum float32
-				for j, u := range a.weightRow(t, k) {
-					sum += u * dy[j]
-				}
-				dx[k] += sum
-			}
-		}
+// convTaps returns, for each tap, its offset in a padded image of the given
+// width and that of its matrix in the weight.
+func (b *Backend) convTaps(g *geometry, width int) (image, weight []int) {
+	n := g.Kernel * g.Kernel
+	image, weight = grow(&b.scratch.shift, n), grow(&b.scratch.taps, n)
+	for t := range n {
+		image[t], weight[t] = (t/g.Kernel*width+t%g.Kernel)*g.ci, t*g.ci*g.co
 	}
+	return image, weight
 }
 
-// Conv2DWeightGrad is dw of conv for dy, and db = the sum of dy.
-func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
-	const op = "Conv2DWeightGrad"
-	g := newGeometry(op, x, dw, dy, c)
-	b.tasks.convWeightGrad.run(b.pool, g.Kernel*g.Kernel*g.ci, convArgs{
-		y: f32(op, dy), x: f32(op, x), w: f32(op, dw), geometry: g,
-	})
-	if db.Present() {
-		want(op, "db", db, tensor.Of(g.co))
-		b.SumChannels(db, dy)
+// prepare packs and pads; the results lie in scratch, or, for an image that
+// needs no padding, where it was.
+func (b *Backend) prepare(pack packing, pad padding) prepArgs {
+	if pack.src != nil {
+		pack.dst = b.scratch.panels.get(pack.size())
 	}
+	if pad.none() {
+		pad.dst = pad.src
+	} else {
+		pad.dst = b.scratch.image.get(pad.size())
+	}
+	prep := prepArgs{pack: pack, pad: pad}
+	items := prep.items()
+	b.tasks.prep.run(b.pool, items, prep)
+	return prep
 }
 
-func convWeightGradRow(a *convArgs, i int) {
-	t, k := i/a.ci, i%a.ci
-	dw := a.weightRow(t, k)
-	clear(dw)
-	for n := range a.n {
-		for oy := range a.oh {
-			iy := oy*a.Stride + t/a.Kernel - a.PadLo
-			if iy < 0 || iy >= a.ih {
-				continue
-			}
-			for ox := range a.ow {
-				ix := ox*a.Stride + t%a.Kernel - a.PadLo
-				if ix < 0 || ix >= a.iw {
-					continue
-				}
-				v := a.x[((n*a.ih+iy)*a.iw+ix)*a.ci+k]
-				for j, u := range a.y[((n*a.oh+oy)*a.ow+ox)*a.co:][:a.co] {
-					dw[j] += v * u
-				}
-			}
-		}
+// convBias returns the rows that the outputs start from, and how many outputs
+// share one: all, those of a sample, or none where there is no bias.
+func (b *Backend) convBias(g *geometry, bias, perSample []float32) (rows []float32, per int) {
+	switch {
+	case perSample == nil && bias == nil:
+		return nil, 0
+	case perSample == nil:
+		return bias, g.n * g.oh * g.ow
+	case bias == nil:
+		return perSample, g.oh * g.ow
 	}
+	rows = b.scratch.bias.get(g.n * g.co)
+	for n := range g.n {
+		kernel.Add(rows[n*g.co:][:g.co], perSample[n*g.co:], bias)
+	}
+	return rows, g.oh * g.ow
 }

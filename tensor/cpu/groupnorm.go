@@ -70,8 +70,7 @@ func (b *Backend) GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd tens
 	want(op, "dgamma", dgamma, gamma.Shape)
 	want(op, "dbeta", dbeta, gamma.Shape)
 	a.dy, a.dgamma, a.dbeta = f32(op, dy), f32(op, dgamma), f32(op, dbeta)
-	b.partial = grow(b.partial, n*2*a.c)
-	a.partial = b.partial
+	a.partial = grow(&b.scratch.partial, n*2*a.c)
 	b.tasks.groupNormGrad.run(b.pool, n*groups, a)
 	for c := range a.c {
 		var dg, db float64
@@ -113,12 +112,4 @@ func groupNormGradOne(a *normArgs, i int) {
 			dx[j] = rstd * (a.gamma[c0+j]*dy[j] - m1 - (v-mean)*rstd*m2)
 		}
 	}
-}
-
-// grow returns s with room for n elements, reallocated only when too small.
-func grow[T any](s []T, n int) []T {
-	if cap(s) < n {
-		return make([]T, n)
-	}
-	return s[:n]
 }

@@ -6,70 +6,104 @@ import (
 	"github.com/agrdist/agrdist/tensor"
 )
 
-type matMulArgs struct {
-	dst, a, b []float32
-	m, n, k   int
-	tensor.MatMulArgs
-}
-
 // MatMul is dst = Alpha op(a) op(b) + Beta dst.
 func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 	const op = "MatMul"
 	batch, m, n, k := matMulShape(dst.Shape, x.Shape, y.Shape, args)
-	b.tasks.matMul.run(b.pool, batch*m, matMulArgs{f32(op, dst), f32(op, x), f32(op, y), m, n, k, args})
+	c, a, w := f32(op, dst), f32(op, x), f32(op, y)
+	taps := grow(&b.scratch.taps, 1)
+	taps[0] = 0
+
+	right := b.operand(w, batch, k, n, args)
+	if args.TransA {
+		b.transposedProduct(productT{
+			set: b.set, batch: batch, m: m, n: n, a: a, c: c, shift: taps, as: m * k, cs: m * n,
+			astep: m, b: right, scale: args.Beta,
+		}, k)
+		return
+	}
+	arow, crow := b.matrixRows(m, k, n)
+	p := product{
+		set: b.set, batch: batch, m: m, n: n, k: k, a: a, c: c, arow: arow, crow: crow, tap: taps,
+		as: m * k, cs: m * n, b: right, init: initial{scale: args.Beta, unchanged: args.Beta == 1},
+	}
+	items := p.plan()
+	b.tasks.product.run(b.pool, items, p)
+}
+
+// operand returns B of a matrix product in panels. The transposed product reads
+// B as it lies unless it is transposed or scaled itself.
+func (b *Backend) operand(w []float32, batch, k, n int, args tensor.MatMulArgs) panels {
+	p := newPacking(b.set, nil, w, k, n, b.scratch.taps)
+	p.batch, p.step, p.transB, p.alpha = batch, k*n, args.TransB, args.Alpha
+	if args.TransA && !args.TransB && args.Alpha == 1 {
+		return panels{data: w, ld: n, panel: p.nr, step: k * n}
+	}
+	p.dst = b.scratch.panels.get(p.size())
+	prep := prepArgs{pack: p}
+	items := prep.items()
+	b.tasks.prep.run(b.pool, items, prep)
+	return p.result()
+}
+
+// matrixRows returns the row offsets of a row-major A [m, k] and C [m, n].
+func (b *Backend) matrixRows(m, k, n int) (arow, crow []int) {
+	mr := b.set.Rows()
+	arow, crow = grow(&b.scratch.arow, m+mr), grow(&b.scratch.crow, m)
+	for i := range crow {
+		arow[i], crow[i] = i*k, i*n
+	}
+	clear(arow[m:])
+	return arow, crow
+}
+
+// transposedProduct runs C = A^T B over k contiguous rows, cut in segments.
+func (b *Backend) transposedProduct(p productT, k int) {
+	// The segments are of one length; the rest of k is a second sum.
+	full := k / segmentRows
+	p.aseg, p.bseg = grow(&b.scratch.arow, full), grow(&b.scratch.crow, full)
+	for i := range full {
+		p.aseg[i], p.bseg[i] = i*segmentRows*p.astep, i*segmentRows*p.b.ld
+	}
+	p.seg = segmentRows
+	if full > 0 || k == 0 {
+		items := p.plan()
+		b.tasks.productT.run(b.pool, items, p)
+		p.scale = 1
+	}
+	if rest := k % segmentRows; rest > 0 {
+		p.aseg, p.bseg = grow(&b.scratch.arow, 1), grow(&b.scratch.crow, 1)
+		p.aseg[0], p.bseg[0], p.seg = full*segmentRows*p.astep, full*segmentRows*p.b.ld, rest
+		items := p.plan()
+		b.tasks.productT.run(b.pool, items, p)
+	}
 }
 
 // matMulShape checks the shapes and returns the sizes: dst is [m, n], the inner
 // dimension k.
 func matMulShape(dst, x, y tensor.Shape, args tensor.MatMulArgs) (batch, m, n, k int) {
-	fail := func() {
-		panic(fmt.Sprintf("cpu: MatMul: %v = %v (transposed %t) x %v (transposed %t)", dst, x, args.TransA, y, args.TransB))
-	}
 	r := dst.Rank()
-	if r < 2 || r > 3 || x.Rank() != r || y.Rank() != r {
-		fail()
-	}
-	batch = 1
-	if r == 3 {
-		batch = dst.Dim(0)
-		if x.Dim(0) != batch || y.Dim(0) != batch {
-			fail()
+	ok := (r == 2 || r == 3) && x.Rank() == r && y.Rank() == r
+	if ok {
+		batch = 1
+		if r == 3 {
+			batch = dst.Dim(0)
+			ok = x.Dim(0) == batch && y.Dim(0) == batch
 		}
+		m, k = x.Dim(-2), x.Dim(-1)
+		if args.TransA {
+			m, k = k, m
+		}
+		rows := y.Dim(-2)
+		n = y.Dim(-1)
+		if args.TransB {
+			rows, n = n, rows
+		}
+		ok = ok && k == rows && dst.Dim(-2) == m && dst.Dim(-1) == n
 	}
-	m, k = x.Dim(-2), x.Dim(-1)
-	if args.TransA {
-		m, k = k, m
-	}
-	ky, n := y.Dim(-2), y.Dim(-1)
-	if args.TransB {
-		ky, n = n, ky
-	}
-	if k != ky || dst.Dim(-2) != m || dst.Dim(-1) != n {
-		fail()
+	if !ok {
+		panic(fmt.Sprintf("cpu: MatMul: %v = %v (transposed %t) x %v (transposed %t)",
+			dst, x, args.TransA, y, args.TransB))
 	}
 	return batch, m, n, k
-}
-
-func matMulRow(a *matMulArgs, i int) {
-	s, r := i/a.m, i%a.m
-	x, y := a.a[s*a.m*a.k:][:a.m*a.k], a.b[s*a.k*a.n:][:a.k*a.n]
-	d := a.dst[i*a.n:][:a.n]
-	for j := range d {
-		var sum float32
-		for k := range a.k {
-			xi, yi := r*a.k+k, k*a.n+j
-			if a.TransA {
-				xi = k*a.m + r
-			}
-			if a.TransB {
-				yi = j*a.k + k
-			}
-			sum += x[xi] * y[yi]
-		}
-		sum *= a.Alpha
-		if a.Beta != 0 {
-			sum += a.Beta * d[j]
-		}
-		d[j] = sum
-	}
 }

@@ -9,8 +9,9 @@ type tasks struct {
 	sumChannels                                       *task[sumArgs]
 	mse                                               *task[mseArgs]
 	normal, dropout                                   *task[randomArgs]
-	matMul                                            *task[matMulArgs]
-	conv, convInputGrad, convWeightGrad               *task[convArgs]
+	prep                                              *task[prepArgs]
+	product                                           *task[product]
+	productT                                          *task[productT]
 	groupNorm, groupNormGrad                          *task[normArgs]
 	softmax, softmaxGrad                              *task[softmaxArgs]
 	upsample, upsampleGrad                            *task[resampleArgs]
@@ -26,8 +27,7 @@ func newTasks() tasks {
 		qSample:     newTask(qSampleOne),
 		sumChannels: newTask(sumColumns), mse: newTask(mseOne),
 		normal: newTask(normalOne), dropout: newTask(dropoutSpan),
-		matMul: newTask(matMulRow),
-		conv:   newTask(convRow), convInputGrad: newTask(convInputGradRow), convWeightGrad: newTask(convWeightGradRow),
+		prep: newTask(prepItem), product: newTask(productItem), productT: newTask(productTItem),
 		groupNorm: newTask(groupNormOne), groupNormGrad: newTask(groupNormGradOne),
 		softmax: newTask(softmaxRows), softmaxGrad: newTask(softmaxGradRows),
 		upsample: newTask(upsampleRow), upsampleGrad: newTask(upsampleGradRow),

@@ -1,0 +1,91 @@
+package cpu
+
+import (
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// Conv2DInputGrad is dx of conv for dy. With stride s the pixels of dx fall in
+// s*s classes by their coordinates modulo s; each class is a convolution of dy
+// with stride 1 under the taps that reach it, the weight transposed.
+func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
+	const op = "Conv2DInputGrad"
+	g := newGeometry(op, dx, w, dy, c)
+	// Output coordinate o of tap k and input i is (i + PadLo - k) / Stride; the
+	// margins hold those outside of dy.
+	lo := max(0, (g.Kernel-1-g.PadLo+g.Stride-1)/g.Stride)
+	hi := max(0, (g.ih-1+g.PadLo)/g.Stride-(g.oh-1), (g.iw-1+g.PadLo)/g.Stride-(g.ow-1))
+	pad := newPadding(f32(op, dy), g.n, g.oh, g.ow, g.co, lo, hi)
+	pad = b.prepare(packing{}, pad).pad
+	for py := range g.Stride {
+		for px := range g.Stride {
+			b.inputGradClass(f32(op, dx), f32(op, w), &g, &pad, py, px)
+		}
+	}
+}
+
+// inputGradClass computes the pixels of dx with iy+PadLo = py and ix+PadLo = px
+// modulo the stride.
+func (b *Backend) inputGradClass(dx, w []float32, g *geometry, pad *padding, py, px int) {
+	image, weight := grow(&b.scratch.shift, 9)[:0], grow(&b.scratch.taps, 9)[:0]
+	for ky := py; ky < g.Kernel; ky += g.Stride {
+		for kx := px; kx < g.Kernel; kx += g.Stride {
+			image = append(image, -((ky-py)/g.Stride*pad.width+(kx-px)/g.Stride)*g.co)
+			weight = append(weight, (ky*g.Kernel+kx)*g.ci*g.co)
+		}
+	}
+	pack := newPacking(b.set, nil, w, g.co, g.ci, weight)
+	pack.transB = true
+	prep := b.prepare(pack, padding{})
+	p := product{set: b.set, batch: 1, n: g.ci, k: g.co, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
+	most := g.n * g.ih * g.iw
+	p.arow, p.crow = grow(&b.scratch.arow, most+b.set.Rows()), grow(&b.scratch.crow, most)
+	for n := range g.n {
+		for iy := classStart(py, g); iy < g.ih; iy += g.Stride {
+			oy := (iy+g.PadLo-py)/g.Stride + pad.lo
+			for ix := classStart(px, g); ix < g.iw; ix += g.Stride {
+				ox := (ix+g.PadLo-px)/g.Stride + pad.lo
+				p.arow[p.m] = ((n*pad.rows+oy)*pad.width + ox) * g.co
+				p.crow[p.m] = ((n*g.ih+iy)*g.iw + ix) * g.ci
+				p.m++
+			}
+		}
+	}
+	for i := range b.set.Rows() {
+		p.arow[p.m+i] = p.arow[0]
+	}
+	items := p.plan()
+	b.tasks.product.run(b.pool, items, p)
+}
+
+// classStart is the first coordinate i >= 0 with i + PadLo = class modulo the
+// stride.
+func classStart(class int, g *geometry) int {
+	return ((class-g.PadLo)%g.Stride + g.Stride) % g.Stride
+}
+
+// Conv2DWeightGrad is dw of conv for dy, and db = the sum of dy: for each tap a
+// product of the shifted padded images, transposed, with dy. The sum runs over
+// samples and rows in their order.
+func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
+	const op = "Conv2DWeightGrad"
+	g := newGeometry(op, x, dw, dy, c)
+	if db.Present() {
+		want(op, "db", db, tensor.Of(g.co))
+		b.SumChannels(db, dy)
+	}
+	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
+	pad = b.prepare(packing{}, pad).pad
+	shift, _ := b.convTaps(&g, pad.width)
+	p := productT{
+		set: b.set, batch: 1, m: g.ci, n: g.co, a: pad.dst, c: f32(op, dw), shift: shift, ct: g.ci * g.co,
+		seg: g.ow, astep: g.Stride * g.ci, b: panels{data: f32(op, dy), ld: g.co, panel: b.set.Cols()},
+	}
+	p.aseg, p.bseg = grow(&b.scratch.arow, g.n*g.oh), grow(&b.scratch.crow, g.n*g.oh)
+	for i := range p.aseg {
+		n, oy := i/g.oh, i%g.oh
+		p.aseg[i] = (n*pad.rows + oy*g.Stride) * pad.width * g.ci
+		p.bseg[i] = i * g.ow * g.co
+	}
+	items := p.plan()
+	b.tasks.productT.run(b.pool, items, p)
+}

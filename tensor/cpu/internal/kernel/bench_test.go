@@ -1,0 +1,47 @@
+package kernel_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+)
+
+// BenchmarkTile times full tiles whose operands stay in the cache: what the
+// drivers can reach at best.
+func BenchmarkTile(b *testing.B) {
+	const k, taps, pixels = 64, 9, 256
+	for _, set := range kernel.Supported() {
+		mr, nr := set.Rows(), set.Cols()
+		t := kernel.Tile{
+			A: make([]float32, (mr+taps)*k), B: make([]float32, taps*k*nr), C: make([]float32, mr*nr),
+			K: k, LDB: nr, Rows: mr, Cols: nr,
+		}
+		for i := range mr {
+			t.ARow, t.CRow = append(t.ARow, i*k), append(t.CRow, i*nr)
+		}
+		for i := range taps {
+			t.Tap = append(t.Tap, i*k)
+		}
+		b.Run(fmt.Sprintf("NN/%v", set), func(b *testing.B) {
+			for b.Loop() {
+				set.NN(&t)
+			}
+			rate(b, 2*mr*nr*k*taps)
+		})
+		u := kernel.TileT{
+			A: make([]float32, pixels*mr), ASeg: []int{0}, B: make([]float32, pixels*nr), BSeg: []int{0},
+			C: make([]float32, mr*nr), P: pixels, AStep: mr, BStep: nr, LDC: nr, Rows: mr, Cols: nr,
+		}
+		b.Run(fmt.Sprintf("TN/%v", set), func(b *testing.B) {
+			for b.Loop() {
+				set.TN(&u)
+			}
+			rate(b, 2*mr*nr*pixels)
+		})
+	}
+}
+
+func rate(b *testing.B, flop int) {
+	b.ReportMetric(float64(flop)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}

@@ -1,0 +1,18 @@
+// Package kernel holds the inner loops of the host backend, in one plain Go form
+// and, on amd64, in generated AVX2 and AVX-512 assembly.
+//
+// Its one idea: a Tile finds its rows through tables of offsets. NN adds A B to a
+// small block of C, where row i of A under tap t begins at ARow[i]+Tap[t]: with
+// one tap that is a matrix product, with nine it is a 3x3 convolution on a padded
+// image, and neither needs the image unrolled in memory. TN adds A^T B over
+// segments of rows: the gradient of the weights of both.
+//
+// A Set is chosen once. All sets compute the same sums; they differ in the order
+// of the additions inside a tile and in fused multiply-add, so their results
+// differ in the last bits and one run uses one set. Every loop multiplies every
+// element: a zero does not hide a NaN.
+//
+// The package starts no goroutine, allocates nothing and checks no bounds in
+// assembly: a vector load may read up to Slack floats past the last element
+// named, and its callers own that memory.
+package kernel

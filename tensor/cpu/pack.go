@@ -1,0 +1,150 @@
+package cpu
+
+import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+
+// packing rewrites B in panels of nr columns, each [k][nr], the last one filled
+// up with zeros. The source is [k, n], or [n, k] when transposed, for each of a
+// number of taps; panel rows run over the taps of the list in order.
+type packing struct {
+	dst, src []float32
+	nr       int
+	k, n     int   // of one tap
+	taps     []int // offsets of the taps' matrices in src
+	transB   bool
+	alpha    float32
+	step     int // from one product of the batch to the next, in src
+	panels   int
+	batch    int
+}
+
+func newPacking(set kernel.Set, dst, src []float32, k, n int, taps []int) packing {
+	nr := set.Cols()
+	return packing{dst: dst, src: src, nr: nr, k: k, n: n, taps: taps, alpha: 1, panels: (n + nr - 1) / nr, batch: 1}
+}
+
+// size is the number of floats of dst for a batch.
+func (p *packing) size() int { return p.batch * p.panels * len(p.taps) * p.k * p.nr }
+
+// items is the number of iterations: one a panel and tap.
+func (p *packing) items() int { return p.batch * p.panels * len(p.taps) }
+
+// result describes dst.
+func (p *packing) result() panels {
+	panel := len(p.taps) * p.k * p.nr
+	return panels{data: p.dst, ld: p.nr, panel: panel, step: p.panels * panel}
+}
+
+func (p *packing) item(i int) {
+	tap, i := i%len(p.taps), i/len(p.taps)
+	panel, s := i%p.panels, i/p.panels
+	dst := p.dst[((s*p.panels+panel)*len(p.taps)+tap)*p.k*p.nr:][:p.k*p.nr]
+	src := p.src[s*p.step+p.taps[tap]:]
+	left := panel * p.nr
+	cols := min(p.nr, p.n-left)
+	if p.transB {
+		kernel.Transpose(dst, p.nr, src[left*p.k:], p.k, cols, p.k)
+	} else {
+		for k := range p.k {
+			copy(dst[k*p.nr:][:cols], src[k*p.n+left:])
+		}
+	}
+	if cols < p.nr {
+		for k := range p.k {
+			clear(dst[k*p.nr+cols : (k+1)*p.nr])
+		}
+	}
+	if p.alpha != 1 {
+		kernel.Scale(dst, dst, p.alpha)
+	}
+}
+
+// padding copies images [n,h,w,c] in the middle of zeros: lo pixels above and on
+// the left, hi below and on the right.
+type padding struct {
+	dst, src    []float32
+	n, h, w, c  int
+	lo, hi      int
+	rows, width int // of a padded image: pixels
+}
+
+func newPadding(src []float32, n, h, w, c, lo, hi int) padding {
+	return padding{src: src, n: n, h: h, w: w, c: c, lo: lo, hi: hi, rows: h + lo + hi, width: w + lo + hi}
+}
+
+func (p *padding) size() int { return p.n * p.rows * p.width * p.c }
+
+// none says that there is nothing to add: the source serves as it is.
+func (p *padding) none() bool { return p.lo == 0 && p.hi == 0 }
+
+// items is the number of iterations: one an image row of the result.
+func (p *padding) items() int {
+	if p.none() {
+		return 0
+	}
+	return p.n * p.rows
+}
+
+func (p *padding) item(i int) {
+	n, y := i/p.rows, i%p.rows-p.lo
+	dst := p.dst[i*p.width*p.c:][:p.width*p.c]
+	if y < 0 || y >= p.h {
+		clear(dst)
+		return
+	}
+	row := p.w * p.c
+	clear(dst[:p.lo*p.c])
+	copy(dst[p.lo*p.c:], p.src[(n*p.h+y)*row:][:row])
+	clear(dst[p.lo*p.c+row:])
+}
+
+// prepArgs is what goes before a product: the packing and the padding in one
+// loop.
+type prepArgs struct {
+	pack packing
+	pad  padding
+	cut  int // iterations of pack
+}
+
+func (a *prepArgs) items() int {
+	a.cut = 0
+	if a.pack.dst != nil {
+		a.cut = a.pack.items()
+	}
+	return a.cut + a.pad.items()
+}
+
+func prepItem(a *prepArgs, i int) {
+	if i < a.cut {
+		a.pack.item(i)
+	} else {
+		a.pad.item(i - a.cut)
+	}
+}
+
+// scratch is the backend's working memory. It grows to the largest operation and
+// stays.
+type scratch struct {
+	panels, image, bias floats
+	arow, crow          []int
+	taps, shift         []int
+	partial             []float64
+}
+
+// floats is scratch that kernels may read Slack past.
+type floats struct{ data []float32 }
+
+func (f *floats) get(n int) []float32 {
+	if cap(f.data) < n+kernel.Slack {
+		f.data = aligned[float32](n)
+	}
+	return f.data[:n]
+}
+
+// grow returns s with room for n elements, reallocated only when too small.
+func grow[T any](s *[]T, n int) []T {
+	if cap(*s) < n {
+		*s = make([]T, n)
+	}
+	*s = (*s)[:n]
+	return *s
+}

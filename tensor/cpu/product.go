@@ -1,0 +1,191 @@
+package cpu
+
+import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+
+// product is a batch of matrix products C = init + A B on kernel.NN. Row r of
+// the result begins at c[crow[r]]; its row of A, under tap t, at
+// a[arow[r]+tap[t]].
+type product struct {
+	set        kernel.Set
+	batch      int
+	m, n, k    int // k is the inner dimension of one tap
+	a, c       []float32
+	arow, crow []int // m entries, and arow a full tile's more
+	tap        []int
+	as, cs     int // from one product of the batch to the next
+	b          panels
+	init       initial
+
+	rowBlocks, colBlocks int
+	rowsPer, panelsPer   int
+}
+
+// panels is B cut in panels of the set's columns: row k of panel p of product s
+// begins at data[s*step + p*panel + k*ld].
+type panels struct {
+	data            []float32
+	ld, panel, step int
+}
+
+// initial is what the result holds before the sum is added.
+type initial struct {
+	scale     float32   // of C itself; 0 does not read it
+	rows      []float32 // a row to add, for each run of per rows of the result
+	per       int
+	residual  []float32 // laid out as the result
+	unchanged bool      // C stays as it is
+}
+
+// Work items: about blockRows rows of the result, and so many columns that there
+// are wantItems of them. Neither changes a bit of the result.
+const (
+	blockRows = 128
+	wantItems = 32
+)
+
+// plan cuts the product in items and returns their number.
+func (p *product) plan() int {
+	mr, nr := p.set.Rows(), p.set.Cols()
+	p.rowsPer = (blockRows + mr - 1) / mr * mr
+	p.rowBlocks = (p.m + p.rowsPer - 1) / p.rowsPer
+	all := (p.n + nr - 1) / nr
+	items := p.batch * p.rowBlocks
+	if items == 0 || all == 0 {
+		return 0
+	}
+	p.colBlocks = min(all, (wantItems+items-1)/items)
+	p.panelsPer = (all + p.colBlocks - 1) / p.colBlocks
+	p.colBlocks = (all + p.panelsPer - 1) / p.panelsPer
+	return items * p.colBlocks
+}
+
+// item computes one block of the result: column panels outside, so that a panel
+// of B stays in the cache over the rows of the block.
+func (p *product) item(i int) {
+	cb, i := i%p.colBlocks, i/p.colBlocks
+	rb, s := i%p.rowBlocks, i/p.rowBlocks
+	mr, nr := p.set.Rows(), p.set.Cols()
+	lo, hi := rb*p.rowsPer, min((rb+1)*p.rowsPer, p.m)
+	first, last := cb*p.panelsPer, min((cb+1)*p.panelsPer, (p.n+nr-1)/nr)
+	p.start(s, lo, hi, first*nr, min(last*nr, p.n))
+	if len(p.tap) == 0 || p.k == 0 {
+		return
+	}
+	t := kernel.Tile{A: p.a[s*p.as:], Tap: p.tap, K: p.k, LDB: p.b.ld}
+	for panel := first; panel < last; panel++ {
+		t.B = p.b.data[s*p.b.step+panel*p.b.panel:]
+		t.C = p.c[s*p.cs+panel*nr:]
+		t.Cols = min(nr, p.n-panel*nr)
+		for r := lo; r < hi; r += mr {
+			t.Rows = min(mr, hi-r)
+			t.ARow, t.CRow = p.arow[r:r+mr], p.crow[r:r+t.Rows]
+			p.set.NN(&t)
+		}
+	}
+}
+
+// start writes the initial values of columns [left, right) of rows [lo, hi).
+func (p *product) start(s, lo, hi, left, right int) {
+	in := &p.init
+	if in.unchanged {
+		return
+	}
+	for r := lo; r < hi; r++ {
+		at := s*p.cs + p.crow[r]
+		c := p.c[at+left : at+right]
+		switch {
+		case in.rows != nil:
+			row := in.rows[r/in.per*p.n+left:][:len(c)]
+			if in.residual == nil {
+				copy(c, row)
+			} else {
+				kernel.Add(c, in.residual[at+left:at+right], row)
+			}
+		case in.residual != nil:
+			copy(c, in.residual[at+left:at+right])
+		case in.scale == 0:
+			clear(c)
+		default:
+			kernel.Scale(c, c, in.scale)
+		}
+	}
+}
+
+// productT is a batch of C = init + A^T B on kernel.TN: the sum runs over
+// segments of seg rows. Several outputs share A and B under different offsets of
+// A (the taps of a convolution): output t uses shift[t] and begins at c[t*ct].
+type productT struct {
+	set            kernel.Set
+	batch          int
+	m, n           int // of one output
+	a, c           []float32
+	aseg, bseg     []int
+	seg            int
+	astep          int
+	shift          []int
+	ct             int
+	as, cs         int
+	b              panels
+	scale          float32 // of C; 0 does not read it
+	panels, blocks int     // of columns, and of rows of all outputs
+	tiles          int     // row tiles of an output
+}
+
+// rowTiles is how many row tiles of a productT are one item.
+const rowTiles = 8
+
+// segmentRows is about how many rows the tiles of an item sum before the next
+// tile's turn, so that those rows stay in the cache.
+const segmentRows = 512
+
+func (p *productT) plan() int {
+	mr, nr := p.set.Rows(), p.set.Cols()
+	p.panels = (p.n + nr - 1) / nr
+	p.tiles = (p.m + mr - 1) / mr
+	p.blocks = (p.tiles*len(p.shift) + rowTiles - 1) / rowTiles
+	return p.batch * p.panels * p.blocks
+}
+
+// item computes rowTiles tiles of one column panel.
+func (p *productT) item(i int) {
+	block, i := i%p.blocks, i/p.blocks
+	panel, s := i%p.panels, i/p.panels
+	mr, nr := p.set.Rows(), p.set.Cols()
+	first, last := block*rowTiles, min((block+1)*rowTiles, p.tiles*len(p.shift))
+	cols := min(nr, p.n-panel*nr)
+	for tile := first; tile < last; tile++ {
+		c, rows := p.at(s, panel, tile)
+		for r := range rows {
+			row := c[r*p.n:][:cols]
+			if p.scale == 0 {
+				clear(row)
+			} else {
+				kernel.Scale(row, row, p.scale)
+			}
+		}
+	}
+	t := kernel.TileT{
+		B: p.b.data[s*p.b.step+panel*p.b.panel:],
+		P: p.seg, AStep: p.astep, BStep: p.b.ld, LDC: p.n, Cols: cols,
+	}
+	group := max(1, segmentRows/max(1, p.seg))
+	for lo := 0; lo < len(p.aseg); lo += group {
+		hi := min(lo+group, len(p.aseg))
+		t.ASeg, t.BSeg = p.aseg[lo:hi], p.bseg[lo:hi]
+		for tile := first; tile < last; tile++ {
+			t.C, t.Rows = p.at(s, panel, tile)
+			t.A = p.a[s*p.as+p.shift[tile/p.tiles]+tile%p.tiles*mr:]
+			p.set.TN(&t)
+		}
+	}
+}
+
+// at is where a tile of the result begins, and its number of rows.
+func (p *productT) at(s, panel, tile int) (c []float32, rows int) {
+	mr, nr := p.set.Rows(), p.set.Cols()
+	i := tile % p.tiles * mr
+	return p.c[s*p.cs+tile/p.tiles*p.ct+i*p.n+panel*nr:], min(mr, p.m-i)
+}
+
+func productItem(p *product, i int)   { p.item(i) }
+func productTItem(p *productT, i int) { p.item(i) }
