@@ -7,10 +7,14 @@ import (
 
 // acquire takes the slot, waiting for a save in flight.
 func (s *Store) acquire(ctx context.Context) error {
-	select {
+	select { // a free slot goes before a cancelled context
 	case s.slot <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("checkpoint: wait for the save in flight: %w", context.Cause(ctx))
+	default:
+		select {
+		case s.slot <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("checkpoint: wait for the save in flight: %w", context.Cause(ctx))
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -45,6 +45,15 @@ func (e *NoneValidError) Error() string {
 	return b.String()
 }
 
+// Unwrap returns the reasons.
+func (e *NoneValidError) Unwrap() []error {
+	errs := make([]error, len(e.Skipped))
+	for i, s := range e.Skipped {
+		errs[i] = s.Reason
+	}
+	return errs
+}
+
 // SaveError says what could not be saved, where it failed, how to mend it and
 // what is still there.
 type SaveError struct {
@@ -79,8 +88,7 @@ func (e *SaveError) Unwrap() error { return e.Err }
 // newSaveError takes operation and path out of the cause where they are in it.
 func newSaveError(step, intact int64, err error, advice string) *SaveError {
 	e := &SaveError{Step: step, Err: err, Advice: advice, Intact: intact}
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		e.Op, e.Path, e.Err = pe.Op, pe.Path, pe.Err
 	}
 	return e
@@ -105,6 +113,17 @@ func advise(err error, dir string, need int64, keep int) string {
 		return fmt.Sprintf("the device under %s reports faults: check it and write elsewhere", dir)
 	}
 	return ""
+}
+
+// also adds a second error to a first, in one line; errors.Join makes two.
+func also(err, second error) error {
+	switch {
+	case second == nil:
+		return err
+	case err == nil:
+		return second
+	}
+	return fmt.Errorf("%w; also: %w", err, second)
 }
 
 func keepText(keep int) string {

@@ -134,7 +134,7 @@ func (r reading) open(f FileInfo) (vfs.Reader, error) {
 		return nil, err
 	}
 	if file.Size() != f.Size {
-		return nil, errors.Join(fmt.Errorf("%s has %d bytes, the manifest says %d", f.Name, file.Size(), f.Size), file.Close())
+		return nil, also(fmt.Errorf("%s has %d bytes, the manifest says %d", f.Name, file.Size(), f.Size), file.Close())
 	}
 	return file, nil
 }
@@ -151,7 +151,7 @@ func (r reading) document(f FileInfo) (text []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+	defer func() { err = also(err, file.Close()) }()
 	if f.Size > documentLimit {
 		return nil, fmt.Errorf("%s has %d bytes, at most %d are expected", f.Name, f.Size, documentLimit)
 	}
@@ -174,10 +174,10 @@ func (r reading) tensors(ctx context.Context, f FileInfo, part Parts, digest has
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
+	defer func() { err = also(err, file.Close()) }()
 	sum := sha256.New()
 	data := &gate{w: digest}
-	src := io.TeeReader(io.TeeReader(bufio.NewReaderSize(file, 1<<20), sum), data)
+	src := io.TeeReader(io.TeeReader(bufio.NewReaderSize(file, int(min(256<<10, f.Size))), sum), data)
 	dec, err := safetensors.NewDecoder(src, f.Size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name, err)

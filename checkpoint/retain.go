@@ -51,7 +51,10 @@ func (s *Store) retain(ctx context.Context, step int64) {
 	for _, c := range list {
 		switch {
 		case c.step > step:
-			s.log.LogAttrs(ctx, slog.LevelWarn, "checkpoint of a later step left alone", slog.String("path", c.path))
+			if !s.laterSeen {
+				s.laterSeen = true
+				s.log.LogAttrs(ctx, slog.LevelWarn, "checkpoint of a later step left alone", slog.String("path", c.path))
+			}
 		case kept < s.opts.Keep:
 			if s.isGood(ctx, c) {
 				kept++

@@ -30,7 +30,7 @@ type RunLock struct{ f *os.File }
 // lock ends with the process, whatever ends it; the file stays and holds, for
 // people, who has it.
 func LockRun(run string) (*RunLock, error) {
-	if err := (vfs.OS{}).MkdirAll(run); err != nil {
+	if err := makeDir(vfs.OS{}, run); err != nil {
 		return nil, fmt.Errorf("checkpoint: lock run: %w%s", err, semicolon(advise(err, run, 0, 1)))
 	}
 	path := filepath.Join(run, LockFile)
@@ -43,11 +43,11 @@ func LockRun(run string) (*RunLock, error) {
 		closeErr := f.Close()
 		switch {
 		case errors.Is(err, vfs.ErrLocked):
-			return nil, errors.Join(fmt.Errorf("%w: %s is being written by %s; stop that process or choose another directory", ErrRunLocked, run, holder), closeErr)
+			return nil, also(fmt.Errorf("%w: %s is being written by %s; stop that process or choose another directory", ErrRunLocked, run, holder), closeErr)
 		case errors.Is(err, vfs.ErrNoLocks):
-			return nil, errors.Join(fmt.Errorf("%w: %s: %w", ErrNoLocks, run, err), closeErr)
+			return nil, also(fmt.Errorf("%w: %s: %w", ErrNoLocks, run, err), closeErr)
 		}
-		return nil, errors.Join(fmt.Errorf("checkpoint: lock run: %w", err), closeErr)
+		return nil, also(fmt.Errorf("checkpoint: lock run: %w", err), closeErr)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -55,10 +55,10 @@ func LockRun(run string) (*RunLock, error) {
 	}
 	text := fmt.Sprintf("pid %d on %s since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
 	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(fmt.Errorf("checkpoint: lock run: %w", err), f.Close())
+		return nil, also(fmt.Errorf("checkpoint: lock run: %w", err), f.Close())
 	}
 	if _, err := f.WriteAt([]byte(text), 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("checkpoint: lock run: %w%s", err, semicolon(advise(err, run, int64(len(text)), 1))), f.Close())
+		return nil, also(fmt.Errorf("checkpoint: lock run: %w%s", err, semicolon(advise(err, run, int64(len(text)), 1))), f.Close())
 	}
 	return &RunLock{f}, nil
 }
@@ -86,7 +86,7 @@ func (l *RunLock) Unlock() error {
 	}
 	f := l.f
 	l.f = nil
-	if err := errors.Join(f.Truncate(0), f.Close()); err != nil {
+	if err := also(f.Truncate(0), f.Close()); err != nil {
 		return fmt.Errorf("checkpoint: unlock run: %w", err)
 	}
 	return nil

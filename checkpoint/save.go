@@ -89,7 +89,9 @@ func (s *Store) write(ctx context.Context, snap *Snapshot) (_ Info, err error) {
 			}
 		}
 		if lock != nil {
-			err = errors.Join(err, lock.Close())
+			if closeErr := lock.Close(); closeErr != nil {
+				s.log.LogAttrs(ctx, slog.LevelWarn, "lock not given back", slog.String("path", tmp), slog.Any("reason", closeErr))
+			}
 		}
 	}()
 	m, err := s.writeFiles(ctx, tmp, snap)
@@ -110,17 +112,8 @@ func (s *Store) write(ctx context.Context, snap *Snapshot) (_ Info, err error) {
 
 // prepare makes the directory and clears away what dead processes left.
 func (s *Store) prepare(ctx context.Context) error {
-	there, err := s.fs.Exists(s.dir)
-	if err != nil {
+	if err := makeDir(s.fs, s.dir); err != nil {
 		return err
-	}
-	if !there {
-		if err := s.fs.MkdirAll(s.dir); err != nil {
-			return err
-		}
-		if err := s.fs.SyncDir(filepath.Dir(s.dir)); err != nil {
-			return err
-		}
 	}
 	names, err := s.fs.ReadDir(s.dir)
 	if err != nil {
@@ -132,6 +125,24 @@ func (s *Store) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// makeDir makes a directory with its parents, and makes their names durable.
+func makeDir(fsys vfs.FS, dir string) error {
+	there, err := fsys.Exists(dir)
+	if err != nil || there {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDir(fsys, parent); err != nil {
+			return err
+		}
+	}
+	if err := fsys.MkdirAll(dir); err != nil { // no error if another process was faster
+		return err
+	}
+	return fsys.SyncDir(parent)
 }
 
 // clear removes a leftover, if name is one and nobody alive works on it; a
@@ -156,7 +167,7 @@ func (s *Store) clear(name string) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(s.fs.RemoveAll(path), lock.Close())
+		return also(s.fs.RemoveAll(path), lock.Close())
 	}
 	return nil
 }
@@ -190,7 +201,7 @@ func (s *Store) makeTmp(step int64) (string, io.Closer, error) {
 		}
 		lock, err := s.fs.LockDir(tmp)
 		if err != nil && !errors.Is(err, vfs.ErrNoLocks) {
-			return "", nil, errors.Join(err, s.fs.RemoveAll(tmp))
+			return "", nil, also(err, s.fs.RemoveAll(tmp))
 		}
 		return tmp, lock, nil
 	}
@@ -268,10 +279,10 @@ func (s *Store) writeFile(ctx context.Context, path string, fill func(io.Writer)
 	if err != nil {
 		return FileInfo{}, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = also(err, f.Close()) }()
 	sum := sha256.New()
 	out := &countingWriter{ctx: ctx.Err, w: f}
-	buf := bufio.NewWriterSize(out, 256<<10)
+	buf := bufio.NewWriterSize(out, 32<<10)
 	if err := fill(io.MultiWriter(buf, sum)); err != nil {
 		return FileInfo{}, err
 	}
@@ -316,7 +327,7 @@ func (s *Store) install(ctx context.Context, tmp, final string) error {
 	}
 	if err := s.fs.Rename(tmp, final); err != nil {
 		if there {
-			err = errors.Join(err, s.fs.Rename(aside, final))
+			err = also(err, s.fs.Rename(aside, final))
 		}
 		return err
 	}

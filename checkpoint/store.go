@@ -48,6 +48,8 @@ type Store struct {
 	good    map[int64]bool
 	tmpSeq  int
 
+	laterSeen bool // logged once
+
 	mu      sync.Mutex
 	pending error // of a background save, not collected yet
 	closed  bool

@@ -111,7 +111,11 @@ func NewDecoder(r io.Reader, size int64) (*Decoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Decoder{header: h, r: r, start: start, buf: make([]byte, chunkLen)}, nil
+	var longest int64
+	for _, e := range h.entries {
+		longest = max(longest, e.End-e.Begin)
+	}
+	return &Decoder{header: h, r: r, start: start, buf: make([]byte, min(chunkLen, longest))}, nil
 }
 
 // Entries returns the tensors in the order of the data. The caller does not

@@ -72,7 +72,12 @@ func WriteHooked(w io.Writer, tensors []Tensor, metadata map[string]string, data
 	if data != nil {
 		w = io.MultiWriter(w, data)
 	}
-	buf := make([]byte, chunkLen)
+	var longest int64
+	for _, t := range list {
+		size, _ := byteSize(t.Shape, t.DType)
+		longest = max(longest, size)
+	}
+	buf := make([]byte, min(chunkLen, longest))
 	for _, t := range list {
 		if err := writeData(w, t, buf); err != nil {
 			return fmt.Errorf("safetensors: key %q: %w", shorten(t.Name), err)

@@ -41,7 +41,7 @@ func (r osReader) Size() int64 { return r.size }
 
 // Open implements FS. A named pipe is refused, not waited for.
 func (OS) Open(path string) (Reader, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // G304: the store names the file
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (OS) RemoveAll(path string) error { return os.RemoveAll(path) }
 // SyncDir implements FS. File systems that cannot sync a directory (some
 // network and user-space ones) say EINVAL or ENOTSUP; there is no more to do.
 func (OS) SyncDir(dir string) (err error) {
-	f, err := os.Open(dir) //nolint:gosec // G304: the store names the directory
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (OS) SyncDir(dir string) (err error) {
 
 // LockDir implements FS with flock on the directory itself.
 func (OS) LockDir(dir string) (io.Closer, error) {
-	f, err := os.Open(dir) //nolint:gosec // G304: the store names the directory
+	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
