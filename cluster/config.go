@@ -58,7 +58,8 @@ type Config struct {
 
 	// At most MaxRestarts restarts within RestartWindow over the whole run
 	// (not per node). A restart beyond that waits for the window if others can
-	// train meanwhile, and fails the run if not. Negative: no limit.
+	// train meanwhile, and fails the run if not. 0: the first death fails the
+	// run. Negative: no limit.
 	MaxRestarts   int
 	RestartWindow time.Duration
 	// The n-th restart of a seat with no commit between waits 0 for n = 1, then
@@ -109,7 +110,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("cluster: "+format, args...))
+		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...))
 	}
 	if c.MinWorkers < 1 {
 		bad("min_workers is %d; it must be at least 1", c.MinWorkers)

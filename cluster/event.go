@@ -4,7 +4,7 @@ package cluster
 // machine learns of them is an argument of Step.
 type Event interface{ event() }
 
-// WorkerJoined: a worker registered, for the first time or again after its
+// WorkerJoined says that a worker registered, for the first time or again after its
 // stream broke or the coordinator restarted.
 type WorkerJoined struct {
 	Member Member
@@ -12,42 +12,45 @@ type WorkerJoined struct {
 	Report Report     // its state at the time
 }
 
-// StreamBroken: a worker's stream ended without a Leave. It is suspected, and
+// StreamBroken says that a worker's stream ended without a Leave. It is suspected, and
 // lost after Config.LostAfter.
 type StreamBroken struct{ ID MemberID }
 
-// WorkerLost: a worker is gone. Certified says that it cannot commit any more
-// (its process was reaped, or it said good-bye); otherwise it is only unheard.
+// WorkerLost says that a worker is gone. Certified says that it said good-bye: it left by
+// agreement and commits nothing more; otherwise it is only unheard.
 type WorkerLost struct {
 	ID        MemberID
 	Certified bool
 	Why       string
 }
 
-// WorkerExited: a supervisor reaped a worker. It is a certified loss and asks
+// WorkerExited says that a supervisor reaped a worker. It is a certified loss and asks
 // for a Verdict.
 type WorkerExited struct{ Exit Exit }
 
-// Reported: a worker's report arrived.
+// Reported says that a worker's report arrived.
 type Reported struct{ Report Report }
 
-// Finished: a worker reached the last step.
+// Finished says that a worker reached the last step.
 type Finished struct{ Finish Finish }
 
-// AgentJoined: a node's agent opened its session.
+// AgentJoined says that a node's agent opened its session.
 type AgentJoined struct {
 	Node  string
 	Slots int
 	Host  string
 }
 
-// AgentLost: a node's agent is gone.
+// AgentHeard says that a node's agent sent a heartbeat.
+type AgentHeard struct{ Node string }
+
+// AgentLost says that the session of a node's agent ended.
 type AgentLost struct{ Node string }
 
-// StopRequested: an operator or a signal asks the run to end.
+// StopRequested says that an operator or a signal asks the run to end.
 type StopRequested struct{ Reason string }
 
-// Tick: time passed.
+// Tick says that time passed.
 type Tick struct{}
 
 func (WorkerJoined) event()  {}
@@ -57,6 +60,7 @@ func (WorkerExited) event()  {}
 func (Reported) event()      {}
 func (Finished) event()      {}
 func (AgentJoined) event()   {}
+func (AgentHeard) event()    {}
 func (AgentLost) event()     {}
 func (StopRequested) event() {}
 func (Tick) event()          {}
@@ -74,9 +78,18 @@ type Refuse struct {
 	Err error
 }
 
-// Form announces a generation to its members. Deliver it once more to a member
-// that registers again while the generation lasts.
+// Tell repeats a Form, Abort or Stop to one member that has just registered.
+type Tell struct {
+	ID     MemberID
+	Action Action
+}
+
+// Form announces a new generation to its members.
 type Form struct{ Generation Generation }
+
+// Adopt says that a restarted coordinator found all members of the last
+// generation training on: it goes on as it is.
+type Adopt struct{ Generation Generation }
 
 // Abort ends a generation that has no successor yet: its members abort their
 // collectives and wait.
@@ -100,18 +113,27 @@ type Judge struct {
 	Verdict Verdict
 }
 
+// Acknowledge answers a Finished; Err wraps ErrFenced if it does not count.
+type Acknowledge struct {
+	ID  MemberID
+	Err error
+}
+
 // Stop tells all workers to save a checkpoint and leave.
 type Stop struct{ Reason string }
 
 // Over ends the run. It is the last action of a machine and comes once.
 type Over struct{ End End }
 
-func (Admit) action()  {}
-func (Refuse) action() {}
-func (Form) action()   {}
-func (Abort) action()  {}
-func (Wait) action()   {}
-func (Kill) action()   {}
-func (Judge) action()  {}
-func (Stop) action()   {}
-func (Over) action()   {}
+func (Admit) action()       {}
+func (Refuse) action()      {}
+func (Tell) action()        {}
+func (Form) action()        {}
+func (Adopt) action()       {}
+func (Abort) action()       {}
+func (Wait) action()        {}
+func (Kill) action()        {}
+func (Judge) action()       {}
+func (Acknowledge) action() {}
+func (Stop) action()        {}
+func (Over) action()        {}

@@ -53,3 +53,38 @@ type AgentStatus struct {
 	Host      string
 	Connected bool
 }
+
+// Status returns a snapshot.
+func (m *Machine) Status(now time.Time) Status {
+	s := Status{
+		RunID: m.cfg.RunID, State: m.state, Detail: m.waitFor, Generation: m.last,
+		Step: m.step, CommitGeneration: m.base.Number, TotalSteps: m.cfg.TotalSteps,
+		Restarts: m.budget.within(now, m.cfg.RestartWindow), MaxRestarts: m.cfg.MaxRestarts, End: m.end,
+	}
+	switch m.state {
+	case StateOver:
+		s.Detail = m.end.Reason
+	case StateStopping:
+		s.Detail = m.stop
+	case StateForming, StateRecovering, StateRunning, StateWaiting, StateFinishing:
+	}
+	newest := int64(-1)
+	for _, w := range m.sorted() {
+		rank := m.last.Rank(w.member.ID)
+		if m.ended {
+			rank = -1
+		}
+		s.Workers = append(s.Workers, WorkerStatus{
+			Member: w.member, Rank: rank, Report: w.report, Connected: w.connected,
+			SeenAgo: now.Sub(w.seen), ProgressAgo: now.Sub(w.progressAt),
+		})
+		if r := w.report; r.HasState && r.Step > newest {
+			newest = r.Step
+			s.Loss, s.GradNorm, s.LR, s.ImagesPerSecond = r.Loss, r.GradNorm, r.LR, r.ImagesPerSecond
+		}
+	}
+	for _, n := range m.nodes {
+		s.Agents = append(s.Agents, AgentStatus{Node: n.name, Slots: n.slots, Host: n.host, Connected: n.connected})
+	}
+	return s
+}

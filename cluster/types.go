@@ -95,10 +95,11 @@ type Report struct {
 	Phase            string // one of the Phase constants, or any text
 	Bucket           int    // all-reduce buckets completed within the step
 	Stopping         bool   // it agreed to stop: no further step; its exit is no crash
-	Loss             float64
-	GradNorm         float64
-	LR               float64
-	ImagesPerSecond  float64
+	// Of the whole run, so the same on all ranks, at Step.
+	Loss            float64
+	GradNorm        float64
+	LR              float64
+	ImagesPerSecond float64
 	// Broken is set when the worker's group of this generation failed (the
 	// error's text) and it waits for the next generation. Blame names the peer
 	// at the other end, if known.
@@ -193,3 +194,10 @@ var (
 	ErrEvicted   = errors.New("cluster: worker was evicted")
 	ErrOver      = errors.New("cluster: run is over")
 )
+
+// ErrFenced is wrapped by the answer to a word of a generation that is not the
+// newest: it does not count.
+var ErrFenced = errors.New("cluster: fenced: not the newest generation")
+
+// ErrConfig is wrapped by what Config.Validate returns.
+var ErrConfig = errors.New("cluster: configuration")

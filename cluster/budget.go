@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// budget limits restarts over the whole run.
+type budget struct {
+	restarts []time.Time        // when each is to happen, within the window
+	failures map[string]int     // by seat: deaths since its last commit
+	verdicts map[MemberID]Judge // so that a repeated certificate counts once
+}
+
+func newBudget() budget {
+	return budget{failures: map[string]int{}, verdicts: map[MemberID]Judge{}}
+}
+
+func (b *budget) proven(seat string) { delete(b.failures, seat) }
+
+// within counts the restarts since now-window, those to come included.
+func (b *budget) within(now time.Time, window time.Duration) int {
+	b.restarts = slices.DeleteFunc(b.restarts, func(t time.Time) bool { return now.Sub(t) >= window })
+	return len(b.restarts)
+}
+
+// exited takes in a supervisor's certificate and answers with a verdict.
+func (m *Machine) exited(e Exit) {
+	if j, known := m.budget.verdicts[e.Member]; known && e.Member != "" {
+		m.do(j)
+		return
+	}
+	if w := m.workers[e.Member]; w != nil {
+		m.lose(w, true, e.String())
+	} else if e.Member != "" {
+		m.certifyAbsent(e.Member, e.String())
+	}
+	j := Judge{Exit: e, Verdict: m.judge(e)}
+	if e.Member != "" {
+		m.budget.verdicts[e.Member] = j
+	}
+	m.do(j)
+}
+
+func (m *Machine) judge(e Exit) Verdict {
+	at := seat(e.Node, e.Slot)
+	switch {
+	case m.state == StateOver || m.state == StateFinishing || m.state == StateStopping:
+		return Verdict{Reason: "the run is ending"}
+	case m.agreed[e.Member]:
+		return Verdict{Reason: "it left by agreement"}
+	case e.Signal == "" && e.Code == ExitBadConfig:
+		m.fail(ExitBadConfig, "%s: the configuration is bad, which no restart mends", e)
+		return Verdict{Reason: "the configuration is bad"}
+	}
+	m.budget.failures[at]++
+	n := m.budget.failures[at]
+	if m.base.Number == 0 && n >= m.cfg.MaxEarlyDeaths {
+		m.fail(ExitFailed, "the worker of %s died %d times in a row before the first committed step; the last time: %s", at, n, e)
+		return Verdict{Reason: "it never got to a step"}
+	}
+	var after time.Duration
+	if n > 1 {
+		after = min(m.cfg.RestartBackoff<<min(n-2, 30), m.cfg.RestartBackoffMax)
+	}
+	return m.grant(e, after)
+}
+
+// grant fits a restart into the budget.
+func (m *Machine) grant(e Exit, after time.Duration) Verdict {
+	used := m.budget.within(m.now, m.cfg.RestartWindow)
+	if most := m.cfg.MaxRestarts; most >= 0 && used >= most {
+		text := fmt.Sprintf("%d restarts within %s, the most that are allowed", used, round(m.cfg.RestartWindow))
+		if len(m.workers) == 0 || most == 0 {
+			m.fail(ExitFailed, "%s; then %s", text, e)
+			return Verdict{Reason: text}
+		}
+		slices.SortFunc(m.budget.restarts, time.Time.Compare)
+		free := m.budget.restarts[used-most].Add(m.cfg.RestartWindow)
+		after = max(after, free.Sub(m.now))
+	}
+	m.budget.restarts = append(m.budget.restarts, m.now.Add(after))
+	reason := "restart at once"
+	if after > 0 {
+		reason = fmt.Sprintf("restart in %s", round(after))
+	}
+	return Verdict{Restart: true, After: after, Reason: reason}
+}

@@ -1,0 +1,89 @@
+// Package cluster decides who is in a run: it forms generations, numbered
+// groups of workers in rank order, from what it is told of workers that join,
+// report, fall silent, hang, break and die.
+//
+// Its one idea: the decision is a pure function. Machine has no clock, no
+// goroutine and no I/O; Step takes the time and the events and returns actions.
+// So every rule below is tested with made-up clocks, by transcripts (testdata)
+// and by random histories, and cluster/coordinator is only the shell that
+// carries the actions out.
+//
+//	m, err := cluster.New(cfg, now)
+//	for _, a := range m.Step(now, cluster.Tick{}) {
+//		switch a := a.(type) {
+//		case cluster.Form: // tell a.Generation to its members
+//		...
+//
+// # States
+//
+//	          all came, or enough and waited
+//	forming ---------------------------------> running <-----> waiting
+//	   |  restarted, or a worker holds a newer    ^  | |   no quorum, or
+//	   |  generation                              |  | |   nobody is left
+//	   +---------> recovering --------------------+  | +-> stopping --> over
+//	                  all are back, or waited        +---> finishing -> over
+//
+// Any state ends in over with OutcomeFailed when a rule says that going on is
+// pointless: too few workers at the start, a bad configuration (exit code 42),
+// early deaths, the restart budget, ranks that disagree on the final digest.
+//
+// # Who commits
+//
+// A step commits in the data plane: its last bucket carries a word to which
+// every rank of the generation adds, so no rank commits without all the others
+// having taken part, and a generation that lost a member commits nothing more.
+// The machine learns of commits from reports and fences them by the number:
+// a report of any generation but the newest moves nothing. Commits are ordered
+// by (generation, step); a newer generation repeats a step only if nobody who
+// held it is left, and, training being a pure function, repeats the same bits.
+//
+// # Why a quorum, and which
+//
+// One coordinator at a time is the rule, but a partition can give each side one
+// (the agent that holds it is on one side; the other side starts another). Each
+// could then form a generation of the workers it hears, and the run would fork.
+// So a generation must contain a majority of the last generation known to have
+// COMMITTED a step. Two disjoint groups cannot both have that, and since all
+// members of a committed generation know it and name it when they register, a
+// coordinator that hears a majority of an older one hears of the newer one too
+// (dynamic voting).
+//
+// A generation formed since then has no such vote, but it may be committing
+// unheard: losing the coordinator stops nothing. So a successor needs one member
+// of each of those, unless all are certified dead or one is known to have moved
+// on. That one is enough to end it, for no generation commits without all its
+// members.
+//
+// Members whose death their node's supervisor certified (it reaped the process)
+// are not counted: the dead do not vote for the other side. Without that, two
+// crashes of three would stop a run for ever. A member that is merely unheard is
+// counted. Exactly half is enough if the lowest counted rank is in it
+// (dynamic-linear voting: Jajodia and Mutchler, ACM TODS 15(2), 1990), so that a
+// run on two nodes survives the loss of one half of the time instead of never.
+// Both sides may know of different deaths: let n members, d1 and d2 of them
+// dead to either side and D dead in truth. The sides hold disjoint sets of the
+// n-D living, at least (n-d1)/2 and (n-d2)/2, together at least n-(d1+d2)/2,
+// which exceeds n-D unless d1 = d2 = D, and then both count the same lowest rank.
+//
+// Config.AllowMinority is the operator's word that the unheard are dead.
+//
+// # Ranks
+//
+// Survivors keep their relative order, newcomers follow by (node join order,
+// slot). Nothing else may depend on ranks: the same step gives the same bits at
+// any world size.
+//
+// # Hangs
+//
+// A generation hangs when no member's (step, phase, bucket) changed for a
+// deadline that follows the step time (Config). The culprit is the one everybody
+// waits for: who has not taken up the generation, then who is at a lower step,
+// then who computes while others wait in the all-reduce, then the lowest bucket.
+// It is evicted and its agent asked to kill it. If all wait at one place nobody
+// is named; the same members try again, a limited number of times.
+//
+// # What it does not do
+//
+// It moves no parameters, names no checkpoint and opens no connection. It trusts
+// its callers: who may speak for a worker is the shell's to check.
+package cluster

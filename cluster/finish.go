@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"fmt"
+	"strings"
+)
+
+// finished takes in a rank's word that the last step is reached.
+func (m *Machine) finished(f Finish) {
+	w := m.workers[f.Member]
+	switch {
+	case m.state == StateOver && m.end.Outcome == OutcomeFinished:
+	case m.state == StateOver:
+		m.do(Acknowledge{f.Member, fmt.Errorf("%w: %s", ErrOver, m.end.Reason)})
+		return
+	case w == nil || f.Generation != m.last.Number || m.last.Rank(f.Member) < 0 || m.ended:
+		m.do(Acknowledge{f.Member, fmt.Errorf("%w: %q finished step %d in generation %d, the newest is %d",
+			ErrFenced, f.Member, f.Step, f.Generation, m.last.Number)})
+		return
+	case m.state == StateFinishing:
+		if f.Step != m.finish.Step || f.Digest != m.finish.Digest {
+			m.do(Acknowledge{ID: f.Member})
+			m.fail(ExitFailed, "the ranks disagree at the end of the run: %s has digest %s at step %d, %s has %s at step %d",
+				m.finish.Member, m.finish.Digest, m.finish.Step, f.Member, f.Digest, f.Step)
+			return
+		}
+		w.finished = true
+	default:
+		w.finished = true
+		m.state, m.finish, m.endBy = StateFinishing, f, m.now.Add(m.cfg.FinishTimeout)
+		m.step = max(m.step, f.Step)
+		m.rev++
+	}
+	m.do(Acknowledge{ID: f.Member})
+}
+
+// settleFinish ends the run when every rank has finished or gone, or time is up.
+func (m *Machine) settleFinish() {
+	for _, member := range m.last.Members {
+		w := m.workers[member.ID]
+		there := w != nil && w.finished || w == nil && m.dead[member.ID]
+		if !there && m.now.Before(m.endBy) {
+			return
+		}
+	}
+	m.over(End{Outcome: OutcomeFinished, Reason: fmt.Sprintf("step %d, the last, is done", m.finish.Step), Digest: m.finish.Digest})
+}
+
+func (m *Machine) stopRequested(reason string) {
+	switch m.state {
+	case StateOver, StateFinishing, StateStopping:
+		return
+	case StateForming, StateRecovering, StateRunning, StateWaiting:
+	}
+	m.beginStop(reason)
+}
+
+func (m *Machine) beginStop(reason string) {
+	m.state, m.stop, m.stopBy = StateStopping, reason, m.now.Add(m.cfg.StopTimeout)
+	m.rev++
+	m.do(Stop{reason})
+}
+
+// settleStop follows the workers as they leave, by request or because the ranks
+// agreed among themselves.
+func (m *Machine) settleStop() {
+	ranks := m.ranks()
+	agreed := 0
+	for _, w := range ranks {
+		if w.report.Stopping {
+			agreed++
+		}
+	}
+	if m.state == StateRunning && (len(ranks) > 0 && agreed == len(ranks) || len(m.workers) == 0 && m.drained) {
+		m.beginStop("all ranks agreed to stop")
+	}
+	if m.state != StateStopping {
+		return
+	}
+	var left []string
+	for _, w := range m.sorted() {
+		left = append(left, w.member.String())
+	}
+	switch {
+	case len(left) == 0 && (m.gone() || !m.now.Before(m.recoverBy)):
+		m.over(End{Outcome: OutcomeStopped, ExitCode: ExitStopped, Reason: m.stop})
+	case !m.now.Before(m.stopBy):
+		m.over(End{
+			Outcome: OutcomeStopped, ExitCode: ExitStopped,
+			Reason: fmt.Sprintf("%s; not gone after %s: %s", m.stop, round(m.cfg.StopTimeout), strings.Join(left, ", ")),
+		})
+	}
+}
+
+// gone tells whether all members of the last generation are certainly dead.
+func (m *Machine) gone() bool {
+	return len(m.living(m.last)) == 0
+}

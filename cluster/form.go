@@ -1,0 +1,258 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// form decides whether a new generation is due, and forms it or says what is
+// awaited.
+func (m *Machine) form() {
+	live := maps.Clone(m.workers)
+	maps.DeleteFunc(live, func(_ MemberID, w *worker) bool { return w.report.Stopping })
+	survivors := 0
+	for id := range live {
+		if m.last.Rank(id) >= 0 {
+			survivors++
+		}
+	}
+	switch {
+	case m.state == StateStopping && survivors == 0:
+	case survivors == 0:
+		m.formFromNothing(live)
+	default:
+		m.reform(live, survivors)
+	}
+}
+
+// formFromNothing forms the first generation, or one after nobody of the last
+// is left.
+func (m *Machine) formFromNothing(live map[MemberID]*worker) {
+	expected := m.cfg.MaxWorkers
+	if m.last.Number > 0 {
+		if len(m.causes) == 0 && !m.ended {
+			return // all its members are leaving by agreement
+		}
+		expected = min(max(len(m.last.Members), m.cfg.MinWorkers), m.cfg.MaxWorkers)
+	}
+	if len(live) < m.cfg.MinWorkers {
+		m.minReached = time.Time{}
+		if m.last.Number == 0 && m.now.Sub(m.started) >= m.cfg.StartTimeout {
+			m.fail(ExitFailed, "%d of %d workers registered within %s; missing: %s",
+				len(live), m.cfg.MinWorkers, round(m.cfg.StartTimeout), m.missing(len(live)))
+			return
+		}
+		m.await("%d of %d workers are here; missing: %s", len(live), m.cfg.MinWorkers, m.missing(len(live)))
+		return
+	}
+	if m.minReached.IsZero() {
+		m.minReached = m.now
+	}
+	late := m.now.Sub(m.minReached) >= m.cfg.FormationTimeout ||
+		m.last.Number == 0 && m.now.Sub(m.started) >= m.cfg.StartTimeout
+	if len(live) < expected && !late {
+		m.await("%d of up to %d workers are here; forming without the rest %s after the first %d",
+			len(live), expected, round(m.cfg.FormationTimeout), m.cfg.MinWorkers)
+		return
+	}
+	causes := slices.Clone(m.causes)
+	if m.last.Number > 0 {
+		causes = append(causes, fmt.Sprintf("nobody of generation %d is left", m.last.Number))
+	}
+	causes = append(causes, count(len(live), "worker")+" registered")
+	m.propose(live, strings.Join(causes, "; "))
+}
+
+// reform replaces a generation of which somebody is left.
+func (m *Machine) reform(live map[MemberID]*worker, survivors int) {
+	var fresh []Member
+	for _, w := range m.sorted() {
+		if live[w.member.ID] != nil && m.last.Rank(w.member.ID) < 0 {
+			fresh = append(fresh, w.member)
+		}
+	}
+	room := m.cfg.MaxWorkers - survivors
+	fresh = fresh[:max(0, min(len(fresh), room))]
+	if len(m.causes) == 0 && !m.ended && !m.joinDue(live, fresh) {
+		return
+	}
+	causes := slices.Clone(m.causes)
+	if len(fresh) > 0 {
+		causes = append(causes, "joined "+names(fresh))
+	}
+	if len(causes) == 0 {
+		causes = append(causes, "a quorum is back")
+	}
+	m.propose(live, strings.Join(causes, "; "))
+}
+
+// joinDue tells whether it is time to take newcomers into a generation that
+// runs well. It is left alone if its successor would have no quorum because a
+// member of it is about to leave.
+func (m *Machine) joinDue(live map[MemberID]*worker, fresh []Member) bool {
+	if m.state != StateRunning || len(fresh) == 0 {
+		return false
+	}
+	ok, _ := quorum(m.base, m.dead, func(id MemberID) bool { return live[id] != nil })
+	return ok && (m.now.Sub(m.joinLast) >= m.cfg.JoinDebounce || m.now.Sub(m.joinFirst) >= 5*m.cfg.JoinDebounce)
+}
+
+// propose forms a generation of the live workers if it has a quorum.
+func (m *Machine) propose(live map[MemberID]*worker, reason string) {
+	members := order(m.last, live, m.nodeOrder, m.cfg.MaxWorkers)
+	next := Generation{Number: m.last.Number + 1, Members: members}
+	ok, unheard := quorum(m.base, m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
+	if !ok && !m.cfg.AllowMinority {
+		m.await("no majority of generation %d (the last that committed a step): unheard, and not certified dead: %s; "+
+			"bring them back, or set cluster.allow_minority if they are certainly dead", m.base.Number, names(unheard))
+		return
+	}
+	if g, open := m.unsettled(next); open && !m.cfg.AllowMinority {
+		m.await("generation %d may still be committing steps unheard: %s; bring one of them back, "+
+			"or set cluster.allow_minority if they are certainly dead", g.Number, names(m.living(g)))
+		return
+	} else if open {
+		ok = false
+	}
+	if !ok {
+		reason += "; formed by a minority, as the operator allowed"
+	}
+	for _, w := range m.ranks() {
+		if next.Rank(w.member.ID) < 0 {
+			m.do(Tell{w.member.ID, Abort{Generation: m.last.Number, Reason: "the others go on without this worker: " + reason}})
+		}
+	}
+	next.Reason = reason
+	m.last = next
+	m.issued = append(m.issued, m.last)
+	m.rev++
+	m.ended, m.causes, m.waitFor, m.waitSince = false, nil, "", time.Time{}
+	m.joinFirst, m.joinLast, m.minReached = time.Time{}, time.Time{}, time.Time{}
+	m.steps.restart()
+	m.breaks.at, m.breaks.text = time.Time{}, ""
+	if m.state != StateStopping {
+		m.state = StateRunning
+	}
+	for _, member := range members {
+		m.workers[member.ID].progressAt = m.now
+	}
+	m.do(Form{m.last})
+}
+
+// unsettled returns a generation that may commit a step, or may have, without
+// the machine knowing: it is newer than base, not all of it are certified dead,
+// and no member of it would be in next. Any one will do: a member that moves on
+// takes part in no further commit of the old generation, and next cannot commit
+// before it has moved.
+func (m *Machine) unsettled(next Generation) (Generation, bool) {
+	for _, g := range m.issued {
+		alive := m.living(g)
+		if len(alive) > 0 && !slices.ContainsFunc(alive, func(w Member) bool { return next.Rank(w.ID) >= 0 }) {
+			return g, true
+		}
+	}
+	return Generation{}, false
+}
+
+// living returns the members of a generation that are not certified dead.
+func (m *Machine) living(g Generation) []Member {
+	return slices.DeleteFunc(slices.Clone(g.Members), func(w Member) bool { return m.dead[w.ID] })
+}
+
+// await says what is waited for, aborts the generation that is over, and fails
+// the run when it has waited too long.
+func (m *Machine) await(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if m.last.Number > 0 && !m.ended {
+		m.ended = true
+		m.rev++
+		m.do(Abort{Generation: m.last.Number, Reason: strings.Join(append(slices.Clone(m.causes), text), "; ")})
+	}
+	if m.last.Number > 0 && m.state != StateStopping {
+		m.state = StateWaiting
+	}
+	if m.waitSince.IsZero() {
+		m.waitSince = m.now
+	}
+	if m.waitFor != text {
+		m.waitFor = text
+		m.do(Wait{For: text})
+	}
+	if m.state == StateWaiting && m.cfg.WaitTimeout > 0 && m.now.Sub(m.waitSince) >= m.cfg.WaitTimeout {
+		m.fail(ExitFailed, "no generation could form for %s: %s", round(m.cfg.WaitTimeout), text)
+	}
+}
+
+// missing names the seats of known agents that no worker has taken, and how
+// many workers more are needed of nodes that nobody heard of.
+func (m *Machine) missing(here int) string {
+	taken := map[string]bool{}
+	for _, w := range m.workers {
+		taken[w.member.Seat()] = true
+	}
+	var seats []string
+	for _, n := range m.nodes {
+		for s := range n.slots {
+			if at := seat(n.name, s); n.connected && !taken[at] {
+				seats = append(seats, at)
+			}
+		}
+	}
+	var parts []string
+	if len(seats) > 0 {
+		parts = append(parts, strings.Join(seats, ", ")+" (their agent is here: see the workers' logs)")
+	}
+	if more := m.cfg.MinWorkers - here - len(seats); more > 0 {
+		parts = append(parts, fmt.Sprintf("%d of nodes that have not joined (are they started, and can they reach this address?)", more))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, "; ")
+}
+
+// recover starts waiting for the members of the last generation to report back.
+func (m *Machine) recover() {
+	if m.state != StateStopping && m.state != StateFinishing {
+		m.state = StateRecovering
+	}
+	m.recoverBy = m.now.Add(m.cfg.RejoinTimeout)
+	m.rev++
+}
+
+// recovered ends the wait: true when all members that are not certified dead
+// are back, or when time is up.
+func (m *Machine) recovered() bool {
+	var missing []Member
+	for _, member := range m.last.Members {
+		if m.workers[member.ID] == nil && !m.dead[member.ID] {
+			missing = append(missing, member)
+		}
+	}
+	if len(missing) > 0 && m.now.Before(m.recoverBy) {
+		if text := "members of generation " + fmt.Sprint(m.last.Number) + " to report back: " + names(missing); m.waitFor != text {
+			m.waitFor = text
+			m.do(Wait{For: text})
+		}
+		return false
+	}
+	m.waitFor = ""
+	m.state = StateRunning
+	m.steps.restart()
+	for _, member := range m.last.Members {
+		switch w := m.workers[member.ID]; {
+		case w != nil:
+			w.progressAt = m.now
+		case !m.dead[member.ID] && m.unheard[member.ID].since.IsZero():
+			m.unheard[member.ID] = absence{member, m.now}
+			m.cause("lost %s: it did not report back within %s", member, round(m.cfg.RejoinTimeout))
+		}
+	}
+	if len(m.causes) == 0 && !m.ended {
+		m.do(Adopt{m.last})
+	}
+	return true
+}

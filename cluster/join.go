@@ -1,0 +1,235 @@
+package cluster
+
+import "fmt"
+
+// join registers a worker, for the first time or again.
+func (m *Machine) join(e WorkerJoined) {
+	id := e.Member.ID
+	if err := m.admissible(e.Member); err != nil {
+		m.do(Refuse{ID: id, Err: err})
+		return
+	}
+	n := m.node(e.Member.Node)
+	if n.host == "" {
+		n.host = e.Member.Host
+	}
+	for other, w := range m.workers {
+		if other != id && w.member.Seat() == e.Member.Seat() { // one at most
+			m.lose(w, true, "replaced by a new process")
+			break
+		}
+	}
+	for other, a := range m.unheard {
+		if other != id && a.member.Seat() == e.Member.Seat() {
+			m.certify(other)
+		}
+	}
+	delete(m.unheard, id)
+	m.adoptIdentity(e.Member)
+
+	w := m.workers[id]
+	if w == nil {
+		w = &worker{progressAt: m.now}
+		m.workers[id] = w
+		if m.last.Rank(id) < 0 || m.ended {
+			if m.joinFirst.IsZero() {
+				m.joinFirst = m.now
+			}
+			m.joinLast = m.now
+		}
+	}
+	w.member, w.connected, w.seen = e.Member, true, m.now
+	if e.Holds.Rank(id) >= 0 {
+		m.learn(e.Holds)
+	}
+	m.do(Admit{ID: id})
+	e.Report.Member = id
+	m.learnCommit(e.Report, e.Holds)
+	m.reported(e.Report)
+	m.tell(w, e.Holds.Number)
+}
+
+// tell brings a worker that has just registered up to date.
+func (m *Machine) tell(w *worker, holds uint64) {
+	id := w.member.ID
+	switch {
+	case m.last.Number == 0 || m.last.Rank(id) < 0:
+		if holds > 0 { // it was lost meanwhile: its group is over
+			m.do(Tell{id, Abort{Generation: holds, Reason: "the worker was lost to the coordinator; it will be taken in again"}})
+		}
+	case m.ended:
+		m.do(Tell{id, Abort{Generation: m.last.Number, Reason: m.waitFor}})
+	case holds != m.last.Number:
+		m.do(Tell{id, Form{m.last}})
+	}
+	if m.state == StateStopping {
+		m.do(Tell{id, Stop{m.stop}})
+	}
+}
+
+// admissible returns why a worker must not register.
+func (m *Machine) admissible(w Member) error {
+	if w.ID == "" || w.Node == "" || w.Slot < 0 || w.DataAddr == "" {
+		return fmt.Errorf("%w: id %q, node %q, slot %d, data address %q: each must be given",
+			ErrMismatch, w.ID, w.Node, w.Slot, w.DataAddr)
+	}
+	for _, f := range []struct{ what, got, want, mend string }{
+		{"run id", w.RunID, m.cfg.RunID, "is it meant for another run, or does a seed address belong to one?"},
+		{"config hash", w.ConfigHash, m.cfg.ConfigHash, "start every node with the same configuration"},
+		{"build", w.Build, m.cfg.Build, "install the same version on every node"},
+	} {
+		if f.want != "" && f.got != f.want {
+			return fmt.Errorf("%w: worker %s has %s %q, the run has %q: %s", ErrMismatch, w, f.what, f.got, f.want, f.mend)
+		}
+	}
+	if why, is := m.evicted[w.ID]; is {
+		return fmt.Errorf("%w: %s: %s", ErrEvicted, w, why)
+	}
+	if m.dead[w.ID] {
+		return fmt.Errorf("%w: %s was reported dead or replaced; a new process needs a new member id", ErrEvicted, w)
+	}
+	if m.state == StateOver {
+		return fmt.Errorf("%w: %s", ErrOver, m.end.Reason)
+	}
+	known := m.workers[w.ID] != nil || m.last.Rank(w.ID) >= 0
+	if m.state == StateStopping && !known {
+		return fmt.Errorf("%w: it is being stopped (%s)", ErrOver, m.stop)
+	}
+	if m.state == StateFinishing && !known {
+		return fmt.Errorf("%w: it finished step %d", ErrOver, m.finish.Step)
+	}
+	for _, o := range m.workers {
+		if o.member.ID != w.ID && o.member.Seat() == w.Seat() && o.connected {
+			return fmt.Errorf("%w: slot %d of node %q is held by %s, heard %s ago: are two nodes named alike?",
+				ErrSlotTaken, w.Slot, w.Node, o.member, round(m.now.Sub(o.seen)))
+		}
+	}
+	return nil
+}
+
+// adoptIdentity makes the first worker's identity that of the run where the
+// configuration leaves it open.
+func (m *Machine) adoptIdentity(w Member) {
+	for _, f := range []struct {
+		to   *string
+		from string
+	}{{&m.cfg.RunID, w.RunID}, {&m.cfg.ConfigHash, w.ConfigHash}, {&m.cfg.Build, w.Build}} {
+		if *f.to == "" && f.from != "" {
+			*f.to = f.from
+			m.rev++
+		}
+	}
+}
+
+// reported takes in a worker's report. Only reports of the newest generation
+// move the run's progress: others are fenced off.
+func (m *Machine) reported(r Report) {
+	w := m.workers[r.Member]
+	if w == nil {
+		return
+	}
+	w.seen = m.now
+	old := w.report
+	w.report = r
+	if old.Step != r.Step || old.Phase != r.Phase || old.Bucket != r.Bucket || old.Generation != r.Generation {
+		w.progressAt = m.now
+	}
+	if r.Generation == 0 || r.Generation != m.last.Number || m.last.Rank(r.Member) < 0 {
+		return
+	}
+	if long(r.Phase) {
+		m.steps.interrupted = true
+	}
+	m.commit(r.CommitGeneration, r.Step)
+	m.movedOn(r)
+	if r.Broken != "" && m.breaks.at.IsZero() {
+		m.breaks.at = m.now
+		m.breaks.text = fmt.Sprintf("%s: %s", w.member, r.Broken)
+		if r.Blame != "" {
+			m.breaks.blame[r.Blame]++
+		}
+	}
+}
+
+// commit notes that a generation committed a step. Records are ordered by
+// (generation, step): a newer generation may commit a lower step only when
+// nobody who held the higher one is left and a checkpoint was read.
+func (m *Machine) commit(generation uint64, step int64) {
+	switch {
+	case generation == 0 || generation < m.base.Number || generation > m.last.Number:
+		return
+	case generation == m.base.Number:
+		if step <= m.step {
+			return
+		}
+	default:
+		i := len(m.issued) - 1
+		for i >= 0 && m.issued[i].Number != generation {
+			i--
+		}
+		if i < 0 {
+			return // its members are not known: learnCommit judges
+		}
+		m.base = m.issued[i]
+		m.issued = append([]Generation(nil), m.issued[i+1:]...)
+		m.rev++
+	}
+	m.step = step
+	if generation == m.last.Number {
+		m.steps.advance(m.now, step, len(m.last.Members))
+		m.breaks.reset()
+		for _, member := range m.last.Members {
+			m.budget.proven(member.Seat())
+		}
+	}
+}
+
+// movedOn drops the generations that can never commit: a member of them is in a
+// newer one and had not committed in them.
+func (m *Machine) movedOn(r Report) {
+	kept := m.issued[:0:0]
+	for _, g := range m.issued {
+		if g.Number < r.Generation && g.Number > r.CommitGeneration && g.Rank(r.Member) >= 0 {
+			m.rev++
+		} else {
+			kept = append(kept, g)
+		}
+	}
+	m.issued = kept
+}
+
+// learn takes in a generation that a worker is in and the machine never heard
+// of: the coordinator was restarted without its journal, or with an old one.
+func (m *Machine) learn(g Generation) {
+	if g.Number <= m.last.Number {
+		return
+	}
+	if m.last.Number > 0 && !m.ended {
+		m.do(Abort{Generation: m.last.Number, Reason: fmt.Sprintf("generation %d turned up", g.Number)})
+	}
+	m.last, m.ended = g, false
+	m.issued = append(m.issued, g)
+	m.recover()
+}
+
+// learnCommit takes in the commit of a worker that registers. If the members of
+// the generation that committed are not known, or if a worker holds state and
+// no commit is known at all, the generation that the worker is in stands for
+// it: it was formed by a quorum of the former.
+func (m *Machine) learnCommit(r Report, holds Generation) {
+	if holds.Number == 0 || holds.Number != m.last.Number {
+		return
+	}
+	known := m.base.Number >= r.CommitGeneration
+	for _, g := range m.issued {
+		known = known || g.Number == r.CommitGeneration
+	}
+	if known && (m.base.Number > 0 || r.CommitGeneration > 0 || !r.HasState) {
+		return
+	}
+	m.base, m.issued = holds, nil
+	m.rev++
+	if r.CommitGeneration > 0 {
+		m.step = r.Step
+	}
+}

@@ -1,0 +1,87 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Journal is the little that a restarted coordinator needs beside what the
+// workers themselves report. Write it before the actions of the Step that
+// changed Revision are carried out: generation numbers then never repeat.
+type Journal struct {
+	RunID      string
+	ConfigHash string
+	Build      string
+	Last       Generation   // newest generation formed
+	Ended      bool         // its members were told to abort
+	Issued     []Generation // formed after Base; may commit, or may have, unheard
+	Base       Generation   // newest generation known to have committed a step
+	Step       int64        // newest step that it committed, as far as known; -1 none
+	Nodes      []string     // in join order
+	Dead       []MemberID   // certified deaths among the members of Base, Issued and Last
+	Stop       string       // a stop was requested, and why
+	Finish     Finish       // a rank finished, if Member is set
+	End        End          // the run ended, if Outcome is set
+}
+
+// Revision changes with every change of the journal but that of Step.
+func (m *Machine) Revision() uint64 { return m.rev }
+
+// Journal returns what Restore needs.
+func (m *Machine) Journal() Journal {
+	j := Journal{
+		RunID: m.cfg.RunID, ConfigHash: m.cfg.ConfigHash, Build: m.cfg.Build,
+		Last: m.last, Ended: m.ended, Issued: slices.Clone(m.issued), Base: m.base, Step: m.step,
+		Stop: m.stop, Finish: m.finish, End: m.end,
+	}
+	for _, n := range m.nodes {
+		j.Nodes = append(j.Nodes, n.name)
+	}
+	for _, g := range append([]Generation{m.base, m.last}, m.issued...) {
+		for _, member := range g.Members {
+			if m.dead[member.ID] && !slices.Contains(j.Dead, member.ID) {
+				j.Dead = append(j.Dead, member.ID)
+			}
+		}
+	}
+	return j
+}
+
+// Restore returns a machine that goes on where the journal ends: it waits for
+// the members of the last generation to report back, and adopts that generation
+// if all do.
+func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
+	for _, f := range []struct{ what, got, want string }{
+		{"run id", j.RunID, cfg.RunID}, {"config hash", j.ConfigHash, cfg.ConfigHash}, {"build", j.Build, cfg.Build},
+	} {
+		if f.got != "" && f.want != "" && f.got != f.want {
+			return nil, fmt.Errorf("%w: the journal is of %s %q, this run has %q: remove the journal, or use another run directory",
+				ErrConfig, f.what, f.got, f.want)
+		}
+	}
+	m, err := New(cfg, now)
+	if err != nil {
+		return nil, err
+	}
+	m.adoptIdentity(Member{RunID: j.RunID, ConfigHash: j.ConfigHash, Build: j.Build})
+	m.last, m.ended, m.issued, m.base, m.step = j.Last, j.Ended, slices.Clone(j.Issued), j.Base, j.Step
+	for _, name := range j.Nodes {
+		m.node(name)
+	}
+	for _, id := range j.Dead {
+		m.dead[id] = true
+	}
+	switch {
+	case j.End.Outcome != OutcomeNone:
+		m.state, m.end = StateOver, j.End
+	case j.Finish.Member != "":
+		m.state, m.finish, m.endBy = StateFinishing, j.Finish, now.Add(cfg.FinishTimeout)
+	case j.Stop != "":
+		m.state, m.stop, m.stopBy = StateStopping, j.Stop, now.Add(cfg.StopTimeout)
+	}
+	if m.state != StateOver && m.last.Number > 0 {
+		m.recover()
+	}
+	return m, nil
+}

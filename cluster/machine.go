@@ -1,0 +1,325 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Machine decides who is in the run. It is a pure state machine: Step takes the
+// time and what happened and returns what is to be done. It is not safe for
+// concurrent use; one goroutine owns it.
+type Machine struct {
+	cfg   Config
+	now   time.Time
+	state State
+	out   []Action
+
+	workers map[MemberID]*worker // registered and not lost
+	nodes   []*node              // in join order
+	dead    map[MemberID]bool    // certified deaths; they never come back
+	agreed  map[MemberID]bool    // left by agreement: no crash
+	evicted map[MemberID]string  // told to die, and why; they never come back
+	unheard map[MemberID]absence // lost without a certificate
+
+	last   Generation   // newest one formed
+	ended  bool         // last is over: its members were told to abort
+	issued []Generation // formed after base; may commit, or may have, unheard
+	base   Generation   // newest one known to have committed a step
+	step   int64        // newest step that base committed; -1 none
+
+	started    time.Time
+	minReached time.Time // since when a first generation could form; zero: it cannot
+	recoverBy  time.Time
+	waitSince  time.Time
+	waitFor    string
+	causes     []string // why last has to be replaced
+	joinFirst  time.Time
+	joinLast   time.Time
+
+	steps   stepTimes
+	breaks  breakage
+	budget  budget
+	stop    string // why a stop was requested
+	stopBy  time.Time
+	finish  Finish
+	endBy   time.Time
+	end     End
+	drained bool // the last departure from last was by agreement
+	rev     uint64
+}
+
+type worker struct {
+	member     Member
+	report     Report
+	connected  bool
+	finished   bool
+	seen       time.Time // last word
+	progressAt time.Time // last change of step, phase or bucket
+}
+
+type node struct {
+	name      string
+	slots     int
+	host      string
+	connected bool
+	seen      time.Time
+}
+
+type absence struct {
+	member Member
+	since  time.Time
+}
+
+// New returns a machine at the start of a run.
+func New(cfg Config, now time.Time) (*Machine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Machine{
+		cfg: cfg, now: now, started: now, state: StateForming, step: -1,
+		workers: map[MemberID]*worker{}, dead: map[MemberID]bool{}, agreed: map[MemberID]bool{},
+		evicted: map[MemberID]string{}, unheard: map[MemberID]absence{},
+		budget: newBudget(), breaks: breakage{blame: map[MemberID]int{}},
+	}, nil
+}
+
+// Step tells the machine what happened by now and returns what is to be done,
+// in order. Events that are handed over together make one decision.
+func (m *Machine) Step(now time.Time, events ...Event) []Action {
+	if now.After(m.now) {
+		m.now = now
+	}
+	for _, e := range events {
+		m.apply(e)
+	}
+	if m.state != StateOver {
+		m.settle()
+	}
+	out := m.out
+	m.out = nil
+	return out
+}
+
+func (m *Machine) apply(e Event) {
+	switch e := e.(type) {
+	case WorkerJoined:
+		m.join(e)
+	case StreamBroken:
+		if w := m.workers[e.ID]; w != nil {
+			w.connected, w.seen = false, m.now
+		}
+	case WorkerLost:
+		m.workerLost(e)
+	case WorkerExited:
+		m.exited(e.Exit)
+	case Reported:
+		m.reported(e.Report)
+	case Finished:
+		m.finished(e.Finish)
+	case AgentJoined:
+		n := m.node(e.Node)
+		n.slots, n.host, n.connected, n.seen = e.Slots, e.Host, true, m.now
+	case AgentHeard:
+		if i := m.nodeOrder(e.Node); i >= 0 {
+			m.nodes[i].seen = m.now
+		}
+	case AgentLost:
+		if i := m.nodeOrder(e.Node); i >= 0 {
+			m.nodes[i].connected = false
+		}
+	case StopRequested:
+		m.stopRequested(e.Reason)
+	case Tick:
+	}
+}
+
+// settle makes the decisions that follow from the state and the time.
+func (m *Machine) settle() {
+	m.expire()
+	if m.state == StateFinishing {
+		m.settleFinish()
+		return
+	}
+	if m.settleStop(); m.state == StateOver {
+		return
+	}
+	if m.state == StateRecovering && !m.recovered() {
+		return
+	}
+	m.checkBroken()
+	m.checkHang()
+	m.form()
+}
+
+// do appends an action.
+func (m *Machine) do(a Action) { m.out = append(m.out, a) }
+
+// fail ends the run.
+func (m *Machine) fail(code int, format string, args ...any) {
+	m.over(End{Outcome: OutcomeFailed, ExitCode: code, Reason: fmt.Sprintf(format, args...)})
+}
+
+func (m *Machine) over(e End) {
+	if m.state == StateOver {
+		return
+	}
+	e.Step = m.step
+	m.state, m.end = StateOver, e
+	m.rev++
+	m.do(Over{e})
+}
+
+// expire drops the workers that were not heard for too long.
+func (m *Machine) expire() {
+	for _, w := range m.sorted() {
+		silence := m.now.Sub(w.seen)
+		switch {
+		case w.finished:
+		case !w.connected && silence >= m.cfg.LostAfter:
+			m.unhear(w, fmt.Sprintf("its connection broke %s ago", round(silence)))
+		case w.connected && silence >= m.cfg.SilentAfter:
+			m.unhear(w, fmt.Sprintf("silent for %s", round(silence)))
+		}
+	}
+	for _, a := range m.absent() {
+		n := m.node(a.member.Node)
+		if n.connected && m.now.Sub(a.since) >= m.cfg.RejoinTimeout && n.seen.Sub(a.since) > m.cfg.LostAfter {
+			m.kill(a.member, "lost, and not back while its agent is")
+		}
+	}
+}
+
+// unhear loses a worker without a certificate. If its node's agent spoke well
+// after the worker did, the process is at fault and not the network: it is
+// killed, so that its supervisor can certify its death.
+func (m *Machine) unhear(w *worker, why string) {
+	n := m.node(w.member.Node)
+	m.lose(w, false, why)
+	if n.connected && n.seen.Sub(w.seen) > m.cfg.LostAfter/2 {
+		m.kill(w.member, why)
+	}
+}
+
+func (m *Machine) kill(member Member, why string) {
+	delete(m.unheard, member.ID)
+	m.evicted[member.ID] = why
+	m.do(Kill{Member: member, Reason: why})
+}
+
+// lose removes a worker.
+func (m *Machine) lose(w *worker, certified bool, why string) {
+	id := w.member.ID
+	delete(m.workers, id)
+	if certified {
+		m.certify(id)
+	} else {
+		m.unheard[id] = absence{w.member, m.now}
+	}
+	agreed := w.report.Stopping || w.finished || m.agreed[id]
+	m.agreed[id] = agreed
+	if m.last.Rank(id) < 0 {
+		return
+	}
+	m.drained = agreed
+	if !agreed || m.state != StateStopping {
+		m.cause("lost %s: %s", w.member, why)
+	}
+}
+
+func (m *Machine) certify(id MemberID) {
+	if !m.dead[id] {
+		m.dead[id] = true
+		m.rev++
+	}
+	delete(m.unheard, id)
+}
+
+func (m *Machine) workerLost(e WorkerLost) {
+	w := m.workers[e.ID]
+	switch {
+	case w != nil:
+		m.agreed[e.ID] = e.Certified
+		m.lose(w, e.Certified, e.Why)
+	case e.Certified:
+		m.certifyAbsent(e.ID, e.Why)
+	}
+}
+
+// certifyAbsent takes in the death of a member that is not registered.
+func (m *Machine) certifyAbsent(id MemberID, why string) {
+	if r := m.last.Rank(id); r >= 0 && !m.dead[id] && m.state == StateRecovering {
+		m.cause("lost %s: %s", m.last.Members[r], why)
+	}
+	m.certify(id)
+}
+
+func (m *Machine) cause(format string, args ...any) {
+	m.causes = append(m.causes, fmt.Sprintf(format, args...))
+}
+
+func (m *Machine) node(name string) *node {
+	for _, n := range m.nodes {
+		if n.name == name {
+			return n
+		}
+	}
+	n := &node{name: name}
+	m.nodes = append(m.nodes, n)
+	m.rev++
+	return n
+}
+
+func (m *Machine) nodeOrder(name string) int {
+	return slices.IndexFunc(m.nodes, func(n *node) bool { return n.name == name })
+}
+
+// sorted returns the workers by rank, then by node join order and slot: map
+// order decides nothing.
+func (m *Machine) sorted() []*worker {
+	members := order(m.last, m.workers, m.nodeOrder, len(m.workers))
+	ws := make([]*worker, len(members))
+	for i, member := range members {
+		ws[i] = m.workers[member.ID]
+	}
+	return ws
+}
+
+// ranks returns the live workers of the last generation, by rank.
+func (m *Machine) ranks() []*worker {
+	return slices.DeleteFunc(m.sorted(), func(w *worker) bool { return m.last.Rank(w.member.ID) < 0 })
+}
+
+func (m *Machine) absent() []absence {
+	as := make([]absence, 0, len(m.unheard))
+	for _, a := range m.unheard {
+		as = append(as, a)
+	}
+	slices.SortFunc(as, func(a, b absence) int { return strings.Compare(string(a.member.ID), string(b.member.ID)) })
+	return as
+}
+
+func names(members []Member) string {
+	s := make([]string, len(members))
+	for i, m := range members {
+		s[i] = m.String()
+	}
+	return strings.Join(s, ", ")
+}
+
+// round makes durations fit for people.
+func round(d time.Duration) time.Duration {
+	if d >= time.Minute {
+		return d.Round(time.Second)
+	}
+	return d.Round(time.Millisecond)
+}
+
+// count writes "1 worker" and "2 workers".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,364 @@
+package cluster
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// model is the world around a machine: seats with processes that live, die,
+// fall silent and come back, and a data plane in which a generation commits a
+// step only when all its members are in it. It keeps its own books and checks
+// the machine against them.
+type model struct {
+	t            *testing.T
+	rng          *rand.Rand
+	cfg          Config
+	m            *Machine
+	now          time.Time
+	seats        []*process
+	serial       int
+	history      map[uint64]Generation
+	newest       uint64
+	told         Generation // newest that committed, as the machine was told
+	newestCommit uint64     // newest that committed, told or not
+	dead         map[MemberID]bool
+	overs        int
+	over         End
+	waiting      bool
+	restarts     int // of the coordinator
+}
+
+type process struct {
+	node      string
+	slot      int
+	id        MemberID // empty: no process
+	holds     Generation
+	step      int64
+	commit    uint64
+	connected bool
+	heard     bool // its words reach the coordinator
+	aborted   bool
+	killed    bool
+	restartAt time.Time // when the supervisor may start one; zero: not allowed
+}
+
+func newModel(t *testing.T, seed uint64) *model {
+	t.Helper()
+	w := &model{
+		t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: epoch, cfg: DefaultConfig(),
+		history: map[uint64]Generation{}, dead: map[MemberID]bool{},
+	}
+	w.cfg.MinWorkers = 1 + w.rng.IntN(3)
+	w.cfg.MaxWorkers = w.cfg.MinWorkers + w.rng.IntN(4)
+	w.cfg.MaxRestarts, w.cfg.MaxEarlyDeaths, w.cfg.WaitTimeout = -1, 1<<30, 0
+	w.cfg.MaxBroken, w.cfg.StartTimeout = 1<<30, 1000*time.Hour
+	for i := range w.cfg.MaxWorkers + w.rng.IntN(2) {
+		w.seats = append(w.seats, &process{node: fmt.Sprintf("n%d", i/2), slot: i % 2, restartAt: epoch, heard: true})
+	}
+	var err error
+	w.m, err = New(w.cfg, epoch)
+	require.NoError(t, err)
+	return w
+}
+
+func (w *model) member(p *process) Member {
+	return Member{ID: p.id, Node: p.node, Slot: p.slot, DataAddr: "addr", RunID: "r", ConfigHash: "c", Build: "b"}
+}
+
+func (w *model) report(p *process) Report {
+	phase := PhaseForward
+	if p.aborted {
+		phase = PhaseSync
+	}
+	return Report{Member: p.id, Generation: p.holds.Number, Step: p.step, CommitGeneration: p.commit, HasState: p.step >= 0, Phase: phase}
+}
+
+func (w *model) find(id MemberID) *process {
+	for _, p := range w.seats {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// step feeds the machine and checks what it does.
+func (w *model) step(events ...Event) {
+	before := w.m.Revision()
+	actions := w.m.Step(w.now, events...)
+	for _, a := range actions {
+		switch a := a.(type) {
+		case Tell:
+			w.deliver(a.ID, a.Action)
+		case Form:
+			w.checkForm(a.Generation)
+			require.Greater(w.t, w.m.Revision(), before, "a generation was formed without a change of the journal")
+			for _, m := range a.Generation.Members {
+				w.deliver(m.ID, a)
+			}
+		case Abort:
+			for _, p := range w.seats {
+				w.deliver(p.id, a)
+			}
+			w.waiting = true
+		case Kill:
+			if p := w.find(a.Member.ID); p != nil {
+				p.killed = true
+			}
+		case Judge:
+			if p := w.seats[w.seatOf(a.Exit)]; p.id == "" && a.Verdict.Restart {
+				p.restartAt = w.now.Add(a.Verdict.After)
+			}
+		case Refuse:
+			if p := w.find(a.ID); p != nil {
+				p.connected = false
+				p.killed = true // a refused worker exits
+			}
+		case Over:
+			w.overs++
+			w.over = a.End
+		}
+	}
+	require.LessOrEqual(w.t, w.overs, 1, "the run ended twice")
+}
+
+func (w *model) seatOf(e Exit) int {
+	return slices.IndexFunc(w.seats, func(p *process) bool { return p.node == e.Node && p.slot == e.Slot })
+}
+
+func (w *model) deliver(id MemberID, a Action) {
+	p := w.find(id)
+	if p == nil || !p.connected || !p.heard {
+		return
+	}
+	switch a := a.(type) {
+	case Form:
+		p.holds, p.aborted = a.Generation, false
+	case Abort:
+		if p.holds.Number == a.Generation {
+			p.aborted = true
+		}
+	}
+}
+
+// checkForm holds a new generation against the model's own books.
+func (w *model) checkForm(g Generation) {
+	require.Greater(w.t, g.Number, w.newest, "generation numbers must strictly increase")
+	require.NotEmpty(w.t, g.Members)
+	require.LessOrEqual(w.t, len(g.Members), w.cfg.MaxWorkers)
+	require.NotEmpty(w.t, g.Reason)
+	seats, ids := map[string]bool{}, map[MemberID]bool{}
+	for _, m := range g.Members {
+		require.False(w.t, ids[m.ID], "%s is twice in generation %d", m.ID, g.Number)
+		require.False(w.t, seats[m.Seat()], "seat %s is twice in generation %d", m.Seat(), g.Number)
+		require.False(w.t, w.dead[m.ID], "generation %d has %s, who is dead", g.Number, m.ID)
+		ids[m.ID], seats[m.Seat()] = true, true
+	}
+	counted, have, lowest := 0, 0, false
+	for _, m := range w.told.Members {
+		if w.dead[m.ID] {
+			continue
+		}
+		if ids[m.ID] {
+			have++
+			lowest = lowest || counted == 0
+		}
+		counted++
+	}
+	require.True(w.t, 2*have > counted || 2*have == counted && (lowest || counted == 0),
+		"generation %d has %d of the %d that may live of generation %d, the last that committed", g.Number, have, counted, w.told.Number)
+	last := w.history[w.newest]
+	at := -1
+	for _, m := range last.Members { // survivors come first, in their order
+		if r := g.Rank(m.ID); r >= 0 {
+			require.Equal(w.t, at+1, r, "rank order of survivors in generation %d", g.Number)
+			at = r
+		}
+	}
+	w.newest, w.history[g.Number], w.waiting = g.Number, g, false
+}
+
+// act makes one random thing happen.
+func (w *model) act() {
+	p := w.seats[w.rng.IntN(len(w.seats))]
+	switch w.rng.IntN(20) {
+	case 0:
+		w.kill(p)
+	case 1:
+		if p.id != "" && p.connected {
+			p.connected = false
+			w.step(StreamBroken{p.id})
+		}
+	case 2:
+		p.heard = w.rng.IntN(3) > 0
+	case 3:
+		w.step(AgentJoined{Node: p.node, Slots: 2})
+	case 4:
+		w.step(AgentLost{p.node})
+	case 5:
+		if p.id != "" && p.connected && p.heard {
+			r := w.say(p)
+			r.Broken, r.Blame = "connection reset", w.seats[0].id
+			w.step(Reported{r})
+		}
+	case 6:
+		if p.id != "" && w.rng.IntN(4) == 0 { // an old word, late
+			r := w.report(p)
+			r.Generation, r.Step, r.CommitGeneration = r.Generation/2, r.Step+5, r.CommitGeneration/2
+			w.step(Reported{r})
+		}
+	case 7:
+		if w.rng.IntN(8) == 0 {
+			w.restartCoordinator()
+		}
+	case 8, 9:
+		w.supervise(p)
+	case 10, 11:
+		w.connect(p)
+	default:
+		w.train()
+	}
+}
+
+// kill ends a process; its supervisor certifies it, sometimes twice.
+func (w *model) kill(p *process) {
+	if p.id == "" {
+		return
+	}
+	e := Exit{Member: p.id, Node: p.node, Slot: p.slot, Signal: "SIGKILL"}
+	w.dead[p.id] = true
+	*p = process{node: p.node, slot: p.slot, heard: p.heard}
+	w.step(WorkerExited{e})
+	if w.rng.IntN(4) == 0 {
+		w.step(WorkerExited{e})
+	}
+}
+
+// supervise starts a process where the verdict allows one.
+func (w *model) supervise(p *process) {
+	switch {
+	case p.id != "" && p.killed:
+		w.kill(p)
+	case p.id == "" && !p.restartAt.IsZero() && !w.now.Before(p.restartAt):
+		w.serial++
+		p.id, p.step, p.restartAt = MemberID(fmt.Sprintf("w%d", w.serial)), -1, time.Time{}
+		w.connect(p)
+	}
+}
+
+func (w *model) connect(p *process) {
+	if p.id == "" || p.connected || !p.heard || p.killed {
+		return
+	}
+	p.connected = true
+	w.step(WorkerJoined{Member: w.member(p), Holds: p.holds, Report: w.say(p)})
+}
+
+// say returns a report that is about to reach the machine. Only one of the
+// newest generation tells it of a commit.
+func (w *model) say(p *process) Report {
+	if p.commit > w.told.Number && p.holds.Number == w.newest {
+		w.told = w.history[p.commit]
+	}
+	return w.report(p)
+}
+
+// train commits a step in every generation all of whose members are in it: the
+// newest, or one that knows of no newer. A worker that was told to die and one
+// that is unheard train on as well. There must never be two such generations.
+func (w *model) train() {
+	tried := map[uint64]bool{}
+	for _, q := range w.seats {
+		g := q.holds
+		if q.id == "" || g.Number == 0 || tried[g.Number] {
+			continue
+		}
+		tried[g.Number] = true
+		if step, ok := w.commits(g); ok {
+			require.GreaterOrEqual(w.t, g.Number, w.newestCommit, "generation %d commits step %d after a newer one committed", g.Number, step)
+			w.newestCommit = g.Number
+		}
+	}
+}
+
+func (w *model) commits(g Generation) (step int64, ok bool) {
+	step = -1
+	for _, m := range g.Members {
+		p := w.find(m.ID)
+		if p == nil || p.holds.Number != g.Number || p.aborted {
+			return 0, false
+		}
+		step = max(step, p.step)
+	}
+	for _, m := range g.Members {
+		p := w.find(m.ID)
+		p.step, p.commit = step+1, g.Number
+	}
+	return step + 1, true
+}
+
+func (w *model) reportAll() {
+	events := []Event{Tick{}}
+	for _, p := range w.seats {
+		if p.heard {
+			events = append(events, AgentHeard{p.node})
+		}
+		if p.id != "" && p.connected && p.heard {
+			events = append(events, Reported{w.say(p)})
+		}
+	}
+	w.step(events...)
+}
+
+// restartCoordinator loses the machine and all streams, and keeps the journal.
+func (w *model) restartCoordinator() {
+	w.restarts++
+	var err error
+	w.m, err = Restore(w.cfg, w.m.Journal(), w.now)
+	require.NoError(w.t, err)
+	for _, p := range w.seats {
+		p.connected = false
+	}
+}
+
+// calm lets everybody live and be heard, and time pass.
+func (w *model) calm() {
+	for _, p := range w.seats {
+		p.heard = true
+	}
+	for range 600 {
+		w.now = w.now.Add(100 * time.Millisecond)
+		for _, p := range w.seats {
+			w.supervise(p)
+			w.connect(p)
+		}
+		w.train()
+		w.reportAll()
+	}
+}
+
+func TestRandomHistories(t *testing.T) {
+	histories, length := 120, 400
+	if testing.Short() {
+		histories = 20
+	}
+	for seed := range uint64(histories) {
+		w := newModel(t, seed)
+		for range length {
+			w.now = w.now.Add(time.Duration(w.rng.IntN(400)) * time.Millisecond)
+			w.act()
+			w.reportAll()
+		}
+		w.calm()
+		s := w.m.Status(w.now)
+		require.Zero(t, w.overs, "seed %d: %s", seed, w.over.Reason)
+		require.Equal(t, StateRunning, s.State, "seed %d: %s", seed, s.Detail)
+		require.Len(t, s.Generation.Members, min(len(w.seats), w.cfg.MaxWorkers), "seed %d", seed)
+		require.Equal(t, s.Generation.Number, s.CommitGeneration, "seed %d: the run trains on", seed)
+	}
+}

@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Two sides of a partition, each with its own true but partial knowledge of who
+// is dead, never both have a quorum. Every case of up to five members.
+func TestQuorumIsExclusive(t *testing.T) {
+	for n := 1; n <= 5; n++ {
+		base := Generation{Number: 1}
+		for i := range n {
+			base.Members = append(base.Members, Member{ID: MemberID(fmt.Sprint(i))})
+		}
+		// A member is alive on side 1 or 2, alive and unheard, or dead and
+		// known as such to nobody, side 1, side 2 or both.
+		const states = 7
+		total := 1
+		for range n {
+			total *= states
+		}
+		for code := range total {
+			here := [2]map[MemberID]bool{{}, {}}
+			dead := [2]map[MemberID]bool{{}, {}}
+			for i, c := 0, code; i < n; i, c = i+1, c/states {
+				id := base.Members[i].ID
+				switch s := c % states; s {
+				case 0, 1:
+					here[s][id] = true
+				case 2, 3: // unheard; dead and unknown
+				case 4, 5:
+					dead[s-4][id] = true
+				case 6:
+					dead[0][id], dead[1][id] = true, true
+				}
+			}
+			side := func(s int) bool {
+				ok, _ := quorum(base, dead[s], func(id MemberID) bool { return here[s][id] })
+				return ok && len(here[s]) > 0
+			}
+			require.False(t, side(0) && side(1), "n %d code %d: here %v dead %v", n, code, here, dead)
+		}
+	}
+}
+
+func TestQuorumNeverBlocksTheLiving(t *testing.T) {
+	base := Generation{Members: []Member{{ID: "a"}, {ID: "b"}, {ID: "c"}}}
+	ok, unheard := quorum(base, map[MemberID]bool{"a": true, "b": true}, func(id MemberID) bool { return id == "c" })
+	require.True(t, ok, "all others are certified dead")
+	require.Empty(t, unheard)
+	ok, unheard = quorum(base, nil, func(id MemberID) bool { return id == "c" })
+	require.False(t, ok)
+	require.Equal(t, []Member{{ID: "a"}, {ID: "b"}}, unheard)
+	ok, _ = quorum(Generation{}, nil, func(MemberID) bool { return false })
+	require.True(t, ok, "nothing was ever committed")
+}
+
+func TestStepTimesScaleWithTheWorld(t *testing.T) {
+	var s stepTimes
+	_, known := s.p99(4)
+	require.False(t, known)
+	now := epoch
+	s.advance(now, 0, 4)
+	for i := range int64(200) {
+		d := time.Second
+		if i == 150 {
+			d = 9 * time.Second
+		}
+		now = now.Add(d)
+		s.advance(now, i+1, 4)
+	}
+	p, known := s.p99(4)
+	require.True(t, known)
+	require.Equal(t, time.Second, p, "one of 128 lies above the 99th percentile")
+	p, _ = s.p99(2)
+	require.Equal(t, 2*time.Second, p, "half the workers, twice the time")
+
+	now = now.Add(10 * time.Second)
+	s.advance(now, 210, 4) // ten steps between two reports
+	s.interrupted = true
+	now = now.Add(time.Hour)
+	s.advance(now, 211, 4) // a checkpoint lay in between
+	p, _ = s.p99(4)
+	require.Equal(t, time.Second, p)
+}
+
+func TestConfigValidate(t *testing.T) {
+	require.NoError(t, DefaultConfig().Validate())
+	c := DefaultConfig()
+	c.MinWorkers, c.MaxWorkers, c.HangFactor, c.LostAfter, c.JoinDebounce = 0, -1, 0.5, 0, -time.Second
+	err := c.Validate()
+	require.ErrorIs(t, err, ErrConfig)
+	for _, want := range []string{"min_workers is 0", "max_workers is -1", "hang_factor is 0.5", "lost_after is 0s", "join_debounce is -1s"} {
+		require.ErrorContains(t, err, want)
+	}
+	_, err = New(c, epoch)
+	require.ErrorIs(t, err, ErrConfig)
+}
+
+func TestJournalOfAnotherRunIsRefused(t *testing.T) {
+	c := DefaultConfig()
+	c.ConfigHash = "new"
+	_, err := Restore(c, Journal{ConfigHash: "old"}, epoch)
+	require.ErrorIs(t, err, ErrConfig)
+	require.ErrorContains(t, err, `"old"`)
+	require.ErrorContains(t, err, `"new"`)
+}
+
+func TestBudgetNeverExceedsItsWindow(t *testing.T) {
+	c := DefaultConfig()
+	c.MaxWorkers, c.MaxRestarts, c.RestartWindow, c.MaxEarlyDeaths = 2, 3, time.Minute, 100
+	m, err := New(c, epoch)
+	require.NoError(t, err)
+	join := func(id string, slot int) Event {
+		return WorkerJoined{
+			Member: Member{ID: MemberID(id), Node: "n", Slot: slot, DataAddr: "a"},
+			Report: Report{Generation: 1, Step: 0, CommitGeneration: 1, HasState: true},
+		}
+	}
+	m.Step(epoch, join("stay", 1))
+	var at []time.Time
+	now := epoch
+	for i := range 12 {
+		m.Step(now, join(fmt.Sprint(i), 0), Reported{Report{Member: "stay"}})
+		for _, a := range m.Step(now, WorkerExited{Exit{Member: MemberID(fmt.Sprint(i)), Node: "n", Code: 1}}) {
+			if j, ok := a.(Judge); ok {
+				require.True(t, j.Verdict.Restart)
+				now = now.Add(j.Verdict.After)
+				at = append(at, now)
+			}
+		}
+	}
+	require.Len(t, at, 12)
+	for i := 3; i < len(at); i++ {
+		require.GreaterOrEqual(t, at[i].Sub(at[i-3]), time.Minute, "four restarts within the window: %v", at)
+	}
+}
