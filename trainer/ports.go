@@ -1,0 +1,117 @@
+package trainer
+
+import (
+	"context"
+
+	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/nn"
+	"github.com/agrdist/agrdist/optim"
+)
+
+// Model is what is trained. *unet.Model is one.
+type Model interface {
+	Params() *nn.Params
+	// Init sets the weights that a run with this seed starts from.
+	Init(seed uint64)
+	// LossAndGrad overwrites the gradients and returns the sum of squared
+	// errors; ready is called as soon as a parameter's gradient is final.
+	LossAndGrad(b unet.Batch, ready func(i int)) (float64, error)
+}
+
+// Optimizer is the whole pass after the all-reduce. agr.Pass is one.
+type Optimizer interface {
+	Update(u optim.Update) optim.Stats
+	Slots() []optim.Slot
+}
+
+// Loader reads training images. *data.Loader is one.
+type Loader interface {
+	// Load fills dst [len(draws), H, W, C] with the images of the draws; a draw
+	// is step x global batch + position.
+	Load(dst []float32, draws []int64) error
+}
+
+// Session is the worker's line to whoever decides on membership.
+type Session interface {
+	// Generations delivers the newest generation, perhaps skipping older ones.
+	Generations() <-chan cluster.Generation
+	// Aborts delivers the end of a generation that has no successor yet.
+	Aborts() <-chan cluster.Abort
+	// Report says where this worker is. It never blocks.
+	Report(r cluster.Report)
+}
+
+// Connector makes the group of a generation. *allreduce.Endpoint is one.
+type Connector interface {
+	Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.Group, error)
+}
+
+// Store keeps and finds checkpoints. Only rank 0 calls it.
+type Store interface {
+	// Restore loads the newest checkpoint into s and reports whether there was
+	// one.
+	Restore(ctx context.Context, s *State) (bool, error)
+	// Save starts to write the state. The state may change when it returns; the
+	// write goes on in the background. An error of an earlier write may surface
+	// here.
+	Save(ctx context.Context, s *State) error
+	// Wait waits for the write in flight and returns its error.
+	Wait(ctx context.Context) error
+}
+
+// Sampler draws the sample grid of a step. Every rank computes a share.
+type Sampler interface {
+	// Share generates images [lo, hi) of the grid. It leaves the state as it was.
+	Share(ctx context.Context, s *State, lo, hi int) ([]float32, error)
+	// Count is the number of images in a grid, ImageLen the values of one.
+	Count() int
+	ImageLen() int
+	// Write stores the whole grid and returns where it is.
+	Write(step int64, images []float32) (string, error)
+}
+
+// Observer is told what happens. Calls come from the loop's goroutine and must
+// not block. Only rank 0's observer writes down what is the same on all ranks.
+type Observer interface {
+	Generation(g cluster.Generation, rank int, step int64)
+	Start(s Started)
+	Step(s StepInfo)
+	Skip(s SkipInfo)
+	Sample(step int64, path string)
+	Stop(step int64)
+	Finish(step int64, digest string)
+}
+
+// Started describes how a run begins on rank 0.
+type Started struct {
+	Step     int64 // 0, or the step of the checkpoint
+	Restored bool
+}
+
+// StepInfo is a committed step.
+type StepInfo struct {
+	Step            int64 // steps committed, this one included
+	Loss            float64
+	GradNorm        float64
+	LR              float64
+	Millis          float64
+	ImagesPerSecond float64
+	WorldSize       int
+	Generation      uint64
+	Rank            int
+}
+
+// SkipInfo is a step whose loss or gradient was not finite. It was counted and
+// left the model as it was.
+type SkipInfo struct {
+	Step       int64
+	Loss       float64
+	Chunks     []int   // chunks whose own loss was not finite; empty: the gradient's sum overflowed
+	Draws      []int64 // first draw of each of them
+	InARow     int
+	WorldSize  int
+	Generation uint64
+	Rank       int
+}

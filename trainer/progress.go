@@ -1,0 +1,74 @@
+package trainer
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/cluster"
+)
+
+// progress keeps the worker's report up to date: where a hang is seen, a peer
+// that stops is named and a progress bar is drawn from.
+type progress struct {
+	session Session
+
+	mu     sync.Mutex
+	report cluster.Report
+}
+
+// enter notes a new generation.
+func (p *progress) enter(generation uint64) {
+	p.change(func(r *cluster.Report) {
+		r.Generation, r.Broken, r.Blame = generation, "", ""
+		r.Phase, r.Bucket = cluster.PhaseSync, 0
+	})
+}
+
+// set notes what the worker does now.
+func (p *progress) set(phase string, bucket int) {
+	p.change(func(r *cluster.Report) { r.Phase, r.Bucket = phase, bucket })
+}
+
+// tick says that long work goes on: silence would look like a hang.
+func (p *progress) tick() { p.change(func(r *cluster.Report) { r.Bucket++ }) }
+
+// state notes what the replica holds.
+func (p *progress) state(s *State, has bool) {
+	p.change(func(r *cluster.Report) {
+		r.HasState, r.Step, r.CommitGeneration = has, -1, 0
+		if has {
+			r.Step, r.CommitGeneration = s.Step, s.Generation
+		}
+	})
+}
+
+// committed notes a step. It travels with the next report.
+func (p *progress) committed(s *State, info StepInfo) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := &p.report
+	r.HasState, r.Step, r.CommitGeneration = true, s.Step, s.Generation
+	r.Loss, r.GradNorm, r.LR, r.ImagesPerSecond = info.Loss, info.GradNorm, info.LR, info.ImagesPerSecond
+}
+
+// broken notes that the group of a generation failed, and because of whom.
+func (p *progress) broken(err error, gen cluster.Generation) {
+	p.change(func(r *cluster.Report) {
+		r.Broken = err.Error()
+		var op *allreduce.Error
+		if errors.As(err, &op) && op.Peer >= 0 && op.Peer < len(gen.Members) {
+			r.Blame = gen.Members[op.Peer].ID
+		}
+	})
+}
+
+// stopping notes that the worker is about to leave for good.
+func (p *progress) stopping() { p.change(func(r *cluster.Report) { r.Stopping = true }) }
+
+func (p *progress) change(f func(*cluster.Report)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(&p.report)
+	p.session.Report(p.report)
+}

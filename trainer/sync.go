@@ -1,0 +1,183 @@
+package trainer
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+)
+
+// standing is what a rank has when a generation begins: 1 byte "has a state",
+// then step, updates, skips in a row, the generation that committed the step (8
+// bytes each) and the state's digest.
+const standingLen = 1 + 4*8 + 16
+
+type standing struct {
+	has             bool
+	step, upd, skip int64
+	generation      uint64
+	digest          [16]byte
+}
+
+func (s standing) bytes() []byte {
+	b := make([]byte, 1, standingLen)
+	if s.has {
+		b[0] = 1
+	}
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.step))
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.upd))
+	b = binary.LittleEndian.AppendUint64(b, uint64(s.skip))
+	b = binary.LittleEndian.AppendUint64(b, s.generation)
+	return append(b, s.digest[:]...)
+}
+
+func parseStanding(b []byte) (s standing, err error) {
+	if len(b) != standingLen {
+		return s, fmt.Errorf("trainer: a rank's standing has %d bytes, expected %d", len(b), standingLen)
+	}
+	s.has = b[0] == 1
+	s.step = int64(binary.LittleEndian.Uint64(b[1:]))
+	s.upd = int64(binary.LittleEndian.Uint64(b[9:]))
+	s.skip = int64(binary.LittleEndian.Uint64(b[17:]))
+	s.generation = binary.LittleEndian.Uint64(b[25:])
+	copy(s.digest[:], b[33:])
+	return s, nil
+}
+
+// source picks whose state all continue from: the lowest rank among those that
+// are furthest, -1 where nobody has one.
+func source(all []standing) int {
+	best := -1
+	for rank, s := range all {
+		if s.has && (best < 0 || s.step > all[best].step) {
+			best = rank
+		}
+	}
+	return best
+}
+
+// sync brings all ranks of the generation to one state: that of the rank that is
+// furthest; where nobody has one, that of rank 0's newest checkpoint; where there
+// is none, the initial one, which every rank computes by itself.
+func (r *round) sync(ctx context.Context) error {
+	all, err := r.standings(ctx)
+	if err != nil {
+		return err
+	}
+	from := source(all)
+	if from < 0 {
+		if err := r.begin(ctx); err != nil {
+			return err
+		}
+		if all, err = r.standings(ctx); err != nil {
+			return err
+		}
+		if from = source(all); from < 0 {
+			return r.initialise(ctx)
+		}
+	}
+	return r.copyFrom(ctx, from, all)
+}
+
+func (r *round) standings(ctx context.Context) ([]standing, error) {
+	own := standing{has: r.ready, step: r.state.Step, upd: r.state.Updates, skip: r.state.InARow, generation: r.state.Generation}
+	if r.ready {
+		own.digest = r.state.digest()
+	}
+	words, err := r.group.AllGather(ctx, own.bytes())
+	if err != nil {
+		return nil, err
+	}
+	all := make([]standing, len(words))
+	for rank, b := range words {
+		if all[rank], err = parseStanding(b); err != nil {
+			return nil, fmt.Errorf("rank %d: %w", rank, err)
+		}
+	}
+	return all, nil
+}
+
+// begin lets rank 0 look for a checkpoint. The others wait in the next gather,
+// which is patient: they tell rank 0 apart from a dead peer by its heartbeats.
+func (r *round) begin(ctx context.Context) error {
+	if r.rank != 0 || r.parts.Store == nil {
+		return r.await(ctx, closedChannel)
+	}
+	var found bool
+	err := r.background(ctx, func() (err error) {
+		found, err = r.parts.Store.Restore(ctx, r.state)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if found {
+		r.state.device.push()
+		r.ready, r.restored = true, true
+		r.progress.state(r.state, true)
+	}
+	return nil
+}
+
+// initialise sets the model's first weights.
+func (r *round) initialise(ctx context.Context) error {
+	if err := r.state.init(r.parts.Model, r.cfg.Seed); err != nil {
+		return err
+	}
+	r.ready = true
+	r.progress.state(r.state, true)
+	return r.compare(ctx)
+}
+
+// transferBlock is how many values of the state travel at a time.
+const transferBlock = 1 << 20
+
+// copyFrom spreads the state of rank from. Ranks that have it already take part
+// without touching theirs, so that a transfer that breaks off harms nobody.
+func (r *round) copyFrom(ctx context.Context, from int, all []standing) error {
+	target := all[from]
+	behind := 0
+	for rank, s := range all {
+		if s.has && s.step == target.step && s.digest != target.digest {
+			return fmt.Errorf("%w: at step %d the state of rank %d (%s) differs from that of rank %d (%s); start again from a checkpoint",
+				ErrDigest, s.step, rank, r.gen.Members[rank].Node, from, r.gen.Members[from].Node)
+		}
+		if !s.has || s.step != target.step {
+			behind++
+		}
+	}
+	if behind == 0 {
+		return nil
+	}
+	mine := all[r.rank]
+	keep := mine.has && mine.step == target.step
+	if !keep {
+		r.ready = false
+		r.progress.state(r.state, false)
+	}
+	scratch := make([]float32, transferBlock)
+	for _, flat := range r.state.Flats() {
+		for lo := 0; lo < len(flat); lo += transferBlock {
+			part := flat[lo:min(lo+transferBlock, len(flat))]
+			if keep && r.rank != from {
+				part = scratch[:len(part)]
+			}
+			if err := r.group.Broadcast(ctx, from, part); err != nil {
+				return err
+			}
+			r.progress.tick()
+		}
+	}
+	if keep {
+		return nil
+	}
+	r.state.Step, r.state.Updates, r.state.InARow = target.step, target.upd, target.skip
+	r.state.Generation = target.generation
+	r.state.device.push()
+	if got := r.state.digest(); got != target.digest {
+		return fmt.Errorf("%w: the state copied from rank %d (%s) at step %d arrived changed", ErrDigest, from, r.gen.Members[from].Node, target.step)
+	}
+	r.ready = true
+	r.progress.state(r.state, true)
+	r.log.Info("copied the state of a peer", "from", r.gen.Members[from].Node, "step", target.step)
+	return nil
+}

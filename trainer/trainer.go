@@ -1,0 +1,234 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// Outcome says how a run ended for this worker.
+type Outcome int
+
+// Outcomes.
+const (
+	Finished Outcome = iota + 1 // all steps are done and saved
+	Stopped                     // a signal ended the run after a checkpoint
+)
+
+var (
+	// ErrDiverged is returned when too many steps in a row were not finite.
+	ErrDiverged = errors.New("trainer: training diverged")
+	// ErrDigest is returned when two ranks hold different parameters.
+	ErrDigest = errors.New("trainer: ranks disagree")
+
+	errSuperseded = errors.New("trainer: the generation is over")
+	errCollective = errors.New("trainer: a collective operation failed")
+)
+
+// Parts are what a Trainer is made of.
+type Parts struct {
+	Backend                tensor.Backend
+	Model                  Model
+	Optimizer              Optimizer
+	Process                Process
+	Loader                 Loader
+	Height, Width, Channel int // of an image
+	Session                Session
+	Connector              Connector
+	Member                 cluster.MemberID
+	Store                  Store   // nil: nothing is saved or restored
+	Sampler                Sampler // nil: no grids
+	Observer               Observer
+	Logger                 *slog.Logger
+}
+
+// Trainer is one worker's loop. Run it once.
+type Trainer struct {
+	cfg   Config
+	parts Parts
+	log   *slog.Logger
+
+	state   *State
+	ready   bool // the state holds a committed model, not half of a copy
+	chunks  *chunker
+	grads   mirror
+	buckets []bucket
+	count   *countdown
+	losses  []float64
+	word    []byte
+
+	stop     atomic.Bool
+	progress progress
+	lastRank int // in the last generation, -1: none yet
+	begun    bool
+	restored bool
+}
+
+// New checks the parts and allocates everything a step needs.
+func New(cfg Config, p Parts) (*Trainer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	chunks, err := newChunker(cfg, p.Process, p.Backend, p.Model, p.Loader, p.Height, p.Width, p.Channel)
+	if err != nil {
+		return nil, err
+	}
+	params := p.Model.Params()
+	t := &Trainer{
+		cfg: cfg, parts: p, log: p.Logger, chunks: chunks,
+		state: NewState(p.Backend, params, p.Optimizer, cfg.EMADecay > 0),
+		grads: newMirror(p.Backend, params.Grads()), losses: make([]float64, cfg.Chunks()), lastRank: -1,
+	}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	var of []int
+	t.buckets, of = cutBuckets(params.List(), params.FlatLen(), cfg.BucketBytes)
+	t.count = newCountdown(of, len(t.buckets))
+	t.progress.session = p.Session
+	t.progress.report = cluster.Report{Member: p.Member, Step: -1}
+	return t, nil
+}
+
+// State is the model's state; read it only when Run does not run.
+func (t *Trainer) State() *State { return t.state }
+
+// RequestStop asks all ranks to save and stop after the step in flight. It may
+// be called from any goroutine, more than once.
+func (t *Trainer) RequestStop() { t.stop.Store(true) }
+
+// Run trains until the last step, a stop, a failure or the end of ctx. Losing
+// peers is not a failure: it waits for the next generation.
+func (t *Trainer) Run(ctx context.Context) (Outcome, error) {
+	gens := watch(ctx, t.parts.Session)
+	defer gens.close()
+	t.progress.set(cluster.PhaseInit, 0)
+	for {
+		gen, rank, err := t.nextGeneration(ctx, gens)
+		if err != nil {
+			return 0, err
+		}
+		if gen == nil {
+			return Stopped, t.saveAlone(ctx)
+		}
+		out, err := t.generation(ctx, gens, *gen, rank)
+		switch {
+		case err == nil:
+			return out, nil
+		case ctx.Err() != nil:
+			return 0, context.Cause(ctx)
+		case errors.Is(err, errSuperseded):
+			t.log.Info("left a generation", "generation", gen.Number, "step", t.state.Step)
+		case errors.Is(err, errCollective):
+			t.log.Warn("lost a peer", "generation", gen.Number, "step", t.state.Step, "err", err)
+			t.progress.broken(err, *gen)
+		default:
+			return 0, err
+		}
+	}
+}
+
+// nextGeneration waits for a generation newer than the last that has this
+// worker in it. No generation and no error mean a stop was asked for meanwhile.
+func (t *Trainer) nextGeneration(ctx context.Context, gens *generations) (*cluster.Generation, int, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	var stopAt time.Time
+	for {
+		if g, ok := gens.take(); ok {
+			for rank, m := range g.Members {
+				if m.ID == t.parts.Member {
+					return &g, rank, nil
+				}
+			}
+			t.log.Info("not a member of the generation", "generation", g.Number)
+		}
+		if t.stop.Load() {
+			// The others may be on their way to a generation in which all
+			// save together; without one this worker leaves alone.
+			if stopAt.IsZero() {
+				stopAt = time.Now().Add(stopPatience)
+			} else if time.Now().After(stopAt) {
+				return nil, 0, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, 0, context.Cause(ctx)
+		case <-gens.news:
+		case <-tick.C:
+		}
+	}
+}
+
+// stopPatience is how long a stopping worker without a group waits for one.
+const stopPatience = 3 * time.Second
+
+// saveAlone writes a checkpoint without a group, if this worker was the one to
+// write them.
+func (t *Trainer) saveAlone(ctx context.Context) error {
+	if t.lastRank != 0 || !t.ready || t.parts.Store == nil {
+		return nil
+	}
+	return t.save(ctx)
+}
+
+// generation trains in one generation until the run ends or the generation does.
+func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster.Generation, rank int) (Outcome, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer gens.onNewer(gen.Number, func() { cancel(errSuperseded) })()
+	t.progress.enter(gen.Number)
+
+	plan, err := allreduce.NewPlan(t.cfg.Chunks(), len(gen.Members))
+	if err != nil {
+		return 0, fmt.Errorf("trainer: generation %d: %w", gen.Number, err)
+	}
+	peers := make([]string, len(gen.Members))
+	for i, m := range gen.Members {
+		peers[i] = m.DataAddr
+	}
+	group, err := t.parts.Connector.Connect(ctx, allreduce.GroupConfig{
+		Generation: gen.Number, Rank: rank, Peers: peers, Plan: plan, Order: t.cfg.Order, OpTimeout: t.cfg.OpTimeout,
+	})
+	if err != nil {
+		return 0, collective(ctx, err)
+	}
+	defer func() {
+		if cause := context.Cause(ctx); cause != nil {
+			group.Abort(cause)
+		}
+		_ = group.Close() // what can go wrong here was reported by an operation
+	}()
+	aborted := context.AfterFunc(ctx, func() { group.Abort(context.Cause(ctx)) })
+	defer aborted()
+
+	r := &round{Trainer: t, gen: gen, group: group, plan: plan, rank: rank}
+	out, err := r.train(ctx)
+	t.lastRank = rank
+	if err != nil {
+		group.Abort(err)
+		return 0, collective(ctx, err)
+	}
+	return out, nil
+}
+
+// collective sorts an error: the generation is over because a newer one was
+// formed, or because an operation with the peers failed, or the run is over.
+func collective(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errSuperseded) {
+		return errSuperseded
+	}
+	var op *allreduce.Error
+	if errors.As(err, &op) {
+		return fmt.Errorf("%w: %w", errCollective, err)
+	}
+	return err
+}

@@ -1,0 +1,211 @@
+package trainer
+
+import (
+	"math"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The one idea: any number of workers, more than there are chunks too, the same
+// bits.
+func TestAnyWorldSizeGivesTheSameBits(t *testing.T) {
+	cfg := smallConfig(4)
+	want := runs(t, 1, cfg)
+	for _, size := range []int{2, 3, 4, 5} {
+		require.Equal(t, want, runs(t, size, cfg), "world size %d", size)
+	}
+	other := cfg
+	other.Seed++
+	require.NotEqual(t, want, runs(t, 1, other), "the digest sees the seed")
+}
+
+func TestBucketSizeChangesNothing(t *testing.T) {
+	cfg := smallConfig(2)
+	want := runs(t, 2, cfg)
+	for _, size := range []int{4, 1 << 10, 1 << 30} {
+		cfg.BucketBytes = size
+		require.Equal(t, want, runs(t, 2, cfg), "buckets of %d bytes", size)
+	}
+}
+
+func TestOverTCP(t *testing.T) {
+	cfg := smallConfig(3)
+	w := newWorld(t, cfg.Chunks())
+	w.tcp = true
+	a, b, c := w.add(cfg), w.add(cfg), w.add(cfg)
+	w.form(a, b, c)
+	w.wait(a, b, c)
+	for _, r := range []*rank{a, b, c} {
+		require.NoError(t, r.err)
+	}
+	require.Equal(t, runs(t, 1, cfg), a.digest)
+}
+
+// atStep runs f once, on its own goroutine, when the rank has committed a step.
+func atStep(r *rank, step int64, f func()) {
+	var once sync.Once
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onStep = func(s StepInfo) {
+		if s.Step >= step {
+			once.Do(func() { go f() })
+		}
+	}
+}
+
+// A worker dies in the middle; the survivors go on in a new generation, and a
+// newcomer takes its state from them. Nobody can tell afterwards.
+func TestKilledEqualsUnhurt(t *testing.T) {
+	cfg := smallConfig(8)
+	want := runs(t, 1, cfg)
+	for _, tcp := range []bool{false, true} {
+		w := newWorld(t, cfg.Chunks())
+		w.tcp = tcp
+		a, b, c := w.add(cfg), w.add(cfg), w.add(cfg)
+		killed := make(chan struct{})
+		atStep(a, 3, func() {
+			a.kill()
+			w.form(b, c)
+			close(killed)
+		})
+		w.form(a, b, c)
+		<-killed
+		d := w.add(cfg)
+		w.form(b, c, d)
+		w.wait(b, c, d)
+		for _, r := range []*rank{b, c, d} {
+			require.NoError(t, r.err)
+			require.Equal(t, want, Digest(r.trainer.State()))
+		}
+		require.Equal(t, want, b.digest, "the lowest survivor became rank 0")
+		require.Error(t, a.err)
+	}
+}
+
+// Two thirds of the ranks are behind by a step when the generation breaks: they
+// catch up by copying.
+func TestRankAheadIsTheSource(t *testing.T) {
+	cfg := smallConfig(5)
+	store := &memory{}
+	first := newWorld(t, cfg.Chunks())
+	short := cfg
+	short.Steps = 3
+	a := first.add(short, func(_ *Config, p *Parts) { p.Store = store })
+	first.form(a)
+	first.wait(a)
+	require.NoError(t, a.err)
+
+	// Rank 1 restores step 3 (as if it had survived), rank 0 has nothing: the
+	// state must come from rank 1.
+	w := newWorld(t, cfg.Chunks())
+	b, c := w.add(cfg), w.add(cfg)
+	require.NoError(t, c.trainer.state.Restore(store.saved[len(store.saved)-1]))
+	c.trainer.ready = true
+	w.form(b, c)
+	w.wait(b, c)
+	require.NoError(t, b.err)
+	require.Equal(t, runs(t, 1, cfg), b.digest)
+}
+
+func TestResumeEqualsUninterrupted(t *testing.T) {
+	cfg := smallConfig(6)
+	want := runs(t, 2, cfg)
+	store := &memory{}
+	with := func(_ *Config, p *Parts) { p.Store = store }
+
+	w := newWorld(t, cfg.Chunks())
+	a, b := w.add(cfg, with), w.add(cfg)
+	atStep(b, 2, b.trainer.RequestStop) // not the rank that saves
+	w.form(a, b)
+	w.wait(a, b)
+	require.Equal(t, []Outcome{Stopped, Stopped}, []Outcome{a.outcome, b.outcome})
+	require.Len(t, store.saved, 1)
+	at := store.saved[0].Step
+	require.Less(t, at, cfg.Steps)
+	require.Equal(t, at, a.trainer.State().Step)
+	require.Equal(t, at, b.trainer.State().Step, "all stop after the same step")
+
+	again := newWorld(t, cfg.Chunks())
+	c, d, e := again.add(cfg, with), again.add(cfg), again.add(cfg)
+	again.form(c, d, e)
+	again.wait(c, d, e)
+	require.NoError(t, c.err)
+	require.Equal(t, want, c.digest)
+	require.Equal(t, at+1, c.steps[0].Step, "no step is done twice")
+}
+
+// A step that is not finite on one rank is skipped by all, and named.
+func TestNotFiniteIsSkippedByAll(t *testing.T) {
+	cfg := smallConfig(5)
+	bad := func(_ *Config, p *Parts) {
+		p.Loader = poison{p.Loader, func(draw int64) bool { return draw == 2*8+5 }} // step 2, chunk 2
+	}
+	want := runs(t, 1, cfg, bad)
+	w := newWorld(t, cfg.Chunks())
+	a, b, c := w.add(cfg, bad), w.add(cfg, bad), w.add(cfg, bad)
+	w.form(a, b, c)
+	w.wait(a, b, c)
+	for _, r := range []*rank{a, b, c} {
+		require.NoError(t, r.err)
+		require.Len(t, r.skips, 1)
+		require.Equal(t, int64(3), r.skips[0].Step)
+		require.Equal(t, []int{2}, r.skips[0].Chunks)
+		require.Equal(t, []int64{2*8 + 4}, r.skips[0].Draws)
+		require.Equal(t, int64(4), r.trainer.State().Updates)
+	}
+	require.Equal(t, want, a.digest)
+	for _, v := range a.trainer.State().Values {
+		require.False(t, math.IsNaN(float64(v)))
+	}
+}
+
+func TestDivergenceEndsTheRun(t *testing.T) {
+	cfg := smallConfig(9)
+	w := newWorld(t, cfg.Chunks())
+	bad := func(_ *Config, p *Parts) {
+		p.Loader = poison{p.Loader, func(draw int64) bool { return draw >= 3*8 }}
+	}
+	a, b := w.add(cfg, bad), w.add(cfg, bad)
+	w.form(a, b)
+	w.wait(a, b)
+	for _, r := range []*rank{a, b} {
+		require.ErrorIs(t, r.err, ErrDiverged)
+		require.ErrorContains(t, r.err, "before step 3")
+		require.Len(t, r.skips, cfg.MaxSkipped+1)
+	}
+}
+
+// A rank whose memory went wrong is found and named.
+func TestDigestNamesTheRank(t *testing.T) {
+	cfg := smallConfig(8)
+	w := newWorld(t, cfg.Chunks())
+	a, b := w.add(cfg), w.add(cfg)
+	var once sync.Once
+	b.onStep = func(s StepInfo) { once.Do(func() { b.trainer.state.Values[100] += 1e-3 }) }
+	w.form(a, b)
+	w.wait(a, b)
+	for _, r := range []*rank{a, b} {
+		require.ErrorIs(t, r.err, ErrDigest)
+		require.ErrorContains(t, r.err, "rank 1")
+	}
+}
+
+func TestStepsReportTheSameLossOnAnyWorld(t *testing.T) {
+	cfg := smallConfig(3)
+	losses := func(size int) (out []float64) {
+		w := newWorld(t, cfg.Chunks())
+		var ranks []*rank
+		for range size {
+			ranks = append(ranks, w.add(cfg))
+		}
+		w.form(ranks...)
+		w.wait(ranks...)
+		for _, s := range ranks[size-1].steps {
+			out = append(out, s.Loss, s.GradNorm, s.LR)
+		}
+		return out
+	}
+	require.Equal(t, losses(1), losses(3))
+}
