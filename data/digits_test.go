@@ -40,7 +40,9 @@ func TestDigits(t *testing.T) {
 		counts[d.Label(i)]++
 		require.NoError(t, d.Read(image, i))
 		for _, v := range image {
-			require.True(t, v >= -1 && v <= 1)
+			if v < -1 || v > 1 {
+				require.Fail(t, "out of range", "image %d: %v", i, v)
+			}
 			sum += float64(v)
 		}
 	}

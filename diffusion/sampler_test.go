@@ -100,7 +100,7 @@ func gaussianScore(s *Schedule, mean, std float64) predictorFunc {
 }
 
 func TestSamplersReproduceAGaussian(t *testing.T) {
-	const images, pixels = 16, 1024
+	const images, pixels = 8, 1024
 	s := mustSchedule(t, Linear, 200)
 	ids := make([]uint64, images)
 	for i := range ids {
@@ -261,6 +261,8 @@ func TestStepLists(t *testing.T) {
 		{SpacingLeading, 10, 4, 0, []int{6, 4, 2, 0}},
 		{SpacingLeading, 1000, 4, 1, []int{751, 501, 251, 1}},
 		{SpacingTrailing, 1000, 4, 0, []int{999, 749, 499, 249}},
+		{SpacingTrailing, 1000, 3, 0, []int{999, 666, 332}},
+		{SpacingTrailing, 10, 4, 0, []int{9, 7, 4, 1}}, // round(7.5) is 8, round(2.5) is 2
 		{SpacingPaper, 1000, 10, 0, []int{901, 801, 701, 601, 501, 401, 301, 201, 101, 1}},
 		{SpacingPaper, 1000, 3, 0, []int{1000, 667, 334, 1}}, // refused below: 1000 is out of range
 		{SpacingPaper, 100, 30, 0, []int{100}},               // likewise
@@ -283,7 +285,7 @@ func TestStepLists(t *testing.T) {
 
 func TestStepListsDescendWithinRange(t *testing.T) {
 	for _, spacing := range []string{SpacingLinear, SpacingLeading, SpacingTrailing, SpacingQuadratic, SpacingPaper} {
-		for total := 1; total <= 60; total++ {
+		for total := 1; total <= 40; total++ {
 			for steps := 1; steps <= total; steps++ {
 				c := DefaultSamplerConfig()
 				c.Spacing, c.Steps = spacing, steps
@@ -298,8 +300,9 @@ func TestStepListsDescendWithinRange(t *testing.T) {
 				}
 				previous := total
 				for _, step := range list {
-					require.Less(t, step, previous, "%s %d of %d: %v", spacing, steps, total, list)
-					require.GreaterOrEqual(t, step, 0)
+					if step < 0 || step >= previous {
+						require.Fail(t, "not descending within range", "%s %d of %d: %v", spacing, steps, total, list)
+					}
 					previous = step
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"image"
-	"image/color"
 	"image/png"
 	"io"
 	"math"
@@ -120,45 +119,57 @@ func draw(images []float32, n, height, width, channels int, o Options) (image.Im
 	if len(images) != n*size {
 		return nil, fmt.Errorf("grid: %d values for %d images of %d x %d x %d", len(images), n, height, width, channels)
 	}
-	m := image.NewNRGBA(image.Rectangle{Max: drawing})
-	for i := range m.Pix {
-		m.Pix[i] = gapGray
-		if i%4 == 3 {
-			m.Pix[i] = 0xff
-		}
-	}
+	c := newCanvas(drawing, channels)
 	for i := range n {
 		corner := image.Pt(o.Gap+i%o.Columns*(width*o.Scale+o.Gap), o.Gap+i/o.Columns*(height*o.Scale+o.Gap))
-		if !paste(m, corner, images[i*size:(i+1)*size], width, channels, o.Scale) {
+		if !c.paste(corner, images[i*size:(i+1)*size], width, channels, o.Scale) {
 			return nil, fmt.Errorf("grid: image %d has a value that is not a number", i)
 		}
 	}
-	if channels == 3 {
-		return m, nil
+	return c.image, nil
+}
+
+// canvas is the bytes of an image.Gray or image.NRGBA.
+type canvas struct {
+	image  image.Image
+	pix    []byte
+	stride int // bytes of a row
+	bytes  int // bytes of a pixel: 1, or 4 with the last one alpha
+}
+
+// newCanvas is a drawing of nothing but gap.
+func newCanvas(size image.Point, channels int) canvas {
+	if channels == 1 {
+		m := image.NewGray(image.Rectangle{Max: size})
+		for i := range m.Pix {
+			m.Pix[i] = gapGray
+		}
+		return canvas{image: m, pix: m.Pix, stride: m.Stride, bytes: 1}
 	}
-	gray := image.NewGray(m.Rect)
-	for i := range gray.Pix {
-		gray.Pix[i] = m.Pix[4*i]
+	m := image.NewNRGBA(image.Rectangle{Max: size})
+	for i := 0; i < len(m.Pix); i += 4 {
+		copy(m.Pix[i:i+4], []byte{gapGray, gapGray, gapGray, 0xff})
 	}
-	return gray, nil
+	return canvas{image: m, pix: m.Pix, stride: m.Stride, bytes: 4}
 }
 
 // paste draws one image and says whether all its values are numbers.
-func paste(m *image.NRGBA, corner image.Point, pixels []float32, width, channels, scale int) bool {
-	for i := 0; i < len(pixels); i += channels {
-		c := color.NRGBA{A: 0xff}
-		for k, channel := range []*uint8{&c.R, &c.G, &c.B} {
-			v := float64(pixels[i+min(k, channels-1)])
-			if math.IsNaN(v) {
-				return false
+func (c canvas) paste(corner image.Point, pixels []float32, width, channels, scale int) bool {
+	row := width * channels
+	for y := 0; y*row < len(pixels); y++ {
+		start := (corner.Y+y*scale)*c.stride + corner.X*c.bytes
+		line := c.pix[start : start+width*scale*c.bytes]
+		for x := range width * scale {
+			for k := range channels {
+				v := float64(pixels[y*row+x/scale*channels+k])
+				if math.IsNaN(v) {
+					return false
+				}
+				line[x*c.bytes+k] = uint8(math.Round((min(max(v, -1), 1) + 1) * 127.5))
 			}
-			*channel = uint8(math.Round((min(max(v, -1), 1) + 1) * 127.5))
 		}
-		x, y := corner.X+i/channels%width*scale, corner.Y+i/channels/width*scale
-		for dy := range scale {
-			for dx := range scale {
-				m.SetNRGBA(x+dx, y+dy, c)
-			}
+		for repeat := 1; repeat < scale; repeat++ {
+			copy(c.pix[start+repeat*c.stride:], line)
 		}
 	}
 	return true

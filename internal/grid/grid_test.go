@@ -58,7 +58,9 @@ func TestWriteIsThePixelsOfTheImages(t *testing.T) {
 						want = color.RGBA{level(r), level(g), level(b), 0xff}
 					}
 					got := color.RGBAModel.Convert(m.At(px, py))
-					require.Equal(t, want, got, "%+v channels %d pixel %d, %d", o, channels, px, py)
+					if got != want {
+						require.Equal(t, want, got, "%+v channels %d pixel %d, %d", o, channels, px, py)
+					}
 				}
 			}
 			_, gray := m.(*image.Gray)
@@ -76,9 +78,12 @@ func TestAutomaticLayout(t *testing.T) {
 		{3, 8, 2*(8*36+4) + 4, 2*(8*36+4) + 4},   // the last row is not full
 		{1000, 16, 32*(16+4) + 4, 32*(16+4) + 4}, // many
 	} {
-		m := render(t, make([]float32, c.n*c.side*c.side), c.n, c.side, c.side, 1, Options{})
-		require.Equal(t, image.Pt(c.width, c.height), m.Bounds().Size(), "%+v", c)
+		_, size, err := Options{}.resolve(c.n, c.side, c.side)
+		require.NoError(t, err)
+		require.Equal(t, image.Pt(c.width, c.height), size, "%+v", c)
 	}
+	m := render(t, make([]float32, 4*64), 4, 8, 8, 3, Options{})
+	require.Equal(t, image.Pt(2*(8*36+4)+4, 2*(8*36+4)+4), m.Bounds().Size())
 }
 
 func TestValuesAreClipped(t *testing.T) {
@@ -113,11 +118,11 @@ func TestWriteFileIsAtomicAndReproducible(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "step-100.png")
 	x := ramp(9, 64)
-	require.NoError(t, WriteFile(path, x, 9, 8, 8, 1, Options{}))
+	require.NoError(t, WriteFile(path, x, 9, 8, 8, 1, Options{Scale: 2}))
 	first, err := os.ReadFile(path)
 	require.NoError(t, err)
 	var direct bytes.Buffer
-	require.NoError(t, Write(&direct, x, 9, 8, 8, 1, Options{}))
+	require.NoError(t, Write(&direct, x, 9, 8, 8, 1, Options{Scale: 2}))
 	require.Equal(t, direct.Bytes(), first)
 	info, err := os.Stat(path)
 	require.NoError(t, err)
@@ -125,7 +130,7 @@ func TestWriteFileIsAtomicAndReproducible(t *testing.T) {
 
 	// A failure leaves the old file and nothing else.
 	x[70] = float32(math.NaN())
-	require.ErrorContains(t, WriteFile(path, x, 9, 8, 8, 1, Options{}), "image 1")
+	require.ErrorContains(t, WriteFile(path, x, 9, 8, 8, 1, Options{Scale: 2}), "image 1")
 	again, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, first, again)
@@ -135,8 +140,8 @@ func TestWriteFileIsAtomicAndReproducible(t *testing.T) {
 
 	// Over a directory: the rename fails, and the temporary file goes.
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "taken.png"), 0o750))
-	require.Error(t, WriteFile(filepath.Join(dir, "taken.png"), ramp(1, 64), 1, 8, 8, 1, Options{}))
-	require.ErrorIs(t, WriteFile(filepath.Join(dir, "no", "x.png"), x, 9, 8, 8, 1, Options{}), os.ErrNotExist)
+	require.Error(t, WriteFile(filepath.Join(dir, "taken.png"), ramp(1, 64), 1, 8, 8, 1, Options{Scale: 2}))
+	require.ErrorIs(t, WriteFile(filepath.Join(dir, "no", "x.png"), x, 9, 8, 8, 1, Options{Scale: 2}), os.ErrNotExist)
 	entries, err = os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 2)
