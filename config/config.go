@@ -93,7 +93,7 @@ type LR struct {
 type AllReduce struct {
 	Order    string  `mapstructure:"order" doc:"tree: one order of summation for any number of workers; ring: fastest, order depends on their number"`
 	BucketMB float64 `mapstructure:"bucket_mb" doc:"size of a gradient bucket, MiB"`
-	Timeout  string  `mapstructure:"timeout" doc:"longest wait of one operation, as 30s"`
+	Timeout  string  `mapstructure:"timeout" doc:"longest wait of one operation, as 2m; above the time between the fastest and the slowest worker"`
 }
 
 // Cluster is where the processes are and how they find each other.
@@ -159,7 +159,7 @@ func Default() Config {
 		},
 		Optimizer: Optimizer{Name: "adan", AGR: true},
 		LR:        LR{Base: 2e-3, WarmupSteps: 100, Schedule: "cosine"},
-		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Timeout: "30s"},
+		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Timeout: "2m"},
 		Cluster: Cluster{
 			Workers: 2, Nodes: "1", Bind: "127.0.0.1", StartTimeout: "2m",
 			MaxRestarts: 20, StepDeadline: "1m",

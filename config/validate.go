@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,18 +132,6 @@ func Duration(s string) time.Duration {
 		panic("config: duration used before validation: " + s)
 	}
 	return d
-}
-
-// SharedSecret returns the run's secret from the key or the file; empty: none.
-func (c *Config) SharedSecret() ([]byte, error) {
-	if c.Cluster.SecretFile == "" {
-		return []byte(c.Cluster.Secret), nil
-	}
-	text, err := os.ReadFile(c.Cluster.SecretFile)
-	if err != nil {
-		return nil, &Error{"cluster.secret_file", err}
-	}
-	return []byte(strings.TrimSpace(string(text))), nil
 }
 
 func divisors(n int) string {

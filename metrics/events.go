@@ -39,6 +39,10 @@ type Event struct {
 	Reason  string   `json:"reason,omitempty"`
 	Path    string   `json:"path,omitempty"`
 
+	Chunks []int   `json:"chunks,omitempty"` // of a skip: whose loss was not finite
+	Draws  []int64 `json:"draws,omitempty"`  // first sample draw of each
+	InARow int     `json:"in_a_row,omitempty"`
+
 	Steps       int64  `json:"steps,omitempty"`
 	ModelDigest string `json:"model_digest,omitempty"`
 

@@ -1,0 +1,153 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/internal/version"
+	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/rng"
+	"github.com/agrdist/agrdist/setup"
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// StepConfig is one measurement of the training step.
+type StepConfig struct {
+	Preset    string // digits, small or full
+	Batch     int    // images of one forward and backward pass
+	Threads   int
+	Precision string // f32
+	Steps     int    // measured steps, after one to warm up
+}
+
+// StepResult is what a step costs.
+type StepResult struct {
+	Preset        string  `json:"preset"`
+	Parameters    int     `json:"parameters"`
+	Batch         int     `json:"batch"`
+	Threads       int     `json:"threads"`
+	Precision     string  `json:"precision"`
+	Backend       string  `json:"backend"`
+	StepMillis    float64 `json:"step_ms"`      // median: forward, backward, update
+	ComputeMillis float64 `json:"compute_ms"`   // forward and backward of it
+	UpdateMillis  float64 `json:"update_ms"`    // clip, AGR, Adan, EMA of it
+	ImagesPerS    float64 `json:"images_per_s"` // batch / step
+	RSSMB         float64 `json:"rss_mb"`       // largest resident set of the process, MB
+	Version       string  `json:"version"`
+}
+
+// Presets of models.
+func preset(name string) (config.Model, error) {
+	m := config.Default().Model
+	switch name {
+	case "digits":
+	case "small": // 1.11M parameters at 32x32
+		m.SampleSize, m.InChannels, m.BlockOutChannels, m.Dropout = 32, 3, []int{32, 64, 64}, 0.1
+	case "full":
+		m = setup.ModelSection(unet.CIFAR10())
+	default:
+		return m, fmt.Errorf("preset is %q; choose one of digits, small, full", name)
+	}
+	return m, nil
+}
+
+// Step measures the step of one worker: everything but data and communication.
+func Step(c StepConfig) (StepResult, error) {
+	model, err := preset(c.Preset)
+	if err != nil {
+		return StepResult{}, err
+	}
+	if c.Precision != "f32" {
+		return StepResult{}, fmt.Errorf("precision is %q; this build has f32", c.Precision)
+	}
+	if c.Batch < 1 || c.Steps < 1 || c.Threads < 1 {
+		return StepResult{}, fmt.Errorf("batch %d, steps %d and threads %d must be positive", c.Batch, c.Steps, c.Threads)
+	}
+	cfg := config.Default()
+	cfg.Model = model
+	be, err := setup.Backend("cpu", c.Threads)
+	if err != nil {
+		return StepResult{}, err
+	}
+	defer func() { _ = be.Close() }() // only threads to end
+	net, err := setup.Model(be, &cfg)
+	if err != nil {
+		return StepResult{}, err
+	}
+	net.Init(1)
+	params := net.Params()
+	pass, err := setup.Pass(&cfg, params, be.Pool())
+	if err != nil {
+		return StepResult{}, err
+	}
+	batch, err := randomBatch(be, model, c.Batch)
+	if err != nil {
+		return StepResult{}, err
+	}
+	values := params.Values().(tensor.Host).Float32s() //nolint:forcetypeassert // the CPU backend's buffers are Host
+	grads := params.Grads().(tensor.Host).Float32s()   //nolint:forcetypeassert // as above
+	ema := slices.Clone(values)
+
+	var steps, computes, updates []float64
+	for i := range c.Steps + 1 {
+		start := time.Now()
+		if _, err := net.LossAndGrad(batch, nil); err != nil {
+			return StepResult{}, err
+		}
+		computed := time.Now()
+		pass.Update(optim.Update{Params: values, Grads: grads, EMA: ema, LR: 1e-4, T: int64(i + 1), MaxGradNorm: 1, EMADecay: 0.999})
+		end := time.Now()
+		if i > 0 {
+			steps = append(steps, millis(end.Sub(start)))
+			computes = append(computes, millis(computed.Sub(start)))
+			updates = append(updates, millis(end.Sub(computed)))
+		}
+	}
+	step := median(steps)
+	return StepResult{
+		Preset: c.Preset, Parameters: params.Count(), Batch: c.Batch, Threads: c.Threads, Precision: c.Precision,
+		Backend: be.Name(), StepMillis: step, ComputeMillis: median(computes), UpdateMillis: median(updates),
+		ImagesPerS: float64(c.Batch) / step * 1e3, RSSMB: peakRSS(), Version: version.Build(),
+	}, nil
+}
+
+func randomBatch(be tensor.Backend, m config.Model, n int) (unet.Batch, error) {
+	images, each := tensor.Of(n, m.SampleSize, m.SampleSize, m.InChannels), tensor.Of(n)
+	b := unet.Batch{GradScale: 1 / float32(images.Len()), Seed: 1, Train: true}
+	for _, a := range []struct {
+		t  *tensor.Tensor
+		dt tensor.DType
+		s  tensor.Shape
+	}{{&b.XT, tensor.F32, images}, {&b.Target, tensor.F32, images}, {&b.T, tensor.I64, each}, {&b.Draws, tensor.I64, each}} {
+		buf, err := be.Alloc(a.dt, a.s.Len())
+		if err != nil {
+			return b, err
+		}
+		*a.t = tensor.Tensor{Buf: buf, Shape: a.s}
+	}
+	t, draws, noise := make([]int64, n), make([]int64, n), make([]float32, images.Len())
+	for i := range t {
+		t[i], draws[i] = int64(i*997%1000), int64(i)
+	}
+	be.UploadInt64(b.T.Buf, t)
+	be.UploadInt64(b.Draws.Buf, draws)
+	rng.New(1, rng.StreamNoise).Normal(noise, 0)
+	be.Upload(b.XT.Buf, noise)
+	rng.New(1, rng.StreamNoise).Normal(noise, 1)
+	be.Upload(b.Target.Buf, noise)
+	return b, nil
+}
+
+func millis(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
+
+func median(x []float64) float64 {
+	s := slices.Clone(x)
+	slices.Sort(s)
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}

@@ -1,0 +1,36 @@
+package setup
+
+import (
+	"context"
+
+	"github.com/agrdist/agrdist/diffusion"
+	"github.com/agrdist/agrdist/diffusion/unet"
+)
+
+// Generate draws images [lo, hi) of a seed, batch at a time, NHWC in about
+// [-1, 1]. Image i is a function of (weights, sampler, seed, i) alone. progress,
+// where given, is told the model calls done and in all.
+func Generate(ctx context.Context, s *diffusion.Sampler, m *unet.Model, seed uint64, lo, hi, batch int, progress func(done, total int)) ([]float32, error) {
+	c := m.Config()
+	each := c.SampleSize * c.SampleSize * c.InChannels
+	out := make([]float32, (hi-lo)*each)
+	ids := make([]uint64, 0, batch)
+	batches := (hi - lo + batch - 1) / batch
+	for b := range batches {
+		from, to := lo+b*batch, min(lo+(b+1)*batch, hi)
+		ids = ids[:0]
+		for i := from; i < to; i++ {
+			ids = append(ids, uint64(i))
+		}
+		x := out[(from-lo)*each : (to-lo)*each]
+		diffusion.InitialNoise(x, ids, seed)
+		var step func(done, total int)
+		if progress != nil {
+			step = func(done, total int) { progress(b*total+done, batches*total) }
+		}
+		if err := s.Sample(ctx, m, x, ids, seed, step); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

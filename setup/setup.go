@@ -1,0 +1,190 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/agrdist/agrdist/agr"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/data"
+	"github.com/agrdist/agrdist/diffusion"
+	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/nn"
+	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu"
+)
+
+// ErrNoCUDA is returned where the configuration asks for a device that this
+// build cannot use.
+var ErrNoCUDA = errors.New("this build has no CUDA backend; set device to cpu or auto")
+
+// UNet translates the model section.
+func UNet(m config.Model) unet.Config {
+	return unet.Config{
+		SampleSize: m.SampleSize, InChannels: m.InChannels, OutChannels: m.InChannels,
+		BlockOutChannels: m.BlockOutChannels, LayersPerBlock: m.LayersPerBlock,
+		AttentionLevels: m.AttentionLevels, NormNumGroups: m.NormNumGroups, NormEps: m.NormEps,
+		Dropout: m.Dropout, FreqShift: m.FreqShift, FlipSinToCos: m.FlipSinToCos,
+		DownsamplePadding: m.DownsamplePadding, AttentionHeadDim: m.AttentionHeadDim,
+	}
+}
+
+// ModelSection translates a model that was imported, back to the configuration.
+func ModelSection(u unet.Config) config.Model {
+	return config.Model{
+		SampleSize: u.SampleSize, InChannels: u.InChannels,
+		BlockOutChannels: u.BlockOutChannels, LayersPerBlock: u.LayersPerBlock,
+		AttentionLevels: u.AttentionLevels, NormNumGroups: u.NormNumGroups, NormEps: u.NormEps,
+		Dropout: u.Dropout, FreqShift: u.FreqShift, FlipSinToCos: u.FlipSinToCos,
+		DownsamplePadding: u.DownsamplePadding, AttentionHeadDim: u.AttentionHeadDim,
+	}
+}
+
+// Threads is how many threads one of several workers on this machine takes.
+func Threads(configured, workers int) int {
+	if configured > 0 {
+		return configured
+	}
+	return max(1, runtime.NumCPU()/max(1, workers))
+}
+
+// Backend opens the configured device.
+func Backend(device string, threads int) (*cpu.Backend, error) {
+	if device == "cuda" {
+		return nil, ErrNoCUDA
+	}
+	return cpu.New(cpu.Config{Threads: threads}), nil
+}
+
+// Model makes the network on a backend, with zero weights.
+func Model(be tensor.Backend, c *config.Config) (*unet.Model, error) {
+	return unet.New(be, UNet(c.Model))
+}
+
+// Process is the forward process and what the model predicts.
+func Process(c *config.Config) (*diffusion.Schedule, diffusion.Prediction, error) {
+	s, err := diffusion.NewSchedule(c.Diffusion.Schedule, c.Diffusion.Timesteps)
+	return s, diffusion.Prediction(c.Diffusion.Prediction), err
+}
+
+// SamplerConfig translates the sample section.
+func SamplerConfig(c *config.Config) diffusion.SamplerConfig {
+	s := diffusion.DefaultSamplerConfig()
+	s.Method, s.Steps, s.Spacing, s.Eta = c.Sample.Sampler, c.Sample.Steps, c.Sample.Spacing, c.Sample.Eta
+	s.Variance, s.Clip = c.Sample.Variance, c.Sample.Clip
+	s.Prediction = diffusion.Prediction(c.Diffusion.Prediction)
+	return s
+}
+
+// OptimizerConfig translates the optimizer section over the optimizer's
+// reference defaults.
+func OptimizerConfig(c *config.Config) (optim.Config, error) {
+	o, err := optim.DefaultConfig(c.Optimizer.Name)
+	if err != nil {
+		return o, err
+	}
+	o.LR = c.LR.Base
+	betas := []*float64{&o.Beta1, &o.Beta2, &o.Beta3}
+	if n := len(c.Optimizer.Betas); n > 0 {
+		has := 0
+		for _, b := range betas {
+			if *b != 0 {
+				has++
+			}
+		}
+		if n != has {
+			return o, fmt.Errorf("optimizer.betas has %d values, %s takes %d", n, c.Optimizer.Name, has)
+		}
+		for i, b := range c.Optimizer.Betas {
+			*betas[i] = b
+		}
+	}
+	set(&o.Eps, c.Optimizer.Eps)
+	set(&o.WeightDecay, c.Optimizer.WeightDecay)
+	set(&o.Momentum, c.Optimizer.Momentum)
+	set(&o.Alpha, c.Optimizer.Alpha)
+	set(&o.Dampening, c.Optimizer.Dampening)
+	set(&o.Nesterov, c.Optimizer.Nesterov)
+	set(&o.Centered, c.Optimizer.Centered)
+	set(&o.NoProx, c.Optimizer.NoProx)
+	set(&o.Rectify, c.Optimizer.Rectify)
+	return o, o.Validate()
+}
+
+func set[T any](dst, src *T) {
+	if src != nil {
+		*dst = *src
+	}
+}
+
+// LearningRate is the rate as a function of the global step. A run shorter than
+// its warm-up never leaves it.
+func LearningRate(c *config.Config) optim.LRConfig {
+	return optim.LRConfig{
+		Base: c.LR.Base, WarmupSteps: c.LR.WarmupSteps, Schedule: optim.Schedule(c.LR.Schedule),
+		TotalSteps: max(c.Train.Steps, c.LR.WarmupSteps+1), Min: c.LR.Min,
+	}
+}
+
+// Segments cuts flat vectors in the model's tensors.
+func Segments(p *nn.Params) []optim.Segment {
+	list := p.List()
+	out := make([]optim.Segment, len(list))
+	for i, q := range list {
+		out[i] = optim.Segment{Name: q.Name, Off: q.Off, Len: q.Len}
+	}
+	return out
+}
+
+// Pass makes everything that follows the all-reduce.
+func Pass(c *config.Config, p *nn.Params, r optim.Runner) (agr.Pass, error) {
+	o, err := OptimizerConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	return agr.NewPass(o, c.Optimizer.AGR, Segments(p), p.FlatLen(), r)
+}
+
+// Dataset opens the training images and holds their size against the model's.
+func Dataset(c *config.Config) (data.Dataset, error) {
+	d := data.DefaultConfig()
+	d.Name, d.Dir, d.Size, d.Channels = c.Data.Name, c.Data.Dir, c.Model.SampleSize, c.Model.InChannels
+	set, err := data.Open(d)
+	if err != nil {
+		return nil, &config.Error{Source: "data", Err: err}
+	}
+	return set, nil
+}
+
+// Check validates what Config.Validate leaves to the parts.
+func Check(c *config.Config) error {
+	var errs []error
+	errs = append(errs, UNet(c.Model).Validate())
+	_, err := OptimizerConfig(c)
+	errs = append(errs, err, LearningRate(c).Validate())
+	s, _, err := Process(c)
+	if errs = append(errs, err); err == nil {
+		_, err = diffusion.NewSampler(s, SamplerConfig(c))
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &config.Error{Source: "configuration", Err: err}
+	}
+	return nil
+}
+
+// Documents are the two configuration files of a diffusers pipeline with this
+// model: unet/config.json and scheduler/scheduler_config.json.
+func Documents(c *config.Config, model unet.Config) (network, scheduler []byte, err error) {
+	if network, err = model.ToDiffusers(); err != nil {
+		return nil, nil, err
+	}
+	schedule, _, err := Process(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	scheduler, err = diffusion.EncodeSchedulerConfig(schedule, SamplerConfig(c))
+	return network, scheduler, err
+}
