@@ -75,15 +75,15 @@ func (c Config) Validate() error {
 	size("sample size", c.SampleSize)
 	size("input channels", c.InChannels)
 	size("output channels", c.OutChannels)
-	size("layers per block", c.LayersPerBlock)
+	check(c.LayersPerBlock >= 1 && c.LayersPerBlock <= 64, "%d layers per block, want 1 to 64", c.LayersPerBlock)
 	size("norm groups", c.NormNumGroups)
 	levels := len(c.BlockOutChannels)
 	check(levels >= 1 && levels <= 16, "%d levels, want 1 to 16", levels)
 	for i, n := range c.BlockOutChannels {
 		size(fmt.Sprintf("channels of level %d", i), n)
 	}
-	check(c.NormEps > 0, "norm epsilon is %g, want > 0", c.NormEps)
-	check(c.Dropout >= 0 && c.Dropout < 1, "dropout is %g, want 0 <= p < 1", c.Dropout)
+	check(float32(c.NormEps) > 0, "norm epsilon is %g, want > 0 in float32", c.NormEps)
+	check(c.Dropout >= 0 && float32(c.Dropout) < 1, "dropout is %g, want 0 <= p < 1", c.Dropout)
 	check(c.DownsamplePadding == 0 || c.DownsamplePadding == 1, "downsample padding is %d, want 0 or 1", c.DownsamplePadding)
 	check(c.AttentionHeadDim >= 0, "attention head size is %d, want >= 0", c.AttentionHeadDim)
 	check(c.FreqShift >= 0, "frequency shift is %d, want >= 0", c.FreqShift)

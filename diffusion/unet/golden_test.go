@@ -8,23 +8,7 @@ import (
 
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/tensor"
-	"github.com/agrdist/agrdist/tensor/cpu"
 )
-
-func newCPU(t testing.TB, threads int) tensor.Backend {
-	t.Helper()
-	be := cpu.New(cpu.Config{Threads: threads})
-	t.Cleanup(func() { require.NoError(t, be.Close()) })
-	return be
-}
-
-func newModel(t testing.TB, be tensor.Backend, c unet.Config) *unet.Model {
-	t.Helper()
-	m, err := unet.New(be, c)
-	require.NoError(t, err)
-	t.Cleanup(m.Close)
-	return m
-}
 
 // compose hides the fused operations of a backend.
 type compose struct{ tensor.Backend }
@@ -42,18 +26,43 @@ func TestGoldenTiny(t *testing.T) {
 			ref := readGolden(t, "unet-tiny-reference.safetensors")
 			ts := ref.integers("t")
 
-			pred := make([]float32, len(ref["x_t"].Data))
-			require.NoError(t, m.Predict(pred, ref["x_t"].Data, ts)) // one channel: NCHW is NHWC
-			requireClose(t, "prediction", ref["pred"].Data, pred, 1e-5, 0)
+			pred := make([]float32, len(ref.values("x_t")))
+			require.NoError(t, m.Predict(pred, ref.values("x_t"), ts)) // one channel: NCHW is NHWC
+			requireClose(t, "prediction", ref.values("pred"), pred, 1e-5, 0)
 
 			loss, grads, err := m.LossAndGradients(unet.HostBatch{
-				XT: ref["x_t"].Data, Target: ref["eps"].Data, T: ts, Layout: unet.NCHW, Train: true,
+				XT: ref.values("x_t"), Target: ref.values("eps"), T: ts, Layout: unet.NCHW, Train: true,
 			})
 			require.NoError(t, err)
-			require.InEpsilon(t, float64(ref["loss"].Data[0]), loss, 1e-5)
+			require.InEpsilon(t, float64(ref.values("loss")[0]), loss, 1e-5)
 			requireGrads(t, ref, grads)
 		})
 	}
+}
+
+// The switches that Digits leaves off: two channels a head, a shifted frequency,
+// cosines first, padding at one side only, more channels in than out, twelve pixels.
+func TestGoldenOdd(t *testing.T) {
+	ref := readGolden(t, "unet-odd.safetensors")
+	c := oddConfig()
+	c.LayersPerBlock, c.AttentionLevels = 2, []int{0, 2}
+	m := newModel(t, newCPU(t, 2), c)
+	require.NoError(t, m.Load(ref.under("weight.")))
+	n, size := 2, c.SampleSize
+
+	x, pred := make([]float32, n*size*size*c.InChannels), make([]float32, n*size*size*c.OutChannels)
+	unet.NCHWToNHWC(x, ref.values("x_t"), n, c.InChannels, size, size)
+	require.NoError(t, m.Predict(pred, x, ref.integers("t")))
+	got := make([]float32, len(pred))
+	unet.NHWCToNCHW(got, pred, n, c.OutChannels, size, size)
+	requireClose(t, "prediction", ref.values("pred"), got, 1e-5, 0)
+
+	loss, grads, err := m.LossAndGradients(unet.HostBatch{
+		XT: ref.values("x_t"), Target: ref.values("eps"), T: ref.integers("t"), Layout: unet.NCHW,
+	})
+	require.NoError(t, err)
+	require.InEpsilon(t, float64(ref.values("loss")[0]), loss, 1e-5)
+	requireGrads(t, ref, grads)
 }
 
 // requireGrads holds every gradient to 1e-4 of its tensor's norm, or of 1e-5 of

@@ -1,0 +1,34 @@
+package unet
+
+import (
+	"github.com/agrdist/agrdist/autograd"
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// Forward runs the model alone on a training batch, dropout acting as it says, and
+// returns the memory of the prediction.
+func (m *Model) Forward(b Batch) (tensor.Buffer, error) {
+	p, err := m.runner.program(mode{n: b.XT.Shape.Dim(0), dropout: b.Train && m.config.Dropout > 0})
+	if err != nil {
+		return nil, err
+	}
+	p.Bind(p.x, b.XT)
+	p.Bind(p.ts, b.T)
+	if p.draws != nil {
+		p.Bind(p.draws, b.Draws)
+	}
+	err = p.Run(autograd.Step{Seed: b.Seed})
+	return p.pred.Tensor().Buf, err
+}
+
+// Recorded is the number of batch sizes kept recorded.
+func (m *Model) Recorded() int { return len(m.runner.programs) }
+
+// StoreAll keeps all values for the backward pass, in programs recorded from now.
+func (m *Model) StoreAll() { m.runner.storeAll = true }
+
+// RecordedReadyOrder is the order of the recorded program.
+func (m *Model) RecordedReadyOrder() []int { return m.runner.programs[0].ReadyOrder() }
+
+// NormChannels is what Validate checks against the norm groups.
+func (c Config) NormChannels() []int { return c.normChannels() }
