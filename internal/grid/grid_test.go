@@ -82,7 +82,7 @@ func TestAutomaticLayout(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, image.Pt(c.width, c.height), size, "%+v", c)
 	}
-	m := render(t, make([]float32, 4*64), 4, 8, 8, 3, Options{})
+	m := render(t, make([]float32, 4*64*3), 4, 8, 8, 3, Options{})
 	require.Equal(t, image.Pt(2*(8*36+4)+4, 2*(8*36+4)+4), m.Bounds().Size())
 }
 
