@@ -67,7 +67,7 @@ func TestEveryCallCanFail(t *testing.T) {
 			require.ErrorIs(t, err, cause, where)
 			require.Contains(t, err.Error(), "save step 3: "+failed.Op+" "+failed.Path+": "+cause.Error(), where)
 			require.Contains(t, err.Error(), "the checkpoint of step 2 is untouched", where)
-			if cause != syscall.EMFILE {
+			if !errors.Is(cause, syscall.EMFILE) {
 				require.Regexp(t, "; .*"+memDir+`[ ,:]`, err.Error(), where)
 			}
 		}
@@ -203,6 +203,9 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 						want = state(target)
 					}
 					requireState(t, want, snap)
+					_, bad, verifyErr := s.Verify(t.Context())
+					require.NoError(t, verifyErr)
+					require.Empty(t, bad, "not even an old one, half deleted, call %d", i)
 
 					// Life goes on from there.
 					mustSave(t, s, 9)

@@ -194,9 +194,6 @@ func (s *Store) newest(ctx context.Context, parts Parts) (*Snapshot, Info, []Ski
 	for _, c := range list {
 		snap, info, err := s.reading(c.path, parts, true).run(ctx)
 		if err != nil && ctx.Err() == nil {
-			if s.gone(c) {
-				return nil, Info{}, nil, errMoved
-			}
 			// It may have been replaced in between: its second failure counts.
 			snap, info, err = s.reading(c.path, parts, true).run(ctx)
 		}

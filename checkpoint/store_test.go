@@ -249,6 +249,11 @@ func TestEveryDamageIsFound(t *testing.T) {
 			_, err := Verify(t.Context(), filepath.Dir(path))
 			require.Errorf(t, err, name+": "+format, args...)
 			oneLine(t, err)
+			part, ok := map[string]Parts{ModelFile: Model, EMAFile: EMA, OptimizerFile: Optimizer}[name]
+			if ok { // also when the digest of the whole is not looked at
+				_, _, err = Read(t.Context(), filepath.Dir(path), part)
+				require.Errorf(t, err, name+" alone: "+format, args...)
+			}
 		}
 		stride := max(1, len(good)/29)
 		for n := range good {
@@ -308,6 +313,22 @@ func TestForeignContentsAreRefused(t *testing.T) {
 		_, err = Verify(t.Context(), dir)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// The digest in the manifest is a statement about the tensors, not a copy.
+func TestWrongDigestIsRefused(t *testing.T) {
+	s := Open(t.TempDir(), testOptions(0))
+	info := mustSave(t, s, 1)
+	rewrite(t, filepath.Join(info.Path, ManifestFile), func(b []byte) []byte {
+		m, err := decodeManifest(b)
+		require.NoError(t, err)
+		m.ModelDigest = Digest(state(2))
+		b, err = m.encode()
+		require.NoError(t, err)
+		return b
+	})
+	_, err := Verify(t.Context(), info.Path)
+	require.ErrorContains(t, err, "model digest is ")
 }
 
 func writeAs(t *testing.T, f *bytes.Buffer, d safetensors.DType) {
