@@ -39,11 +39,10 @@ func NewPassWith(c optim.Config, a *Config, segments []optim.Segment, flatLen in
 	if err != nil {
 		return nil, err
 	}
-	e, ok := o.(optim.Elementwise)
-	if !ok || c.MaxGradNorm > 0 {
-		return newUnfused(o, a, segments, flatLen, r), nil
+	if e, ok := o.(optim.Elementwise); ok {
+		return newFused(e, a, segments, flatLen, r, k), nil
 	}
-	return newFused(e, a, segments, flatLen, r, k), nil
+	return newUnfused(o, a, segments, flatLen, r), nil
 }
 
 // NewUnfusedPass builds the same pass from separate loops: what NewPass is held

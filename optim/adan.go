@@ -22,8 +22,7 @@ type Adan struct {
 	c             Config
 	m, v, n, prev []float32
 	k             AdanStep
-	clip          float32
-	meter         *Meter // nil without MaxGradNorm
+	clip          float32 // 1 but for clippedAdan
 }
 
 // AdanStep holds the scalars of one Adan update. They are float64 until here
@@ -49,10 +48,10 @@ func newAdan(c Config, base core) Optimizer {
 		core: base, c: c, clip: 1,
 		m: make([]float32, n), v: make([]float32, n), n: make([]float32, n), prev: make([]float32, n),
 	}
-	if c.MaxGradNorm > 0 {
-		a.meter = NewMeter(base.segments, base.runner, nil)
-	}
 	a.bind(a.Apply)
+	if c.MaxGradNorm > 0 {
+		return &clippedAdan{a: a, meter: NewMeter(base.segments, base.runner, nil)}
+	}
 	return a
 }
 
@@ -60,9 +59,6 @@ func newAdan(c Config, base core) Optimizer {
 func (a *Adan) Slots() []Slot {
 	return []Slot{{"exp_avg", a.m}, {"exp_avg_diff", a.v}, {"exp_avg_sq", a.n}, {"neg_pre_grad", a.prev}}
 }
-
-// Config returns the configuration of the optimizer.
-func (a *Adan) Config() Config { return a.c }
 
 // Scalars computes the scalars of update t.
 func (a *Adan) Scalars(lr float64, t int64) AdanStep {
@@ -87,15 +83,11 @@ func (a *Adan) Scalars(lr float64, t int64) AdanStep {
 }
 
 // Begin implements Elementwise.
-func (a *Adan) Begin(lr float64, t int64) { a.k, a.clip = a.Scalars(lr, t), 1 }
+func (a *Adan) Begin(lr float64, t int64) { a.k = a.Scalars(lr, t) }
 
 // Step implements Optimizer.
 func (a *Adan) Step(params, grads []float32, lr float64, t int64) {
 	a.Begin(lr, t)
-	if a.meter != nil {
-		norm, _ := a.meter.Measure(grads)
-		a.clip = float32(min(1, a.c.MaxGradNorm/(norm+a.c.Eps)))
-	}
 	a.run(params, grads)
 }
 
@@ -125,4 +117,21 @@ func (a *Adan) Apply(params, grads []float32, off int) {
 		w[i] = x - float32(k.DecayAfter*x)
 		ms[i], vs[i], ns[i], ps[i] = m, v, n, -g
 	}
+}
+
+// clippedAdan is Adan with its own clipping. An element's update needs the norm
+// of all, so it is not Elementwise.
+type clippedAdan struct {
+	a     *Adan
+	meter *Meter
+}
+
+func (c *clippedAdan) Name() string  { return c.a.Name() }
+func (c *clippedAdan) Slots() []Slot { return c.a.Slots() }
+
+func (c *clippedAdan) Step(params, grads []float32, lr float64, t int64) {
+	CheckLen("gradients", grads, c.a.size)
+	norm, _ := c.meter.Measure(grads)
+	c.a.clip = float32(min(1, c.a.c.MaxGradNorm/(norm+c.a.c.Eps)))
+	c.a.Step(params, grads, lr, t)
 }

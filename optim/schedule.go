@@ -82,26 +82,16 @@ func (c LRConfig) At(step int64) float64 {
 	return c.Min + float64((c.Base-c.Min)*weight)
 }
 
-// cosHalfPi is cos(pi x/2) for 0 <= x <= 1. math.Cos is left to the compiler's
-// choice of fused operations on some architectures; this series is not.
+// cosHalfPi is cos(pi x/2) for 0 <= x <= 1, by its Taylor series in y = pi x/2:
+// the sum over k of (-y^2)^k/(2k)!, by Horner's rule. The first term left out is
+// below 1e-18. math.Cos is left to the compiler's choice of fused operations on
+// some architectures; this is not.
 func cosHalfPi(x float64) float64 {
-	if x > 0.5 {
-		// cos(pi x/2) = sin(pi (1-x)/2), series in the small angle.
-		y := float64((1 - x) * (math.Pi / 2))
-		return float64(y * alternating(float64(y*y), 1))
-	}
 	y := float64(x * (math.Pi / 2))
-	return alternating(float64(y*y), 0)
-}
-
-// alternating is the sum over k of (-z)^k / (2k+odd)!, by Horner's rule: cos y
-// for odd = 0 and sin(y)/y for odd = 1, with z = y^2 <= (pi/4)^2. The first
-// term left out is below 1e-20.
-func alternating(z float64, odd int) float64 {
+	z := float64(y * y)
 	sum := 1.0
-	for k := 9; k > 0; k-- {
-		n := 2*k + odd
-		sum = 1 - float64(float64(z*sum)/float64(n*(n-1)))
+	for k := 11; k > 0; k-- {
+		sum = 1 - float64(float64(z*sum)/float64(2*k*(2*k-1)))
 	}
 	return sum
 }
