@@ -37,7 +37,8 @@ import (
 //	gather     a segment of the finished sum            its owner    0
 //	broadcast  a segment of root's vector               root         0
 //	word       a word of AllGather                      0            0
-//	stall      none: the sender waits, in op, for ...   that rank    0
+//	stall      none: the sender has received segment    that rank    0
+//	           frames in op and waits for ...
 //	abort      origin u32, culprit u32, reason (UTF-8)  0            0
 //	goodbye    none: the sender has left the group      0            0
 const (

@@ -8,13 +8,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/allreduce/allreducetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var secret = []byte("sixteen bytes or more")
 

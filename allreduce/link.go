@@ -312,7 +312,7 @@ func (l *link) receive() error {
 				return fmt.Errorf("%w: stall report about rank %d", ErrFrame, h.slice)
 			}
 			g.mu.Lock()
-			l.stall = stallReport{op: h.op, rank: int(h.slice)}
+			l.stall = stallReport{op: h.op, rank: int(h.slice), received: h.segment}
 			g.mu.Unlock()
 		default:
 			if err := l.data(h); err != nil {
@@ -385,6 +385,7 @@ func (l *link) data(h *header) error {
 		g.cond.Broadcast()
 	} else if err == nil {
 		g.current.arrived(l.peer, h)
+		g.frames++
 	}
 	g.mu.Unlock()
 	g.notify()

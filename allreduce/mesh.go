@@ -43,6 +43,7 @@ type mesh struct {
 	cond    sync.Cond // readers: an operation or room; failed operation: busy fell
 	op      opState
 	current collective // nil between operations
+	frames  uint32     // received in this operation
 	busy    int        // readers and writers that touch an operation's memory
 	fault   *fault
 
@@ -218,7 +219,7 @@ func (g *mesh) run(ctx context.Context, c collective, op opState, timeout time.D
 	watch := stallWatch{every: max(timeout/4, time.Millisecond), peer: NoPeer}
 	g.mu.Lock()
 	op.number = g.op.number + 1
-	g.op, g.current = op, c
+	g.op, g.current, g.frames = op, c, 0
 	c.start()
 	g.cond.Broadcast()
 	g.mu.Unlock()

@@ -10,7 +10,8 @@ import (
 // waits for another. So a rank that has waited for a quarter of its deadline
 // says so in its log and tells its peers for whom it waits (a stall frame);
 // when a deadline passes, blame follows these reports to the rank that waits
-// for nobody.
+// for nobody. Where they all wait in a circle, as round a ring with one broken
+// connection, the rank that has received least sits behind the break.
 
 // stallWatch is the state of one operation's complaints.
 type stallWatch struct {
@@ -22,10 +23,12 @@ type stallWatch struct {
 // next returns when to complain next, counted from the operation's begin.
 func (w *stallWatch) next() time.Duration { return time.Duration(w.count+1) * w.every }
 
-// stallReport is what a peer said last: in operation op it waits for rank.
+// stallReport is what a peer said last: in operation op it has received so many
+// frames and waits for rank.
 type stallReport struct {
-	op   uint32
-	rank int
+	op       uint32
+	rank     int
+	received uint32
 }
 
 // stalled logs for whom an operation waits, where that has changed, and tells
@@ -40,7 +43,7 @@ func (g *mesh) stalled(ctx context.Context, w *stallWatch, c collective, waited 
 	if peer != NoPeer {
 		for _, l := range g.links {
 			if l != nil && !l.left {
-				l.push(sendItem{kind: frameStall, slice: uint16(peer), urgent: true}) //nolint:gosec // a rank is below MaxWorld
+				l.push(sendItem{kind: frameStall, slice: uint16(peer), segment: g.frames, urgent: true}) //nolint:gosec // a rank is below MaxWorld
 			}
 		}
 	}
@@ -94,18 +97,21 @@ func (g *mesh) overdue(c collective, err error) *fault {
 // nobody. A peer in this same operation that owes something of its own has no
 // excuse.
 func (g *mesh) blame(c collective, peer int) int {
-	at := peer
+	own := stallReport{op: g.op.number, rank: peer, received: g.frames}
+	least, at := own, peer
 	for range g.world {
-		l := g.links[at]
-		r := l.stall
-		excused := r.op == g.op.number && c.owes(at) != owesOwn || r.op+1 == g.op.number
-		if r.op == 0 || !excused {
-			return at
+		r := own
+		if at != g.rank {
+			r = g.links[at].stall
+			excused := r.op == g.op.number && c.owes(at) != owesOwn || r.op+1 == g.op.number
+			if r.op == 0 || !excused {
+				return at
+			}
 		}
-		if r.rank == g.rank || r.rank == at {
-			return peer // a circle: nobody is more guilty than the first
+		if r.op < least.op || r.op == least.op && r.received < least.received {
+			least = r
 		}
 		at = r.rank
 	}
-	return peer
+	return least.rank
 }

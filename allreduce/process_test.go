@@ -1,0 +1,167 @@
+package allreduce_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/allreducetest"
+)
+
+// childEnv holds a child's orders: the test binary runs itself as a rank of its
+// own process, to be killed and stopped for real.
+const childEnv = "AGRDIST_ALLREDUCE_TEST_CHILD"
+
+type childOrders struct {
+	World     int
+	Order     allreduce.Order
+	Transport allreduce.Transport
+	Timeout   time.Duration
+	Elems     int
+}
+
+func TestMain(m *testing.M) {
+	if orders := os.Getenv(childEnv); orders != "" {
+		if err := runChild(orders); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// runChild is the highest rank: it prints its address, reads the peers', and
+// reduces until something ends it.
+func runChild(text string) error {
+	var o childOrders
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		return err
+	}
+	e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: "test", Secret: secret, Transport: o.Transport})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stdout, e.Addr())
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	plan, err := allreduce.NewPlan(o.World, o.World)
+	if err != nil {
+		return err
+	}
+	g, err := e.Connect(context.Background(), allreduce.GroupConfig{
+		Generation: 1, Rank: o.World - 1, Peers: strings.Fields(line), Plan: plan,
+		Order: o.Order, OpTimeout: o.Timeout, SegmentElems: 4096,
+	})
+	if err != nil {
+		return err
+	}
+	return reduceUntilError(plan, o.Elems)(g)
+}
+
+// withChild connects a group whose last rank is a child process.
+func withChild(t *testing.T, o childOrders) ([]allreduce.Group, *exec.Cmd) {
+	t.Helper()
+	text, err := json.Marshal(o)
+	require.NoError(t, err)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	addr, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+
+	c := newCluster(t, o.World-1, o.Transport)
+	c.addrs = append(c.addrs, strings.TrimSpace(addr))
+	fmt.Fprintln(stdin, strings.Join(c.addrs, " "))
+	groups := c.connect(t, allreduce.GroupConfig{
+		Generation: 1, Plan: allreducetest.Plan(t, o.World, o.World), Order: o.Order, OpTimeout: o.Timeout, SegmentElems: 4096,
+	}, nil)
+	t.Cleanup(func() { allreducetest.AllOK(t, groups, func(g allreduce.Group) error { return g.Close() }) })
+	return groups, cmd
+}
+
+// strike runs AllReduce on the parent's ranks and does something to the child
+// after a while; it returns the ranks' errors.
+func strike(t *testing.T, groups []allreduce.Group, o childOrders, blow func()) []error {
+	t.Helper()
+	plan := allreducetest.Plan(t, o.World, o.World)
+	parts := [][]float32{make([]float32, o.Elems)}
+	return allreducetest.Each(t, groups, func(g allreduce.Group) error {
+		dst := make([]float32, o.Elems)
+		for bucket := range uint32(3) {
+			if err := g.AllReduce(context.Background(), bucket, parts, dst); err != nil {
+				return err
+			}
+		}
+		if g.Rank() == 0 {
+			blow() // the other ranks are in the next operation, or enter it
+		}
+		for bucket := uint32(3); ; bucket++ {
+			if err := g.AllReduce(context.Background(), bucket, [][]float32{parts[0][:len(plan.Nodes(g.Rank()))*o.Elems]}, dst); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// A killed process is named by every other rank, long before the deadline.
+func TestKilledProcessIsNamed(t *testing.T) {
+	for _, o := range childCases(time.Minute) {
+		t.Run(o.name(), func(t *testing.T) {
+			groups, cmd := withChild(t, o)
+			errs := strike(t, groups, o, func() { _ = cmd.Process.Kill() })
+			for rank, err := range errs {
+				require.Equal(t, o.World-1, allreducetest.Failed(t, err, rank).Peer, "%v", err)
+			}
+		})
+	}
+}
+
+// A stopped process holds its connections open: the deadline finds it.
+func TestHungProcessIsNamed(t *testing.T) {
+	for _, o := range childCases(600 * time.Millisecond) {
+		t.Run(o.name(), func(t *testing.T) {
+			groups, cmd := withChild(t, o)
+			errs := strike(t, groups, o, func() { _ = cmd.Process.Signal(syscall.SIGSTOP) })
+			for rank, err := range errs {
+				require.Equal(t, o.World-1, allreducetest.Failed(t, err, rank).Peer, "%v", err)
+			}
+		})
+	}
+}
+
+func childCases(timeout time.Duration) []childOrders {
+	var cases []childOrders
+	for _, order := range orders {
+		for _, world := range []int{2, 4} {
+			cases = append(cases, childOrders{
+				World: world, Order: order, Transport: allreduce.TransportTCP, Timeout: timeout, Elems: 200_000,
+			})
+		}
+	}
+	return cases
+}
+
+func (o childOrders) name() string { return fmt.Sprintf("%v/%v/%d", o.Transport, o.Order, o.World) }
