@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,7 +93,7 @@ func TestRefusals(t *testing.T) {
 func TestMissingFile(t *testing.T) {
 	_, err := Load(Source{File: "/no/such.yaml", LookupEnv: noEnv})
 	require.ErrorContains(t, err, "/no/such.yaml: cannot read it")
-	require.True(t, errors.Is(err, os.ErrNotExist))
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestEnvironmentErrorNamesTheVariable(t *testing.T) {

@@ -51,7 +51,7 @@ func typeName(t reflect.Type) string {
 		return "float"
 	case reflect.Bool:
 		return "bool"
-	default:
+	default: // the ints
 		return "int"
 	}
 }

@@ -101,8 +101,7 @@ func known(name string, keys []Key) bool {
 func readFile(v *viper.Viper, path string, keys []Key, origin map[string]string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		var p *os.PathError
-		if errors.As(err, &p) {
+		if p, ok := errors.AsType[*os.PathError](err); ok {
 			return fmt.Errorf("cannot read it: %w", p.Err)
 		}
 		return err

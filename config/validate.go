@@ -32,7 +32,7 @@ func (c *Config) Validate() error {
 	choice("data.name", c.Data.Name, "digits", "cifar10", "folder")
 	check(c.Data.Name == "digits" || c.Data.Dir != "", "data.name %s needs data.dir, the directory that holds it", c.Data.Name)
 	c.validateTrain(check, choice)
-	c.validateCluster(check, choice)
+	c.validateCluster(check)
 	choice("sample.sampler", c.Sample.Sampler, "ddim", "ddpm")
 	choice("sample.spacing", c.Sample.Spacing, "linear", "leading", "quadratic", "paper")
 	choice("sample.variance", c.Sample.Variance, "fixedlarge", "fixedsmall")
@@ -85,7 +85,7 @@ func (c *Config) validateTrain(check func(bool, string, ...any), choice func(str
 	check(c.AllReduce.BucketMB > 0 && c.AllReduce.BucketMB <= 1024, "allreduce.bucket_mb is %g; it must be above 0 and at most 1024", c.AllReduce.BucketMB)
 }
 
-func (c *Config) validateCluster(check func(bool, string, ...any), choice func(string, string, ...string)) {
+func (c *Config) validateCluster(check func(bool, string, ...any)) {
 	k := c.Cluster
 	check(k.Workers >= 1 && k.Workers <= 1024, "cluster.workers is %d; a node runs 1 to 1024 workers (--workers N)", k.Workers)
 	if _, _, err := ParseNodes(k.Nodes); err != nil {

@@ -48,10 +48,16 @@ func newChunker(cfg Config, proc Process, be tensor.Backend, m Model, l Loader, 
 		dt tensor.DType
 		s  tensor.Shape
 	}{
-		{&k.dx0, tensor.F32, images}, {&k.deps, tensor.F32, images}, {&k.dxt, tensor.F32, images},
-		{&k.dsignal, tensor.F32, each}, {&k.dnoise, tensor.F32, each},
-		{&k.ddraws, tensor.I64, each}, {&k.dtimes, tensor.I64, each},
-		{&k.dtarget, tensor.F32, images}, {&k.dtsig, tensor.F32, each}, {&k.dtnoise, tensor.F32, each},
+		{&k.dx0, tensor.F32, images},
+		{&k.deps, tensor.F32, images},
+		{&k.dxt, tensor.F32, images},
+		{&k.dsignal, tensor.F32, each},
+		{&k.dnoise, tensor.F32, each},
+		{&k.ddraws, tensor.I64, each},
+		{&k.dtimes, tensor.I64, each},
+		{&k.dtarget, tensor.F32, images},
+		{&k.dtsig, tensor.F32, each},
+		{&k.dtnoise, tensor.F32, each},
 	} {
 		if a.t == &k.dtarget && proc.Prediction == diffusion.Epsilon {
 			break // the target is the noise itself

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -78,6 +77,7 @@ type rank struct {
 }
 
 func newWorld(t *testing.T, chunks int) *world {
+	t.Helper()
 	return &world{t: t, all: map[cluster.MemberID]*rank{}, groups: map[uint64][]allreduce.Group{}, chunks: chunks}
 }
 
@@ -221,8 +221,6 @@ func (w *world) form(ranks ...*rank) cluster.Generation {
 	}
 	return g
 }
-
-var errKilled = errors.New("killed")
 
 // kill ends a rank as a dead process does: in the middle of whatever it does,
 // its connections closed.

@@ -226,8 +226,7 @@ func collective(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), errSuperseded) {
 		return errSuperseded
 	}
-	var op *allreduce.Error
-	if errors.As(err, &op) {
+	if _, ok := errors.AsType[*allreduce.Error](err); ok {
 		return fmt.Errorf("%w: %w", errCollective, err)
 	}
 	return err

@@ -183,7 +183,7 @@ func TestDigestNamesTheRank(t *testing.T) {
 	w := newWorld(t, cfg.Chunks())
 	a, b := w.add(cfg), w.add(cfg)
 	var once sync.Once
-	b.onStep = func(s StepInfo) { once.Do(func() { b.trainer.state.Values[100] += 1e-3 }) }
+	b.onStep = func(StepInfo) { once.Do(func() { b.trainer.state.Values[100] += 1e-3 }) }
 	w.form(a, b)
 	w.wait(a, b)
 	for _, r := range []*rank{a, b} {

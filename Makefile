@@ -1,0 +1,60 @@
+# The two commands of the README are `make run` and `make test`. Everything here
+# works on a machine with Go, git, make and gcc (gcc for the race detector only).
+
+GO ?= go
+export GOFLAGS ?= -buildvcs=auto
+GOLANGCI_LINT_VERSION := v2.15.0
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z_-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Train on the embedded digits: 2 workers, CPU, about a minute
+	$(GO) run ./cmd/agrdist run
+
+.PHONY: build
+build: ## Build the static binary ./agrdist
+	CGO_ENABLED=0 $(GO) build -trimpath -o agrdist ./cmd/agrdist
+
+.PHONY: test
+test: ## Run all tests with the race detector
+	hack/test.sh
+
+.PHONY: lint
+lint: ## Run golangci-lint, which also holds the import arrows
+	hack/lint.sh $(GOLANGCI_LINT_VERSION)
+
+.PHONY: generate
+generate: ## Remake all generated code (protobuf, assembly)
+	hack/generate.sh
+
+.PHONY: generated
+generated: ## Check that generated code is what its sources make
+	hack/generate.sh --check
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZTIME (default 10s) each
+	hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: cross
+cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64
+	for target in linux/amd64 linux/arm64 darwin/arm64; do \
+	  echo $$target; GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/agrdist && \
+	  GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; done
+
+.PHONY: manifests
+manifests: ## Validate deploy/k8s with kubeconform -strict
+	hack/manifests.sh
+
+.PHONY: bench
+bench: ## Short benchmarks of step and all-reduce
+	$(GO) run ./cmd/agrdist bench step --steps 5
+	$(GO) run ./cmd/agrdist bench allreduce -e 16M
+
+.PHONY: clean
+clean: ## Remove what builds and runs left (runs/ too)
+	rm -rf agrdist bin dist runs
