@@ -32,7 +32,7 @@ func (m *Membership) joinLoop(ctx context.Context) {
 		wait := m.cfg.RejoinInterval
 		if m.alone() && len(m.cfg.Seeds) > 0 {
 			wait = min(retry, wait)
-			retry *= 2
+			retry = 2 * wait
 		} else {
 			retry = firstRetry
 		}

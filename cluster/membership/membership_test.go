@@ -1,7 +1,6 @@
 package membership
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -154,7 +153,7 @@ func TestFindCoordinator(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sim simNet
 		var names simResolver
-		var logged bytes.Buffer
+		var logged lockedBuffer
 		worker := begin(t, &sim, 1, func(c *Config) {
 			c.Seeds, c.Resolver = []string{"pods.example"}, &names
 			c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
@@ -199,6 +198,21 @@ func TestFindCoordinator(t *testing.T) {
 			require.Contains(t, text, once)
 		}
 		require.Less(t, strings.Count(text, "\n"), 20, "logs on change, not on every try:\n%s", text)
+	})
+}
+
+// A node that waits for days for its seed must not end up trying without pause.
+func TestSeedRetriesBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sim simNet
+		var names simResolver
+		begin(t, &sim, 1, func(c *Config) { c.Seeds, c.Resolver = []string{"boot.example"}, &names })
+		time.Sleep(time.Minute)
+		require.LessOrEqual(t, names.count(), 5+60/5) // 0.2+0.4+..+3.2 s, then each 5 s
+		require.GreaterOrEqual(t, names.count(), 60/5)
+		before := names.count()
+		time.Sleep(time.Hour)
+		require.InDelta(t, before+3600/5, names.count(), 1)
 	})
 }
 

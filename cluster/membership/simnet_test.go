@@ -114,6 +114,7 @@ func (h *simHost) Shutdown() error                     { h.once.Do(func() { clos
 type simResolver struct {
 	mu    sync.Mutex
 	names map[string][]netip.Addr
+	asked int
 }
 
 var errNoSuchHost = errors.New("no such host")
@@ -130,9 +131,17 @@ func (r *simResolver) set(name string, ips ...string) {
 	}
 }
 
+// count returns how often it was asked.
+func (r *simResolver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked
+}
+
 func (r *simResolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.asked++
 	ips, ok := r.names[host]
 	if !ok {
 		return nil, errNoSuchHost
