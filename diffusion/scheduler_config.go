@@ -1,6 +1,7 @@
 package diffusion
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,11 @@ import (
 // diffusersVersion is the release whose schedulers the written files and the
 // samplers are checked against.
 const diffusersVersion = "0.27.2"
+
+// ErrNotInDiffusers is wrapped by EncodeSchedulerConfig for a sampler that
+// diffusers has no setting for. The schedule and the prediction can always be
+// written: with DefaultSamplerConfig's spacing and final alpha it succeeds.
+var ErrNotInDiffusers = errors.New("diffusion: no counterpart in diffusers")
 
 // Class names of diffusers.
 const (
@@ -44,7 +50,8 @@ type schedulerFile struct {
 // and a sampler: DDPMScheduler or DDIMScheduler. Schedules that diffusers has
 // no name for are written as their betas.
 //
-// diffusers has no quadratic spacing, and takes the number of steps and eta at
+// diffusers has no quadratic spacing and no DDPM that ends at abar[0]
+// (ErrNotInDiffusers), and takes the number of steps and eta at
 // the call instead of from the file; SpacingLinear is written as "leading",
 // and SpacingPaper as "leading" with steps_offset 1: the same timesteps where the
 // steps divide T. ClipAfter is written as clip_sample false, since diffusers'
@@ -83,14 +90,15 @@ func EncodeSchedulerConfig(s *Schedule, c SamplerConfig) ([]byte, error) {
 	case SpacingPaper:
 		f.TimestepSpacing, f.StepsOffset = new("leading"), new(1)
 	default:
-		return nil, fmt.Errorf("sample.spacing %s has no counterpart in diffusers; choose %s or %s", c.Spacing, SpacingLeading, SpacingTrailing)
+		return nil, fmt.Errorf("sample.spacing %s: %w; choose %s or %s", c.Spacing, ErrNotInDiffusers, SpacingLeading, SpacingTrailing)
 	}
 	switch {
 	case c.Method == DDIM:
 		f.ClassName = ddimClass
 		f.SetAlphaToOne = new(c.endsAtOne())
 	case !c.endsAtOne():
-		return nil, fmt.Errorf("sample.final_alpha %s has no counterpart in diffusers' %s; choose %s", FinalAlphaFirst, ddpmClass, FinalAlphaOne)
+		return nil, fmt.Errorf("sample.sampler %s that ends at abar[0] (sample.spacing %s, sample.final_alpha %s): %w; choose sample.spacing %s and sample.final_alpha %s",
+			DDPM, c.Spacing, cmp.Or(c.FinalAlpha, FinalAlphaAuto), ErrNotInDiffusers, SpacingLeading, FinalAlphaAuto)
 	default:
 		f.VarianceType = new(map[string]string{FixedLarge: "fixed_large", FixedSmall: "fixed_small"}[c.Variance])
 	}
@@ -160,7 +168,8 @@ func decodeSchedulerConfig(text []byte) (*Schedule, SamplerConfig, error) {
 	if c.Spacing == SpacingLeading { // trailing ignores it, in diffusers too
 		c.StepsOffset = or(f.StepsOffset, 0)
 	}
-	c.FinalAlpha = FinalAlphaOne
+	// Auto is one for these spacings, and stays right when the caller then
+	// chooses another spacing.
 	if !or(f.SetAlphaToOne, true) && c.Method == DDIM {
 		c.FinalAlpha = FinalAlphaFirst
 	}

@@ -15,7 +15,7 @@ import (
 func TestDecodeSchedulerConfigOfDiffusers(t *testing.T) {
 	base := SamplerConfig{
 		Method: DDIM, Steps: 50, Spacing: SpacingLeading, Variance: FixedLarge,
-		Clip: ClipBefore, FinalAlpha: FinalAlphaOne, Prediction: Epsilon,
+		Clip: ClipBefore, FinalAlpha: FinalAlphaAuto, Prediction: Epsilon,
 	}
 	for name, want := range map[string]struct {
 		kind   string
@@ -76,9 +76,9 @@ func TestSchedulerConfigRoundTrip(t *testing.T) {
 	}
 	for _, s := range schedules {
 		for _, c := range []SamplerConfig{
-			{Method: DDPM, Variance: FixedSmall, Clip: ClipNone, Spacing: SpacingLeading, FinalAlpha: FinalAlphaOne, Prediction: V},
+			{Method: DDPM, Variance: FixedSmall, Clip: ClipNone, Spacing: SpacingLeading, FinalAlpha: FinalAlphaAuto, Prediction: V},
 			{Method: DDIM, Variance: FixedLarge, Steps: 50, Clip: ClipBefore, Spacing: SpacingLeading, StepsOffset: 2, FinalAlpha: FinalAlphaFirst, Prediction: X0},
-			{Method: DDIM, Variance: FixedLarge, Steps: 50, Clip: ClipBefore, Spacing: SpacingTrailing, FinalAlpha: FinalAlphaOne, Prediction: Epsilon},
+			{Method: DDIM, Variance: FixedLarge, Steps: 50, Clip: ClipBefore, Spacing: SpacingTrailing, FinalAlpha: FinalAlphaAuto, Prediction: Epsilon},
 		} {
 			text, err := EncodeSchedulerConfig(s, c)
 			require.NoError(t, err)
@@ -95,11 +95,15 @@ func TestEncodeSchedulerConfigRefusesWhatDiffusersLacks(t *testing.T) {
 	c := DefaultSamplerConfig()
 	c.Spacing = SpacingQuadratic
 	_, err := EncodeSchedulerConfig(s, c)
-	require.ErrorContains(t, err, "sample.spacing quadratic has no counterpart in diffusers")
-	c = DefaultSamplerConfig()
-	c.Method, c.FinalAlpha = DDPM, FinalAlphaFirst
+	require.ErrorIs(t, err, ErrNotInDiffusers)
+	require.ErrorContains(t, err, "sample.spacing quadratic")
+	c.Method, c.Spacing = DDPM, SpacingPaper
 	_, err = EncodeSchedulerConfig(s, c)
-	require.ErrorContains(t, err, "sample.final_alpha")
+	require.ErrorIs(t, err, ErrNotInDiffusers)
+	require.ErrorContains(t, err, "sample.spacing paper, sample.final_alpha auto")
+	c.Spacing, c.FinalAlpha = SpacingLeading, FinalAlphaFirst
+	_, err = EncodeSchedulerConfig(s, c)
+	require.ErrorIs(t, err, ErrNotInDiffusers)
 	c.Method = "x"
 	_, err = EncodeSchedulerConfig(s, c)
 	require.ErrorContains(t, err, "sample.sampler")
