@@ -51,11 +51,11 @@ type schedulerFile struct {
 // no name for are written as their betas.
 //
 // diffusers has no quadratic spacing and no DDPM that ends at abar[0]
-// (ErrNotInDiffusers), and takes the number of steps and eta at
-// the call instead of from the file; SpacingLinear is written as "leading",
-// and SpacingPaper as "leading" with steps_offset 1: the same timesteps where the
-// steps divide T. ClipAfter is written as clip_sample false, since diffusers'
-// pipelines clip the finished image anyway.
+// (ErrNotInDiffusers), and takes the number of steps and eta at the call instead
+// of from the file. SpacingLinear is written as "leading", and SpacingPaper as
+// "leading" with steps_offset 1: the same timesteps where the steps divide T.
+// ClipAfter is written as clip_sample false, since diffusers' pipelines clip the
+// finished image anyway.
 func EncodeSchedulerConfig(s *Schedule, c SamplerConfig) ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
