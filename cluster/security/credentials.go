@@ -97,8 +97,10 @@ type explained struct {
 
 var _ credentials.TransportCredentials = explained{}
 
-func (e explained) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, info, err := e.TransportCredentials.ClientHandshake(ctx, authority, raw)
+// ClientHandshake expects the one name that all certificates carry; gRPC would
+// put the address that was dialled in its place.
+func (e explained) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	conn, info, err := e.TransportCredentials.ClientHandshake(ctx, serverName, raw)
 	return conn, info, explain(raw, err)
 }
 
