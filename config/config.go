@@ -101,7 +101,7 @@ type Cluster struct {
 	Workers       int      `mapstructure:"workers" doc:"worker processes on this node"`
 	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
 	Node          string   `mapstructure:"node" doc:"this node's name; empty: the host's name"`
-	RunID         string   `mapstructure:"run_id" doc:"separates runs that share a network; empty: one of its own, learned from --join"`
+	RunID         string   `mapstructure:"run_id" doc:"name of the run, the same on all its nodes; keeps runs that share seeds or a network apart"`
 	Bind          string   `mapstructure:"bind" doc:"address to listen on; beyond loopback a secret is needed"`
 	GossipPort    int      `mapstructure:"gossip_port" doc:"membership port, TCP and UDP; 0: a free one"`
 	RPCPort       int      `mapstructure:"rpc_port" doc:"the coordinator's gRPC port; 0: a free one"`
@@ -161,7 +161,7 @@ func Default() Config {
 		LR:        LR{Base: 2e-3, WarmupSteps: 100, Schedule: "cosine"},
 		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Timeout: "2m"},
 		Cluster: Cluster{
-			Workers: 2, Nodes: "1", Bind: "127.0.0.1", StartTimeout: "2m",
+			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", StartTimeout: "2m",
 			MaxRestarts: 20, StepDeadline: "1m",
 		},
 		Checkpoint: Checkpoint{Every: 200, Keep: 3, Resume: "auto"},

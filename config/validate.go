@@ -91,6 +91,7 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 	if _, _, err := ParseNodes(k.Nodes); err != nil {
 		check(false, "cluster.nodes: %w", err)
 	}
+	check(k.RunID != "" && len(k.RunID) <= 200, "cluster.run_id has %d bytes; name the run with 1 to 200", len(k.RunID))
 	check(net.ParseIP(k.Bind) != nil, "cluster.bind is %q; give an IP address of this node, 0.0.0.0 for all", k.Bind)
 	for key, port := range map[string]int{"gossip_port": k.GossipPort, "rpc_port": k.RPCPort, "data_port": k.DataPort} {
 		check(port >= 0 && port <= 65535, "cluster.%s is %d; a port is 0 (a free one) to 65535", key, port)

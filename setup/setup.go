@@ -185,6 +185,13 @@ func Documents(c *config.Config, model unet.Config) (network, scheduler []byte, 
 	if err != nil {
 		return nil, nil, err
 	}
-	scheduler, err = diffusion.EncodeSchedulerConfig(schedule, SamplerConfig(c))
+	sampler := SamplerConfig(c)
+	scheduler, err = diffusion.EncodeSchedulerConfig(schedule, sampler)
+	if errors.Is(err, diffusion.ErrNotInDiffusers) {
+		// The run's own way to draw has no name there: the file then gives
+		// diffusers' usual one, which suits any model.
+		sampler.Spacing, sampler.StepsOffset, sampler.FinalAlpha = diffusion.SpacingLeading, 0, diffusion.FinalAlphaAuto
+		scheduler, err = diffusion.EncodeSchedulerConfig(schedule, sampler)
+	}
 	return network, scheduler, err
 }

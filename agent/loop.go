@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/coordinator"
+	"github.com/agrdist/agrdist/cluster/supervise"
+)
+
+// start starts the next incarnation of a slot's worker.
+func (a *Agent) start(slot int) error {
+	var random [4]byte
+	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+	a.ids[slot] = cluster.MemberID(fmt.Sprintf("%s/%d/%s", a.cfg.Node, slot, hex.EncodeToString(random[:])))
+	return a.workers.Start(slot)
+}
+
+func (a *Agent) command(slot int) (supervise.Command, error) {
+	addr, err := a.gossip.FindCoordinator(context.Background()) // known since register
+	if err != nil {
+		return supervise.Command{}, err
+	}
+	return a.cfg.Command(slot, Spec{
+		Member: a.ids[slot], Node: a.cfg.Node, Slot: slot, RunDir: a.cfg.RunDir,
+		RunID: a.cfg.Run.Cluster.RunID, Coordinator: addr, Advertised: a.gossip.Addr(), Secret: a.cfg.Secret,
+		Config: string(a.cfg.Run.YAML(false)),
+	})
+}
+
+// restart is a slot whose replacement may start now.
+type restart struct{ slot int }
+
+// loop reacts until the run is over and this node's workers are gone.
+func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, error) {
+	var (
+		restarts = make(chan restart, a.cfg.Run.Cluster.Workers)
+		watch    = time.NewTicker(400 * time.Millisecond)
+		over     *cluster.End
+		ended    <-chan time.Time // patience with workers after the end
+		asked    int
+	)
+	defer watch.Stop()
+	for {
+		if over != nil && len(a.workers.Running()) == 0 {
+			a.status(ctx)
+			return *over, a.settle(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return cluster.End{}, context.Cause(ctx)
+		case e := <-a.workers.Exits():
+			a.certify(ctx, e, restarts, over != nil)
+		case r := <-restarts:
+			if over == nil {
+				if err := a.start(r.slot); err != nil {
+					return cluster.End{}, err
+				}
+			}
+		case k := <-a.session.Kills():
+			a.kill(k)
+		case s := <-stop:
+			if asked++; asked > 1 {
+				return cluster.End{}, fmt.Errorf("killed by a second %s; what was saved is kept", s)
+			}
+			a.requestStop(ctx, s)
+		case <-a.done(over):
+			end, err := a.end()
+			if err != nil {
+				return cluster.End{}, err
+			}
+			over, ended = &end, time.After(endPatience)
+			if end.Outcome == cluster.OutcomeFailed {
+				a.signalWorkers(syscall.SIGTERM)
+			}
+		case <-ended:
+			a.signalWorkers(syscall.SIGKILL)
+		case <-watch.C:
+			a.status(ctx)
+		}
+	}
+}
+
+// endPatience is how long workers may take to leave after the run has ended.
+const endPatience = 15 * time.Second
+
+// done is the end of the run, as long as it has not been seen.
+func (a *Agent) done(over *cluster.End) <-chan struct{} {
+	if over != nil {
+		return nil
+	}
+	return a.session.Done()
+}
+
+// end reads how the run ended from the session.
+func (a *Agent) end() (cluster.End, error) {
+	err := a.session.Err()
+	if e, ok := errors.AsType[*coordinator.EndError](err); ok {
+		return e.End, nil
+	}
+	if err == nil {
+		err = errors.New("the session was closed")
+	}
+	return cluster.End{}, fmt.Errorf("lost the coordinator for good: %w", err)
+}
+
+// settle waits for this node's coordinator, which tells the others the end.
+func (a *Agent) settle(ctx context.Context) error {
+	if a.server == nil {
+		return nil
+	}
+	select {
+	case err := <-a.served:
+		if _, ok := errors.AsType[*coordinator.EndError](err); ok {
+			return nil // the End says so already
+		}
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// certify reports a death and, in its own time, asks for the replacement.
+func (a *Agent) certify(ctx context.Context, e supervise.Exit, restarts chan<- restart, over bool) {
+	if e.Failed() && e.Code != cluster.ExitStopped {
+		a.log.Warn("worker ended", "reason", e.String())
+	}
+	if over {
+		return
+	}
+	exit := cluster.Exit{
+		Member: a.ids[e.Slot], Node: a.cfg.Node, Slot: e.Slot, Code: e.Code, Signal: e.Signal,
+	}
+	if n := len(e.LastWords); n > 0 {
+		exit.Message = e.LastWords[n-1]
+	}
+	go func() {
+		v, err := a.session.ReportExit(ctx, exit)
+		if err != nil || !v.Restart {
+			return // the run is over, or the session is: the loop learns it from there
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(v.After):
+			restarts <- restart{e.Slot}
+		}
+	}()
+}
+
+func (a *Agent) kill(k cluster.Kill) {
+	if a.ids[k.Member.Slot] != k.Member.ID {
+		return // an incarnation that is gone
+	}
+	a.log.Warn("killing a worker", "slot", k.Member.Slot, "reason", k.Reason)
+	if err := a.workers.Kill(k.Member.Slot); err != nil && !errors.Is(err, supervise.ErrNotRunning) {
+		a.log.Error("cannot kill a worker", "slot", k.Member.Slot, "err", err)
+	}
+}
+
+// requestStop asks the whole run to save and end: the coordinator, and this
+// node's workers too, who agree with the others in their next step even where
+// the coordinator is away.
+func (a *Agent) requestStop(ctx context.Context, s os.Signal) {
+	a.log.Info("stopping", "signal", s.String())
+	go func() {
+		if err := a.client.RequestStop(ctx, s.String()+" on "+a.cfg.Node); err != nil && ctx.Err() == nil {
+			a.log.Warn("cannot tell the coordinator to stop", "err", err)
+		}
+	}()
+	a.signalWorkers(syscall.SIGTERM)
+}
+
+func (a *Agent) status(ctx context.Context) {
+	if a.cfg.Watch == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	var s cluster.Status
+	var err error
+	if a.server != nil {
+		s, err = a.server.Status(ctx)
+	} else {
+		s, err = a.client.Status(ctx)
+	}
+	if err == nil {
+		a.cfg.Watch(s)
+	}
+}

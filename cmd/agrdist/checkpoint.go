@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/worker"
+)
+
+func checkpointCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "checkpoint", Short: "List, verify, export and import checkpoints",
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	list := &cobra.Command{
+		Use: "list RUN", Short: "List a run's checkpoints, newest first", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return listCheckpoints(c.OutOrStdout(), args[0]) },
+	}
+	verify := &cobra.Command{
+		Use: "verify RUN|CHECKPOINT", Short: "Read checkpoints whole and compare every checksum", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return verifyCheckpoints(c.Context(), c.OutOrStdout(), args[0])
+		},
+	}
+	var raw bool
+	export := &cobra.Command{
+		Use: "export RUN|CHECKPOINT DIR", Short: "Write a diffusers pipeline directory (averaged weights)", Args: cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return exportCheckpoint(c.Context(), c.OutOrStdout(), args[0], args[1], raw)
+		},
+	}
+	export.Flags().BoolVar(&raw, "raw", false, "raw weights instead of their moving average")
+	c.AddCommand(list, verify, export)
+	return c
+}
+
+// storeAt opens the checkpoints of a run's directory or of a checkpoints
+// directory itself.
+func storeAt(path string) (*checkpoint.Store, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, errors.Unwrap(err))
+	}
+	for _, dir := range []string{worker.CheckpointDir(path), path} {
+		s := checkpoint.Open(dir, checkpoint.Options{})
+		infos, bad, err := s.List()
+		if err != nil {
+			return nil, err
+		}
+		if len(infos)+len(bad) > 0 {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%w in %s", checkpoint.ErrNoCheckpoint, path)
+}
+
+func listCheckpoints(out io.Writer, path string) error {
+	s, err := storeAt(path)
+	if err != nil {
+		return err
+	}
+	infos, bad, err := s.List()
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "STEP\tCREATED\tMiB\tDIGEST\tPATH")
+	for _, i := range infos {
+		fmt.Fprintf(w, "%d\t%s\t%.1f\t%s\t%s\n", i.Step, i.Created.Local().Format("2006-01-02 15:04:05"),
+			float64(i.Bytes())/(1<<20), short(i.ModelDigest), i.Path)
+	}
+	for _, b := range bad {
+		fmt.Fprintf(w, "%d\tdamaged: %v\t\t\t%s\n", b.Step, b.Reason, b.Path)
+	}
+	return w.Flush()
+}
+
+func verifyCheckpoints(ctx context.Context, out io.Writer, path string) error {
+	if _, err := os.Stat(filepath.Join(path, checkpoint.ManifestFile)); err == nil {
+		info, err := checkpoint.Verify(ctx, path)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "step %d: verified, %d files, digest %s\n", info.Step, len(info.Files), info.ModelDigest)
+		return err
+	}
+	s, err := storeAt(path)
+	if err != nil {
+		return err
+	}
+	good, bad, err := s.Verify(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range good {
+		fmt.Fprintf(out, "step %d: verified, %d files, digest %s\n", i.Step, len(i.Files), i.ModelDigest)
+	}
+	for _, b := range bad {
+		fmt.Fprintf(out, "step %d: DAMAGED: %v\n", b.Step, b.Reason)
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("%d of %d checkpoints in %s are damaged; a resume takes the newest good one", len(bad), len(good)+len(bad), s.Dir())
+	}
+	return nil
+}
+
+func exportCheckpoint(ctx context.Context, out io.Writer, from, to string, raw bool) error {
+	part := checkpoint.EMA
+	if raw {
+		part = checkpoint.Model
+	}
+	snap, info, err := worker.From(ctx, from, part)
+	if err != nil {
+		return err
+	}
+	weights := snap.EMA
+	if raw {
+		weights = snap.Model
+	}
+	if err := checkpoint.Export(to, checkpoint.Pipeline{
+		UNetConfig: snap.UNetConfig, SchedulerConfig: snap.SchedulerConfig, Tensors: weights,
+	}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s: diffusers pipeline of step %d\n", to, info.Step)
+	return err
+}

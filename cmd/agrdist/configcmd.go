@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/internal/version"
+	"github.com/agrdist/agrdist/setup"
+)
+
+// settings are the flags that every command with a configuration has.
+type settings struct {
+	file string
+	set  []string
+}
+
+func (s *settings) flags(c *cobra.Command) {
+	c.Flags().StringVarP(&s.file, "config", "c", "", "YAML configuration; none: the embedded digits recipe")
+	c.Flags().StringArrayVar(&s.set, "set", nil, "set one key, as train.steps=40; may be repeated (agrdist config print lists all keys)")
+}
+
+// load reads and checks the configuration; extra settings win over --set.
+func (s *settings) load(extra ...string) (*config.Config, error) {
+	c, err := config.Load(config.Source{File: s.file, Set: append(append([]string(nil), s.set...), extra...)})
+	if err != nil {
+		return nil, err
+	}
+	return c, setup.Check(c)
+}
+
+func configCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "config", Short: "Print or check a configuration",
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	var s settings
+	print := &cobra.Command{
+		Use: "print", Short: "Print the resolved configuration with the description of every key",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := s.load()
+			if err != nil {
+				return err
+			}
+			_, err = c.OutOrStdout().Write(cfg.YAML(true))
+			return err
+		},
+	}
+	validate := &cobra.Command{
+		Use: "validate", Short: "Check a configuration without running it",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := s.load()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "valid: %d steps of %d images in chunks of %d, hash %s\n",
+				cfg.Train.Steps, cfg.Train.GlobalBatch, cfg.Train.Chunk, cfg.Hash())
+			return err
+		},
+	}
+	s.flags(print)
+	s.flags(validate)
+	c.AddCommand(print, validate)
+	return c
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version",
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(c.OutOrStdout(), "agrdist %s %s\n", version.Build(), version.Platform())
+			return err
+		},
+	}
+}

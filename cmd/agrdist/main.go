@@ -1,0 +1,131 @@
+// Command agrdist trains diffusion models on many workers, with the same bits on
+// any number of them. See `agrdist help` and README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/config"
+)
+
+// Exit codes of the command line.
+const (
+	exitOK     = 0
+	exitFailed = cluster.ExitFailed
+	exitUsage  = 2
+	exitConfig = cluster.ExitBadConfig // never worth a retry
+	exitSignal = cluster.ExitStopped   // stopped by a signal, after a checkpoint
+)
+
+// exitError ends the program with a code; an empty text prints nothing.
+type exitError struct {
+	code int
+	text string
+}
+
+func (e *exitError) Error() string { return e.text }
+
+// usageError is a mistake on the command line.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func main() {
+	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs one command line and returns the exit code.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var (
+		exit    *exitError
+		usage   *usageError
+		refused *config.Error
+	)
+	switch {
+	case errors.As(err, &exit):
+		if exit.text != "" {
+			complain(stderr, exit.text)
+		}
+		return exit.code
+	case errors.As(err, &usage):
+		complain(stderr, err.Error())
+		fmt.Fprintln(stderr, "agrdist: see agrdist help")
+		return exitUsage
+	case errors.As(err, &refused):
+		complain(stderr, err.Error())
+		return exitConfig
+	}
+	complain(stderr, err.Error())
+	return exitFailed
+}
+
+// complain prints an error, each of its lines with the program's name.
+func complain(w io.Writer, text string) {
+	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
+		fmt.Fprintln(w, "agrdist: "+line)
+	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "agrdist",
+		Short: "Train diffusion models on many workers, with the same bits on any number of them",
+		Long: `agrdist trains DDPM and DDIM models with AGR-regularised optimizers on many
+worker processes. The model after step N is a function of the configuration and
+the seed alone: the same bits on 1, 2, 3 or 8 workers, through a killed worker, a
+stop and a resume.
+
+  agrdist run            train on the embedded digits, here, on the CPU
+  agrdist sample --from runs/digits-cpu --out grid.png`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(
+		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
+		configCommand(), benchCommand(), versionCommand(),
+	)
+	for _, c := range root.Commands() {
+		wrapUsage(c)
+	}
+	wrapUsage(root)
+	return root
+}
+
+// wrapUsage makes a wrong number of arguments, or an unknown subcommand, a usage
+// error.
+func wrapUsage(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}
+	for _, sub := range c.Commands() {
+		wrapUsage(sub)
+	}
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/diffusion"
+	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/internal/grid"
+	"github.com/agrdist/agrdist/nn"
+	"github.com/agrdist/agrdist/setup"
+	"github.com/agrdist/agrdist/worker"
+)
+
+// sampling are the options of agrdist sample.
+type sampling struct {
+	from, out string
+	count     int
+	seed      uint64
+	raw       bool
+	batch     int
+	threads   int
+	sampler   string
+	steps     int
+	eta       float64
+	spacing   string
+	clip      string
+}
+
+func sampleCommand() *cobra.Command {
+	var o sampling
+	c := &cobra.Command{
+		Use: "sample", Short: "Draw images from a trained model into a PNG grid",
+		Long: `Draw images from a run, one of its checkpoints, or an exported or downloaded
+diffusers directory. Image i is a function of (weights, sampler, --seed, i)
+alone: the same command writes the same bytes, whatever the batch.`,
+		Example: `  agrdist sample --from runs/digits-cpu --out grid.png
+  agrdist sample --from runs/digits-cpu/checkpoints/step-600 -n 16 --sampler ddpm --steps 1000 --out grid.png`,
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.from, "from", "", "run, checkpoint or diffusers directory (required)")
+	f.StringVarP(&o.out, "out", "o", "", "PNG file to write (required)")
+	f.IntVarP(&o.count, "count", "n", 64, "images")
+	f.Uint64Var(&o.seed, "seed", 0, "seed of the images; the run's own when not given")
+	f.BoolVar(&o.raw, "raw", false, "raw weights instead of their moving average")
+	f.IntVar(&o.batch, "batch", 16, "images computed at a time; changes no image")
+	f.IntVar(&o.threads, "threads", 0, "threads; 0: all cores")
+	f.StringVar(&o.sampler, "sampler", "", "ddim or ddpm; the run's own when not given")
+	f.IntVar(&o.steps, "steps", 0, "sampler steps; the run's own when not given")
+	f.Float64Var(&o.eta, "eta", 0, "ddim: 0 deterministic to 1 as noisy as ddpm")
+	f.StringVar(&o.spacing, "spacing", "", "timesteps visited: linear, leading, quadratic, paper")
+	f.StringVar(&o.clip, "clip", "", "x0 to [-1, 1]: before, after or none")
+	return c
+}
+
+func (o *sampling) run(c *cobra.Command) error {
+	if o.from == "" || o.out == "" {
+		return &usageError{errors.New("sample needs --from DIR and --out FILE.png")}
+	}
+	if o.count < 1 || o.batch < 1 || o.threads < 0 {
+		return &usageError{fmt.Errorf("-n %d, --batch %d and --threads %d must be positive", o.count, o.batch, o.threads)}
+	}
+	cfg, weights, err := o.load(c.Context())
+	if err != nil {
+		return err
+	}
+	if err := o.override(c, cfg); err != nil {
+		return err
+	}
+	be, err := setup.Backend("cpu", setup.Threads(o.threads, 1))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = be.Close() }() // nothing of it is kept
+	model, err := setup.Model(be, cfg)
+	if err != nil {
+		return err
+	}
+	if err := model.Load(tensors(weights)); err != nil {
+		return fmt.Errorf("%s: %w", o.from, err)
+	}
+	schedule, _, err := setup.Process(cfg)
+	if err != nil {
+		return err
+	}
+	sampler, err := diffusion.NewSampler(schedule, setup.SamplerConfig(cfg))
+	if err != nil {
+		return &config.Error{Source: "sampler", Err: err}
+	}
+	began := time.Now()
+	bar := newCounter(c.ErrOrStderr(), "sampling")
+	images, err := setup.Generate(c.Context(), sampler, model, cfg.Seed, 0, o.count, o.batch, bar.set)
+	bar.close()
+	if err != nil {
+		return err
+	}
+	m := cfg.Model
+	if err := grid.WriteFile(o.out, images, o.count, m.SampleSize, m.SampleSize, m.InChannels, grid.Options{}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d images, %s, %d steps, seed %d, %s\n",
+		o.out, o.count, cfg.Sample.Sampler, len(sampler.Timesteps()), cfg.Seed, roundTime(time.Since(began)))
+	return err
+}
+
+// load reads weights and configuration.
+func (o *sampling) load(ctx context.Context) (*config.Config, []checkpoint.Tensor, error) {
+	if _, err := os.Stat(filepath.Join(o.from, "unet", "config.json")); err == nil {
+		return loadDiffusers(o.from)
+	}
+	part := checkpoint.EMA
+	if o.raw {
+		part = checkpoint.Model
+	}
+	snap, info, err := worker.From(ctx, o.from, part)
+	if errors.Is(err, checkpoint.ErrNoEMA) {
+		part = checkpoint.Model
+		snap, info, err = worker.From(ctx, o.from, part)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := config.FromYAML(snap.Config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", info.Path, err)
+	}
+	if part == checkpoint.Model {
+		return cfg, snap.Model, nil
+	}
+	return cfg, snap.EMA, nil
+}
+
+// loadDiffusers reads a diffusers pipeline.
+func loadDiffusers(dir string) (*config.Config, []checkpoint.Tensor, error) {
+	p, err := checkpoint.Import(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	model, err := unet.ConfigFromDiffusers(p.UNetConfig)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	schedule, sampler, err := diffusion.DecodeSchedulerConfig(p.SchedulerConfig)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	cfg := config.Default()
+	cfg.Model = setup.ModelSection(model)
+	cfg.Diffusion = config.Diffusion{Timesteps: schedule.Timesteps(), Schedule: schedule.Kind, Prediction: string(sampler.Prediction)}
+	cfg.Sample.Clip = sampler.Clip
+	return &cfg, p.Tensors, nil
+}
+
+// override puts the flags that were given in the place of the run's settings.
+func (o *sampling) override(c *cobra.Command, cfg *config.Config) error {
+	given := c.Flags().Changed
+	s := &cfg.Sample
+	if given("seed") {
+		cfg.Seed = o.seed
+	}
+	if given("sampler") {
+		s.Sampler = o.sampler
+	}
+	if given("steps") {
+		s.Steps = o.steps
+	}
+	if given("eta") {
+		s.Eta = o.eta
+	}
+	if given("spacing") {
+		s.Spacing = o.spacing
+	}
+	if given("clip") {
+		s.Clip = o.clip
+	}
+	if err := cfg.Validate(); err != nil {
+		return &config.Error{Source: "sampler", Err: err}
+	}
+	return nil
+}
+
+func tensors(list []checkpoint.Tensor) []nn.Tensor {
+	out := make([]nn.Tensor, len(list))
+	for i, t := range list {
+		out[i] = nn.Tensor(t)
+	}
+	return out
+}
+
+// counter is a small progress line for work of one process.
+type counter struct {
+	out  io.Writer
+	what string
+	show bool
+}
+
+func newCounter(out io.Writer, what string) *counter {
+	return &counter{out: out, what: what, show: isTerminal(out)}
+}
+
+func (c *counter) set(done, total int) {
+	if c.show {
+		fmt.Fprintf(c.out, "\r%s %d/%d ", c.what, done, total)
+	}
+}
+
+func (c *counter) close() {
+	if c.show {
+		fmt.Fprint(c.out, "\r\033[K")
+	}
+}

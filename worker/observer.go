@@ -1,0 +1,109 @@
+package worker
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/metrics"
+	"github.com/agrdist/agrdist/trainer"
+)
+
+// observer writes what happens to events.jsonl, where this worker is rank 0, and
+// to its own log.
+type observer struct {
+	events *metrics.Log
+	log    *slog.Logger
+	every  int64 // steps between step events
+	steps  int64 // of the run
+	start  metrics.Event
+
+	leader atomic.Bool
+	warned atomic.Int64 // unix seconds of the last warning about events
+}
+
+var _ trainer.Observer = (*observer)(nil)
+
+func (o *observer) write(e metrics.Event) {
+	if !o.leader.Load() {
+		return
+	}
+	// A full disk must not end the run: it ends when a checkpoint cannot be
+	// written, and that says how to mend it.
+	if err := o.events.Write(e); err != nil && time.Now().Unix()-o.warned.Load() > 60 {
+		o.warned.Store(time.Now().Unix())
+		o.log.Warn("event not written", "err", err)
+	}
+}
+
+func (o *observer) Generation(g cluster.Generation, rank int, step int64) {
+	o.leader.Store(rank == 0)
+	members := make([]string, len(g.Members))
+	for i, m := range g.Members {
+		members[i] = m.String()
+	}
+	o.log.Info("generation", "generation", g.Number, "rank", rank, "world_size", len(members), "step", step, "reason", g.Reason)
+	o.write(metrics.Event{
+		Event: metrics.EventGeneration, Step: step, Generation: g.Number,
+		WorldSize: len(members), Members: members, Reason: g.Reason,
+	})
+}
+
+func (o *observer) Start(s trainer.Started) {
+	e := o.start
+	e.Event, e.Step, e.Steps = metrics.EventStart, s.Step, o.steps
+	if s.Restored {
+		e.ResumedAt = &s.Step
+		o.log.Info("resumed", "step", s.Step)
+	}
+	o.write(e)
+}
+
+func (o *observer) Step(s trainer.StepInfo) {
+	if s.Step%o.every != 0 && s.Step != o.steps {
+		return
+	}
+	o.write(metrics.Event{
+		Event: metrics.EventStep, Step: s.Step, Loss: metrics.Finite(s.Loss), GradNorm: metrics.Finite(s.GradNorm),
+		LR: metrics.Finite(s.LR), StepMillis: s.Millis, ImagesPerSecond: s.ImagesPerSecond,
+		WorldSize: s.WorldSize, Generation: s.Generation,
+	})
+	o.log.Debug("step", "step", s.Step, "loss", s.Loss)
+}
+
+func (o *observer) Skip(s trainer.SkipInfo) {
+	o.log.Warn("step skipped: loss or gradient not finite", "step", s.Step, "loss", s.Loss,
+		"chunks", s.Chunks, "first_draws", s.Draws, "in_a_row", s.InARow)
+	o.write(metrics.Event{
+		Event: metrics.EventSkip, Step: s.Step, WorldSize: s.WorldSize, Generation: s.Generation,
+		Chunks: s.Chunks, Draws: s.Draws, InARow: s.InARow,
+	})
+}
+
+// saved is called by the store when a checkpoint is durable, or could not be
+// made so; the failure itself surfaces in the loop.
+func (o *observer) saved(info checkpoint.Info, err error) {
+	if err != nil {
+		o.log.Error("checkpoint failed", "err", err)
+		return
+	}
+	o.log.Info("checkpoint", "step", info.Step, "path", info.Path)
+	o.write(metrics.Event{Event: metrics.EventCheckpoint, Step: info.Step, Path: info.Path})
+}
+
+func (o *observer) Sample(step int64, path string) {
+	o.log.Info("sample grid", "step", step, "path", path)
+	o.write(metrics.Event{Event: metrics.EventSample, Step: step, Path: path})
+}
+
+func (o *observer) Stop(step int64) {
+	o.log.Info("stopped", "step", step)
+	o.write(metrics.Event{Event: metrics.EventStop, Step: step})
+}
+
+func (o *observer) Finish(step int64, digest string) {
+	o.log.Info("finished", "step", step, "model_digest", digest)
+	o.write(metrics.Event{Event: metrics.EventFinish, Step: step, Steps: step, ModelDigest: digest})
+}

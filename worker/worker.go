@@ -1,0 +1,302 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/agrdist/agrdist/agent"
+	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/coordinator"
+	"github.com/agrdist/agrdist/cluster/security"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/data"
+	"github.com/agrdist/agrdist/internal/version"
+	"github.com/agrdist/agrdist/metrics"
+	"github.com/agrdist/agrdist/setup"
+	"github.com/agrdist/agrdist/tensor/cpu"
+	"github.com/agrdist/agrdist/trainer"
+)
+
+// worker holds what has to be closed.
+type worker struct {
+	spec  agent.Spec
+	cfg   *config.Config
+	log   *slog.Logger
+	keys  *security.Keys
+	close []func() error
+}
+
+// Run trains as one worker until the run ends, and returns the process's exit
+// code. A signal on stop asks all workers of the run to save and end.
+func Run(ctx context.Context, stop <-chan os.Signal, spec agent.Spec, log *slog.Logger) (int, error) {
+	w := &worker{spec: spec, log: log}
+	defer w.shut()
+	err := w.run(ctx, stop)
+	var (
+		refused *config.Error
+		ended   *coordinator.EndError
+	)
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.Is(err, errStopped):
+		return cluster.ExitStopped, nil
+	case errors.As(err, &ended):
+		return ended.End.ExitCode, nil // the run is over; whoever ended it has said why
+	case errors.As(err, &refused), errors.Is(err, trainer.ErrDiverged), errors.Is(err, trainer.ErrDigest),
+		errors.Is(err, cluster.ErrMismatch):
+		return cluster.ExitBadConfig, err // would fail again
+	}
+	return cluster.ExitFailed, err
+}
+
+var errStopped = errors.New("worker: stopped")
+
+func (w *worker) shut() {
+	for i := len(w.close) - 1; i >= 0; i-- {
+		if err := w.close[i](); err != nil {
+			w.log.Warn("closing", "err", err)
+		}
+	}
+}
+
+func (w *worker) later(f func() error) { w.close = append(w.close, f) }
+
+func (w *worker) run(ctx context.Context, stop <-chan os.Signal) error {
+	var err error
+	if w.cfg, err = config.FromYAML([]byte(w.spec.Config)); err != nil {
+		return &config.Error{Source: "worker spec", Err: err}
+	}
+	if len(w.spec.Secret) > 0 {
+		if w.keys, err = security.Derive(w.spec.Secret, security.Identity{RunID: w.spec.RunID, Node: w.spec.Node}); err != nil {
+			return &config.Error{Source: "cluster.secret", Err: err}
+		}
+	}
+	parts, err := w.parts()
+	if err != nil {
+		return err
+	}
+	endpoint, err := w.listen()
+	if err != nil {
+		return err
+	}
+	session, err := w.join(ctx, stop, endpoint)
+	if err != nil {
+		return err
+	}
+	parts.Session, parts.Connector, parts.Member = session, endpoint, w.spec.Member
+	cfg, err := w.trainerConfig()
+	if err != nil {
+		return err
+	}
+	t, err := trainer.New(cfg, parts)
+	if err != nil {
+		return err
+	}
+	return w.train(ctx, stop, t, session)
+}
+
+// train runs the loop next to the signals and the session's end.
+func (w *worker) train(ctx context.Context, stop <-chan os.Signal, t *trainer.Trainer, session *coordinator.Session) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-stop:
+				t.RequestStop()
+				stop = nil
+			case <-session.Stopping():
+				t.RequestStop()
+				return
+			}
+		}
+	}()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		select {
+		case <-ctx.Done():
+		case <-session.Done():
+			if err := session.Err(); err != nil {
+				cancel(err)
+			}
+		}
+	}()
+	outcome, err := t.Run(ctx)
+	if err == nil {
+		err = w.farewell(ctx, t, session, outcome)
+	}
+	cancel(nil)
+	<-watched
+	<-over
+	return err
+}
+
+// farewellTime bounds the last words to the coordinator.
+const farewellTime = 10 * time.Second
+
+func (w *worker) farewell(ctx context.Context, t *trainer.Trainer, session *coordinator.Session, outcome trainer.Outcome) error {
+	ctx, cancel := context.WithTimeout(ctx, farewellTime)
+	defer cancel()
+	if outcome == trainer.Finished {
+		s := t.State()
+		err := session.Finish(ctx, cluster.Finish{
+			Member: w.spec.Member, Generation: s.Generation, Step: s.Step, Digest: trainer.Digest(s),
+		})
+		if err != nil {
+			w.log.Warn("cannot report the finish", "err", err)
+		}
+	}
+	if err := session.Leave(ctx); err != nil {
+		w.log.Warn("cannot take leave", "err", err)
+	}
+	if outcome == trainer.Stopped {
+		return errStopped
+	}
+	return nil
+}
+
+// parts builds everything that needs no network.
+func (w *worker) parts() (trainer.Parts, error) {
+	c := w.cfg
+	p := trainer.Parts{Logger: w.log, Height: c.Model.SampleSize, Width: c.Model.SampleSize, Channel: c.Model.InChannels}
+	be, err := setup.Backend(c.Device, setup.Threads(c.Train.Threads, c.Cluster.Workers))
+	if err != nil {
+		return p, &config.Error{Source: "device", Err: err}
+	}
+	w.later(be.Close)
+	set, err := setup.Dataset(c)
+	if err != nil {
+		return p, err
+	}
+	w.later(func() error { return data.Close(set) })
+	if p.Process.Schedule, p.Process.Prediction, err = setup.Process(c); err != nil {
+		return p, err
+	}
+	model, err := setup.Model(be, c)
+	if err != nil {
+		return p, err
+	}
+	pass, err := setup.Pass(c, model.Params(), be.Pool())
+	if err != nil {
+		return p, err
+	}
+	grid, err := newGridSampler(c, model, w.spec.RunDir)
+	if err != nil {
+		return p, err
+	}
+	observer, err := w.observer(be, model.Params().Count())
+	if err != nil {
+		return p, err
+	}
+	store, err := newStore(c, w.spec.RunDir, model.Config(), w.log, observer.saved)
+	if err != nil {
+		return p, err
+	}
+	w.later(store.Close)
+	p.Backend, p.Model, p.Optimizer, p.Loader = be, model, pass, data.NewLoader(set, c.Seed, c.Data.Flip)
+	p.Sampler, p.Store, p.Observer = grid, store, observer
+	return p, nil
+}
+
+func (w *worker) observer(be *cpu.Backend, parameters int) (*observer, error) {
+	events, err := metrics.Open(filepath.Join(w.spec.RunDir, "events.jsonl"))
+	if err != nil {
+		return nil, err
+	}
+	w.later(events.Close)
+	return &observer{
+		events: events, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
+		start: metrics.Event{
+			Version: version.Build(), ConfigHash: w.cfg.Hash(), Backend: be.Name(),
+			Parameters: parameters, Order: w.cfg.AllReduce.Order,
+		},
+	}, nil
+}
+
+func (w *worker) trainerConfig() (trainer.Config, error) {
+	c := w.cfg
+	order, err := allreduce.ParseOrder(c.AllReduce.Order)
+	if err != nil {
+		return trainer.Config{}, &config.Error{Source: "allreduce.order", Err: err}
+	}
+	return trainer.Config{
+		Seed: c.Seed, Steps: c.Train.Steps, GlobalBatch: c.Train.GlobalBatch, Chunk: c.Train.Chunk,
+		MaxGradNorm: c.Train.ClipGradNorm, EMADecay: c.Train.EMADecay, LR: setup.LearningRate(c).At,
+		MaxSkipped: c.Train.MaxSkipped, DigestEvery: c.Train.DigestEvery,
+		CheckpointEvery: c.Checkpoint.Every, SampleEvery: c.Sample.Every,
+		BucketBytes: int(c.AllReduce.BucketMB * (1 << 20)), Order: order,
+		OpTimeout: config.Duration(c.AllReduce.Timeout),
+	}, nil
+}
+
+// listen opens the port that gradients come in by.
+func (w *worker) listen() (*allreduce.Endpoint, error) {
+	c := w.cfg.Cluster
+	port := c.DataPort
+	if port != 0 {
+		port += w.spec.Slot
+	}
+	cfg := allreduce.EndpointConfig{
+		Addr: net.JoinHostPort(c.Bind, strconv.Itoa(port)), RunID: w.spec.RunID, Logger: w.log.With("part", "allreduce"),
+	}
+	if w.keys != nil {
+		cfg.Secret = w.keys.DataKey()
+	}
+	e, err := allreduce.Listen(cfg)
+	if err != nil {
+		return nil, err
+	}
+	w.later(e.Close)
+	return e, nil
+}
+
+// join registers with the coordinator.
+func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allreduce.Endpoint) (*coordinator.Session, error) {
+	cc := coordinator.ClientConfig{Addr: w.spec.Coordinator, Logger: w.log.With("part", "coordinator")}
+	if w.keys != nil {
+		cc.Credentials = w.keys.ClientCredentials()
+	}
+	client, err := coordinator.Dial(cc)
+	if err != nil {
+		return nil, err
+	}
+	w.later(client.Close)
+	addr, err := agent.Reachable(endpoint.Addr(), w.spec.Advertised)
+	if err != nil {
+		return nil, err
+	}
+	host, _ := os.Hostname() // for people only
+	member := cluster.Member{
+		ID: w.spec.Member, Node: w.spec.Node, Slot: w.spec.Slot, DataAddr: addr, Host: host,
+		RunID: w.spec.RunID, ConfigHash: w.cfg.Hash(), Build: version.Build(), PID: os.Getpid(),
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-stop:
+			cancel(errStopped)
+		case <-done:
+		}
+	}()
+	session, err := client.Join(ctx, member)
+	if err != nil && errors.Is(context.Cause(ctx), errStopped) {
+		return nil, errStopped
+	}
+	return session, err
+}
