@@ -149,29 +149,29 @@ type bench struct {
 }
 
 // random allocates a tensor of normal values that depend on the stream alone.
-func random(t testing.TB, be tensor.Backend, s tensor.Shape, stream rng.Stream) tensor.Tensor {
-	t.Helper()
+func random(tb testing.TB, be tensor.Backend, s tensor.Shape, stream rng.Stream) tensor.Tensor {
+	tb.Helper()
 	host := make([]float32, s.Len())
 	rng.New(11, stream).Normal(host, 0)
 	buf, err := be.Alloc(tensor.F32, s.Len())
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	be.Upload(buf, host)
 	return tensor.Tensor{Buf: buf, Shape: s}
 }
 
-func compile(t testing.TB, be tensor.Backend, c opCase, storeAll bool) *bench {
-	t.Helper()
-	return compileIn(t, autograd.NewArena(be), be, c, storeAll)
+func compile(tb testing.TB, be tensor.Backend, c opCase, storeAll bool) *bench {
+	tb.Helper()
+	return compileIn(tb, autograd.NewArena(be), be, c, storeAll)
 }
 
-func compileIn(t testing.TB, arena *autograd.Arena, be tensor.Backend, c opCase, storeAll bool) *bench {
-	t.Helper()
+func compileIn(tb testing.TB, arena *autograd.Arena, be tensor.Backend, c opCase, storeAll bool) *bench {
+	tb.Helper()
 	b := &bench{be: be}
 	tape := autograd.NewTape(be, autograd.Config{Train: true, StoreAll: storeAll})
 	var p values
 	for i, s := range c.params {
-		b.params = append(b.params, random(t, be, s, rng.StreamInit.With(i)))
-		b.grads = append(b.grads, random(t, be, s, rng.StreamNoise.With(i))) // must be overwritten
+		b.params = append(b.params, random(tb, be, s, rng.StreamInit.With(i)))
+		b.grads = append(b.grads, random(tb, be, s, rng.StreamNoise.With(i))) // must be overwritten
 		p = append(p, tape.Param(i, b.params[i], b.grads[i]))
 	}
 	draws := tape.Input(tensor.I64, tensor.Of(samples))
@@ -181,25 +181,25 @@ func compileIn(t testing.TB, arena *autograd.Arena, be tensor.Backend, c opCase,
 	tape.Keep(b.loss)
 	var err error
 	b.prog, err = tape.Compile(arena)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	ids, err := be.Alloc(tensor.I64, samples)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	be.UploadInt64(ids, []int64{5, 1 << 40})
 	b.prog.Bind(draws, tensor.Tensor{Buf: ids, Shape: tensor.Of(samples)})
-	b.prog.Bind(target, random(t, be, y.Shape(), rng.StreamSample))
+	b.prog.Bind(target, random(tb, be, y.Shape(), rng.StreamSample))
 	return b
 }
 
-func (b *bench) run(t testing.TB) {
-	t.Helper()
+func (b *bench) run(tb testing.TB) {
+	tb.Helper()
 	b.ready = b.ready[:0]
-	require.NoError(t, b.prog.Run(autograd.Step{Seed: 3, GradScale: 0.5, Ready: func(i int) { b.ready = append(b.ready, i) }}))
+	require.NoError(tb, b.prog.Run(autograd.Step{Seed: 3, GradScale: 0.5, Ready: func(i int) { b.ready = append(b.ready, i) }}))
 }
 
-func (b *bench) host(t testing.TB, x tensor.Tensor) []float32 {
-	t.Helper()
+func (b *bench) host(tb testing.TB, x tensor.Tensor) []float32 {
+	tb.Helper()
 	host := make([]float32, x.Shape.Len())
-	require.NoError(t, b.be.Download(host, x.Buf))
+	require.NoError(tb, b.be.Download(host, x.Buf))
 	return host
 }
 

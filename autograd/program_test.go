@@ -31,10 +31,10 @@ func stack(depth int) opCase {
 	}}
 }
 
-func newCPU(t testing.TB, threads int) tensor.Backend {
-	t.Helper()
+func newCPU(tb testing.TB, threads int) tensor.Backend {
+	tb.Helper()
 	be := cpu.New(cpu.Config{Threads: threads})
-	t.Cleanup(func() { require.NoError(t, be.Close()) })
+	tb.Cleanup(func() { require.NoError(tb, be.Close()) })
 	return be
 }
 

@@ -103,11 +103,12 @@ func (s *diffusersSize) MarshalJSON() ([]byte, error) { return json.Marshal(s[0]
 // network than this package has give an error wrapping ErrUnsupported, sizes that
 // do not fit one wrapping ErrConfig; all faults are named.
 func ConfigFromDiffusers(raw []byte) (Config, error) {
-	d := diffusersDefaults()
-	if err := checkFields(raw); err != nil {
+	known, err := knownFields(raw)
+	if err != nil {
 		return Config{}, err
 	}
-	if err := json.Unmarshal(raw, &d); err != nil {
+	d := diffusersDefaults()
+	if err := json.Unmarshal(known, &d); err != nil {
 		return Config{}, fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
 	levels, err := d.check()
@@ -130,12 +131,13 @@ func ConfigFromDiffusers(raw []byte) (Config, error) {
 	return c, nil
 }
 
-// checkFields refuses fields that this package does not know, unless they are off
-// (null or false), and nulls where a value is needed.
-func checkFields(raw []byte) error {
+// knownFields returns the object without fields that this package does not know.
+// They are refused unless they are off (null or false), as are nulls where a value
+// is needed.
+func knownFields(raw []byte) ([]byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
-		return fmt.Errorf("%w: not a JSON object: %w", ErrUnsupported, err)
+		return nil, fmt.Errorf("%w: not a JSON object: %w", ErrUnsupported, err)
 	}
 	nullable := map[string]bool{}
 	for f := range reflect.TypeFor[diffusersConfig]().Fields() {
@@ -152,9 +154,15 @@ func checkFields(raw []byte) error {
 		case known && null && !may:
 			faults = append(faults, fmt.Errorf("%w: %s is null", ErrUnsupported, name))
 		}
+		if !known {
+			delete(fields, name)
+		}
 	}
-	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(faults...)
+	if len(faults) > 0 {
+		slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+		return nil, errors.Join(faults...)
+	}
+	return json.Marshal(fields)
 }
 
 // check reports every field that asks for something else, and returns the levels

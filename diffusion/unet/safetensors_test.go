@@ -17,11 +17,11 @@ type golden struct {
 	*safetensors.File
 }
 
-func readGolden(t testing.TB, name string) golden {
-	t.Helper()
+func readGolden(tb testing.TB, name string) golden {
+	tb.Helper()
 	f, err := safetensors.ReadFile(filepath.Join("testdata", name))
-	require.NoError(t, err)
-	return golden{t, f}
+	require.NoError(tb, err)
+	return golden{tb, f}
 }
 
 func (g golden) values(name string) []float32 {
