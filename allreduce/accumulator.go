@@ -44,7 +44,7 @@ func NewAccumulator(p *Plan, rank, n int) *Accumulator {
 	depth := 0
 	for chunk := a.lo; chunk < a.hi; chunk++ {
 		stack = append(stack, Node{Index: chunk})
-		merges := 0
+		var merges int
 		stack, merges = p.fold(stack, a.lo)
 		step := mergeStep{slot: len(stack) - 1, merges: merges}
 		if chunk == a.hi-1 && merges == 0 {

@@ -48,7 +48,7 @@ func (c *chainCast) forward() {
 		if next != nil {
 			lo, hi := c.cut.segment(0, c.sent)
 			next.push(sendItem{
-				kind: frameBroadcast, slice: uint16(c.root), segment: uint32(c.sent), floats: c.buf[lo:hi],
+				kind: frameBroadcast, slice: u16(c.root), segment: u32(c.sent), floats: c.buf[lo:hi],
 			})
 		}
 	}

@@ -274,7 +274,7 @@ func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *GroupC
 		return err
 	}
 	if c.status != statusOK {
-		return fmt.Errorf("%w at %s: %s", ErrRefused, cfg.Peers[peer], clip(c.reason, maxReason))
+		return fmt.Errorf("%w at %s: %s", ErrRefused, cfg.Peers[peer], clip(c.reason))
 	}
 	if !proofsEqual(c.proof, proof(e.cfg.Secret, roleListener, raw, c.nonce)) {
 		return fmt.Errorf("%w: %s does not know this run's secret", ErrRefused, cfg.Peers[peer])
@@ -293,9 +293,9 @@ func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *GroupC
 	case err != nil:
 		return err
 	case v.status == statusRefused:
-		return fmt.Errorf("%w at %s: %s", ErrRefused, cfg.Peers[peer], clip(string(v.text), maxReason))
+		return fmt.Errorf("%w at %s: %s", ErrRefused, cfg.Peers[peer], clip(string(v.text)))
 	case v.status != statusOK:
-		return fmt.Errorf("%s has no room: %s", cfg.Peers[peer], clip(string(v.text), maxReason))
+		return fmt.Errorf("%s has no room: %s", cfg.Peers[peer], clip(string(v.text)))
 	}
 	return writeAll(conn, encodeReady(0))
 }

@@ -194,7 +194,7 @@ func (e *Endpoint) examine(conn *net.TCPConn) (*hello, error) {
 		return nil, fmt.Errorf("allreduce: read the hello: %w", err)
 	}
 	refuse := func(reason string) error {
-		_ = writeAll(conn, (&challenge{status: statusRefused, reason: clip(reason, maxReason)}).encode())
+		_ = writeAll(conn, (&challenge{status: statusRefused, reason: clip(reason)}).encode())
 		return errors.New("allreduce: " + reason)
 	}
 	switch {
@@ -270,7 +270,7 @@ func (e *Endpoint) drop(key seat, g *guest) {
 // into any socket buffer, so this does not block.
 func dismiss(conn *net.TCPConn, s status, reason string) {
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
-	_ = writeAll(conn, (&verdict{status: s, text: []byte(clip(reason, maxReason))}).encode())
+	_ = writeAll(conn, (&verdict{status: s, text: []byte(clip(reason))}).encode())
 	_ = conn.Close()
 }
 

@@ -113,7 +113,8 @@ func TestStallHitsTheDeadline(t *testing.T) {
 	for _, order := range orders {
 		for _, world := range []int{2, 4} {
 			t.Run(fmt.Sprintf("%v/%d", order, world), func(t *testing.T) {
-				groups, proxies := faulty(t, world, order, 500*time.Millisecond)
+				t.Parallel()
+				groups, proxies := faulty(t, world, order, time.Second)
 				proxies[0][1].Arm(allreducetest.ToListener, allreducetest.Stall, 30_000)
 				proxies[0][1].Arm(allreducetest.ToDialer, allreducetest.Stall, 30_000)
 				errs := allreducetest.Each(t, groups, reduceUntilError(allreducetest.Plan(t, 8, world), 20_000))
@@ -174,8 +175,9 @@ func TestLateRankIsNamed(t *testing.T) {
 	} {
 		for _, order := range orders {
 			t.Run(fmt.Sprintf("%s/%v", name, order), func(t *testing.T) {
+				t.Parallel()
 				groups := newCluster(t, world, allreduce.TransportTCP).connect(t, allreduce.GroupConfig{
-					Generation: 3, Plan: plan, Order: order, OpTimeout: 400 * time.Millisecond, SegmentElems: 1024,
+					Generation: 3, Plan: plan, Order: order, OpTimeout: time.Second, SegmentElems: 1024,
 				}, nil)
 				released := make(chan struct{})
 				errs := allreducetest.Each(t, groups, func(g allreduce.Group) error {

@@ -176,11 +176,11 @@ func (a abortNote) encode() []byte {
 	b := make([]byte, 8, maxAbort)
 	culprit := uint32(noRank)
 	if a.culprit >= 0 {
-		culprit = uint32(a.culprit) //nolint:gosec // a rank is below MaxWorld
+		culprit = u32(a.culprit)
 	}
-	binary.LittleEndian.PutUint32(b, uint32(a.origin)) //nolint:gosec // a rank is below MaxWorld
+	binary.LittleEndian.PutUint32(b, u32(a.origin))
 	binary.LittleEndian.PutUint32(b[4:], culprit)
-	return append(b, clip(a.reason, maxReason)...)
+	return append(b, clip(a.reason)...)
 }
 
 // decodeAbort reads the payload of an abort frame in a group of world ranks.
@@ -189,7 +189,7 @@ func decodeAbort(b []byte, world int) (abortNote, error) {
 		return abortNote{}, fmt.Errorf("%w: abort frame of %d bytes", ErrFrame, len(b))
 	}
 	origin, culprit := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
-	a := abortNote{origin: int(origin), culprit: int(culprit), reason: clip(string(b[8:]), maxReason)}
+	a := abortNote{origin: int(origin), culprit: int(culprit), reason: clip(string(b[8:]))}
 	if culprit == noRank {
 		a.culprit = NoPeer
 	}
@@ -199,14 +199,15 @@ func decodeAbort(b []byte, world int) (abortNote, error) {
 	return a, nil
 }
 
-// clip makes a text valid UTF-8 on one line of at most n bytes.
-func clip(s string, n int) string {
+// clip makes a reason valid UTF-8 on one line of at most maxReason bytes.
+func clip(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
+	n := maxReason
 	if len(s) <= n {
 		return s
 	}

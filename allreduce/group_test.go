@@ -13,7 +13,6 @@ import (
 	"github.com/agrdist/agrdist/allreduce/allreducetest"
 )
 
-
 var secret = []byte("sixteen bytes or more")
 
 // cluster is the endpoints of a run's ranks.
@@ -22,13 +21,13 @@ type cluster struct {
 	addrs     []string
 }
 
-func newCluster(t testing.TB, world int, transport allreduce.Transport) *cluster {
-	t.Helper()
+func newCluster(tb testing.TB, world int, transport allreduce.Transport) *cluster {
+	tb.Helper()
 	c := &cluster{}
 	for range world {
 		e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: "test", Secret: secret, Transport: transport})
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, e.Close()) })
+		require.NoError(tb, err)
+		tb.Cleanup(func() { require.NoError(tb, e.Close()) })
 		c.endpoints = append(c.endpoints, e)
 		c.addrs = append(c.addrs, e.Addr())
 	}
@@ -37,8 +36,8 @@ func newCluster(t testing.TB, world int, transport allreduce.Transport) *cluster
 
 // connect makes the groups of a generation. A change of a rank's configuration
 // is optional.
-func (c *cluster) connect(t testing.TB, cfg allreduce.GroupConfig, change func(*allreduce.GroupConfig)) []allreduce.Group {
-	t.Helper()
+func (c *cluster) connect(tb testing.TB, cfg allreduce.GroupConfig, change func(*allreduce.GroupConfig)) []allreduce.Group {
+	tb.Helper()
 	groups := make([]allreduce.Group, len(c.endpoints))
 	errs := make([]error, len(c.endpoints))
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -54,16 +53,16 @@ func (c *cluster) connect(t testing.TB, cfg allreduce.GroupConfig, change func(*
 	}
 	wg.Wait()
 	for _, err := range errs {
-		require.NoError(t, err)
+		require.NoError(tb, err)
 	}
 	return groups
 }
 
 // tcp returns a factory of groups over TCP.
 func tcp(order allreduce.Order, transport allreduce.Transport) allreducetest.Factory {
-	return func(t testing.TB, plan *allreduce.Plan) []allreduce.Group {
-		t.Helper()
-		return newCluster(t, plan.World(), transport).connect(t, allreduce.GroupConfig{
+	return func(tb testing.TB, plan *allreduce.Plan) []allreduce.Group {
+		tb.Helper()
+		return newCluster(tb, plan.World(), transport).connect(tb, allreduce.GroupConfig{
 			Generation: 7, Plan: plan, Order: order, SegmentElems: 512,
 		}, nil)
 	}
@@ -104,6 +103,7 @@ func BenchmarkAllReduce(b *testing.B) {
 }
 
 func benchAllReduce(b *testing.B, order allreduce.Order, transport allreduce.Transport, world, elems int) {
+	b.Helper()
 	plan, err := allreduce.NewPlan(world, world)
 	require.NoError(b, err)
 	c := newCluster(b, world, transport)

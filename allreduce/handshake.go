@@ -90,14 +90,14 @@ func (h *hello) encode() []byte {
 		le.PutUint16(b[6:], flagSecret)
 	}
 	le.PutUint64(b[8:], h.generation)
-	le.PutUint32(b[16:], uint32(h.dialer))
-	le.PutUint32(b[20:], uint32(h.listener))
-	le.PutUint32(b[24:], uint32(h.terms.world))
-	le.PutUint32(b[28:], uint32(h.terms.chunks))
-	le.PutUint32(b[32:], uint32(h.terms.segment))
+	le.PutUint32(b[16:], u32(h.dialer))
+	le.PutUint32(b[20:], u32(h.listener))
+	le.PutUint32(b[24:], u32(h.terms.world))
+	le.PutUint32(b[28:], u32(h.terms.chunks))
+	le.PutUint32(b[32:], u32(h.terms.segment))
 	b[36] = byte(h.terms.order)
 	copy(b[40:], h.nonce[:])
-	le.PutUint16(b[72:], uint16(len(h.run)))
+	le.PutUint16(b[72:], u16(len(h.run)))
 	return append(b, h.run...)
 }
 
@@ -179,7 +179,7 @@ func (c *challenge) encode() []byte {
 	b[4] = byte(c.status)
 	copy(b[5:], c.nonce[:])
 	copy(b[5+nonceSize:], c.proof[:])
-	binary.LittleEndian.PutUint16(b[challengeSize-2:], uint16(len(c.reason)))
+	binary.LittleEndian.PutUint16(b[challengeSize-2:], u16(len(c.reason)))
 	return append(b, c.reason...)
 }
 
@@ -221,7 +221,7 @@ type verdict struct {
 func (v *verdict) encode() []byte {
 	b := append(make([]byte, 0, 7+len(v.text)), "AGRV"...)
 	b = append(b, byte(v.status))
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(v.text)))
+	b = binary.LittleEndian.AppendUint16(b, u16(len(v.text)))
 	return append(b, v.text...)
 }
 

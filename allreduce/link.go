@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"os"
 	"sync"
@@ -175,18 +174,15 @@ func (l *link) send(op opState, it *sendItem) error {
 	if it.floats != nil {
 		payload = toWire(it.floats, &l.swapped, littleEndian)
 	}
-	if len(payload) > math.MaxUint32 {
-		return fmt.Errorf("allreduce: payload of %d bytes", len(payload))
-	}
 	crc := it.crc
 	if !it.summed {
 		crc = checksum(payload)
 	}
 	h := header{
-		kind: it.kind, from: uint16(l.g.rank), generation: l.g.generation, number: l.sent,
+		kind: it.kind, from: u16(l.g.rank), generation: l.g.generation, number: l.sent,
 		op: op.number, bucket: op.bucket, elems: op.elems,
 		segment: it.segment, slice: it.slice, part: it.part,
-		length: uint32(len(payload)), crc: crc,
+		length: u32(len(payload)), crc: crc,
 	}
 	h.encode(&l.out)
 	l.sent++
@@ -257,7 +253,7 @@ var errGroupEnded = errors.New("allreduce: group has ended")
 
 // explain turns an error of the reader into the group's failure.
 func (l *link) explain(err error) *fault {
-	var f *remoteAbort
+	var f *remoteAbortError
 	switch {
 	case errors.As(err, &f):
 		peer := f.note.culprit
@@ -272,14 +268,14 @@ func (l *link) explain(err error) *fault {
 	}
 }
 
-// remoteAbort is the reason for which a peer ended the group.
-type remoteAbort struct{ note abortNote }
+// remoteAbortError is the reason for which a peer ended the group.
+type remoteAbortError struct{ note abortNote }
 
-func (a *remoteAbort) Error() string {
+func (a *remoteAbortError) Error() string {
 	return fmt.Sprintf("%v by rank %d: %s", ErrAborted, a.note.origin, a.note.reason)
 }
 
-func (a *remoteAbort) Unwrap() error { return ErrAborted }
+func (a *remoteAbortError) Unwrap() error { return ErrAborted }
 
 // receive takes frames until one says goodbye (nil) or something fails.
 func (l *link) receive() error {
@@ -306,7 +302,7 @@ func (l *link) receive() error {
 			if err != nil {
 				return err
 			}
-			return &remoteAbort{note}
+			return &remoteAbortError{note}
 		case frameStall:
 			if int(h.slice) >= g.world || h.length != 0 {
 				return fmt.Errorf("%w: stall report about rank %d", ErrFrame, h.slice)
@@ -314,7 +310,7 @@ func (l *link) receive() error {
 			g.mu.Lock()
 			l.stall = stallReport{op: h.op, rank: int(h.slice), received: h.segment}
 			g.mu.Unlock()
-		default:
+		case frameReduce, frameGather, frameBroadcast, frameWord:
 			if err := l.data(h); err != nil {
 				return err
 			}
@@ -440,9 +436,9 @@ func describe(kind frameType, bucket uint32, elems uint64) string {
 			return OpBarrier
 		}
 		return OpAllGather
-	default:
-		return kind.String()
+	case frameGather, frameStall, frameAbort, frameGoodbye:
 	}
+	return kind.String()
 }
 
 // tcpStream is a stream over TCP.

@@ -112,7 +112,7 @@ func (g *localGroup) Broadcast(ctx context.Context, root int, buf []float32) err
 	if root < 0 || root >= g.Size() {
 		panic(fmt.Sprintf("allreduce: broadcast from rank %d in a group of %d", root, g.Size()))
 	}
-	op := opState{name: OpBroadcast, kind: frameBroadcast, bucket: uint32(root), elems: uint64(len(buf))}
+	op := opState{name: OpBroadcast, kind: frameBroadcast, bucket: u32(root), elems: uint64(len(buf))}
 	return g.meet(ctx, &localArgs{op: op, dst: buf}, func(m *meeting) {
 		if g.rank != root {
 			copy(buf, m.args[root].dst)

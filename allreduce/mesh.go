@@ -162,7 +162,7 @@ func (g *mesh) Broadcast(ctx context.Context, root int, buf []float32) error {
 	if root < 0 || root >= g.world {
 		panic(fmt.Sprintf("allreduce: broadcast from rank %d in a group of %d", root, g.world))
 	}
-	op := opState{name: OpBroadcast, kind: frameBroadcast, bucket: uint32(root), elems: uint64(len(buf))}
+	op := opState{name: OpBroadcast, kind: frameBroadcast, bucket: u32(root), elems: uint64(len(buf))}
 	if err := g.enter(ctx, op); err != nil {
 		return err
 	}
@@ -347,7 +347,7 @@ func (g *mesh) fail(f *fault) {
 	g.mu.Unlock()
 
 	if !f.goodbye {
-		g.log.Warn("group failed", "peer", f.peer, "error", f.err) //nolint:sloglint // no context reaches here: readers fail too
+		g.log.Warn("group failed", "peer", f.peer, "error", f.err)
 	}
 	for _, l := range g.links {
 		if l != nil {

@@ -43,10 +43,10 @@ func treeSum(chunks [][]float32, n Node) []float32 {
 	return left
 }
 
-func mustPlan(t testing.TB, chunks, world int) *Plan {
-	t.Helper()
+func mustPlan(tb testing.TB, chunks, world int) *Plan {
+	tb.Helper()
 	p, err := NewPlan(chunks, world)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return p
 }
 
@@ -231,7 +231,7 @@ func TestAddTo(t *testing.T) {
 			dst := append(make([]float32, n), 7)
 			addTo(dst, a, b, n)
 			require.Equal(t, bitsOf(want), bitsOf(dst[:n]))
-			require.EqualValues(t, 7, dst[n], "wrote past the end")
+			require.Equal(t, math.Float32bits(7), math.Float32bits(dst[n]), "wrote past the end")
 			addTo(a, a, b, n)
 			require.Equal(t, bitsOf(want), bitsOf(a), "in place")
 			addGo(dst[:n], b, b)

@@ -141,8 +141,9 @@ func TestKilledProcessIsNamed(t *testing.T) {
 
 // A stopped process holds its connections open: the deadline finds it.
 func TestHungProcessIsNamed(t *testing.T) {
-	for _, o := range childCases(600 * time.Millisecond) {
+	for _, o := range childCases(time.Second) {
 		t.Run(o.name(), func(t *testing.T) {
+			t.Parallel()
 			groups, cmd := withChild(t, o)
 			errs := strike(t, groups, o, func() { _ = cmd.Process.Signal(syscall.SIGSTOP) })
 			for rank, err := range errs {

@@ -104,7 +104,7 @@ func (r *ringReduce) prev() int { return (r.g.rank + r.g.world - 1) % r.g.world 
 func (r *ringReduce) pass(kind frameType, slice, segment int) {
 	lo, hi := r.cut.segment(slice, segment)
 	r.g.links[(r.g.rank+1)%r.g.world].push(sendItem{
-		kind: kind, slice: uint16(slice), segment: uint32(segment), floats: r.dst[lo:hi],
+		kind: kind, slice: u16(slice), segment: u32(segment), floats: r.dst[lo:hi],
 	})
 }
 

@@ -43,7 +43,7 @@ func (g *mesh) stalled(ctx context.Context, w *stallWatch, c collective, waited 
 	if peer != NoPeer {
 		for _, l := range g.links {
 			if l != nil && !l.left {
-				l.push(sendItem{kind: frameStall, slice: uint16(peer), segment: g.frames, urgent: true}) //nolint:gosec // a rank is below MaxWorld
+				l.push(sendItem{kind: frameStall, slice: u16(peer), segment: g.frames, urgent: true})
 			}
 		}
 	}

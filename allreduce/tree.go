@@ -100,7 +100,7 @@ func (t *treeReduce) start() {
 			lo, hi := t.cut.segment(l.peer, i)
 			for part := range t.parts {
 				l.push(sendItem{
-					kind: frameReduce, slice: uint16(l.peer), part: uint16(part), segment: uint32(i),
+					kind: frameReduce, slice: u16(l.peer), part: u16(part), segment: u32(i),
 					floats: t.parts[part][lo:hi],
 				})
 			}
@@ -179,7 +179,7 @@ func (t *treeReduce) work() {
 	sum := t.dst[lo:hi]
 	t.machine.reduce(sum, t.leaves)
 	it := sendItem{
-		kind: frameGather, urgent: true, slice: uint16(rank), segment: uint32(t.summed), floats: sum,
+		kind: frameGather, urgent: true, slice: u16(rank), segment: u32(t.summed), floats: sum,
 	}
 	if t.g.world > 1 && littleEndian {
 		it.crc, it.summed = checksum(bytesOf(sum)), true

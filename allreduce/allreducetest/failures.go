@@ -13,17 +13,18 @@ import (
 var errTest = errors.New("the test's own reason")
 
 // Failed checks that an error is an *allreduce.Error of a rank, and returns it.
-func Failed(t testing.TB, err error, rank int) *allreduce.Error {
-	t.Helper()
+func Failed(tb testing.TB, err error, rank int) *allreduce.Error {
+	tb.Helper()
 	var e *allreduce.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, rank, e.Rank)
+	require.ErrorAs(tb, err, &e)
+	require.Equal(tb, rank, e.Rank)
 	return e
 }
 
 // testAbort: Abort releases an operation that waits on another goroutine, and
 // every later one.
 func testAbort(t *testing.T, factory Factory) {
+	t.Helper()
 	for _, world := range []int{2, 3, 7} {
 		groups := start(t, factory, 8, world)
 		pending := make(chan error, 2)
@@ -47,6 +48,7 @@ func testAbort(t *testing.T, factory Factory) {
 // testAbortByPeer: an abort on one rank ends the operations of all others; they
 // learn who and why.
 func testAbortByPeer(t *testing.T, factory Factory) {
+	t.Helper()
 	for _, world := range []int{2, 3, 7} {
 		groups := start(t, factory, 8, world)
 		culprit := world - 1
@@ -70,6 +72,7 @@ func testAbortByPeer(t *testing.T, factory Factory) {
 // testCancel: a context ends an operation, names who was missing, and ends the
 // group on all ranks.
 func testCancel(t *testing.T, factory Factory) {
+	t.Helper()
 	for _, world := range []int{2, 3} {
 		groups := start(t, factory, 8, world)
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -78,7 +81,7 @@ func testCancel(t *testing.T, factory Factory) {
 		cancel(errTest)
 		err := receive(t, pending)
 		require.ErrorIs(t, err, errTest)
-		Failed(t, err, 0)
+		_ = Failed(t, err, 0)
 		for _, g := range groups[1:] {
 			require.Error(t, g.Barrier(context.Background()))
 		}
@@ -88,6 +91,7 @@ func testCancel(t *testing.T, factory Factory) {
 // testClose: ranks may close one after another while others still finish, and
 // twice; later operations fail.
 func testClose(t *testing.T, factory Factory) {
+	t.Helper()
 	for _, world := range Worlds {
 		groups := start(t, factory, 8, world)
 		AllOK(t, groups, func(g allreduce.Group) error {
@@ -98,13 +102,14 @@ func testClose(t *testing.T, factory Factory) {
 		for rank, g := range groups {
 			err := g.Barrier(context.Background())
 			require.ErrorIs(t, err, allreduce.ErrClosed)
-			Failed(t, err, rank)
+			_ = Failed(t, err, rank)
 		}
 	}
 }
 
 // testPeerLeft: who still needs a rank that has closed is told so.
 func testPeerLeft(t *testing.T, factory Factory) {
+	t.Helper()
 	for _, world := range []int{2, 3, 7} {
 		groups := start(t, factory, 8, world)
 		leaver := world / 2
@@ -127,6 +132,7 @@ func testPeerLeft(t *testing.T, factory Factory) {
 // testMismatch: ranks that run different operations fail instead of mixing them
 // up.
 func testMismatch(t *testing.T, factory Factory) {
+	t.Helper()
 	plan := Plan(t, 2, 2)
 	reduce := func(bucket uint32, n int) func(g allreduce.Group) error {
 		return func(g allreduce.Group) error {
@@ -149,7 +155,7 @@ func testMismatch(t *testing.T, factory Factory) {
 			errs := Each(t, groups, func(g allreduce.Group) error { return ops[g.Rank()](g) })
 			mismatch := 0
 			for rank, err := range errs {
-				Failed(t, err, rank)
+				_ = Failed(t, err, rank)
 				if errors.Is(err, allreduce.ErrMismatch) {
 					mismatch++
 				}
@@ -168,13 +174,14 @@ func testMismatch(t *testing.T, factory Factory) {
 			return g.Barrier(context.Background())
 		})
 		for rank, err := range errs {
-			Failed(t, err, rank)
+			_ = Failed(t, err, rank)
 		}
 	})
 }
 
 // testArguments: what is wrong on any rank is a programmer's error.
 func testArguments(t *testing.T, factory Factory) {
+	t.Helper()
 	groups := start(t, factory, 2, 2)
 	g := groups[0]
 	ctx := context.Background()

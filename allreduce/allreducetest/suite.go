@@ -57,17 +57,17 @@ func Run(t *testing.T, o Options, factory Factory) {
 }
 
 // Plan returns a plan or fails the test.
-func Plan(t testing.TB, chunks, world int) *allreduce.Plan {
-	t.Helper()
+func Plan(tb testing.TB, chunks, world int) *allreduce.Plan {
+	tb.Helper()
 	p, err := allreduce.NewPlan(chunks, world)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return p
 }
 
 // Each calls f on every group, each on its own goroutine, and returns the
 // errors by rank. It fails the test where they do not all return.
-func Each(t testing.TB, groups []allreduce.Group, f func(g allreduce.Group) error) []error {
-	t.Helper()
+func Each(tb testing.TB, groups []allreduce.Group, f func(g allreduce.Group) error) []error {
+	tb.Helper()
 	errs := make([]error, len(groups))
 	done := make(chan struct{})
 	go func() {
@@ -81,23 +81,23 @@ func Each(t testing.TB, groups []allreduce.Group, f func(g allreduce.Group) erro
 	select {
 	case <-done:
 	case <-time.After(patience):
-		require.Fail(t, "an operation hangs")
+		require.Fail(tb, "an operation hangs")
 	}
 	return errs
 }
 
 // AllOK is Each for operations that must succeed on every rank.
-func AllOK(t testing.TB, groups []allreduce.Group, f func(g allreduce.Group) error) {
-	t.Helper()
-	for rank, err := range Each(t, groups, f) {
-		require.NoError(t, err, "rank %d", rank)
+func AllOK(tb testing.TB, groups []allreduce.Group, f func(g allreduce.Group) error) {
+	tb.Helper()
+	for rank, err := range Each(tb, groups, f) {
+		require.NoError(tb, err, "rank %d", rank)
 	}
 }
 
 // Gradients returns chunks random vectors of n elements whose exponents differ
 // so much that another order of additions gives other bits.
-func Gradients(seed uint64, chunks, n int) [][]float32 {
-	r := rand.New(rand.NewPCG(seed, 1))
+func Gradients(seed, chunks, n int) [][]float32 {
+	r := rand.New(rand.NewPCG(uint64(seed), 1)) //nolint:gosec // numbers for a test
 	grads := make([][]float32, chunks)
 	for c := range grads {
 		grads[c] = make([]float32, n)
@@ -109,10 +109,10 @@ func Gradients(seed uint64, chunks, n int) [][]float32 {
 }
 
 // Sum returns the canonical sum of the chunks: what one rank alone gets.
-func Sum(t testing.TB, grads [][]float32) []float32 {
-	t.Helper()
+func Sum(tb testing.TB, grads [][]float32) []float32 {
+	tb.Helper()
 	n := len(grads[0])
-	return append([]float32(nil), accumulate(Plan(t, len(grads), 1), 0, grads)[0][:n]...)
+	return append([]float32(nil), accumulate(Plan(tb, len(grads), 1), 0, grads)[0][:n]...)
 }
 
 // accumulate returns the parts of a rank.
@@ -126,19 +126,19 @@ func accumulate(p *allreduce.Plan, rank int, grads [][]float32) [][]float32 {
 	return acc.Parts(nil, 0, n)
 }
 
-func sameBits(t testing.TB, want, got []float32, msg string, args ...any) {
-	t.Helper()
-	require.Len(t, got, len(want), msg)
+func sameBits(tb testing.TB, want, got []float32, msg string, args ...any) {
+	tb.Helper()
+	require.Len(tb, got, len(want), msg)
 	for i := range want {
 		if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
-			require.Failf(t, "other bits", "%s: element %d is %v, want %v", fmt.Sprintf(msg, args...), i, got[i], want[i])
+			require.Failf(tb, "other bits", "%s: element %d is %v, want %v", fmt.Sprintf(msg, args...), i, got[i], want[i])
 		}
 	}
 }
 
-func closeAll(t testing.TB, groups []allreduce.Group) {
-	t.Helper()
-	AllOK(t, groups, func(g allreduce.Group) error { return g.Close() })
+func closeAll(tb testing.TB, groups []allreduce.Group) {
+	tb.Helper()
+	AllOK(tb, groups, func(g allreduce.Group) error { return g.Close() })
 }
 
 // start makes groups that are closed with the test.
@@ -156,12 +156,14 @@ func start(t *testing.T, factory Factory, chunks, world int) []allreduce.Group {
 }
 
 func testAllReduce(t *testing.T, o Options, factory Factory) {
+	t.Helper()
 	for _, world := range Worlds {
 		for _, chunks := range []int{1, 6, 8, 13} {
 			plan := Plan(t, chunks, world)
 			groups := start(t, factory, chunks, world)
 			for i, n := range o.Sizes {
-				grads := Gradients(uint64(n), chunks, n)
+				bucket := uint32(i)
+				grads := Gradients(n, chunks, n)
 				want := Sum(t, grads)
 				results := make([][]float32, world)
 				AllOK(t, groups, func(g allreduce.Group) error {
@@ -172,7 +174,7 @@ func testAllReduce(t *testing.T, o Options, factory Factory) {
 						before[i] = append([]float32(nil), parts[i]...)
 					}
 					dst := make([]float32, n)
-					if err := g.AllReduce(context.Background(), uint32(i), parts, dst); err != nil {
+					if err := g.AllReduce(context.Background(), bucket, parts, dst); err != nil {
 						return err
 					}
 					for i := range parts {
@@ -223,14 +225,18 @@ func compare(got, want []float32) error {
 	return nil
 }
 
+// alphabet fills words.
+const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+
 func testAllGather(t *testing.T, factory Factory) {
+	t.Helper()
 	for _, world := range Worlds {
 		groups := start(t, factory, 8, world)
 		for _, size := range []int{0, 1, 100, allreduce.MaxWord} {
 			word := func(rank int) []byte {
 				b := make([]byte, max(size-rank, 0)) // lengths may differ
 				for i := range b {
-					b[i] = byte(rank*31 + i)
+					b[i] = alphabet[(rank*31+i)%len(alphabet)]
 				}
 				return b
 			}
@@ -256,11 +262,12 @@ func testAllGather(t *testing.T, factory Factory) {
 }
 
 func testBroadcast(t *testing.T, o Options, factory Factory) {
+	t.Helper()
 	for _, world := range Worlds {
 		groups := start(t, factory, 8, world)
 		for _, n := range o.Sizes {
 			for root := range world {
-				want := Gradients(uint64(n+root), 1, n)[0]
+				want := Gradients(n+root, 1, n)[0]
 				AllOK(t, groups, func(g allreduce.Group) error {
 					buf := make([]float32, n)
 					if g.Rank() == root {
@@ -274,6 +281,7 @@ func testBroadcast(t *testing.T, o Options, factory Factory) {
 }
 
 func testBarrier(t *testing.T, factory Factory) {
+	t.Helper()
 	for _, world := range Worlds {
 		groups := start(t, factory, 8, world)
 		var mu sync.Mutex
@@ -298,13 +306,14 @@ func testBarrier(t *testing.T, factory Factory) {
 // testMixed runs a random sequence of operations, with ranks that leave an
 // operation early being in the next one already.
 func testMixed(t *testing.T, factory Factory) {
+	t.Helper()
 	const n = 3000
 	for _, world := range Worlds {
 		plan := Plan(t, 8, world)
 		groups := start(t, factory, 8, world)
 		grads := Gradients(9, 8, n)
 		AllOK(t, groups, func(g allreduce.Group) error {
-			r := rand.New(rand.NewPCG(4, 5)) // the same sequence on all ranks
+			r := rand.New(rand.NewPCG(4, 5)) //nolint:gosec // the same sequence on all ranks
 			parts := accumulate(plan, g.Rank(), grads)
 			dst := make([]float32, n)
 			for range 40 {
@@ -315,7 +324,7 @@ func testMixed(t *testing.T, factory Factory) {
 					for i := range parts {
 						cut[i] = parts[i][lo:]
 					}
-					err = g.AllReduce(context.Background(), uint32(lo), cut, dst[lo:])
+					err = g.AllReduce(context.Background(), 4, cut, dst[lo:])
 				case 1:
 					err = g.Broadcast(context.Background(), r.IntN(world), dst[lo:])
 				case 2:
@@ -334,6 +343,7 @@ func testMixed(t *testing.T, factory Factory) {
 
 // testConcurrent calls operations from several goroutines: they take turns.
 func testConcurrent(t *testing.T, factory Factory) {
+	t.Helper()
 	groups := start(t, factory, 8, 3)
 	AllOK(t, groups, func(g allreduce.Group) error {
 		var wg sync.WaitGroup
@@ -347,12 +357,12 @@ func testConcurrent(t *testing.T, factory Factory) {
 }
 
 // receive returns what comes from a channel, or fails the test.
-func receive[T any](t testing.TB, c <-chan T) (v T) {
-	t.Helper()
+func receive[T any](tb testing.TB, c <-chan T) (v T) {
+	tb.Helper()
 	select {
 	case v = <-c:
 	case <-time.After(patience):
-		require.Fail(t, "an operation hangs")
+		require.Fail(tb, "an operation hangs")
 	}
 	return v
 }
