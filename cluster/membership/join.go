@@ -209,7 +209,7 @@ func (m *Membership) FindCoordinator(ctx context.Context) (string, error) {
 		}
 		if waiting != said {
 			said = waiting
-			m.log.Info("waiting for a coordinator", slog.String("waiting_for", waiting))
+			m.log.InfoContext(ctx, "waiting for a coordinator", slog.String("waiting_for", waiting))
 		}
 		select {
 		case <-changed:

@@ -81,7 +81,7 @@ func Start(ctx context.Context, cfg Config) (*Membership, error) {
 	m.cancel = cancel
 	m.pump.Go(func() { m.queue.run(m.done) })
 	m.joiners.Go(func() { m.joinLoop(run) })
-	m.log.Info("gossip started", slog.String("addr", m.addr), slog.Any("seeds", cfg.Seeds),
+	m.log.InfoContext(ctx, "gossip started", slog.String("addr", m.addr), slog.Any("seeds", cfg.Seeds),
 		slog.Bool("encrypted", len(cfg.SecretKey) > 0))
 	return m, nil
 }

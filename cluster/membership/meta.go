@@ -99,7 +99,8 @@ func (m Meta) Encode() ([]byte, error) {
 		}
 		if v := m.number(tag); v != 0 {
 			payload := binary.AppendUvarint(nil, v)
-			out = append(out, tag, byte(len(payload)))
+			out = append(out, tag)
+			out = binary.AppendUvarint(out, uint64(len(payload)))
 			out = append(out, payload...)
 		}
 	}
@@ -138,17 +139,17 @@ func DecodeMeta(data []byte) (Meta, error) {
 	for rest := data[1:]; len(rest) > 0; {
 		tag := rest[0]
 		size, n := binary.Uvarint(rest[1:])
-		if n <= 0 || size > uint64(len(rest)-1-n) {
+		if n <= 0 || size > MaxMeta || int(size) > len(rest)-1-n {
 			return Meta{}, fmt.Errorf("%w: field %d is truncated", ErrMeta, tag)
 		}
 		if tag <= last {
 			return Meta{}, fmt.Errorf("%w: field %d after field %d", ErrMeta, tag, last)
 		}
-		payload := rest[1+n : 1+n+int(size)] //nolint:gosec // size <= len(rest)
+		payload := rest[1+n : 1+n+int(size)]
 		if err := m.set(tag, payload); err != nil {
 			return Meta{}, err
 		}
-		last, rest = tag, rest[1+n+int(size):] //nolint:gosec // size <= len(rest)
+		last, rest = tag, rest[1+n+int(size):]
 	}
 	return m, nil
 }

@@ -113,12 +113,13 @@ func (e explained) Clone() credentials.TransportCredentials {
 	return explained{e.TransportCredentials.Clone()}
 }
 
+const sameOnAll = "AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node"
+
 // explain names the peer and the likely mistake behind a failed handshake.
 func explain(conn net.Conn, err error) error {
 	if err == nil {
 		return nil
 	}
-	const sameSecret = "AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node"
 	at := "peer " + conn.RemoteAddr().String()
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
@@ -128,13 +129,13 @@ func explain(conn net.Conn, err error) error {
 	case errors.Is(err, ErrWrongRun), errors.Is(err, ErrRefused):
 		return fmt.Errorf("%s: %w", at, err)
 	case errors.As(err, &unknown):
-		return fmt.Errorf("%s: %w: %s (%w)", at, ErrWrongSecret, sameSecret, err)
+		return fmt.Errorf("%s: %w: %s (%w)", at, ErrWrongSecret, sameOnAll, err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fmt.Errorf("%s: %w: set the clocks of both hosts, by NTP or chrony (%w)", at, ErrClockSkew, err)
 	case errors.As(err, &header), strings.Contains(err.Error(), "first record does not look like a TLS handshake"):
-		return fmt.Errorf("%s: %w: %s (%w)", at, ErrPlaintext, sameSecret, err)
+		return fmt.Errorf("%s: %w: %s (%w)", at, ErrPlaintext, sameOnAll, err)
 	case errors.As(err, &alert), strings.Contains(err.Error(), "remote error: tls:"):
-		return fmt.Errorf("%s: %w: it holds another secret, or belongs to another run; %s (%w)", at, ErrRefused, sameSecret, err)
+		return fmt.Errorf("%s: %w: it holds another secret, or belongs to another run; %s (%w)", at, ErrRefused, sameOnAll, err)
 	default:
 		return fmt.Errorf("security: TLS handshake with %s: %w", at, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -74,7 +75,7 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 	if env == nil {
 		env = os.Environ()
 	}
-	env = append(env[:len(env):len(env)], fmt.Sprintf("%s=%d", envSupervised, os.Getpid()))
+	env = append(slices.Clip(env), fmt.Sprintf("%s=%d", envSupervised, os.Getpid()))
 	attr := &os.ProcAttr{
 		Dir: cmd.Dir, Files: []*os.File{inR, outW, outW}, Sys: sysProcAttr(),
 		Env: (&exec.Cmd{Env: env}).Environ(), // of a variable given twice, the last counts

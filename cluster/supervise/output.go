@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -74,7 +75,7 @@ func (o *output) keep(p []byte) {
 func (o *output) endLine() {
 	line := bytes.TrimSuffix(o.partial, []byte("\r"))
 	if o.cut > 0 {
-		line = fmt.Appendf(line[:len(line):len(line)], " [%d bytes cut]", o.cut)
+		line = fmt.Appendf(slices.Clip(line), " [%d bytes cut]", o.cut)
 	}
 	o.last.add(line)
 	if o.file != nil {

@@ -5,12 +5,14 @@ package supervise_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -275,8 +277,21 @@ func TestManyStartsLeakNothing(t *testing.T) {
 	require.Equal(t, before, countFDs(t)) // the goroutines are goleak's business
 }
 
-func TestWatchParentIgnoresAnUnsupervisedStdin(t *testing.T) {
-	supervise.WatchParent(strings.NewReader(""), func() { panic("called") })
+func TestWatchParent(t *testing.T) {
+	for value, want := range map[string]bool{"": false, "4711": true} {
+		synctest.Test(t, func(t *testing.T) {
+			t.Setenv("SUPERVISED_BY_AGRDIST", value)
+			require.Equal(t, want, supervise.Supervised())
+			stdin, parent := io.Pipe()
+			called := false
+			supervise.WatchParent(stdin, func() { called = true })
+			synctest.Wait()
+			require.False(t, called, "the parent lives")
+			require.NoError(t, parent.Close())
+			synctest.Wait()
+			require.Equal(t, want, called)
+		})
+	}
 }
 
 func countFDs(t *testing.T) int {
