@@ -47,7 +47,7 @@ func (s *Store) retain(ctx context.Context, step int64) {
 		s.log.LogAttrs(ctx, slog.LevelWarn, "old checkpoints kept", slog.Any("reason", err))
 		return
 	}
-	kept, removed := 0, false
+	kept := 0
 	for _, c := range list {
 		switch {
 		case c.step > step:
@@ -62,14 +62,7 @@ func (s *Store) retain(ctx context.Context, step int64) {
 		default:
 			if err := s.remove(c); err != nil {
 				s.log.LogAttrs(ctx, slog.LevelWarn, "old checkpoint not removed", slog.String("path", c.path), slog.Any("reason", err))
-				continue
 			}
-			removed = true
-		}
-	}
-	if removed {
-		if err := s.fs.SyncDir(s.dir); err != nil {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "removal not synced", slog.String("path", s.dir), slog.Any("reason", err))
 		}
 	}
 }
@@ -90,7 +83,8 @@ func (s *Store) isGood(ctx context.Context, c candidate) bool {
 	return ok
 }
 
-// remove takes the name first: a half deleted directory is never a checkpoint.
+// remove takes the name first, for good: a half deleted directory is never a
+// checkpoint, even if the power goes.
 func (s *Store) remove(c candidate) error {
 	trash := filepath.Join(s.dir, fmt.Sprintf("%s%s-%d", trashPrefix, DirName(c.step), os.Getpid()))
 	if err := s.fs.RemoveAll(trash); err != nil {
@@ -100,5 +94,8 @@ func (s *Store) remove(c candidate) error {
 		return err
 	}
 	delete(s.good, c.step)
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return err
+	}
 	return s.fs.RemoveAll(trash)
 }

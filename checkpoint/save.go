@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
@@ -118,6 +119,13 @@ func (s *Store) prepare(ctx context.Context) error {
 	names, err := s.fs.ReadDir(s.dir)
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(names, func(n string) bool { kind, _ := leftover(n); return kind != "" }) {
+		// The dead may not have come to this: their renames go before what
+		// follows from them.
+		if err := s.fs.SyncDir(s.dir); err != nil {
+			return err
+		}
 	}
 	for _, name := range names {
 		if err := s.clear(name); err != nil {

@@ -74,8 +74,16 @@ func (OS) Exists(path string) (bool, error) {
 	return err == nil, err
 }
 
-// Rename implements FS.
-func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+// Rename implements FS. Package os refuses a directory as the new name, also an
+// empty one, so that goes first; a directory with something in it stays.
+func (OS) Rename(from, to string) error {
+	if st, err := os.Lstat(to); err == nil && st.IsDir() {
+		if err := os.Remove(to); err != nil {
+			return err
+		}
+	}
+	return os.Rename(from, to)
+}
 
 // RemoveAll implements FS.
 func (OS) RemoveAll(path string) error { return os.RemoveAll(path) }

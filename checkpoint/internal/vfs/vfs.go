@@ -36,7 +36,8 @@ type FS interface {
 	ReadDir(dir string) ([]string, error)
 	// Exists tells whether there is anything at path, not following a link.
 	Exists(path string) (bool, error)
-	// Rename moves a file or directory to a name that is free.
+	// Rename moves a file or directory to a name that is free; a directory
+	// also to that of an empty directory, which it replaces.
 	Rename(from, to string) error
 	// RemoveAll removes path and what is below; nothing there is no error.
 	RemoveAll(path string) error

@@ -54,6 +54,8 @@ func (c change) apply(m map[string]*node) {
 	}
 }
 
+func (n *node) isEmptyDir() bool { return n.entries != nil && len(n.entries) == 0 }
+
 func (n *node) change(c change) {
 	c.apply(n.entries)
 	n.pending = append(n.pending, c)
@@ -236,7 +238,7 @@ func (m *Mem) Rename(from, to string) error {
 		return fail("rename", to, errors.New("not in the same directory"))
 	case dir.entries[name] == nil:
 		return fail("rename", from, fs.ErrNotExist)
-	case dir.entries[newName] != nil:
+	case dir.entries[newName] != nil && (dir.entries[name].entries == nil || !dir.entries[newName].isEmptyDir()):
 		return fail("rename", to, fs.ErrExist)
 	}
 	dir.change(change{del: name, add: newName, n: dir.entries[name]})

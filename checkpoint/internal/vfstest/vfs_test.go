@@ -71,6 +71,13 @@ func TestContract(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, lock.Close())
 
+			require.NoError(t, fsys.Mkdir(d))
+			require.NoError(t, fsys.Rename(e, d), "onto an empty directory")
+			require.NoError(t, fsys.Mkdir(e))
+			require.Error(t, fsys.Rename(e, d), "onto one that is not empty")
+			require.NoError(t, fsys.RemoveAll(e))
+			require.NoError(t, fsys.Rename(d, e))
+
 			require.NoError(t, fsys.SyncDir(root))
 			names, err := fsys.ReadDir(root)
 			require.NoError(t, err)
