@@ -71,7 +71,7 @@ func TestEMA(t *testing.T) {
 	for i := range avg {
 		want[i] = float64(avg[i])
 	}
-	seen := peaks{}
+	seen := trails{}
 	for range 20 {
 		optim.EMA(avg, x, 0.9)
 		for i := range want {
