@@ -85,9 +85,9 @@ type Outcome int32
 
 const (
 	Outcome_OUTCOME_UNSPECIFIED Outcome = 0
-	// Save a checkpoint and leave.
-	Outcome_OUTCOME_STOP Outcome = 1
-	// Every rank reached the last step.
+	// Stopped on request, after a checkpoint.
+	Outcome_OUTCOME_STOPPED Outcome = 1
+	// The last step was reached.
 	Outcome_OUTCOME_FINISHED Outcome = 2
 	// The run cannot go on.
 	Outcome_OUTCOME_FAILED Outcome = 3
@@ -97,13 +97,13 @@ const (
 var (
 	Outcome_name = map[int32]string{
 		0: "OUTCOME_UNSPECIFIED",
-		1: "OUTCOME_STOP",
+		1: "OUTCOME_STOPPED",
 		2: "OUTCOME_FINISHED",
 		3: "OUTCOME_FAILED",
 	}
 	Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED": 0,
-		"OUTCOME_STOP":        1,
+		"OUTCOME_STOPPED":     1,
 		"OUTCOME_FINISHED":    2,
 		"OUTCOME_FAILED":      3,
 	}
@@ -654,6 +654,7 @@ type WorkResponse struct {
 	//	*WorkResponse_Abort
 	//	*WorkResponse_End
 	//	*WorkResponse_Heartbeat
+	//	*WorkResponse_Stop
 	Message       isWorkResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -750,6 +751,15 @@ func (x *WorkResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *WorkResponse) GetStop() *Stop {
+	if x != nil {
+		if x, ok := x.Message.(*WorkResponse_Stop); ok {
+			return x.Stop
+		}
+	}
+	return nil
+}
+
 type isWorkResponse_Message interface {
 	isWorkResponse_Message()
 }
@@ -779,6 +789,10 @@ type WorkResponse_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,6,opt,name=heartbeat,proto3,oneof"`
 }
 
+type WorkResponse_Stop struct {
+	Stop *Stop `protobuf:"bytes,7,opt,name=stop,proto3,oneof"`
+}
+
 func (*WorkResponse_Admitted) isWorkResponse_Message() {}
 
 func (*WorkResponse_Refused) isWorkResponse_Message() {}
@@ -790,6 +804,8 @@ func (*WorkResponse_Abort) isWorkResponse_Message() {}
 func (*WorkResponse_End) isWorkResponse_Message() {}
 
 func (*WorkResponse_Heartbeat) isWorkResponse_Message() {}
+
+func (*WorkResponse_Stop) isWorkResponse_Message() {}
 
 type Admitted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -968,18 +984,66 @@ func (x *Abort) GetReason() string {
 	return ""
 }
 
+// Stop asks all workers to save a checkpoint and leave.
+type Stop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stop) Reset() {
+	*x = Stop{}
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stop) ProtoMessage() {}
+
+func (x *Stop) ProtoReflect() protoreflect.Message {
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stop.ProtoReflect.Descriptor instead.
+func (*Stop) Descriptor() ([]byte, []int) {
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Stop) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// End is the end of the run.
 type End struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Outcome       Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=agrdist.cluster.v1.Outcome" json:"outcome,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	ExitCode      int32                  `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	Step          int64                  `protobuf:"varint,4,opt,name=step,proto3" json:"step,omitempty"`
+	Digest        string                 `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1055,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1068,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *End) GetOutcome() Outcome {
@@ -1028,6 +1092,20 @@ func (x *End) GetExitCode() int32 {
 	return 0
 }
 
+func (x *End) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *End) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
 type SuperviseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -1042,7 +1120,7 @@ type SuperviseRequest struct {
 
 func (x *SuperviseRequest) Reset() {
 	*x = SuperviseRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1132,7 @@ func (x *SuperviseRequest) String() string {
 func (*SuperviseRequest) ProtoMessage() {}
 
 func (x *SuperviseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1145,7 @@ func (x *SuperviseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuperviseRequest.ProtoReflect.Descriptor instead.
 func (*SuperviseRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SuperviseRequest) GetMessage() isSuperviseRequest_Message {
@@ -1128,18 +1206,21 @@ func (*SuperviseRequest_Heartbeat) isSuperviseRequest_Message() {}
 func (*SuperviseRequest_Leave) isSuperviseRequest_Message() {}
 
 type Hello struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Slots         int32                  `protobuf:"varint,2,opt,name=slots,proto3" json:"slots,omitempty"`
-	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
-	RunId         string                 `protobuf:"bytes,4,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Slots int32                  `protobuf:"varint,2,opt,name=slots,proto3" json:"slots,omitempty"`
+	Host  string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	RunId string                 `protobuf:"bytes,4,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Unique per agent process: tells a reconnection from a second node of the
+	// same name.
+	Instance      string `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1232,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1245,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Hello) GetNode() string {
@@ -1195,6 +1276,13 @@ func (x *Hello) GetRunId() string {
 	return ""
 }
 
+func (x *Hello) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
 type SuperviseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -1204,6 +1292,7 @@ type SuperviseResponse struct {
 	//	*SuperviseResponse_Kill
 	//	*SuperviseResponse_End
 	//	*SuperviseResponse_Heartbeat
+	//	*SuperviseResponse_Stop
 	Message       isSuperviseResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1211,7 +1300,7 @@ type SuperviseResponse struct {
 
 func (x *SuperviseResponse) Reset() {
 	*x = SuperviseResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1312,7 @@ func (x *SuperviseResponse) String() string {
 func (*SuperviseResponse) ProtoMessage() {}
 
 func (x *SuperviseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1325,7 @@ func (x *SuperviseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuperviseResponse.ProtoReflect.Descriptor instead.
 func (*SuperviseResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SuperviseResponse) GetMessage() isSuperviseResponse_Message {
@@ -1291,6 +1380,15 @@ func (x *SuperviseResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *SuperviseResponse) GetStop() *Stop {
+	if x != nil {
+		if x, ok := x.Message.(*SuperviseResponse_Stop); ok {
+			return x.Stop
+		}
+	}
+	return nil
+}
+
 type isSuperviseResponse_Message interface {
 	isSuperviseResponse_Message()
 }
@@ -1315,6 +1413,10 @@ type SuperviseResponse_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,5,opt,name=heartbeat,proto3,oneof"`
 }
 
+type SuperviseResponse_Stop struct {
+	Stop *Stop `protobuf:"bytes,6,opt,name=stop,proto3,oneof"`
+}
+
 func (*SuperviseResponse_Admitted) isSuperviseResponse_Message() {}
 
 func (*SuperviseResponse_Refused) isSuperviseResponse_Message() {}
@@ -1324,6 +1426,8 @@ func (*SuperviseResponse_Kill) isSuperviseResponse_Message() {}
 func (*SuperviseResponse_End) isSuperviseResponse_Message() {}
 
 func (*SuperviseResponse_Heartbeat) isSuperviseResponse_Message() {}
+
+func (*SuperviseResponse_Stop) isSuperviseResponse_Message() {}
 
 // Kill asks a worker's supervisor to end it with SIGKILL and reap it.
 type Kill struct {
@@ -1338,7 +1442,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1454,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1467,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Kill) GetMember() string {
@@ -1409,7 +1513,7 @@ type ReportExitRequest struct {
 
 func (x *ReportExitRequest) Reset() {
 	*x = ReportExitRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1525,7 @@ func (x *ReportExitRequest) String() string {
 func (*ReportExitRequest) ProtoMessage() {}
 
 func (x *ReportExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1538,7 @@ func (x *ReportExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExitRequest.ProtoReflect.Descriptor instead.
 func (*ReportExitRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReportExitRequest) GetMember() string {
@@ -1491,7 +1595,7 @@ type ReportExitResponse struct {
 
 func (x *ReportExitResponse) Reset() {
 	*x = ReportExitResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1607,7 @@ func (x *ReportExitResponse) String() string {
 func (*ReportExitResponse) ProtoMessage() {}
 
 func (x *ReportExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1620,7 @@ func (x *ReportExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExitResponse.ProtoReflect.Descriptor instead.
 func (*ReportExitResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReportExitResponse) GetRestart() bool {
@@ -1546,13 +1650,14 @@ type FinishRequest struct {
 	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	Step          int64                  `protobuf:"varint,3,opt,name=step,proto3" json:"step,omitempty"`
 	Digest        string                 `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	Node          string                 `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1669,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,7 +1682,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FinishRequest) GetMember() string {
@@ -1608,6 +1713,13 @@ func (x *FinishRequest) GetDigest() string {
 	return ""
 }
 
+func (x *FinishRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type FinishResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1616,7 +1728,7 @@ type FinishResponse struct {
 
 func (x *FinishResponse) Reset() {
 	*x = FinishResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1740,7 @@ func (x *FinishResponse) String() string {
 func (*FinishResponse) ProtoMessage() {}
 
 func (x *FinishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1753,7 @@ func (x *FinishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishResponse.ProtoReflect.Descriptor instead.
 func (*FinishResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 type RequestStopRequest struct {
@@ -1653,7 +1765,7 @@ type RequestStopRequest struct {
 
 func (x *RequestStopRequest) Reset() {
 	*x = RequestStopRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1777,7 @@ func (x *RequestStopRequest) String() string {
 func (*RequestStopRequest) ProtoMessage() {}
 
 func (x *RequestStopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1790,7 @@ func (x *RequestStopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestStopRequest.ProtoReflect.Descriptor instead.
 func (*RequestStopRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RequestStopRequest) GetReason() string {
@@ -1696,7 +1808,7 @@ type RequestStopResponse struct {
 
 func (x *RequestStopResponse) Reset() {
 	*x = RequestStopResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1708,7 +1820,7 @@ func (x *RequestStopResponse) String() string {
 func (*RequestStopResponse) ProtoMessage() {}
 
 func (x *RequestStopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1721,7 +1833,7 @@ func (x *RequestStopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestStopResponse.ProtoReflect.Descriptor instead.
 func (*RequestStopResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 type StatusRequest struct {
@@ -1732,7 +1844,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1856,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1869,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 type StatusResponse struct {
@@ -1777,14 +1889,15 @@ type StatusResponse struct {
 	Lr               float64                `protobuf:"fixed64,13,opt,name=lr,proto3" json:"lr,omitempty"`
 	ImagesPerSecond  float64                `protobuf:"fixed64,14,opt,name=images_per_second,json=imagesPerSecond,proto3" json:"images_per_second,omitempty"`
 	TotalSteps       int64                  `protobuf:"varint,15,opt,name=total_steps,json=totalSteps,proto3" json:"total_steps,omitempty"`
-	Digest           string                 `protobuf:"bytes,16,opt,name=digest,proto3" json:"digest,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Set once the run is over.
+	End           *End `protobuf:"bytes,16,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +1909,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +1922,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatusResponse) GetRunId() string {
@@ -1917,11 +2030,11 @@ func (x *StatusResponse) GetTotalSteps() int64 {
 	return 0
 }
 
-func (x *StatusResponse) GetDigest() string {
+func (x *StatusResponse) GetEnd() *End {
 	if x != nil {
-		return x.Digest
+		return x.End
 	}
-	return ""
+	return nil
 }
 
 type WorkerStatus struct {
@@ -1939,7 +2052,7 @@ type WorkerStatus struct {
 
 func (x *WorkerStatus) Reset() {
 	*x = WorkerStatus{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2064,7 @@ func (x *WorkerStatus) String() string {
 func (*WorkerStatus) ProtoMessage() {}
 
 func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2077,7 @@ func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStatus.ProtoReflect.Descriptor instead.
 func (*WorkerStatus) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WorkerStatus) GetMember() *Member {
@@ -2021,7 +2134,7 @@ type AgentStatus struct {
 
 func (x *AgentStatus) Reset() {
 	*x = AgentStatus{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2146,7 @@ func (x *AgentStatus) String() string {
 func (*AgentStatus) ProtoMessage() {}
 
 func (x *AgentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2159,7 @@ func (x *AgentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStatus.ProtoReflect.Descriptor instead.
 func (*AgentStatus) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AgentStatus) GetNode() string {
@@ -2124,7 +2237,7 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x06report\x18\x02 \x01(\v2\x1a.agrdist.cluster.v1.ReportH\x00R\x06report\x121\n" +
 	"\x05leave\x18\x03 \x01(\v2\x19.agrdist.cluster.v1.LeaveH\x00R\x05leaveB\t\n" +
 	"\amessage\"\a\n" +
-	"\x05Leave\"\xef\x02\n" +
+	"\x05Leave\"\x9f\x03\n" +
 	"\fWorkResponse\x12:\n" +
 	"\badmitted\x18\x01 \x01(\v2\x1c.agrdist.cluster.v1.AdmittedH\x00R\badmitted\x127\n" +
 	"\arefused\x18\x02 \x01(\v2\x1b.agrdist.cluster.v1.RefusedH\x00R\arefused\x12@\n" +
@@ -2133,7 +2246,8 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"generation\x121\n" +
 	"\x05abort\x18\x04 \x01(\v2\x19.agrdist.cluster.v1.AbortH\x00R\x05abort\x12+\n" +
 	"\x03end\x18\x05 \x01(\v2\x17.agrdist.cluster.v1.EndH\x00R\x03end\x12=\n" +
-	"\theartbeat\x18\x06 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\theartbeat\x18\x06 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
+	"\x04stop\x18\a \x01(\v2\x18.agrdist.cluster.v1.StopH\x00R\x04stopB\t\n" +
 	"\amessage\"\n" +
 	"\n" +
 	"\bAdmitted\"\v\n" +
@@ -2145,27 +2259,33 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"q\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x1e\n" +
+	"\x04Stop\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x9d\x01\n" +
 	"\x03End\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.agrdist.cluster.v1.OutcomeR\aoutcome\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n" +
-	"\texit_code\x18\x03 \x01(\x05R\bexitCode\"\xc2\x01\n" +
+	"\texit_code\x18\x03 \x01(\x05R\bexitCode\x12\x12\n" +
+	"\x04step\x18\x04 \x01(\x03R\x04step\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\"\xc2\x01\n" +
 	"\x10SuperviseRequest\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.agrdist.cluster.v1.HelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x121\n" +
 	"\x05leave\x18\x03 \x01(\v2\x19.agrdist.cluster.v1.LeaveH\x00R\x05leaveB\t\n" +
-	"\amessage\"\\\n" +
+	"\amessage\"x\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x15\n" +
-	"\x06run_id\x18\x04 \x01(\tR\x05runId\"\xaf\x02\n" +
+	"\x06run_id\x18\x04 \x01(\tR\x05runId\x12\x1a\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\xdf\x02\n" +
 	"\x11SuperviseResponse\x12:\n" +
 	"\badmitted\x18\x01 \x01(\v2\x1c.agrdist.cluster.v1.AdmittedH\x00R\badmitted\x127\n" +
 	"\arefused\x18\x02 \x01(\v2\x1b.agrdist.cluster.v1.RefusedH\x00R\arefused\x12.\n" +
 	"\x04kill\x18\x03 \x01(\v2\x18.agrdist.cluster.v1.KillH\x00R\x04kill\x12+\n" +
 	"\x03end\x18\x04 \x01(\v2\x17.agrdist.cluster.v1.EndH\x00R\x03end\x12=\n" +
-	"\theartbeat\x18\x05 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeatB\t\n" +
+	"\theartbeat\x18\x05 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
+	"\x04stop\x18\x06 \x01(\v2\x18.agrdist.cluster.v1.StopH\x00R\x04stopB\t\n" +
 	"\amessage\"\\\n" +
 	"\x04Kill\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
@@ -2183,19 +2303,20 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\arestart\x18\x01 \x01(\bR\arestart\x12\x1f\n" +
 	"\vafter_nanos\x18\x02 \x01(\x03R\n" +
 	"afterNanos\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"s\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x87\x01\n" +
 	"\rFinishRequest\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12\x12\n" +
 	"\x04step\x18\x03 \x01(\x03R\x04step\x12\x16\n" +
-	"\x06digest\x18\x04 \x01(\tR\x06digest\"\x10\n" +
+	"\x06digest\x18\x04 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\"\x10\n" +
 	"\x0eFinishResponse\",\n" +
 	"\x12RequestStopRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x15\n" +
 	"\x13RequestStopResponse\"\x0f\n" +
-	"\rStatusRequest\"\xb0\x04\n" +
+	"\rStatusRequest\"\xc3\x04\n" +
 	"\x0eStatusResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -2215,8 +2336,8 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x02lr\x18\r \x01(\x01R\x02lr\x12*\n" +
 	"\x11images_per_second\x18\x0e \x01(\x01R\x0fimagesPerSecond\x12\x1f\n" +
 	"\vtotal_steps\x18\x0f \x01(\x03R\n" +
-	"totalSteps\x12\x16\n" +
-	"\x06digest\x18\x10 \x01(\tR\x06digest\"\xfc\x01\n" +
+	"totalSteps\x12)\n" +
+	"\x03end\x18\x10 \x01(\v2\x17.agrdist.cluster.v1.EndR\x03end\"\xfc\x01\n" +
 	"\fWorkerStatus\x122\n" +
 	"\x06member\x18\x01 \x01(\v2\x1a.agrdist.cluster.v1.MemberR\x06member\x12\x12\n" +
 	"\x04rank\x18\x02 \x01(\x05R\x04rank\x122\n" +
@@ -2234,10 +2355,10 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x10REFUSAL_MISMATCH\x10\x01\x12\x16\n" +
 	"\x12REFUSAL_SLOT_TAKEN\x10\x02\x12\x13\n" +
 	"\x0fREFUSAL_EVICTED\x10\x03\x12\x10\n" +
-	"\fREFUSAL_OVER\x10\x04*^\n" +
+	"\fREFUSAL_OVER\x10\x04*a\n" +
 	"\aOutcome\x12\x17\n" +
-	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n" +
-	"\fOUTCOME_STOP\x10\x01\x12\x14\n" +
+	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fOUTCOME_STOPPED\x10\x01\x12\x14\n" +
 	"\x10OUTCOME_FINISHED\x10\x02\x12\x12\n" +
 	"\x0eOUTCOME_FAILED\x10\x032\xa0\x04\n" +
 	"\x12CoordinatorService\x12M\n" +
@@ -2262,7 +2383,7 @@ func file_agrdist_cluster_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_agrdist_cluster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agrdist_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_agrdist_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_agrdist_cluster_v1_cluster_proto_goTypes = []any{
 	(Refusal)(0),                // 0: agrdist.cluster.v1.Refusal
 	(Outcome)(0),                // 1: agrdist.cluster.v1.Outcome
@@ -2277,21 +2398,22 @@ var file_agrdist_cluster_v1_cluster_proto_goTypes = []any{
 	(*Heartbeat)(nil),           // 10: agrdist.cluster.v1.Heartbeat
 	(*Refused)(nil),             // 11: agrdist.cluster.v1.Refused
 	(*Abort)(nil),               // 12: agrdist.cluster.v1.Abort
-	(*End)(nil),                 // 13: agrdist.cluster.v1.End
-	(*SuperviseRequest)(nil),    // 14: agrdist.cluster.v1.SuperviseRequest
-	(*Hello)(nil),               // 15: agrdist.cluster.v1.Hello
-	(*SuperviseResponse)(nil),   // 16: agrdist.cluster.v1.SuperviseResponse
-	(*Kill)(nil),                // 17: agrdist.cluster.v1.Kill
-	(*ReportExitRequest)(nil),   // 18: agrdist.cluster.v1.ReportExitRequest
-	(*ReportExitResponse)(nil),  // 19: agrdist.cluster.v1.ReportExitResponse
-	(*FinishRequest)(nil),       // 20: agrdist.cluster.v1.FinishRequest
-	(*FinishResponse)(nil),      // 21: agrdist.cluster.v1.FinishResponse
-	(*RequestStopRequest)(nil),  // 22: agrdist.cluster.v1.RequestStopRequest
-	(*RequestStopResponse)(nil), // 23: agrdist.cluster.v1.RequestStopResponse
-	(*StatusRequest)(nil),       // 24: agrdist.cluster.v1.StatusRequest
-	(*StatusResponse)(nil),      // 25: agrdist.cluster.v1.StatusResponse
-	(*WorkerStatus)(nil),        // 26: agrdist.cluster.v1.WorkerStatus
-	(*AgentStatus)(nil),         // 27: agrdist.cluster.v1.AgentStatus
+	(*Stop)(nil),                // 13: agrdist.cluster.v1.Stop
+	(*End)(nil),                 // 14: agrdist.cluster.v1.End
+	(*SuperviseRequest)(nil),    // 15: agrdist.cluster.v1.SuperviseRequest
+	(*Hello)(nil),               // 16: agrdist.cluster.v1.Hello
+	(*SuperviseResponse)(nil),   // 17: agrdist.cluster.v1.SuperviseResponse
+	(*Kill)(nil),                // 18: agrdist.cluster.v1.Kill
+	(*ReportExitRequest)(nil),   // 19: agrdist.cluster.v1.ReportExitRequest
+	(*ReportExitResponse)(nil),  // 20: agrdist.cluster.v1.ReportExitResponse
+	(*FinishRequest)(nil),       // 21: agrdist.cluster.v1.FinishRequest
+	(*FinishResponse)(nil),      // 22: agrdist.cluster.v1.FinishResponse
+	(*RequestStopRequest)(nil),  // 23: agrdist.cluster.v1.RequestStopRequest
+	(*RequestStopResponse)(nil), // 24: agrdist.cluster.v1.RequestStopResponse
+	(*StatusRequest)(nil),       // 25: agrdist.cluster.v1.StatusRequest
+	(*StatusResponse)(nil),      // 26: agrdist.cluster.v1.StatusResponse
+	(*WorkerStatus)(nil),        // 27: agrdist.cluster.v1.WorkerStatus
+	(*AgentStatus)(nil),         // 28: agrdist.cluster.v1.AgentStatus
 }
 var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	2,  // 0: agrdist.cluster.v1.Generation.members:type_name -> agrdist.cluster.v1.Member
@@ -2305,40 +2427,43 @@ var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	11, // 8: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
 	3,  // 9: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
 	12, // 10: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
-	13, // 11: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
+	14, // 11: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
 	10, // 12: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	0,  // 13: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
-	1,  // 14: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
-	15, // 15: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
-	10, // 16: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	7,  // 17: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	9,  // 18: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	11, // 19: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	17, // 20: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
-	13, // 21: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
-	10, // 22: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	3,  // 23: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	26, // 24: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
-	27, // 25: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
-	2,  // 26: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
-	4,  // 27: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
-	6,  // 28: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
-	14, // 29: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
-	18, // 30: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
-	20, // 31: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
-	22, // 32: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
-	24, // 33: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
-	8,  // 34: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
-	16, // 35: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
-	19, // 36: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
-	21, // 37: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
-	23, // 38: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
-	25, // 39: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
-	34, // [34:40] is the sub-list for method output_type
-	28, // [28:34] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	13, // 13: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	0,  // 14: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
+	1,  // 15: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
+	16, // 16: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
+	10, // 17: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	7,  // 18: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
+	9,  // 19: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	11, // 20: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	18, // 21: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
+	14, // 22: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
+	10, // 23: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	13, // 24: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	3,  // 25: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	27, // 26: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
+	28, // 27: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
+	14, // 28: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
+	2,  // 29: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
+	4,  // 30: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
+	6,  // 31: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
+	15, // 32: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
+	19, // 33: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
+	21, // 34: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
+	23, // 35: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
+	25, // 36: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
+	8,  // 37: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
+	17, // 38: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
+	20, // 39: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
+	22, // 40: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
+	24, // 41: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
+	26, // 42: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
+	37, // [37:43] is the sub-list for method output_type
+	31, // [31:37] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_agrdist_cluster_v1_cluster_proto_init() }
@@ -2358,18 +2483,20 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 		(*WorkResponse_Abort)(nil),
 		(*WorkResponse_End)(nil),
 		(*WorkResponse_Heartbeat)(nil),
+		(*WorkResponse_Stop)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[12].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[13].OneofWrappers = []any{
 		(*SuperviseRequest_Hello)(nil),
 		(*SuperviseRequest_Heartbeat)(nil),
 		(*SuperviseRequest_Leave)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[14].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[15].OneofWrappers = []any{
 		(*SuperviseResponse_Admitted)(nil),
 		(*SuperviseResponse_Refused)(nil),
 		(*SuperviseResponse_Kill)(nil),
 		(*SuperviseResponse_End)(nil),
 		(*SuperviseResponse_Heartbeat)(nil),
+		(*SuperviseResponse_Stop)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2377,7 +2504,7 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agrdist_cluster_v1_cluster_proto_rawDesc), len(file_agrdist_cluster_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,441 @@
+package coordinator
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/cluster"
+)
+
+func TestRunFromStartToFinish(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		n := b.node("n1", 3)
+		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n1", 1), b.worker("z", "n1", 2)
+		after(time.Second)
+		for _, w := range []*testWorker{x, y, z} {
+			require.Equal(t, "1: x y z", ids(w.generation()))
+			require.Equal(t, "host-n1", w.generation().Members[1].Host)
+		}
+		x.say(func(r *cluster.Report) { r.Loss, r.GradNorm, r.LR, r.ImagesPerSecond = 0.5, 2, 1e-3, 640 })
+		commit(7, x, y, z)
+
+		s, err := x.client.Status(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, cluster.StateRunning, s.State)
+		require.Equal(t, int64(7), s.Step)
+		require.Equal(t, uint64(1), s.CommitGeneration)
+		require.Equal(t, []float64{0.5, 2, 1e-3, 640}, []float64{s.Loss, s.GradNorm, s.LR, s.ImagesPerSecond})
+		require.Len(t, s.Workers, 3)
+		require.Equal(t, cluster.PhaseForward, s.Workers[2].Report.Phase)
+		require.Equal(t, []cluster.AgentStatus{{Node: "n1", Slots: 3, Host: "host-n1", Connected: true}}, s.Agents)
+
+		for _, w := range []*testWorker{x, y, z} {
+			require.NoError(t, w.Finish(t.Context(), cluster.Finish{Step: 7, Digest: "d"}))
+		}
+		require.NoError(t, b.outcome())
+		<-z.Done()
+		<-n.session.Done()
+		var end *EndError
+		require.ErrorAs(t, z.Err(), &end)
+		require.Equal(t, cluster.End{Outcome: cluster.OutcomeFinished, Reason: "step 7, the last, is done", Step: 7, Digest: "d"}, end.End)
+		require.ErrorAs(t, n.session.Err(), &end)
+		v, err := n.session.ReportExit(t.Context(), exit(x, 0, ""))
+		require.NoError(t, err, "the coordinator is gone, the answer is known")
+		require.False(t, v.Restart)
+	})
+}
+
+// A certified death makes a generation at once, and its replacement another.
+func TestCrash(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		n := b.node("n1", 3)
+		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n1", 1), b.worker("z", "n1", 2)
+		after(time.Second)
+		commit(4, x, y, z)
+
+		began := time.Now()
+		y.wire.crash()
+		y.wire.cut() // a dead process does not dial again
+		v, err := n.session.ReportExit(t.Context(), exit(y, 0, "SIGKILL"))
+		require.NoError(t, err)
+		require.True(t, v.Restart)
+		require.Zero(t, v.After)
+		synctest.Wait()
+		require.Equal(t, "2: x z", ids(z.generation()))
+		require.Equal(t, "lost n1/1 (pid 101): n1/1 was killed by SIGKILL", z.generation().Reason)
+		require.Zero(t, time.Since(began), "no timer was waited for")
+
+		again, err := n.session.ReportExit(t.Context(), exit(y, 0, "SIGKILL"))
+		require.NoError(t, err)
+		require.Equal(t, v, again)
+		y2 := b.worker("y2", "n1", 1)
+		after(time.Second)
+		require.Equal(t, "3: x z y2", ids(y2.generation()))
+		require.Equal(t, 1, b.status().Restarts)
+		y.wire.heal()
+	})
+}
+
+// Nobody certifies the death: the worker is lost when its time is up.
+func TestCrashWithoutSupervisor(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
+		after(time.Second)
+		commit(4, x, y, z)
+		y.wire.crash()
+		y.wire.cut()
+		after(1900 * time.Millisecond)
+		require.Equal(t, "1: x y z", ids(x.generation()))
+		after(300 * time.Millisecond)
+		require.Equal(t, "2: x z", ids(x.generation()))
+		y.wire.heal()
+	})
+}
+
+// A worker that stalls while its heart beats is evicted, killed by its agent and
+// certified.
+func TestHang(t *testing.T) {
+	inBubble(t, 2, func(t *testing.T, b *bench) {
+		n1, n2 := b.node("n1", 1), b.node("n2", 1)
+		x, y := b.worker("x", "n1", 0), b.worker("y", "n2", 0)
+		after(time.Second)
+		for step := range int64(4) {
+			time.Sleep(time.Second)
+			commit(step, x, y)
+		}
+		y.say(func(r *cluster.Report) { r.Phase, r.Bucket = cluster.PhaseAllReduce, 2 })
+		began := time.Now()
+		k := <-n1.session.Kills()
+		require.Equal(t, cluster.MemberID("x"), k.Member.ID)
+		require.Equal(t, 100, k.Member.PID)
+		require.Contains(t, k.Reason, "it hung, in forward after step 3")
+		require.Contains(t, k.Reason, "n2/0")
+		require.InDelta(t, 30, time.Since(began).Seconds(), 1, "min_step_deadline")
+		<-x.Done()
+		require.ErrorIs(t, x.Err(), cluster.ErrEvicted)
+		synctest.Wait()
+		require.Equal(t, cluster.StateWaiting, b.status().State, "half of the generation, without its lowest rank")
+		require.Len(t, y.aborts, 1)
+
+		v, err := n1.session.ReportExit(t.Context(), exit(x, 0, "SIGKILL"))
+		require.NoError(t, err)
+		require.True(t, v.Restart)
+		synctest.Wait()
+		require.Equal(t, "2: y", ids(y.generation()))
+		require.Empty(t, n2.session.Kills())
+	})
+}
+
+// A kill reaches an agent that was away when it was decided.
+func TestKillWaitsForItsAgent(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		n1 := b.node("n1", 1)
+		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
+		after(time.Second)
+		commit(0, x, y, z)
+		commit(1, x, y, z)
+		for _, w := range []*testWorker{y, z} {
+			w.say(func(r *cluster.Report) { r.Phase = cluster.PhaseBarrier })
+		}
+		n1.wire.crash()
+		n1.wire.cut()
+		<-x.Done()
+		require.ErrorIs(t, x.Err(), cluster.ErrEvicted)
+		require.Empty(t, n1.session.Kills())
+		n1.wire.heal()
+		require.Equal(t, cluster.MemberID("x"), (<-n1.session.Kills()).Member.ID)
+	})
+}
+
+// A node is cut off and comes back: the others go on without it; its worker is
+// taken in again as it is, and was never held up.
+func TestPartition(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		n3 := b.node("n3", 1)
+		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
+		after(time.Second)
+		commit(4, x, y, z)
+
+		began := time.Now()
+		n3.wire.cut()
+		z.wire.cut()
+		after(2400 * time.Millisecond)
+		require.Equal(t, "1: x y z", ids(x.generation()))
+		after(1300 * time.Millisecond)
+		require.Equal(t, "2: x y", ids(x.generation()))
+		for i := range 1000 {
+			z.say(func(r *cluster.Report) { r.Bucket = i })
+		}
+		require.Less(t, time.Since(began), 4*time.Second, "Report never blocks")
+		commit(5, x, y)
+		after(20 * time.Second)
+		require.NoError(t, z.Err(), "the session lasts")
+
+		n3.wire.heal()
+		z.wire.heal()
+		after(3 * time.Second)
+		require.Equal(t, "3: x y z", ids(z.generation()))
+		require.Equal(t, uint64(1), z.aborts[0].Generation)
+		require.Empty(t, n3.session.Kills())
+		require.NoError(t, n3.session.Err())
+	})
+}
+
+// The majority is cut off: the rest must not go on, and does as soon as it is
+// back.
+func TestMinorityWaits(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
+		after(time.Second)
+		commit(4, x, y, z)
+		y.wire.cut()
+		z.wire.cut()
+		after(5 * time.Second)
+		s := b.status()
+		require.Equal(t, cluster.StateWaiting, s.State)
+		require.Contains(t, s.Detail, "n2/0 (pid 100), n3/0 (pid 100)")
+		require.Equal(t, uint64(1), x.aborts[0].Generation)
+		y.wire.heal()
+		after(3 * time.Second)
+		require.Equal(t, "2: x y", ids(x.generation()))
+		require.Equal(t, "2: x y", ids(y.generation()))
+		z.wire.heal()
+	})
+}
+
+// The coordinator dies and comes back: the workers train on, nobody is told
+// anything, and numbers go on. With the journal and without.
+func TestCoordinatorRestart(t *testing.T) {
+	for name, journal := range map[string]bool{"with journal": true, "without journal": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 3, func(t *testing.T, b *bench) {
+				x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
+				after(time.Second)
+				commit(4, x, y, z)
+				b.halt()
+				commit(9, x, y, z)
+				after(time.Minute)
+				for _, w := range []*testWorker{x, y, z} {
+					require.NoError(t, w.Err())
+				}
+				if !journal {
+					b.config.JournalPath = ""
+				}
+				b.start()
+				after(2 * time.Second)
+				s := b.status()
+				require.Equal(t, cluster.StateRunning, s.State, s.Detail)
+				require.Equal(t, "1: x y z", ids(s.Generation))
+				require.Equal(t, int64(9), s.Step)
+				for _, w := range []*testWorker{x, y, z} {
+					require.Len(t, w.gens, 1, "no new generation")
+					require.Empty(t, w.aborts)
+				}
+				z.wire.crash()
+				z.wire.cut()
+				after(3 * time.Second)
+				require.Equal(t, "2: x y", ids(x.generation()))
+				z.wire.heal()
+			})
+		})
+	}
+}
+
+// A restarted coordinator misses a member: after RejoinTimeout the others form.
+func TestCoordinatorRestartWithALoss(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
+		after(time.Second)
+		commit(4, x, y, z)
+		b.halt()
+		z.wire.crash()
+		z.wire.cut()
+		b.start()
+		after(9 * time.Second)
+		require.Equal(t, cluster.StateRecovering, b.status().State)
+		after(2 * time.Second)
+		require.Equal(t, "2: x y", ids(y.generation()))
+		z.wire.heal()
+	})
+}
+
+func TestStop(t *testing.T) {
+	inBubble(t, 2, func(t *testing.T, b *bench) {
+		n := b.node("n1", 2)
+		x, y := b.worker("x", "n1", 0), b.worker("y", "n1", 1)
+		after(time.Second)
+		commit(4, x, y)
+		require.NoError(t, n.session.client.RequestStop(t.Context(), "SIGTERM on n1"))
+		for _, w := range []*testWorker{x, y} {
+			<-w.Stopping()
+			require.Equal(t, "SIGTERM on n1", w.StopReason())
+			w.say(func(r *cluster.Report) { r.Stopping = true })
+		}
+		<-n.session.Stopping()
+		require.NoError(t, x.Leave(t.Context()))
+		require.NoError(t, x.Err())
+		require.NoError(t, y.Leave(t.Context()))
+		require.NoError(t, b.outcome())
+		<-n.session.Done()
+		var end *EndError
+		require.ErrorAs(t, n.session.Err(), &end)
+		require.Equal(t, cluster.OutcomeStopped, end.End.Outcome)
+		require.Equal(t, cluster.ExitStopped, end.End.ExitCode)
+	})
+}
+
+// Exit code 42 fails the run, and everybody is told.
+func TestBadConfiguration(t *testing.T) {
+	inBubble(t, 2, func(t *testing.T, b *bench) {
+		n := b.node("n1", 2)
+		x := b.worker("x", "n1", 0)
+		e := cluster.Exit{Member: "y", Slot: 1, Code: cluster.ExitBadConfig, Message: "model.channels: must be positive"}
+		v, err := n.session.ReportExit(t.Context(), e)
+		require.NoError(t, err)
+		require.False(t, v.Restart)
+		var end *EndError
+		require.ErrorAs(t, b.outcome(), &end)
+		require.Equal(t, cluster.ExitBadConfig, end.End.ExitCode)
+		require.ErrorContains(t, end, "model.channels: must be positive")
+		<-x.Done()
+		require.ErrorAs(t, x.Err(), &end)
+		require.Equal(t, cluster.OutcomeFailed, end.End.Outcome)
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	inBubble(t, 2, func(t *testing.T, b *bench) {
+		b.node("n1", 1)
+		b.worker("x", "n1", 0)
+		c := b.client(newWire(b.listener))
+
+		other := b.member("y", "n2", 0)
+		other.ConfigHash = "decaf"
+		_, err := c.Join(t.Context(), other)
+		require.ErrorIs(t, err, cluster.ErrMismatch)
+		require.ErrorContains(t, err, `"decaf"`)
+		require.ErrorContains(t, err, `"c0ffee"`)
+
+		_, err = c.Join(t.Context(), b.member("x", "n2", 0))
+		require.ErrorIs(t, err, cluster.ErrMismatch, "a member id of another node")
+
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = c.Join(ctx, b.member("x2", "n1", 0))
+		require.ErrorIs(t, err, cluster.ErrSlotTaken)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "it is tried again until then")
+		_, err = c.Supervise(ctx, Node{Name: "n1", Slots: 1})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		ctx, cancel = context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = c.Supervise(ctx, Node{Name: "n1", Slots: 1})
+		require.ErrorIs(t, err, cluster.ErrSlotTaken, "two nodes of one name")
+		_, err = c.Supervise(t.Context(), Node{Name: "n2", Slots: 1, RunID: "other"})
+		require.ErrorIs(t, err, cluster.ErrMismatch)
+
+		s, err := c.Join(t.Context(), b.member("y", "n2", 0))
+		require.NoError(t, err)
+		err = s.Finish(t.Context(), cluster.Finish{Generation: 77, Step: 1})
+		require.ErrorIs(t, err, cluster.ErrFenced)
+		_, err = c.ReportExit(t.Context(), cluster.Exit{Member: "x", Node: "n2"})
+		require.ErrorContains(t, err, `a worker of node "n1"`, "who may certify whose death")
+	})
+}
+
+// A generation that nobody read is replaced by its successor.
+func TestOnlyTheNewestGenerationIsDelivered(t *testing.T) {
+	inBubble(t, 2, func(t *testing.T, b *bench) {
+		n := b.node("n2", 1)
+		slow, err := b.client(newWire(b.listener)).Join(t.Context(), b.member("x", "n1", 0))
+		require.NoError(t, err)
+		y := b.worker("y", "n2", 0)
+		after(time.Second)
+		y.wire.crash()
+		y.wire.cut()
+		_, err = n.session.ReportExit(t.Context(), exit(y, 1, ""))
+		require.NoError(t, err)
+		after(time.Second)
+		require.Equal(t, "2: x", ids(<-slow.Generations()))
+		require.Empty(t, slow.Generations())
+		y.wire.heal()
+	})
+}
+
+func TestCallbacks(t *testing.T) {
+	var generations []string
+	var steps []int64
+	ended := make(chan cluster.End, 1)
+
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		b.halt()
+		release := make(chan struct{})
+		b.config.OnGeneration = func(g cluster.Generation) { <-release; generations = append(generations, ids(g)) }
+		b.config.OnProgress = func(s cluster.Status) { steps = append(steps, s.Step) }
+		b.config.OnEnd = func(e cluster.End) { ended <- e }
+		b.start()
+		x := b.worker("x", "n1", 0)
+		after(time.Second)
+		require.Equal(t, "1: x", ids(x.generation()), "a slow callback holds nothing up")
+		commit(1, x)
+		commit(2, x)
+		after(time.Second)
+		close(release)
+		require.NoError(t, x.Finish(t.Context(), cluster.Finish{Step: 2, Digest: "d"}))
+		require.NoError(t, b.outcome())
+		require.Equal(t, []string{"1: x"}, generations)
+		require.Equal(t, int64(2), steps[len(steps)-1])
+		require.Equal(t, "d", (<-ended).Digest)
+	})
+}
+
+func TestAuthorize(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		b.halt()
+		b.config.Authorize = func(_ context.Context, method, node string) error {
+			if node != "n1" && method != "Status" {
+				return context.Canceled
+			}
+			return nil
+		}
+		b.start()
+		c := b.client(newWire(b.listener))
+		_, err := c.Join(t.Context(), b.member("y", "n2", 0))
+		require.ErrorContains(t, err, "PermissionDenied")
+		_, err = c.Supervise(t.Context(), Node{Name: "n2"})
+		require.ErrorContains(t, err, "PermissionDenied")
+		require.ErrorContains(t, c.RequestStop(t.Context(), "no"), "PermissionDenied")
+		_, err = c.Status(t.Context())
+		require.NoError(t, err)
+		b.worker("x", "n1", 0)
+	})
+}
+
+func TestClosedClient(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		x := b.worker("x", "n1", 0)
+		require.NoError(t, x.client.Close())
+		<-x.Done()
+		require.ErrorIs(t, x.Err(), ErrClosed)
+		_, err := x.client.Join(t.Context(), x.member)
+		require.ErrorIs(t, err, ErrClosed)
+		_, err = x.client.Status(t.Context())
+		require.ErrorIs(t, err, ErrClosed)
+	})
+}
+
+func TestNoCoordinator(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		b.halt()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := b.client(newWire(b.listener)).Join(ctx, b.member("x", "n1", 0))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, "connection refused")
+		require.ErrorContains(t, err, "worker n1/0 x")
+	})
+}

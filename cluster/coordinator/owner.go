@@ -1,0 +1,252 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/agrdist/agrdist/cluster"
+	pb "github.com/agrdist/agrdist/cluster/clusterpb"
+)
+
+type (
+	workOutbox      = outbox[*pb.WorkResponse]
+	superviseOutbox = outbox[*pb.SuperviseResponse]
+)
+
+// request is what streams and calls hand to the owner. An event that concerns a
+// stream counts only while that stream is the member's newest.
+type request struct {
+	event  cluster.Event
+	work   *workOutbox      // stream that a worker's event came over
+	agent  *superviseOutbox // stream that an agent's event came over
+	hello  *pb.Hello        // an agent opens its session
+	node   string           // of the agent's event, or that a call speaks for
+	judge  func(cluster.Verdict, error)
+	finish func(struct{}, error)
+	status func(cluster.Status, error)
+}
+
+// agent is a node's open session.
+type agent struct {
+	out      *superviseOutbox
+	instance string
+	seen     time.Time
+}
+
+// owner is the one goroutine that has the machine.
+type owner struct {
+	*Server
+	hooks   *hooks
+	workers map[cluster.MemberID]*workOutbox
+	nodes   map[cluster.MemberID]string // of every member ever admitted
+	agents  map[string]*agent
+	kills   map[cluster.MemberID]cluster.Kill // not yet certified
+
+	// Asked for in this step; the machine answers each kind in order.
+	joins    []*workOutbox
+	judges   []func(cluster.Verdict, error)
+	finishes []func(struct{}, error)
+
+	end        *cluster.End
+	lingerBy   time.Time
+	journaled  uint64
+	journalAt  time.Time
+	journalErr bool
+	progressAt time.Time
+}
+
+func newOwner(s *Server) *owner {
+	return &owner{
+		Server: s, hooks: startHooks(s.cfg), workers: map[cluster.MemberID]*workOutbox{}, nodes: map[cluster.MemberID]string{},
+		agents: map[string]*agent{}, kills: map[cluster.MemberID]cluster.Kill{},
+	}
+}
+
+// run steps the machine until the run is over and everybody was told.
+func (o *owner) run(ctx context.Context, served <-chan error) error {
+	ticker := time.NewTicker(o.cfg.Tick)
+	defer ticker.Stop()
+	for {
+		var batch []request
+		select {
+		case r := <-o.inbox:
+			batch = o.drain(r)
+		case <-ticker.C:
+		case err := <-served:
+			return fmt.Errorf("coordinator: serve on %s: %w", o.lis.Addr(), err)
+		case <-ctx.Done():
+			o.journal(time.Now(), true)
+			return context.Cause(ctx)
+		}
+		o.step(batch)
+		if o.end != nil && (len(o.workers)+len(o.agents) == 0 || !time.Now().Before(o.lingerBy)) {
+			if o.end.Outcome == cluster.OutcomeFailed {
+				return &EndError{*o.end}
+			}
+			return nil
+		}
+	}
+}
+
+// drain takes what else lies in the inbox, so that things that happened together
+// make one decision. A registration ends a batch: what follows over its stream
+// counts only once it is admitted.
+func (o *owner) drain(first request) []request {
+	batch := []request{first}
+	for len(batch) < 1024 {
+		if _, join := batch[len(batch)-1].event.(cluster.WorkerJoined); join {
+			return batch
+		}
+		select {
+		case r := <-o.inbox:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func (o *owner) step(batch []request) {
+	now := time.Now()
+	events := make([]cluster.Event, 0, len(batch)+1)
+	for _, r := range batch {
+		if e := o.accept(now, r); e != nil {
+			events = append(events, e)
+		}
+	}
+	actions := o.machine.Step(now, append(events, cluster.Tick{})...)
+	o.journal(now, false)
+	for _, a := range actions {
+		o.carryOut(now, a)
+	}
+	for _, r := range batch {
+		if r.status != nil {
+			r.status(o.machine.Status(now), nil)
+		}
+	}
+	if now.Sub(o.progressAt) >= o.cfg.Heartbeat {
+		o.progressAt = now
+		o.hooks.status(o.machine.Status(now))
+	}
+}
+
+// accept checks a request against the streams that are open and returns the
+// event for the machine, or nil.
+func (o *owner) accept(now time.Time, r request) cluster.Event {
+	switch e := r.event.(type) {
+	case cluster.WorkerJoined:
+		if node, known := o.nodes[e.Member.ID]; known && node != e.Member.Node {
+			r.work.put(&pb.WorkResponse{Message: &pb.WorkResponse_Refused{Refused: toRefused(fmt.Errorf("%w: member id %q is of node %q, not of %q",
+				cluster.ErrMismatch, e.Member.ID, node, e.Member.Node))}})
+			r.work.close()
+			return nil
+		}
+		o.joins = append(o.joins, r.work)
+		o.nodes[e.Member.ID] = e.Member.Node
+	case cluster.Reported:
+		if o.workers[e.Report.Member] != r.work {
+			return nil
+		}
+	case cluster.StreamBroken:
+		if o.workers[e.ID] != r.work {
+			return nil
+		}
+		delete(o.workers, e.ID)
+	case cluster.WorkerLost:
+		if o.workers[e.ID] != r.work {
+			return nil
+		}
+		delete(o.workers, e.ID)
+		r.work.close()
+	case cluster.WorkerExited:
+		if node, known := o.nodes[e.Exit.Member]; known && node != r.node {
+			r.judge(cluster.Verdict{}, fmt.Errorf("coordinator: node %q certifies the death of %q, a worker of node %q", r.node, e.Exit.Member, node))
+			return nil
+		}
+		delete(o.kills, e.Exit.Member)
+		o.judges = append(o.judges, r.judge)
+	case cluster.Finished:
+		if node, known := o.nodes[e.Finish.Member]; known && node != r.node {
+			r.finish(struct{}{}, fmt.Errorf("coordinator: node %q speaks for %q, a worker of node %q", r.node, e.Finish.Member, node))
+			return nil
+		}
+		o.finishes = append(o.finishes, r.finish)
+	case cluster.AgentJoined:
+		return o.acceptAgent(now, e, r)
+	case cluster.AgentHeard:
+		if a := o.agents[r.node]; a == nil || a.out != r.agent {
+			return nil
+		}
+		o.agents[r.node].seen = now
+	case cluster.AgentLost:
+		if a := o.agents[r.node]; a == nil || a.out != r.agent {
+			return nil
+		}
+		delete(o.agents, r.node)
+	}
+	return r.event
+}
+
+// acceptAgent opens an agent's session. A second node of the same name is told
+// apart by its instance and turned away while the first is alive.
+func (o *owner) acceptAgent(now time.Time, e cluster.AgentJoined, r request) cluster.Event {
+	refuse := func(err error) cluster.Event {
+		r.agent.put(&pb.SuperviseResponse{Message: &pb.SuperviseResponse_Refused{Refused: toRefused(err)}})
+		r.agent.close()
+		return nil
+	}
+	if want := o.cfg.Cluster.RunID; want != "" && r.hello.GetRunId() != "" && r.hello.GetRunId() != want {
+		return refuse(fmt.Errorf("%w: the agent of node %q has run id %q, the run has %q: does a seed address belong to another run?",
+			cluster.ErrMismatch, e.Node, r.hello.GetRunId(), want))
+	}
+	if old := o.agents[e.Node]; old != nil {
+		if silent := now.Sub(old.seen); old.instance != r.hello.GetInstance() && silent < o.cfg.Cluster.LostAfter {
+			return refuse(fmt.Errorf("%w: node %q has an agent already, heard %s ago: are two nodes named alike?",
+				cluster.ErrSlotTaken, e.Node, silent.Round(time.Millisecond)))
+		}
+		old.out.close()
+	}
+	if o.end != nil {
+		r.agent.put(&pb.SuperviseResponse{Message: &pb.SuperviseResponse_End{End: toEnd(*o.end)}})
+		r.agent.close()
+		return nil
+	}
+	o.agents[e.Node] = &agent{out: r.agent, instance: r.hello.GetInstance(), seen: now}
+	r.agent.put(&pb.SuperviseResponse{Message: &pb.SuperviseResponse_Admitted{Admitted: &pb.Admitted{}}})
+	for _, k := range o.kills {
+		if k.Member.Node == e.Node {
+			r.agent.put(killMessage(k))
+		}
+	}
+	o.log.Info("agent joined", slog.String("node", e.Node), slog.Int("slots", e.Slots))
+	return e
+}
+
+// journal writes the journal when it changed, and its step from time to time. A
+// journal that cannot be written does not stop the run: the workers' own word
+// is the better half of it.
+func (o *owner) journal(now time.Time, force bool) {
+	if o.cfg.JournalPath == "" {
+		return
+	}
+	due := force || now.Sub(o.journalAt) >= 5*time.Second
+	if o.machine.Revision() == o.journaled && !due {
+		return
+	}
+	revision := o.machine.Revision()
+	err := writeJournal(o.cfg.JournalPath, o.machine.Journal())
+	if err == nil {
+		o.journaled, o.journalAt = revision, now
+	}
+	if failed := err != nil; failed != o.journalErr {
+		o.journalErr = failed
+		if failed {
+			o.log.Error("journal cannot be written; a restarted coordinator will depend on the workers' reports", slog.Any("error", err))
+		} else {
+			o.log.Info("journal is written again")
+		}
+	}
+}
