@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/agrdist/agrdist/tensor"
-	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 // geometry is a convolution's sizes: x [n,ih,iw,ci], y [n,oh,ow,co].
@@ -113,7 +112,7 @@ func (b *Backend) convBias(g *geometry, bias, perSample []float32) (rows []float
 	}
 	rows = b.scratch.bias.get(g.n * g.co)
 	for n := range g.n {
-		kernel.Add(rows[n*g.co:][:g.co], perSample[n*g.co:], bias)
+		b.set.Add(rows[n*g.co:][:g.co], perSample[n*g.co:], bias)
 	}
 	return rows, g.oh * g.ow
 }

@@ -2,20 +2,31 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 // vecArgs are the operands of a loop over elements: x and y are inputs.
 type vecArgs struct {
-	dst, x, y []float32
-	alpha     float32
+	set         kernel.Set
+	dst, x, y   []float32
+	alpha, beta float32
+}
+
+// span returns the elements of iteration i; y may be absent.
+func (a *vecArgs) span(i int) (dst, x, y []float32) {
+	lo, hi := bounds(i, len(a.dst))
+	if a.y != nil {
+		y = a.y[lo:hi]
+	}
+	return a.dst[lo:hi], a.x[lo:hi], y
 }
 
 // rowArgs are the operands of a loop over rows of width elements; a block of
 // rows is one iteration.
 type rowArgs struct {
+	set           kernel.Set
 	dst, x, y     []float32
 	width, second int
 	per           int // rows a sample
@@ -77,8 +88,8 @@ func narrowSpan(a *castArgs, i int) {
 }
 
 func copySpan(a *vecArgs, i int) {
-	lo, hi := bounds(i, len(a.dst))
-	copy(a.dst[lo:hi], a.x[lo:hi])
+	d, x, _ := a.span(i)
+	copy(d, x)
 }
 
 // Fill is dst = v.
@@ -107,79 +118,61 @@ func (b *Backend) Add(dst, x, y tensor.Tensor) {
 	same("Add", dst, x)
 	same("Add", dst, y)
 	d := f32("Add", dst)
-	b.tasks.add.run(b.pool, spans(len(d)), vecArgs{dst: d, x: f32("Add", x), y: f32("Add", y)})
+	b.tasks.add.run(b.pool, spans(len(d)), vecArgs{set: b.set, dst: d, x: f32("Add", x), y: f32("Add", y)})
 }
 
 func addSpan(a *vecArgs, i int) {
-	lo, hi := bounds(i, len(a.dst))
-	d, x, y := a.dst[lo:hi], a.x[lo:hi], a.y[lo:hi]
-	for j := range d {
-		d[j] = x[j] + y[j]
-	}
+	d, x, y := a.span(i)
+	a.set.Add(d, x, y)
 }
 
 // AddScaled is dst = dst + alpha a.
 func (b *Backend) AddScaled(dst, x tensor.Tensor, alpha float32) {
 	same("AddScaled", dst, x)
 	d := f32("AddScaled", dst)
-	b.tasks.addScaled.run(b.pool, spans(len(d)), vecArgs{dst: d, x: f32("AddScaled", x), alpha: alpha})
+	b.tasks.blend.run(b.pool, spans(len(d)), vecArgs{set: b.set, dst: d, x: d, y: f32("AddScaled", x), alpha: 1, beta: alpha})
 }
 
-func addScaledSpan(a *vecArgs, i int) {
-	lo, hi := bounds(i, len(a.dst))
-	d, x := a.dst[lo:hi], a.x[lo:hi]
-	for j := range d {
-		d[j] += a.alpha * x[j]
-	}
+func blendSpan(a *vecArgs, i int) {
+	d, x, y := a.span(i)
+	a.set.Blend(d, x, y, a.alpha, a.beta)
 }
 
 // Scale is dst = alpha a.
 func (b *Backend) Scale(dst, x tensor.Tensor, alpha float32) {
 	same("Scale", dst, x)
 	d := f32("Scale", dst)
-	b.tasks.scale.run(b.pool, spans(len(d)), vecArgs{dst: d, x: f32("Scale", x), alpha: alpha})
+	b.tasks.scale.run(b.pool, spans(len(d)), vecArgs{set: b.set, dst: d, x: f32("Scale", x), alpha: alpha})
 }
 
 func scaleSpan(a *vecArgs, i int) {
-	lo, hi := bounds(i, len(a.dst))
-	d, x := a.dst[lo:hi], a.x[lo:hi]
-	for j := range d {
-		d[j] = a.alpha * x[j]
-	}
+	d, x, _ := a.span(i)
+	a.set.Scale(d, x, a.alpha)
 }
 
 // SiLU is dst = x sigmoid(x).
 func (b *Backend) SiLU(dst, x tensor.Tensor) {
 	same("SiLU", dst, x)
 	d := f32("SiLU", dst)
-	b.tasks.silu.run(b.pool, spans(len(d)), vecArgs{dst: d, x: f32("SiLU", x)})
+	b.tasks.silu.run(b.pool, spans(len(d)), vecArgs{set: b.set, dst: d, x: f32("SiLU", x)})
 }
 
 func siluSpan(a *vecArgs, i int) {
-	lo, hi := bounds(i, len(a.dst))
-	d, x := a.dst[lo:hi], a.x[lo:hi]
-	for j, v := range x {
-		d[j] = v * sigmoid(v)
-	}
+	d, x, _ := a.span(i)
+	a.set.SiLU(d, x)
 }
-
-func sigmoid(v float32) float32 { return 1 / (1 + float32(math.Exp(-float64(v)))) }
 
 // SiLUGrad is dx = dy d silu(x)/dx.
 func (b *Backend) SiLUGrad(dx, dy, x tensor.Tensor) {
 	same("SiLUGrad", dx, dy)
 	same("SiLUGrad", dx, x)
 	d := f32("SiLUGrad", dx)
-	b.tasks.siluGrad.run(b.pool, spans(len(d)), vecArgs{dst: d, x: f32("SiLUGrad", x), y: f32("SiLUGrad", dy)})
+	b.tasks.siluGrad.run(b.pool, spans(len(d)), vecArgs{set: b.set, dst: d, x: f32("SiLUGrad", x), y: f32("SiLUGrad", dy)})
 }
 
 func siluGradSpan(a *vecArgs, i int) {
-	lo, hi := bounds(i, len(a.dst))
-	d, x, dy := a.dst[lo:hi], a.x[lo:hi], a.y[lo:hi]
-	for j, v := range x {
-		s := sigmoid(v)
-		d[j] = dy[j] * (s * (1 + v*(1-s)))
-	}
+	d, x, y := a.span(i)
+	a.set.SiLUGrad(d, x, y)
 }
 
 // AddChannels is dst[n,...,c] = x[n,...,c] + e[n,c], or + e[c].
@@ -188,7 +181,7 @@ func (b *Backend) AddChannels(dst, x, e tensor.Tensor) {
 	same(op, dst, x)
 	n, c := rows(x.Shape)
 	a, iterations := newRows(n, c)
-	a.dst, a.x, a.y, a.per = f32(op, dst), f32(op, x), f32(op, e), n
+	a.set, a.dst, a.x, a.y, a.per = b.set, f32(op, dst), f32(op, x), f32(op, e), n
 	if e.Shape.Rank() == 2 {
 		batch := x.Shape.Dim(0)
 		want(op, "e", e, tensor.Of(batch, c))
@@ -202,11 +195,7 @@ func (b *Backend) AddChannels(dst, x, e tensor.Tensor) {
 func addChannelsRows(a *rowArgs, i int) {
 	lo, hi := a.bounds(i)
 	for r := lo; r < hi; r++ {
-		d, x := a.dst[r*a.width:][:a.width], a.x[r*a.width:][:a.width]
-		e := a.y[r/a.per*a.width:][:a.width]
-		for j := range d {
-			d[j] = x[j] + e[j]
-		}
+		a.set.Add(a.dst[r*a.width:][:a.width], a.x[r*a.width:], a.y[r/a.per*a.width:])
 	}
 }
 
@@ -257,6 +246,7 @@ func splitRows(a *rowArgs, i int) {
 }
 
 type qSampleArgs struct {
+	set                  kernel.Set
 	dst, x0, eps, ca, cb []float32
 	per                  int
 }
@@ -270,14 +260,11 @@ func (b *Backend) QSample(dst, x0, eps, ca, cb tensor.Tensor) {
 	want(op, "ca", ca, tensor.Of(n))
 	want(op, "cb", cb, tensor.Of(n))
 	b.tasks.qSample.run(b.pool, n, qSampleArgs{
-		f32(op, dst), f32(op, x0), f32(op, eps), f32(op, ca), f32(op, cb), per,
+		b.set, f32(op, dst), f32(op, x0), f32(op, eps), f32(op, ca), f32(op, cb), per,
 	})
 }
 
 func qSampleOne(a *qSampleArgs, n int) {
-	d, x, e := a.dst[n*a.per:][:a.per], a.x0[n*a.per:][:a.per], a.eps[n*a.per:][:a.per]
-	ca, cb := a.ca[n], a.cb[n]
-	for j := range d {
-		d[j] = ca*x[j] + cb*e[j]
-	}
+	lo, hi := n*a.per, (n+1)*a.per
+	a.set.Blend(a.dst[lo:hi], a.x0[lo:hi], a.eps[lo:hi], a.ca[n], a.cb[n])
 }

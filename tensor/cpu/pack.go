@@ -7,6 +7,7 @@ import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 // number of taps; panel rows run over the taps of the list in order.
 type packing struct {
 	dst, src []float32
+	set      kernel.Set
 	nr       int
 	k, n     int   // of one tap
 	taps     []int // offsets of the taps' matrices in src
@@ -19,7 +20,7 @@ type packing struct {
 
 func newPacking(set kernel.Set, dst, src []float32, k, n int, taps []int) packing {
 	nr := set.Cols()
-	return packing{dst: dst, src: src, nr: nr, k: k, n: n, taps: taps, alpha: 1, panels: (n + nr - 1) / nr, batch: 1}
+	return packing{set: set, dst: dst, src: src, nr: nr, k: k, n: n, taps: taps, alpha: 1, panels: (n + nr - 1) / nr, batch: 1}
 }
 
 // size is the number of floats of dst for a batch.
@@ -54,7 +55,7 @@ func (p *packing) item(i int) {
 		}
 	}
 	if p.alpha != 1 {
-		kernel.Scale(dst, dst, p.alpha)
+		p.set.Scale(dst, dst, p.alpha)
 	}
 }
 
@@ -125,6 +126,7 @@ func prepItem(a *prepArgs, i int) {
 // stays.
 type scratch struct {
 	panels, image, bias floats
+	sums, norm          floats
 	arow, crow          []int
 	taps, shift         []int
 	partial             []float64

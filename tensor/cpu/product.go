@@ -99,14 +99,14 @@ func (p *product) start(s, lo, hi, left, right int) {
 			if in.residual == nil {
 				copy(c, row)
 			} else {
-				kernel.Add(c, in.residual[at+left:at+right], row)
+				p.set.Add(c, in.residual[at+left:at+right], row)
 			}
 		case in.residual != nil:
 			copy(c, in.residual[at+left:at+right])
 		case in.scale == 0:
 			clear(c)
 		default:
-			kernel.Scale(c, c, in.scale)
+			p.set.Scale(c, c, in.scale)
 		}
 	}
 }
@@ -132,11 +132,11 @@ type productT struct {
 }
 
 // rowTiles is how many row tiles of a productT are one item.
-const rowTiles = 8
+const rowTiles = 16
 
 // segmentRows is about how many rows the tiles of an item sum before the next
 // tile's turn, so that those rows stay in the cache.
-const segmentRows = 512
+const segmentRows = 256
 
 func (p *productT) plan() int {
 	mr, nr := p.set.Rows(), p.set.Cols()
@@ -160,7 +160,7 @@ func (p *productT) item(i int) {
 			if p.scale == 0 {
 				clear(row)
 			} else {
-				kernel.Scale(row, row, p.scale)
+				p.set.Scale(row, row, p.scale)
 			}
 		}
 	}

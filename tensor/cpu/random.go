@@ -6,16 +6,17 @@ import (
 
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 type randomArgs struct {
-	dst, x    []float32
-	draws     []int64
-	per       int
-	src       rng.Source
-	threshold uint64
-	keep      float32
-	blocks    int // iterations a sample
+	set    kernel.Set
+	dst, x []float32
+	draws  []int64
+	per    int
+	src    rng.Source  // of Normal
+	mask   kernel.Mask // of Dropout
+	blocks int         // iterations a sample
 }
 
 // Normal fills dst[n,...] with the standard normal sequence of draws[n].
@@ -42,29 +43,24 @@ func (b *Backend) Dropout(dst, x, draws tensor.Tensor, p float32, seed uint64, s
 	}
 	n, per := samples(dst.Shape)
 	want(op, "draws", draws, tensor.Of(n))
-	a := randomArgs{
-		dst: f32(op, dst), x: f32(op, x), draws: i64(op, draws), per: per,
-		src:       rng.New(seed, rng.Stream(stream)),
-		threshold: uint64(math.Round(float64(p) * (1 << 32))),
-		keep:      1 / (1 - p),
-		blocks:    spans(per),
-	}
-	b.tasks.dropout.run(b.pool, n*a.blocks, a)
+	b.dropout(f32(op, dst), f32(op, x), i64(op, draws), per, p, seed, stream)
+}
+
+// dropout is Dropout of samples of per elements.
+func (b *Backend) dropout(dst, x []float32, draws []int64, per int, p float32, seed uint64, stream uint32) {
+	a := randomArgs{set: b.set, dst: dst, x: x, draws: draws, per: per, blocks: spans(per), mask: kernel.Mask{
+		Key: [2]uint32{uint32(seed), uint32(seed >> 32)}, Stream: stream,
+		Limit: uint32(math.Round(float64(p) * (1 << 32))), // p < 1 in float32: below 2^32
+		Keep:  1 / (1 - p),
+	}}
+	b.tasks.dropout.run(b.pool, len(draws)*a.blocks, a)
 }
 
 func dropoutSpan(a *randomArgs, i int) {
 	n := i / a.blocks
 	lo, hi := bounds(i%a.blocks, a.per)
-	d, x := a.dst[n*a.per+lo:n*a.per+hi], a.x[n*a.per+lo:n*a.per+hi]
+	mask := a.mask
 	draw := uint64(a.draws[n])
-	for j := 0; j < len(d); j += 4 {
-		words := a.src.Block(draw, uint32((lo+j)/4))
-		for k, w := range words[:min(4, len(d)-j)] {
-			var m float32
-			if uint64(w) >= a.threshold {
-				m = a.keep
-			}
-			d[j+k] = x[j+k] * m
-		}
-	}
+	mask.Block, mask.Draw = uint32(lo/4), [2]uint32{uint32(draw), uint32(draw >> 32)}
+	a.set.Dropout(a.dst[n*a.per+lo:n*a.per+hi], a.x[n*a.per+lo:n*a.per+hi], &mask)
 }

@@ -1,18 +1,21 @@
 package cpu
 
 import (
-	"fmt"
-
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
-// columns is the width of a column block of SumChannels.
-const columns = 16
+// sumRows is how many rows are summed in float32; the sums of such blocks are
+// added in float64.
+const sumRows = 256
 
 type sumArgs struct {
-	dst, x        []float32
-	per, width    int // rows a sum, columns
-	blocksPerSums int
+	set     kernel.Set
+	partial []float32 // [sums, blocks, width]
+	x       []float32
+	per     int // rows a sum
+	width   int
+	blocks  int // a sum
 }
 
 // SumChannels is dst[c], or dst[n,c], = sum of x[...,c].
@@ -29,22 +32,28 @@ func (b *Backend) SumChannels(dst, x tensor.Tensor) {
 	if sums == 0 {
 		return
 	}
-	blocks := (c + columns - 1) / columns
-	b.tasks.sumChannels.run(b.pool, sums*blocks, sumArgs{f32(op, dst), f32(op, x), n / sums, c, blocks})
+	d := f32(op, dst)
+	a := sumArgs{set: b.set, x: f32(op, x), per: n / sums, width: c}
+	a.blocks = (a.per + sumRows - 1) / sumRows
+	a.partial = b.scratch.sums.get(sums * a.blocks * c)
+	b.tasks.sumChannels.run(b.pool, sums*a.blocks, a)
+	for i := range d {
+		s, j := i/c, i%c
+		var sum float64
+		for k := range a.blocks {
+			sum += float64(a.partial[(s*a.blocks+k)*c+j])
+		}
+		d[i] = float32(sum)
+	}
 }
 
-func sumColumns(a *sumArgs, i int) {
-	s, lo := i/a.blocksPerSums, i%a.blocksPerSums*columns
-	hi := min(lo+columns, a.width)
-	var acc [columns]float64
-	for r := s * a.per; r < (s+1)*a.per; r++ {
-		for j, v := range a.x[r*a.width+lo : r*a.width+hi] {
-			acc[j] += float64(v)
-		}
-	}
-	for j := range hi - lo {
-		a.dst[s*a.width+lo+j] = float32(acc[j])
-	}
+func sumBlock(a *sumArgs, i int) {
+	s, k := i/a.blocks, i%a.blocks
+	lo, hi := k*sumRows, min((k+1)*sumRows, a.per)
+	a.set.ColSums(&kernel.Grid{
+		X: a.x[(s*a.per+lo)*a.width:], Sum: [2][]float32{a.partial[i*a.width:][:a.width]},
+		Rows: hi - lo, Cols: a.width, LD: a.width,
+	})
 }
 
 type mseArgs struct {
@@ -85,12 +94,4 @@ func mseOne(a *mseArgs, n int) {
 		}
 	}
 	a.loss[n] = float32(sum)
-}
-
-// groupSize is C/groups, checked.
-func groupSize(op string, c, groups int) int {
-	if groups < 1 || c%groups != 0 {
-		panic(fmt.Sprintf("cpu: %s: %d channels in %d groups", op, c, groups))
-	}
-	return c / groups
 }

@@ -5,23 +5,25 @@ import (
 	"math"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 type resampleArgs struct {
+	set          kernel.Set
 	large, small []float32
 	w, c         int // of the small map
 }
 
-func newResample(op string, large, small tensor.Tensor) (a resampleArgs, n int) {
+func (b *Backend) newResample(op string, large, small tensor.Tensor) (a resampleArgs, n int) {
 	rank(op, "x", small, 4)
 	s := small.Shape
 	want(op, "y", large, tensor.Of(s.Dim(0), 2*s.Dim(1), 2*s.Dim(2), s.Dim(3)))
-	return resampleArgs{f32(op, large), f32(op, small), s.Dim(2), s.Dim(3)}, s.Dim(0) * s.Dim(1)
+	return resampleArgs{b.set, f32(op, large), f32(op, small), s.Dim(2), s.Dim(3)}, s.Dim(0) * s.Dim(1)
 }
 
 // Upsample is nearest-neighbour enlargement by 2.
 func (b *Backend) Upsample(y, x tensor.Tensor) {
-	a, n := newResample("Upsample", y, x)
+	a, n := b.newResample("Upsample", y, x)
 	b.tasks.upsample.run(b.pool, n, a)
 }
 
@@ -39,7 +41,7 @@ func upsampleRow(a *resampleArgs, i int) {
 
 // UpsampleGrad is dx = the sum of the four dy of each x.
 func (b *Backend) UpsampleGrad(dx, dy tensor.Tensor) {
-	a, n := newResample("UpsampleGrad", dy, dx)
+	a, n := b.newResample("UpsampleGrad", dy, dx)
 	b.tasks.upsampleGrad.run(b.pool, n, a)
 }
 
@@ -49,10 +51,9 @@ func upsampleGradRow(a *resampleArgs, i int) {
 	for p := range a.w {
 		dx := a.small[(i*a.w+p)*a.c:][:a.c]
 		q := dy[2*p*a.c:]
-		nw, ne, sw, se := q[:a.c], q[a.c:][:a.c], q[row:][:a.c], q[row+a.c:][:a.c]
-		for j := range dx {
-			dx[j] = (nw[j] + ne[j]) + (sw[j] + se[j])
-		}
+		a.set.Add(dx, q, q[a.c:])
+		a.set.Add(dx, dx, q[row:])
+		a.set.Add(dx, dx, q[row+a.c:])
 	}
 }
 

@@ -1,9 +1,8 @@
 package cpu
 
 import (
-	"math"
-
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 type softmaxArgs struct {
@@ -16,6 +15,7 @@ type softmaxArgs struct {
 func (b *Backend) Softmax(y, x tensor.Tensor, scale float32) {
 	same("Softmax", y, x)
 	r, iterations := newRows(rows(x.Shape))
+	r.set = b.set
 	b.tasks.softmax.run(b.pool, iterations, softmaxArgs{
 		dst: f32("Softmax", y), y: f32("Softmax", x), scale: scale, rowArgs: r,
 	})
@@ -25,23 +25,14 @@ func softmaxRows(a *softmaxArgs, i int) {
 	lo, hi := a.bounds(i)
 	for r := lo; r < hi; r++ {
 		x, y := a.y[r*a.width:][:a.width], a.dst[r*a.width:][:a.width]
-		top := float32(math.Inf(-1))
-		for _, v := range x {
-			if u := a.scale * v; u > top {
-				top = u
-			}
-		}
-		var sum float64
-		for j, v := range x {
-			e := float32(math.Exp(float64(a.scale*v - top)))
-			y[j] = e
-			sum += float64(e)
-		}
-		inv := float32(1 / sum)
-		for j := range y {
-			y[j] *= inv
-		}
+		softmaxRow(a.set, y, x, a.scale)
 	}
+}
+
+// softmaxRow is y = softmax(scale x).
+func softmaxRow(set kernel.Set, y, x []float32, scale float32) {
+	sum := set.ExpSum(y, x, scale, set.MaxScaled(x, scale))
+	set.Scale(y, y, 1/sum)
 }
 
 // SoftmaxGrad is dx = scale y (dy - sum(dy y)).
@@ -50,20 +41,14 @@ func (b *Backend) SoftmaxGrad(dx, dy, y tensor.Tensor, scale float32) {
 	same(op, dx, dy)
 	same(op, dx, y)
 	r, iterations := newRows(rows(y.Shape))
+	r.set = b.set
 	b.tasks.softmaxGrad.run(b.pool, iterations, softmaxArgs{f32(op, dx), f32(op, y), f32(op, dy), scale, r})
 }
 
 func softmaxGradRows(a *softmaxArgs, i int) {
 	lo, hi := a.bounds(i)
 	for r := lo; r < hi; r++ {
-		y, dy, dx := a.y[r*a.width:][:a.width], a.dy[r*a.width:][:a.width], a.dst[r*a.width:][:a.width]
-		var sum float64
-		for j := range y {
-			sum += float64(dy[j]) * float64(y[j])
-		}
-		s := float32(sum)
-		for j := range y {
-			dx[j] = a.scale * y[j] * (dy[j] - s)
-		}
+		y, dy := a.y[r*a.width:][:a.width], a.dy[r*a.width:][:a.width]
+		a.set.SoftmaxGrad(a.dst[r*a.width:][:a.width], dy, y, a.scale, a.set.Dot(dy, y))
 	}
 }

@@ -2,33 +2,33 @@ package cpu
 
 // tasks are the parallel loops of all operations.
 type tasks struct {
-	copy, fill, add, addScaled, scale, silu, siluGrad *task[vecArgs]
-	widen, narrow                                     *task[castArgs]
-	addChannels, concat, split                        *task[rowArgs]
-	qSample                                           *task[qSampleArgs]
-	sumChannels                                       *task[sumArgs]
-	mse                                               *task[mseArgs]
-	normal, dropout                                   *task[randomArgs]
-	prep                                              *task[prepArgs]
-	product                                           *task[product]
-	productT                                          *task[productT]
-	groupNorm, groupNormGrad                          *task[normArgs]
-	softmax, softmaxGrad                              *task[softmaxArgs]
-	upsample, upsampleGrad                            *task[resampleArgs]
+	copy, fill, add, blend, scale, silu, siluGrad *task[vecArgs]
+	widen, narrow                                 *task[castArgs]
+	addChannels, concat, split                    *task[rowArgs]
+	qSample                                       *task[qSampleArgs]
+	sumChannels                                   *task[sumArgs]
+	mse                                           *task[mseArgs]
+	normal, dropout                               *task[randomArgs]
+	prep                                          *task[prepArgs]
+	product                                       *task[product]
+	productT                                      *task[productT]
+	groupNorm, groupNormGrad                      *task[normArgs]
+	softmax, softmaxGrad                          *task[softmaxArgs]
+	upsample, upsampleGrad                        *task[resampleArgs]
 }
 
 func newTasks() tasks {
 	return tasks{
 		copy: newTask(copySpan), fill: newTask(fillSpan), add: newTask(addSpan),
-		addScaled: newTask(addScaledSpan), scale: newTask(scaleSpan),
+		blend: newTask(blendSpan), scale: newTask(scaleSpan),
 		silu: newTask(siluSpan), siluGrad: newTask(siluGradSpan),
 		widen: newTask(widenSpan), narrow: newTask(narrowSpan),
 		addChannels: newTask(addChannelsRows), concat: newTask(concatRows), split: newTask(splitRows),
 		qSample:     newTask(qSampleOne),
-		sumChannels: newTask(sumColumns), mse: newTask(mseOne),
+		sumChannels: newTask(sumBlock), mse: newTask(mseOne),
 		normal: newTask(normalOne), dropout: newTask(dropoutSpan),
 		prep: newTask(prepItem), product: newTask(productItem), productT: newTask(productTItem),
-		groupNorm: newTask(groupNormOne), groupNormGrad: newTask(groupNormGradOne),
+		groupNorm: newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),
 		softmax: newTask(softmaxRows), softmaxGrad: newTask(softmaxGradRows),
 		upsample: newTask(upsampleRow), upsampleGrad: newTask(upsampleGradRow),
 	}

@@ -1,30 +1,8 @@
 package kernel
 
-import (
-	"unsafe"
-
-	"golang.org/x/sys/cpu"
-)
+import "golang.org/x/sys/cpu"
 
 //go:generate sh -c "cd gen && go run . -out ../kernels_amd64.s"
-
-//go:noescape
-func nnAVX2(t *Tile)
-
-//go:noescape
-func tnAVX2(t *TileT)
-
-//go:noescape
-func nnAVX512(t *Tile)
-
-//go:noescape
-func tnAVX512(t *TileT)
-
-// The assembly's view of the structures.
-var (
-	_ = [1]int{}[unsafe.Offsetof(Tile{}.B)-72|unsafe.Offsetof(Tile{}.CRow)-120|unsafe.Offsetof(Tile{}.Cols)-168]
-	_ = [1]int{}[unsafe.Offsetof(TileT{}.C)-96|unsafe.Offsetof(TileT{}.LDC)-144|unsafe.Offsetof(TileT{}.Cols)-160]
-)
 
 func supported(s Set) bool {
 	switch s {
@@ -61,4 +39,229 @@ func (s Set) TN(t *TileT) {
 	default:
 		tnAVX512(t)
 	}
+}
+
+// Add is dst = x + y.
+func (s Set) Add(dst, x, y []float32) {
+	x = x[:len(dst)]
+	y = y[:len(dst)]
+	switch {
+	case s == Go || len(dst) == 0:
+		addGo(dst, x, y)
+	case s == AVX2:
+		addAVX2(&dst[0], &x[0], &y[0], len(dst))
+	default:
+		addAVX512(&dst[0], &x[0], &y[0], len(dst))
+	}
+}
+
+// Scale is dst = alpha x.
+func (s Set) Scale(dst, x []float32, alpha float32) {
+	x = x[:len(dst)]
+	switch {
+	case s == Go || len(dst) == 0:
+		scaleGo(dst, x, alpha)
+	case s == AVX2:
+		scaleAVX2(&dst[0], &x[0], len(dst), alpha)
+	default:
+		scaleAVX512(&dst[0], &x[0], len(dst), alpha)
+	}
+}
+
+// Blend is dst = alpha x + beta y.
+func (s Set) Blend(dst, x, y []float32, alpha, beta float32) {
+	x = x[:len(dst)]
+	y = y[:len(dst)]
+	switch {
+	case s == Go || len(dst) == 0:
+		blendGo(dst, x, y, alpha, beta)
+	case s == AVX2:
+		blendAVX2(&dst[0], &x[0], &y[0], len(dst), alpha, beta)
+	default:
+		blendAVX512(&dst[0], &x[0], &y[0], len(dst), alpha, beta)
+	}
+}
+
+// SiLU is dst = x sigmoid(x).
+func (s Set) SiLU(dst, x []float32) {
+	x = x[:len(dst)]
+	switch {
+	case s == Go || len(dst) == 0:
+		siluGo(dst, x)
+	case s == AVX2:
+		siluAVX2(&dst[0], &x[0], len(dst))
+	default:
+		siluAVX512(&dst[0], &x[0], len(dst))
+	}
+}
+
+// SiLUGrad is dst = y d silu(x)/dx.
+func (s Set) SiLUGrad(dst, x, y []float32) {
+	x = x[:len(dst)]
+	y = y[:len(dst)]
+	switch {
+	case s == Go || len(dst) == 0:
+		siluGradGo(dst, x, y)
+	case s == AVX2:
+		siluGradAVX2(&dst[0], &x[0], &y[0], len(dst))
+	default:
+		siluGradAVX512(&dst[0], &x[0], &y[0], len(dst))
+	}
+}
+
+// SoftmaxGrad is dst = scale y (x - sum).
+func (s Set) SoftmaxGrad(dst, x, y []float32, scale, sum float32) {
+	x = x[:len(dst)]
+	y = y[:len(dst)]
+	switch {
+	case s == Go || len(dst) == 0:
+		softmaxGradGo(dst, x, y, scale, sum)
+	case s == AVX2:
+		softmaxGradAVX2(&dst[0], &x[0], &y[0], len(dst), scale, sum)
+	default:
+		softmaxGradAVX512(&dst[0], &x[0], &y[0], len(dst), scale, sum)
+	}
+}
+
+// MaxScaled is the largest scale x, or -Inf; a NaN in x may or may not show.
+func (s Set) MaxScaled(x []float32, scale float32) float32 {
+	switch {
+	case s == Go || len(x) == 0:
+		return maxScaledGo(x, scale)
+	case s == AVX2:
+		return maxScaledAVX2(&x[0], len(x), scale)
+	default:
+		return maxScaledAVX512(&x[0], len(x), scale)
+	}
+}
+
+// Dot is the sum of x y.
+func (s Set) Dot(x, y []float32) float32 {
+	y = y[:len(x)]
+	switch {
+	case s == Go || len(x) == 0:
+		return dotGo(x, y)
+	case s == AVX2:
+		return dotAVX2(&x[0], &y[0], len(x))
+	default:
+		return dotAVX512(&x[0], &y[0], len(x))
+	}
+}
+
+// ExpSum is dst = exp(scale x - top), and returns its sum. It takes the exponent into
+// [-86.5, 88] first.
+func (s Set) ExpSum(dst, x []float32, scale, top float32) float32 {
+	x = x[:len(dst)]
+	switch {
+	case s == Go || len(dst) == 0:
+		return expSumGo(dst, x, scale, top)
+	case s == AVX2:
+		return expSumAVX2(&dst[0], &x[0], len(dst), scale, top)
+	default:
+		return expSumAVX512(&dst[0], &x[0], len(dst), scale, top)
+	}
+}
+
+// ColSums is Sum[0] = the sum of X over the rows.
+func (s Set) ColSums(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colSumsGo(g)
+	case s == AVX2:
+		colSumsAVX2(g)
+	default:
+		colSumsAVX512(g)
+	}
+}
+
+// ColMoments is Sum[0] = the sum of X-A, and Sum[1] = that of (X-A)^2.
+func (s Set) ColMoments(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colMomentsGo(g)
+	case s == AVX2:
+		colMomentsAVX2(g)
+	default:
+		colMomentsAVX512(g)
+	}
+}
+
+// ColGrads is Sum[0] = the sum of Y, and Sum[1] = that of Y (X-A).
+func (s Set) ColGrads(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colGradsGo(g)
+	case s == AVX2:
+		colGradsAVX2(g)
+	default:
+		colGradsAVX512(g)
+	}
+}
+
+// ColAffine is Dst = (X-A) B + C.
+func (s Set) ColAffine(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colAffineGo(g)
+	case s == AVX2:
+		colAffineAVX2(g)
+	default:
+		colAffineAVX512(g)
+	}
+}
+
+// ColAffineSiLU is Dst = silu((X-A) B + C).
+func (s Set) ColAffineSiLU(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colAffineSiLUGo(g)
+	case s == AVX2:
+		colAffineSiLUAVX2(g)
+	default:
+		colAffineSiLUAVX512(g)
+	}
+}
+
+// ColAffineSiLUGrad is Dst = Y silu'((X-A) B + C).
+func (s Set) ColAffineSiLUGrad(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colAffineSiLUGradGo(g)
+	case s == AVX2:
+		colAffineSiLUGradAVX2(g)
+	default:
+		colAffineSiLUGradAVX512(g)
+	}
+}
+
+// ColNormGrad is Dst = Y B - (X-A) C - D.
+func (s Set) ColNormGrad(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colNormGradGo(g)
+	case s == AVX2:
+		colNormGradAVX2(g)
+	default:
+		colNormGradAVX512(g)
+	}
+}
+
+// Dropout is dst = x times the mask.
+func (s Set) Dropout(dst, x []float32, m *Mask) {
+	turn := [...]int{Go: 1, AVX2: 32, AVX512: 64}[s] // elements of one turn of the assembly
+	n := 0
+	if s != Go {
+		n = len(dst) / turn * turn
+	}
+	if n > 0 {
+		x = x[:len(dst)]
+		if s == AVX2 {
+			dropoutAVX2(&dst[0], &x[0], n/turn, m)
+		} else {
+			dropoutAVX512(&dst[0], &x[0], n/turn, m)
+		}
+	}
+	rest := *m
+	rest.Block += uint32(n / 4)
+	dropoutGo(dst[n:], x[n:], &rest)
 }

@@ -9,3 +9,59 @@ func (s Set) NN(t *Tile) { nnGo(t) }
 
 // TN is C += A^T B.
 func (s Set) TN(t *TileT) { tnGo(t) }
+
+// Add is dst = x + y.
+func (s Set) Add(dst, x, y []float32) { addGo(dst, x, y) }
+
+// Scale is dst = alpha x.
+func (s Set) Scale(dst, x []float32, alpha float32) { scaleGo(dst, x, alpha) }
+
+// Blend is dst = alpha x + beta y.
+func (s Set) Blend(dst, x, y []float32, alpha, beta float32) { blendGo(dst, x, y, alpha, beta) }
+
+// SiLU is dst = x sigmoid(x).
+func (s Set) SiLU(dst, x []float32) { siluGo(dst, x) }
+
+// SiLUGrad is dst = y d silu(x)/dx.
+func (s Set) SiLUGrad(dst, x, y []float32) { siluGradGo(dst, x, y) }
+
+// SoftmaxGrad is dst = scale y (x - sum).
+func (s Set) SoftmaxGrad(dst, x, y []float32, scale, sum float32) {
+	softmaxGradGo(dst, x, y, scale, sum)
+}
+
+// MaxScaled is the largest scale x, or -Inf; a NaN in x may or may not show.
+func (s Set) MaxScaled(x []float32, scale float32) float32 { return maxScaledGo(x, scale) }
+
+// Dot is the sum of x y.
+func (s Set) Dot(x, y []float32) float32 { return dotGo(x, y) }
+
+// ExpSum is dst = exp(scale x - top), and returns its sum. It takes the exponent into
+// [-86.5, 88] first.
+func (s Set) ExpSum(dst, x []float32, scale, top float32) float32 {
+	return expSumGo(dst, x, scale, top)
+}
+
+// ColSums is Sum[0] = the sum of X over the rows.
+func (s Set) ColSums(g *Grid) { colSumsGo(g) }
+
+// ColMoments is Sum[0] = the sum of X-A, and Sum[1] = that of (X-A)^2.
+func (s Set) ColMoments(g *Grid) { colMomentsGo(g) }
+
+// ColGrads is Sum[0] = the sum of Y, and Sum[1] = that of Y (X-A).
+func (s Set) ColGrads(g *Grid) { colGradsGo(g) }
+
+// ColAffine is Dst = (X-A) B + C.
+func (s Set) ColAffine(g *Grid) { colAffineGo(g) }
+
+// ColAffineSiLU is Dst = silu((X-A) B + C).
+func (s Set) ColAffineSiLU(g *Grid) { colAffineSiLUGo(g) }
+
+// ColAffineSiLUGrad is Dst = Y silu'((X-A) B + C).
+func (s Set) ColAffineSiLUGrad(g *Grid) { colAffineSiLUGradGo(g) }
+
+// ColNormGrad is Dst = Y B - (X-A) C - D.
+func (s Set) ColNormGrad(g *Grid) { colNormGradGo(g) }
+
+// Dropout is dst = x times the mask.
+func (s Set) Dropout(dst, x []float32, m *Mask) { dropoutGo(dst, x, m) }

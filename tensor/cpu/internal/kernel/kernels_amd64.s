@@ -320,6 +320,1751 @@ done:
 	VZEROUPPER
 	RET
 
+// func addAVX2(dst *float32, x *float32, y *float32, n int)
+// Requires: AVX, CMOV
+TEXT ·addAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ y+16(FP), DX
+	MOVQ n+24(FP), BX
+	XORQ SI, SI
+	JMP  check
+
+full:
+	VMOVUPS (CX)(SI*1), Y0
+	VMOVUPS (DX)(SI*1), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(SI*1)
+	ADDQ    $0x20, SI
+	SUBQ    $0x08, BX
+
+check:
+	CMPQ       BX, $0x08
+	JGE        full
+	TESTQ      BX, BX
+	JZ         done
+	LEAQ       masks<>+0(SB), DI
+	SUBQ       $0x00, BX
+	XORQ       R8, R8
+	CMPQ       BX, R8
+	CMOVQLT    R8, BX
+	MOVQ       $0x00000008, R8
+	CMPQ       BX, R8
+	CMOVQGT    R8, BX
+	NEGQ       BX
+	VMOVDQU    32(DI)(BX*4), Y0
+	VMASKMOVPS (CX)(SI*1), Y0, Y1
+	VMASKMOVPS (DX)(SI*1), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func scaleAVX2(dst *float32, x *float32, n int, alpha float32)
+// Requires: AVX, AVX2, CMOV, SSE
+TEXT ·scaleAVX2(SB), NOSPLIT, $0-28
+	MOVSS        alpha+24(FP), X0
+	VBROADCASTSS X0, Y0
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	XORQ         BX, BX
+	JMP          check
+
+full:
+	VMOVUPS (CX)(BX*1), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, (AX)(BX*1)
+	ADDQ    $0x20, BX
+	SUBQ    $0x08, DX
+
+check:
+	CMPQ       DX, $0x08
+	JGE        full
+	TESTQ      DX, DX
+	JZ         done
+	LEAQ       masks<>+0(SB), SI
+	SUBQ       $0x00, DX
+	XORQ       DI, DI
+	CMPQ       DX, DI
+	CMOVQLT    DI, DX
+	MOVQ       $0x00000008, DI
+	CMPQ       DX, DI
+	CMOVQGT    DI, DX
+	NEGQ       DX
+	VMOVDQU    32(SI)(DX*4), Y1
+	VMASKMOVPS (CX)(BX*1), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, (AX)(BX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func blendAVX2(dst *float32, x *float32, y *float32, n int, alpha float32, beta float32)
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·blendAVX2(SB), NOSPLIT, $0-40
+	MOVSS        alpha+32(FP), X0
+	VBROADCASTSS X0, Y0
+	MOVSS        beta+36(FP), X1
+	VBROADCASTSS X1, Y1
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	MOVQ         n+24(FP), BX
+	XORQ         SI, SI
+	JMP          check
+
+full:
+	VMOVUPS     (CX)(SI*1), Y2
+	VMOVUPS     (DX)(SI*1), Y3
+	VMULPS      Y1, Y3, Y3
+	VFMADD213PS Y3, Y0, Y2
+	VMOVUPS     Y2, (AX)(SI*1)
+	ADDQ        $0x20, SI
+	SUBQ        $0x08, BX
+
+check:
+	CMPQ        BX, $0x08
+	JGE         full
+	TESTQ       BX, BX
+	JZ          done
+	LEAQ        masks<>+0(SB), DI
+	SUBQ        $0x00, BX
+	XORQ        R8, R8
+	CMPQ        BX, R8
+	CMOVQLT     R8, BX
+	MOVQ        $0x00000008, R8
+	CMPQ        BX, R8
+	CMOVQGT     R8, BX
+	NEGQ        BX
+	VMOVDQU     32(DI)(BX*4), Y2
+	VMASKMOVPS  (CX)(SI*1), Y2, Y3
+	VMASKMOVPS  (DX)(SI*1), Y2, Y4
+	VMULPS      Y1, Y4, Y4
+	VFMADD213PS Y4, Y0, Y3
+	VMASKMOVPS  Y3, Y2, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func siluAVX2(dst *float32, x *float32, n int)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·siluAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+16(FP), DX
+	XORQ BX, BX
+	JMP  check
+
+full:
+	VMOVUPS      (CX)(BX*1), Y0
+	VXORPS       Y1, Y1, Y1
+	VSUBPS       Y0, Y1, Y1
+	VBROADCASTSS cc2ad0000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
+	VBROADCASTSS c42b00000<>+0(SB), Y2
+	VMINPS       Y1, Y2, Y1
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VBROADCASTSS c3f318000<>+0(SB), Y3
+	VFNMADD231PS Y3, Y2, Y1
+	VBROADCASTSS cb95e8083<>+0(SB), Y3
+	VFNMADD231PS Y3, Y2, Y1
+	VBROADCASTSS c39506967<>+0(SB), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c3ab743ce<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3c088908<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3f000000<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       Y2, Y3, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y1
+	VADDPS       Y1, Y3, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y1
+	VDIVPS       Y3, Y1, Y3
+	VMULPS       Y3, Y0, Y0
+	VMOVUPS      Y0, (AX)(BX*1)
+	ADDQ         $0x20, BX
+	SUBQ         $0x08, DX
+
+check:
+	CMPQ         DX, $0x08
+	JGE          full
+	TESTQ        DX, DX
+	JZ           done
+	LEAQ         masks<>+0(SB), SI
+	SUBQ         $0x00, DX
+	XORQ         DI, DI
+	CMPQ         DX, DI
+	CMOVQLT      DI, DX
+	MOVQ         $0x00000008, DI
+	CMPQ         DX, DI
+	CMOVQGT      DI, DX
+	NEGQ         DX
+	VMOVDQU      32(SI)(DX*4), Y0
+	VMASKMOVPS   (CX)(BX*1), Y0, Y1
+	VXORPS       Y2, Y2, Y2
+	VSUBPS       Y1, Y2, Y2
+	VBROADCASTSS cc2ad0000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VBROADCASTSS c42b00000<>+0(SB), Y3
+	VMINPS       Y2, Y3, Y2
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VBROADCASTSS c3f318000<>+0(SB), Y4
+	VFNMADD231PS Y4, Y3, Y2
+	VBROADCASTSS cb95e8083<>+0(SB), Y4
+	VFNMADD231PS Y4, Y3, Y2
+	VBROADCASTSS c39506967<>+0(SB), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c3ab743ce<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3c088908<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3f000000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y4, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VADDPS       Y2, Y4, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VDIVPS       Y4, Y2, Y4
+	VMULPS       Y4, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+DATA cc2ad0000<>+0(SB)/4, $0xc2ad0000
+GLOBL cc2ad0000<>(SB), RODATA|NOPTR, $4
+
+DATA c42b00000<>+0(SB)/4, $0x42b00000
+GLOBL c42b00000<>(SB), RODATA|NOPTR, $4
+
+DATA c3fb8aa3b<>+0(SB)/4, $0x3fb8aa3b
+GLOBL c3fb8aa3b<>(SB), RODATA|NOPTR, $4
+
+DATA c3f318000<>+0(SB)/4, $0x3f318000
+GLOBL c3f318000<>(SB), RODATA|NOPTR, $4
+
+DATA cb95e8083<>+0(SB)/4, $0xb95e8083
+GLOBL cb95e8083<>(SB), RODATA|NOPTR, $4
+
+DATA c3f800000<>+0(SB)/4, $0x3f800000
+GLOBL c3f800000<>(SB), RODATA|NOPTR, $4
+
+DATA c39506967<>+0(SB)/4, $0x39506967
+GLOBL c39506967<>(SB), RODATA|NOPTR, $4
+
+DATA c3ab743ce<>+0(SB)/4, $0x3ab743ce
+GLOBL c3ab743ce<>(SB), RODATA|NOPTR, $4
+
+DATA c3c088908<>+0(SB)/4, $0x3c088908
+GLOBL c3c088908<>(SB), RODATA|NOPTR, $4
+
+DATA c3d2aa9c1<>+0(SB)/4, $0x3d2aa9c1
+GLOBL c3d2aa9c1<>(SB), RODATA|NOPTR, $4
+
+DATA c3e2aaaaa<>+0(SB)/4, $0x3e2aaaaa
+GLOBL c3e2aaaaa<>(SB), RODATA|NOPTR, $4
+
+DATA c3f000000<>+0(SB)/4, $0x3f000000
+GLOBL c3f000000<>(SB), RODATA|NOPTR, $4
+
+// func siluGradAVX2(dst *float32, x *float32, y *float32, n int)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·siluGradAVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ y+16(FP), DX
+	MOVQ n+24(FP), BX
+	XORQ SI, SI
+	JMP  check
+
+full:
+	VMOVUPS      (CX)(SI*1), Y0
+	VXORPS       Y1, Y1, Y1
+	VSUBPS       Y0, Y1, Y1
+	VBROADCASTSS cc2ad0000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
+	VBROADCASTSS c42b00000<>+0(SB), Y2
+	VMINPS       Y1, Y2, Y1
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VBROADCASTSS c3f318000<>+0(SB), Y3
+	VFNMADD231PS Y3, Y2, Y1
+	VBROADCASTSS cb95e8083<>+0(SB), Y3
+	VFNMADD231PS Y3, Y2, Y1
+	VBROADCASTSS c39506967<>+0(SB), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c3ab743ce<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3c088908<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3f000000<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y4
+	VFMADD213PS  Y4, Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       Y2, Y3, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y1
+	VADDPS       Y1, Y3, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y1
+	VDIVPS       Y3, Y1, Y3
+	VBROADCASTSS c3f800000<>+0(SB), Y1
+	VSUBPS       Y3, Y1, Y1
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VFMADD213PS  Y2, Y0, Y1
+	VMULPS       Y3, Y1, Y1
+	VMOVUPS      (DX)(SI*1), Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (AX)(SI*1)
+	ADDQ         $0x20, SI
+	SUBQ         $0x08, BX
+
+check:
+	CMPQ         BX, $0x08
+	JGE          full
+	TESTQ        BX, BX
+	JZ           done
+	LEAQ         masks<>+0(SB), DI
+	SUBQ         $0x00, BX
+	XORQ         R8, R8
+	CMPQ         BX, R8
+	CMOVQLT      R8, BX
+	MOVQ         $0x00000008, R8
+	CMPQ         BX, R8
+	CMOVQGT      R8, BX
+	NEGQ         BX
+	VMOVDQU      32(DI)(BX*4), Y0
+	VMASKMOVPS   (CX)(SI*1), Y0, Y1
+	VXORPS       Y2, Y2, Y2
+	VSUBPS       Y1, Y2, Y2
+	VBROADCASTSS cc2ad0000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VBROADCASTSS c42b00000<>+0(SB), Y3
+	VMINPS       Y2, Y3, Y2
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VBROADCASTSS c3f318000<>+0(SB), Y4
+	VFNMADD231PS Y4, Y3, Y2
+	VBROADCASTSS cb95e8083<>+0(SB), Y4
+	VFNMADD231PS Y4, Y3, Y2
+	VBROADCASTSS c39506967<>+0(SB), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c3ab743ce<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3c088908<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3f000000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y4, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VADDPS       Y2, Y4, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VDIVPS       Y4, Y2, Y4
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VSUBPS       Y4, Y2, Y2
+	VBROADCASTSS c3f800000<>+0(SB), Y3
+	VFMADD213PS  Y3, Y1, Y2
+	VMULPS       Y4, Y2, Y2
+	VMASKMOVPS   (DX)(SI*1), Y0, Y1
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX2(dst *float32, x *float32, y *float32, n int, scale float32, sum float32)
+// Requires: AVX, AVX2, CMOV, SSE
+TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-40
+	MOVSS        scale+32(FP), X0
+	VBROADCASTSS X0, Y0
+	MOVSS        sum+36(FP), X1
+	VBROADCASTSS X1, Y1
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	MOVQ         n+24(FP), BX
+	XORQ         SI, SI
+	JMP          check
+
+full:
+	VMOVUPS (CX)(SI*1), Y2
+	VMOVUPS (DX)(SI*1), Y3
+	VSUBPS  Y1, Y2, Y2
+	VMULPS  Y0, Y3, Y3
+	VMULPS  Y2, Y3, Y3
+	VMOVUPS Y3, (AX)(SI*1)
+	ADDQ    $0x20, SI
+	SUBQ    $0x08, BX
+
+check:
+	CMPQ       BX, $0x08
+	JGE        full
+	TESTQ      BX, BX
+	JZ         done
+	LEAQ       masks<>+0(SB), DI
+	SUBQ       $0x00, BX
+	XORQ       R8, R8
+	CMPQ       BX, R8
+	CMOVQLT    R8, BX
+	MOVQ       $0x00000008, R8
+	CMPQ       BX, R8
+	CMOVQGT    R8, BX
+	NEGQ       BX
+	VMOVDQU    32(DI)(BX*4), Y2
+	VMASKMOVPS (CX)(SI*1), Y2, Y3
+	VMASKMOVPS (DX)(SI*1), Y2, Y4
+	VSUBPS     Y1, Y3, Y3
+	VMULPS     Y0, Y4, Y4
+	VMULPS     Y3, Y4, Y4
+	VMASKMOVPS Y4, Y2, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func maxScaledAVX2(x *float32, n int, scale float32) float32
+// Requires: AVX, AVX2, CMOV, SSE
+TEXT ·maxScaledAVX2(SB), NOSPLIT, $0-28
+	MOVSS        scale+16(FP), X0
+	VBROADCASTSS X0, Y1
+	VBROADCASTSS cff800000<>+0(SB), Y0
+	VMOVUPS      Y0, Y0
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	XORQ         DX, DX
+	JMP          check
+
+full:
+	VMOVUPS (AX)(DX*1), Y2
+	VMULPS  Y1, Y2, Y2
+	VMAXPS  Y2, Y0, Y0
+	ADDQ    $0x20, DX
+	SUBQ    $0x08, CX
+
+check:
+	CMPQ         CX, $0x08
+	JGE          full
+	TESTQ        CX, CX
+	JZ           done
+	LEAQ         masks<>+0(SB), BX
+	SUBQ         $0x00, CX
+	XORQ         SI, SI
+	CMPQ         CX, SI
+	CMOVQLT      SI, CX
+	MOVQ         $0x00000008, SI
+	CMPQ         CX, SI
+	CMOVQGT      SI, CX
+	NEGQ         CX
+	VMOVDQU      32(BX)(CX*4), Y2
+	VMASKMOVPS   (AX)(DX*1), Y2, Y3
+	VMULPS       Y1, Y3, Y3
+	VBROADCASTSS cff800000<>+0(SB), Y1
+	VBLENDVPS    Y2, Y3, Y1, Y3
+	VMAXPS       Y3, Y0, Y0
+
+done:
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X1, X0, X0
+	VMOVHLPS     X0, X1, X1
+	VMAXPS       X1, X0, X0
+	VPSRLQ       $0x20, X0, X1
+	VMAXPS       X1, X0, X0
+	MOVSS        X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA cff800000<>+0(SB)/4, $0xff800000
+GLOBL cff800000<>(SB), RODATA|NOPTR, $4
+
+// func dotAVX2(x *float32, y *float32, n int) float32
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·dotAVX2(SB), NOSPLIT, $0-28
+	VXORPS Y0, Y0, Y0
+	MOVQ   x+0(FP), AX
+	MOVQ   y+8(FP), CX
+	MOVQ   n+16(FP), DX
+	XORQ   BX, BX
+	JMP    check
+
+full:
+	VMOVUPS     (AX)(BX*1), Y1
+	VMOVUPS     (CX)(BX*1), Y2
+	VFMADD231PS Y1, Y2, Y0
+	ADDQ        $0x20, BX
+	SUBQ        $0x08, DX
+
+check:
+	CMPQ        DX, $0x08
+	JGE         full
+	TESTQ       DX, DX
+	JZ          done
+	LEAQ        masks<>+0(SB), SI
+	SUBQ        $0x00, DX
+	XORQ        DI, DI
+	CMPQ        DX, DI
+	CMOVQLT     DI, DX
+	MOVQ        $0x00000008, DI
+	CMPQ        DX, DI
+	CMOVQGT     DI, DX
+	NEGQ        DX
+	VMOVDQU     32(SI)(DX*4), Y1
+	VMASKMOVPS  (AX)(BX*1), Y1, Y2
+	VMASKMOVPS  (CX)(BX*1), Y1, Y1
+	VFMADD231PS Y2, Y1, Y0
+
+done:
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X1, X1
+	VADDPS       X1, X0, X0
+	VPSRLQ       $0x20, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func expSumAVX2(dst *float32, x *float32, n int, scale float32, top float32) float32
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·expSumAVX2(SB), NOSPLIT, $0-36
+	MOVSS        scale+24(FP), X0
+	VBROADCASTSS X0, Y1
+	MOVSS        top+28(FP), X0
+	VBROADCASTSS X0, Y2
+	VXORPS       Y0, Y0, Y0
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	XORQ         BX, BX
+	JMP          check
+
+full:
+	VMOVUPS      (CX)(BX*1), Y3
+	VMULPS       Y1, Y3, Y3
+	VSUBPS       Y2, Y3, Y3
+	VBROADCASTSS cc2ad0000<>+0(SB), Y4
+	VMAXPS       Y3, Y4, Y3
+	VBROADCASTSS c42b00000<>+0(SB), Y4
+	VMINPS       Y3, Y4, Y3
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VBROADCASTSS c3f318000<>+0(SB), Y5
+	VFNMADD231PS Y5, Y4, Y3
+	VBROADCASTSS cb95e8083<>+0(SB), Y5
+	VFNMADD231PS Y5, Y4, Y3
+	VBROADCASTSS c39506967<>+0(SB), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c3ab743ce<>+0(SB), Y6
+	VFMADD213PS  Y6, Y3, Y5
+	VBROADCASTSS c3c088908<>+0(SB), Y6
+	VFMADD213PS  Y6, Y3, Y5
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y6
+	VFMADD213PS  Y6, Y3, Y5
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y6
+	VFMADD213PS  Y6, Y3, Y5
+	VBROADCASTSS c3f000000<>+0(SB), Y6
+	VFMADD213PS  Y6, Y3, Y5
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VFMADD213PS  Y6, Y3, Y5
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VFMADD213PS  Y6, Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y5, Y5
+	VMOVUPS      Y5, (AX)(BX*1)
+	VADDPS       Y5, Y0, Y0
+	ADDQ         $0x20, BX
+	SUBQ         $0x08, DX
+
+check:
+	CMPQ         DX, $0x08
+	JGE          full
+	TESTQ        DX, DX
+	JZ           done
+	LEAQ         masks<>+0(SB), SI
+	SUBQ         $0x00, DX
+	XORQ         DI, DI
+	CMPQ         DX, DI
+	CMOVQLT      DI, DX
+	MOVQ         $0x00000008, DI
+	CMPQ         DX, DI
+	CMOVQGT      DI, DX
+	NEGQ         DX
+	VMOVDQU      32(SI)(DX*4), Y3
+	VMASKMOVPS   (CX)(BX*1), Y3, Y4
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VBROADCASTSS cc2ad0000<>+0(SB), Y1
+	VMAXPS       Y4, Y1, Y4
+	VBROADCASTSS c42b00000<>+0(SB), Y1
+	VMINPS       Y4, Y1, Y4
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y1
+	VMULPS       Y1, Y4, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VBROADCASTSS c3f318000<>+0(SB), Y2
+	VFNMADD231PS Y2, Y1, Y4
+	VBROADCASTSS cb95e8083<>+0(SB), Y2
+	VFNMADD231PS Y2, Y1, Y4
+	VBROADCASTSS c39506967<>+0(SB), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c3ab743ce<>+0(SB), Y5
+	VFMADD213PS  Y5, Y4, Y2
+	VBROADCASTSS c3c088908<>+0(SB), Y5
+	VFMADD213PS  Y5, Y4, Y2
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y5
+	VFMADD213PS  Y5, Y4, Y2
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y5
+	VFMADD213PS  Y5, Y4, Y2
+	VBROADCASTSS c3f000000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y4, Y2
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y4, Y2
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VFMADD213PS  Y5, Y4, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VPADDD       Y1, Y2, Y2
+	VMASKMOVPS   Y2, Y3, (AX)(BX*1)
+	VANDPS       Y3, Y2, Y2
+	VADDPS       Y2, Y0, Y0
+
+done:
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X1, X1
+	VADDPS       X1, X0, X0
+	VPSRLQ       $0x20, X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func colSumsAVX2(t *byte)
+// Requires: AVX, CMOV
+TEXT ·colSumsAVX2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	VXORPS Y0, Y0, Y0
+	MOVQ   (AX), BX
+	ADDQ   DX, BX
+	MOVQ   232(AX), SI
+	MOVQ   216(AX), DI
+	SHLQ   $0x02, SI
+
+rows:
+	VMOVUPS (BX), Y1
+	ADDQ    SI, BX
+	VADDPS  Y1, Y0, Y0
+	DECQ    DI
+	JNZ     rows
+	MOVQ    168(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS Y0, (BX)
+	ADDQ    $0x20, DX
+	SUBQ    $0x08, CX
+
+check:
+	CMPQ    CX, $0x08
+	JGE     full
+	TESTQ   CX, CX
+	JZ      done
+	LEAQ    masks<>+0(SB), BX
+	SUBQ    $0x00, CX
+	XORQ    SI, SI
+	CMPQ    CX, SI
+	CMOVQLT SI, CX
+	MOVQ    $0x00000008, SI
+	CMPQ    CX, SI
+	CMOVQGT SI, CX
+	NEGQ    CX
+	VMOVDQU 32(BX)(CX*4), Y0
+	VXORPS  Y1, Y1, Y1
+	MOVQ    (AX), CX
+	ADDQ    DX, CX
+	MOVQ    232(AX), BX
+	MOVQ    216(AX), SI
+	SHLQ    $0x02, BX
+
+rowsMasked:
+	VMOVUPS    (CX), Y2
+	ADDQ       BX, CX
+	VADDPS     Y2, Y1, Y1
+	DECQ       SI
+	JNZ        rowsMasked
+	MOVQ       168(AX), AX
+	ADDQ       DX, AX
+	VMASKMOVPS Y1, Y0, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func colMomentsAVX2(t *byte)
+// Requires: AVX, CMOV, FMA3
+TEXT ·colMomentsAVX2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+
+rows:
+	VMOVUPS     (BX), Y3
+	ADDQ        SI, BX
+	VSUBPS      Y0, Y3, Y3
+	VADDPS      Y3, Y1, Y1
+	VFMADD231PS Y3, Y3, Y2
+	DECQ        DI
+	JNZ         rows
+	MOVQ        168(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Y1, (BX)
+	MOVQ        192(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Y2, (BX)
+	ADDQ        $0x20, DX
+	SUBQ        $0x08, CX
+
+check:
+	CMPQ       CX, $0x08
+	JGE        full
+	TESTQ      CX, CX
+	JZ         done
+	LEAQ       masks<>+0(SB), BX
+	SUBQ       $0x00, CX
+	XORQ       SI, SI
+	CMPQ       CX, SI
+	CMOVQLT    SI, CX
+	MOVQ       $0x00000008, SI
+	CMPQ       CX, SI
+	CMOVQGT    SI, CX
+	NEGQ       CX
+	VMOVDQU    32(BX)(CX*4), Y0
+	MOVQ       72(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	MOVQ       (AX), CX
+	ADDQ       DX, CX
+	MOVQ       232(AX), BX
+	MOVQ       216(AX), SI
+	SHLQ       $0x02, BX
+
+rowsMasked:
+	VMOVUPS     (CX), Y4
+	ADDQ        BX, CX
+	VSUBPS      Y1, Y4, Y4
+	VADDPS      Y4, Y2, Y2
+	VFMADD231PS Y4, Y4, Y3
+	DECQ        SI
+	JNZ         rowsMasked
+	MOVQ        168(AX), CX
+	ADDQ        DX, CX
+	VMASKMOVPS  Y2, Y0, (CX)
+	MOVQ        192(AX), AX
+	ADDQ        DX, AX
+	VMASKMOVPS  Y3, Y0, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func colGradsAVX2(t *byte)
+// Requires: AVX, CMOV, FMA3
+TEXT ·colGradsAVX2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+
+rows:
+	VMOVUPS     (BX), Y3
+	ADDQ        SI, BX
+	VMOVUPS     (R8), Y4
+	ADDQ        SI, R8
+	VADDPS      Y4, Y1, Y1
+	VSUBPS      Y0, Y3, Y3
+	VFMADD231PS Y3, Y4, Y2
+	DECQ        DI
+	JNZ         rows
+	MOVQ        168(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Y1, (BX)
+	MOVQ        192(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Y2, (BX)
+	ADDQ        $0x20, DX
+	SUBQ        $0x08, CX
+
+check:
+	CMPQ       CX, $0x08
+	JGE        full
+	TESTQ      CX, CX
+	JZ         done
+	LEAQ       masks<>+0(SB), BX
+	SUBQ       $0x00, CX
+	XORQ       SI, SI
+	CMPQ       CX, SI
+	CMOVQLT    SI, CX
+	MOVQ       $0x00000008, SI
+	CMPQ       CX, SI
+	CMOVQGT    SI, CX
+	NEGQ       CX
+	VMOVDQU    32(BX)(CX*4), Y0
+	MOVQ       72(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	MOVQ       (AX), CX
+	ADDQ       DX, CX
+	MOVQ       232(AX), BX
+	MOVQ       216(AX), SI
+	SHLQ       $0x02, BX
+	MOVQ       24(AX), DI
+	ADDQ       DX, DI
+
+rowsMasked:
+	VMOVUPS     (CX), Y4
+	ADDQ        BX, CX
+	VMOVUPS     (DI), Y5
+	ADDQ        BX, DI
+	VADDPS      Y5, Y2, Y2
+	VSUBPS      Y1, Y4, Y4
+	VFMADD231PS Y4, Y5, Y3
+	DECQ        SI
+	JNZ         rowsMasked
+	MOVQ        168(AX), CX
+	ADDQ        DX, CX
+	VMASKMOVPS  Y2, Y0, (CX)
+	MOVQ        192(AX), AX
+	ADDQ        DX, AX
+	VMASKMOVPS  Y3, Y0, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func colAffineAVX2(t *byte)
+// Requires: AVX, CMOV, FMA3
+TEXT ·colAffineAVX2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y1
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y2
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+
+rows:
+	VMOVUPS     (BX), Y3
+	ADDQ        SI, BX
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, (R8)
+	ADDQ        SI, R8
+	DECQ        DI
+	JNZ         rows
+	ADDQ        $0x20, DX
+	SUBQ        $0x08, CX
+
+check:
+	CMPQ       CX, $0x08
+	JGE        full
+	TESTQ      CX, CX
+	JZ         done
+	LEAQ       masks<>+0(SB), BX
+	SUBQ       $0x00, CX
+	XORQ       SI, SI
+	CMPQ       CX, SI
+	CMOVQLT    SI, CX
+	MOVQ       $0x00000008, SI
+	CMPQ       CX, SI
+	CMOVQGT    SI, CX
+	NEGQ       CX
+	VMOVDQU    32(BX)(CX*4), Y0
+	MOVQ       72(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y1
+	MOVQ       96(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y2
+	MOVQ       120(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y3
+	MOVQ       (AX), CX
+	ADDQ       DX, CX
+	MOVQ       232(AX), BX
+	MOVQ       216(AX), SI
+	SHLQ       $0x02, BX
+	MOVQ       48(AX), AX
+	ADDQ       DX, AX
+
+rowsMasked:
+	VMOVUPS     (CX), Y4
+	ADDQ        BX, CX
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (AX)
+	ADDQ        BX, AX
+	DECQ        SI
+	JNZ         rowsMasked
+
+done:
+	VZEROUPPER
+	RET
+
+// func colAffineSiLUAVX2(t *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·colAffineSiLUAVX2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y1
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y2
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+
+rows:
+	VMOVUPS      (BX), Y3
+	ADDQ         SI, BX
+	VSUBPS       Y0, Y3, Y3
+	VFMADD213PS  Y2, Y1, Y3
+	VXORPS       Y4, Y4, Y4
+	VSUBPS       Y3, Y4, Y4
+	VBROADCASTSS cc2ad0000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VBROADCASTSS c42b00000<>+0(SB), Y5
+	VMINPS       Y4, Y5, Y4
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VBROADCASTSS c3f318000<>+0(SB), Y6
+	VFNMADD231PS Y6, Y5, Y4
+	VBROADCASTSS cb95e8083<>+0(SB), Y6
+	VFNMADD231PS Y6, Y5, Y4
+	VBROADCASTSS c39506967<>+0(SB), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c3ab743ce<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3c088908<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3f000000<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3f800000<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3f800000<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VCVTPS2DQ    Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VBROADCASTSS c3f800000<>+0(SB), Y4
+	VADDPS       Y4, Y6, Y6
+	VBROADCASTSS c3f800000<>+0(SB), Y4
+	VDIVPS       Y6, Y4, Y6
+	VMULPS       Y6, Y3, Y3
+	VMOVUPS      Y3, (R8)
+	ADDQ         SI, R8
+	DECQ         DI
+	JNZ          rows
+	ADDQ         $0x20, DX
+	SUBQ         $0x08, CX
+
+check:
+	CMPQ       CX, $0x08
+	JGE        full
+	TESTQ      CX, CX
+	JZ         done
+	LEAQ       masks<>+0(SB), BX
+	SUBQ       $0x00, CX
+	XORQ       SI, SI
+	CMPQ       CX, SI
+	CMOVQLT    SI, CX
+	MOVQ       $0x00000008, SI
+	CMPQ       CX, SI
+	CMOVQGT    SI, CX
+	NEGQ       CX
+	VMOVDQU    32(BX)(CX*4), Y0
+	MOVQ       72(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y1
+	MOVQ       96(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y2
+	MOVQ       120(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y3
+	MOVQ       (AX), CX
+	ADDQ       DX, CX
+	MOVQ       232(AX), BX
+	MOVQ       216(AX), SI
+	SHLQ       $0x02, BX
+	MOVQ       48(AX), AX
+	ADDQ       DX, AX
+
+rowsMasked:
+	VMOVUPS      (CX), Y4
+	ADDQ         BX, CX
+	VSUBPS       Y1, Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VXORPS       Y5, Y5, Y5
+	VSUBPS       Y4, Y5, Y5
+	VBROADCASTSS cc2ad0000<>+0(SB), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS c42b00000<>+0(SB), Y6
+	VMINPS       Y5, Y6, Y5
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y6
+	VMULPS       Y6, Y5, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VBROADCASTSS c3f318000<>+0(SB), Y7
+	VFNMADD231PS Y7, Y6, Y5
+	VBROADCASTSS cb95e8083<>+0(SB), Y7
+	VFNMADD231PS Y7, Y6, Y5
+	VBROADCASTSS c39506967<>+0(SB), Y7
+	VMOVAPS      Y7, Y7
+	VBROADCASTSS c3ab743ce<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3c088908<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3f000000<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       Y6, Y7, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y7, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VDIVPS       Y7, Y5, Y7
+	VMULPS       Y7, Y4, Y4
+	VMASKMOVPS   Y4, Y0, (AX)
+	ADDQ         BX, AX
+	DECQ         SI
+	JNZ          rowsMasked
+
+done:
+	VZEROUPPER
+	RET
+
+// func colAffineSiLUGradAVX2(t *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·colAffineSiLUGradAVX2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y1
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y2
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	MOVQ    48(AX), R9
+	ADDQ    DX, R9
+
+rows:
+	VMOVUPS      (BX), Y3
+	ADDQ         SI, BX
+	VMOVUPS      (R8), Y4
+	ADDQ         SI, R8
+	VSUBPS       Y0, Y3, Y3
+	VFMADD213PS  Y2, Y1, Y3
+	VXORPS       Y5, Y5, Y5
+	VSUBPS       Y3, Y5, Y5
+	VBROADCASTSS cc2ad0000<>+0(SB), Y6
+	VMAXPS       Y5, Y6, Y5
+	VBROADCASTSS c42b00000<>+0(SB), Y6
+	VMINPS       Y5, Y6, Y5
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y6
+	VMULPS       Y6, Y5, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VBROADCASTSS c3f318000<>+0(SB), Y7
+	VFNMADD231PS Y7, Y6, Y5
+	VBROADCASTSS cb95e8083<>+0(SB), Y7
+	VFNMADD231PS Y7, Y6, Y5
+	VBROADCASTSS c39506967<>+0(SB), Y7
+	VMOVAPS      Y7, Y7
+	VBROADCASTSS c3ab743ce<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3c088908<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3f000000<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y8
+	VFMADD213PS  Y8, Y5, Y7
+	VCVTPS2DQ    Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       Y6, Y7, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VADDPS       Y5, Y7, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VDIVPS       Y7, Y5, Y7
+	VBROADCASTSS c3f800000<>+0(SB), Y5
+	VSUBPS       Y7, Y5, Y5
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VFMADD213PS  Y6, Y3, Y5
+	VMULPS       Y7, Y5, Y5
+	VMULPS       Y4, Y5, Y5
+	VMOVUPS      Y5, (R9)
+	ADDQ         SI, R9
+	DECQ         DI
+	JNZ          rows
+	ADDQ         $0x20, DX
+	SUBQ         $0x08, CX
+
+check:
+	CMPQ       CX, $0x08
+	JGE        full
+	TESTQ      CX, CX
+	JZ         done
+	LEAQ       masks<>+0(SB), BX
+	SUBQ       $0x00, CX
+	XORQ       SI, SI
+	CMPQ       CX, SI
+	CMOVQLT    SI, CX
+	MOVQ       $0x00000008, SI
+	CMPQ       CX, SI
+	CMOVQGT    SI, CX
+	NEGQ       CX
+	VMOVDQU    32(BX)(CX*4), Y0
+	MOVQ       72(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y1
+	MOVQ       96(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y2
+	MOVQ       120(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y3
+	MOVQ       (AX), CX
+	ADDQ       DX, CX
+	MOVQ       232(AX), BX
+	MOVQ       216(AX), SI
+	SHLQ       $0x02, BX
+	MOVQ       24(AX), DI
+	ADDQ       DX, DI
+	MOVQ       48(AX), AX
+	ADDQ       DX, AX
+
+rowsMasked:
+	VMOVUPS      (CX), Y4
+	ADDQ         BX, CX
+	VMOVUPS      (DI), Y5
+	ADDQ         BX, DI
+	VSUBPS       Y1, Y4, Y4
+	VFMADD213PS  Y3, Y2, Y4
+	VXORPS       Y6, Y6, Y6
+	VSUBPS       Y4, Y6, Y6
+	VBROADCASTSS cc2ad0000<>+0(SB), Y7
+	VMAXPS       Y6, Y7, Y6
+	VBROADCASTSS c42b00000<>+0(SB), Y7
+	VMINPS       Y6, Y7, Y6
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y7
+	VMULPS       Y7, Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VBROADCASTSS c3f318000<>+0(SB), Y8
+	VFNMADD231PS Y8, Y7, Y6
+	VBROADCASTSS cb95e8083<>+0(SB), Y8
+	VFNMADD231PS Y8, Y7, Y6
+	VBROADCASTSS c39506967<>+0(SB), Y8
+	VMOVAPS      Y8, Y8
+	VBROADCASTSS c3ab743ce<>+0(SB), Y9
+	VFMADD213PS  Y9, Y6, Y8
+	VBROADCASTSS c3c088908<>+0(SB), Y9
+	VFMADD213PS  Y9, Y6, Y8
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Y9
+	VFMADD213PS  Y9, Y6, Y8
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Y9
+	VFMADD213PS  Y9, Y6, Y8
+	VBROADCASTSS c3f000000<>+0(SB), Y9
+	VFMADD213PS  Y9, Y6, Y8
+	VBROADCASTSS c3f800000<>+0(SB), Y9
+	VFMADD213PS  Y9, Y6, Y8
+	VBROADCASTSS c3f800000<>+0(SB), Y9
+	VFMADD213PS  Y9, Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VPADDD       Y7, Y8, Y8
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VADDPS       Y6, Y8, Y8
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VDIVPS       Y8, Y6, Y8
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VSUBPS       Y8, Y6, Y6
+	VBROADCASTSS c3f800000<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VMULPS       Y8, Y6, Y6
+	VMULPS       Y5, Y6, Y6
+	VMASKMOVPS   Y6, Y0, (AX)
+	ADDQ         BX, AX
+	DECQ         SI
+	JNZ          rowsMasked
+
+done:
+	VZEROUPPER
+	RET
+
+// func colNormGradAVX2(t *byte)
+// Requires: AVX, CMOV, FMA3
+TEXT ·colNormGradAVX2(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y1
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y2
+	MOVQ    144(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y3
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	MOVQ    48(AX), R9
+	ADDQ    DX, R9
+
+rows:
+	VMOVUPS      (BX), Y4
+	ADDQ         SI, BX
+	VMOVUPS      (R8), Y5
+	ADDQ         SI, R8
+	VSUBPS       Y0, Y4, Y4
+	VFNMSUB213PS Y3, Y2, Y4
+	VFMADD231PS  Y5, Y1, Y4
+	VMOVUPS      Y4, (R9)
+	ADDQ         SI, R9
+	DECQ         DI
+	JNZ          rows
+	ADDQ         $0x20, DX
+	SUBQ         $0x08, CX
+
+check:
+	CMPQ       CX, $0x08
+	JGE        full
+	TESTQ      CX, CX
+	JZ         done
+	LEAQ       masks<>+0(SB), BX
+	SUBQ       $0x00, CX
+	XORQ       SI, SI
+	CMPQ       CX, SI
+	CMOVQLT    SI, CX
+	MOVQ       $0x00000008, SI
+	CMPQ       CX, SI
+	CMOVQGT    SI, CX
+	NEGQ       CX
+	VMOVDQU    32(BX)(CX*4), Y0
+	MOVQ       72(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y1
+	MOVQ       96(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y2
+	MOVQ       120(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y3
+	MOVQ       144(AX), CX
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y0, Y4
+	MOVQ       (AX), CX
+	ADDQ       DX, CX
+	MOVQ       232(AX), BX
+	MOVQ       216(AX), SI
+	SHLQ       $0x02, BX
+	MOVQ       24(AX), DI
+	ADDQ       DX, DI
+	MOVQ       48(AX), AX
+	ADDQ       DX, AX
+
+rowsMasked:
+	VMOVUPS      (CX), Y5
+	ADDQ         BX, CX
+	VMOVUPS      (DI), Y6
+	ADDQ         BX, DI
+	VSUBPS       Y1, Y5, Y5
+	VFNMSUB213PS Y4, Y3, Y5
+	VFMADD231PS  Y6, Y2, Y5
+	VMASKMOVPS   Y5, Y0, (AX)
+	ADDQ         BX, AX
+	DECQ         SI
+	JNZ          rowsMasked
+
+done:
+	VZEROUPPER
+	RET
+
+// func dropoutAVX2(dst *float32, x *float32, turns int, m *byte)
+// Requires: AVX, AVX2
+TEXT ·dropoutAVX2(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         turns+16(FP), DX
+	MOVQ         m+24(FP), BX
+	VMOVUPS      lanesAVX2<>+0(SB), Y0
+	VPBROADCASTD 8(BX), Y1
+	VPADDD       Y0, Y1, Y1
+
+turn:
+	VPBROADCASTD 12(BX), Y2
+	VPBROADCASTD 16(BX), Y3
+	VPBROADCASTD 20(BX), Y4
+	VMOVDQA      Y1, Y0
+	VPBROADCASTD (BX), Y5
+	VPBROADCASTD 4(BX), Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y7
+	VPMULUDQ     Y7, Y0, Y8
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y7, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y7
+	VPSRLQ       $0x20, Y8, Y9
+	VPBLENDD     $0xaa, Y7, Y8, Y8
+	VPBLENDD     $0x55, Y9, Y0, Y0
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y7
+	VPMULUDQ     Y7, Y3, Y9
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y7, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y7
+	VPSRLQ       $0x20, Y9, Y10
+	VPBLENDD     $0xaa, Y7, Y9, Y9
+	VPBLENDD     $0x55, Y10, Y3, Y3
+	VPXOR        Y2, Y3, Y3
+	VPXOR        Y5, Y3, Y3
+	VPXOR        Y4, Y0, Y0
+	VPXOR        Y6, Y0, Y0
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y4
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y4, Y7
+	VPBLENDD     $0xaa, Y2, Y4, Y4
+	VPBLENDD     $0x55, Y7, Y3, Y3
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y7
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y7, Y10
+	VPBLENDD     $0xaa, Y2, Y7, Y7
+	VPBLENDD     $0x55, Y10, Y0, Y0
+	VPXOR        Y9, Y0, Y0
+	VPXOR        Y5, Y0, Y0
+	VPXOR        Y8, Y3, Y3
+	VPXOR        Y6, Y3, Y3
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y8
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y8, Y9
+	VPBLENDD     $0xaa, Y2, Y8, Y8
+	VPBLENDD     $0x55, Y9, Y0, Y0
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y9
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y9, Y10
+	VPBLENDD     $0xaa, Y2, Y9, Y9
+	VPBLENDD     $0x55, Y10, Y3, Y3
+	VPXOR        Y7, Y3, Y3
+	VPXOR        Y5, Y3, Y3
+	VPXOR        Y4, Y0, Y0
+	VPXOR        Y6, Y0, Y0
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y4
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y4, Y7
+	VPBLENDD     $0xaa, Y2, Y4, Y4
+	VPBLENDD     $0x55, Y7, Y3, Y3
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y7
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y7, Y10
+	VPBLENDD     $0xaa, Y2, Y7, Y7
+	VPBLENDD     $0x55, Y10, Y0, Y0
+	VPXOR        Y9, Y0, Y0
+	VPXOR        Y5, Y0, Y0
+	VPXOR        Y8, Y3, Y3
+	VPXOR        Y6, Y3, Y3
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y8
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y8, Y9
+	VPBLENDD     $0xaa, Y2, Y8, Y8
+	VPBLENDD     $0x55, Y9, Y0, Y0
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y9
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y9, Y10
+	VPBLENDD     $0xaa, Y2, Y9, Y9
+	VPBLENDD     $0x55, Y10, Y3, Y3
+	VPXOR        Y7, Y3, Y3
+	VPXOR        Y5, Y3, Y3
+	VPXOR        Y4, Y0, Y0
+	VPXOR        Y6, Y0, Y0
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y4
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y4, Y7
+	VPBLENDD     $0xaa, Y2, Y4, Y4
+	VPBLENDD     $0x55, Y7, Y3, Y3
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y7
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y7, Y10
+	VPBLENDD     $0xaa, Y2, Y7, Y7
+	VPBLENDD     $0x55, Y10, Y0, Y0
+	VPXOR        Y9, Y0, Y0
+	VPXOR        Y5, Y0, Y0
+	VPXOR        Y8, Y3, Y3
+	VPXOR        Y6, Y3, Y3
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y8
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y8, Y9
+	VPBLENDD     $0xaa, Y2, Y8, Y8
+	VPBLENDD     $0x55, Y9, Y0, Y0
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y9
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y9, Y10
+	VPBLENDD     $0xaa, Y2, Y9, Y9
+	VPBLENDD     $0x55, Y10, Y3, Y3
+	VPXOR        Y7, Y3, Y3
+	VPXOR        Y5, Y3, Y3
+	VPXOR        Y4, Y0, Y0
+	VPXOR        Y6, Y0, Y0
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y4
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y4, Y7
+	VPBLENDD     $0xaa, Y2, Y4, Y4
+	VPBLENDD     $0x55, Y7, Y3, Y3
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y7
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y7, Y10
+	VPBLENDD     $0xaa, Y2, Y7, Y7
+	VPBLENDD     $0x55, Y10, Y0, Y0
+	VPXOR        Y9, Y0, Y0
+	VPXOR        Y5, Y0, Y0
+	VPXOR        Y8, Y3, Y3
+	VPXOR        Y6, Y3, Y3
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y8
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y8, Y9
+	VPBLENDD     $0xaa, Y2, Y8, Y8
+	VPBLENDD     $0x55, Y9, Y0, Y0
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y9
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y9, Y10
+	VPBLENDD     $0xaa, Y2, Y9, Y9
+	VPBLENDD     $0x55, Y10, Y3, Y3
+	VPXOR        Y7, Y3, Y3
+	VPXOR        Y5, Y3, Y3
+	VPXOR        Y4, Y0, Y0
+	VPXOR        Y6, Y0, Y0
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VBROADCASTSS cd2511f53<>+0(SB), Y2
+	VPMULUDQ     Y2, Y3, Y4
+	VPSRLQ       $0x20, Y3, Y3
+	VPMULUDQ     Y2, Y3, Y3
+	VPSLLQ       $0x20, Y3, Y2
+	VPSRLQ       $0x20, Y4, Y7
+	VPBLENDD     $0xaa, Y2, Y4, Y4
+	VPBLENDD     $0x55, Y7, Y3, Y3
+	VBROADCASTSS ccd9e8d57<>+0(SB), Y2
+	VPMULUDQ     Y2, Y0, Y7
+	VPSRLQ       $0x20, Y0, Y0
+	VPMULUDQ     Y2, Y0, Y0
+	VPSLLQ       $0x20, Y0, Y2
+	VPSRLQ       $0x20, Y7, Y10
+	VPBLENDD     $0xaa, Y2, Y7, Y7
+	VPBLENDD     $0x55, Y10, Y0, Y0
+	VPXOR        Y9, Y0, Y0
+	VPXOR        Y5, Y0, Y0
+	VPXOR        Y8, Y3, Y3
+	VPXOR        Y6, Y3, Y3
+	VBROADCASTSS c9e3779b9<>+0(SB), Y2
+	VPADDD       Y2, Y5, Y5
+	VBROADCASTSS cbb67ae85<>+0(SB), Y2
+	VPADDD       Y2, Y6, Y6
+	VPUNPCKLDQ   Y7, Y0, Y2
+	VPUNPCKHDQ   Y7, Y0, Y5
+	VPUNPCKLDQ   Y4, Y3, Y6
+	VPUNPCKHDQ   Y4, Y3, Y4
+	VPUNPCKLQDQ  Y6, Y2, Y0
+	VPUNPCKHQDQ  Y6, Y2, Y7
+	VPUNPCKLQDQ  Y4, Y5, Y3
+	VPUNPCKHQDQ  Y4, Y5, Y4
+	VPBROADCASTD 24(BX), Y2
+	VPBROADCASTD 28(BX), Y5
+	VPMAXUD      Y2, Y0, Y6
+	VPCMPEQD     Y0, Y6, Y6
+	VANDPS       Y5, Y6, Y6
+	VMULPS       (CX), Y6, Y6
+	VMOVUPS      Y6, (AX)
+	VPMAXUD      Y2, Y7, Y0
+	VPCMPEQD     Y7, Y0, Y0
+	VANDPS       Y5, Y0, Y0
+	VMULPS       32(CX), Y0, Y0
+	VMOVUPS      Y0, 32(AX)
+	VPMAXUD      Y2, Y3, Y0
+	VPCMPEQD     Y3, Y0, Y0
+	VANDPS       Y5, Y0, Y0
+	VMULPS       64(CX), Y0, Y0
+	VMOVUPS      Y0, 64(AX)
+	VPMAXUD      Y2, Y4, Y0
+	VPCMPEQD     Y4, Y0, Y0
+	VANDPS       Y5, Y0, Y0
+	VMULPS       96(CX), Y0, Y0
+	VMOVUPS      Y0, 96(AX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, AX
+	VBROADCASTSS c00000008<>+0(SB), Y0
+	VPADDD       Y0, Y1, Y1
+	DECQ         DX
+	JNZ          turn
+	VZEROUPPER
+	RET
+
+DATA lanesAVX2<>+0(SB)/4, $0x00000000
+DATA lanesAVX2<>+4(SB)/4, $0x00000002
+DATA lanesAVX2<>+8(SB)/4, $0x00000004
+DATA lanesAVX2<>+12(SB)/4, $0x00000006
+DATA lanesAVX2<>+16(SB)/4, $0x00000001
+DATA lanesAVX2<>+20(SB)/4, $0x00000003
+DATA lanesAVX2<>+24(SB)/4, $0x00000005
+DATA lanesAVX2<>+28(SB)/4, $0x00000007
+GLOBL lanesAVX2<>(SB), RODATA|NOPTR, $32
+
+DATA cd2511f53<>+0(SB)/4, $0xd2511f53
+GLOBL cd2511f53<>(SB), RODATA|NOPTR, $4
+
+DATA ccd9e8d57<>+0(SB)/4, $0xcd9e8d57
+GLOBL ccd9e8d57<>(SB), RODATA|NOPTR, $4
+
+DATA c9e3779b9<>+0(SB)/4, $0x9e3779b9
+GLOBL c9e3779b9<>(SB), RODATA|NOPTR, $4
+
+DATA cbb67ae85<>+0(SB)/4, $0xbb67ae85
+GLOBL cbb67ae85<>(SB), RODATA|NOPTR, $4
+
+DATA c00000008<>+0(SB)/4, $0x00000008
+GLOBL c00000008<>(SB), RODATA|NOPTR, $4
+
 // func nnAVX512(t *byte)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·nnAVX512(SB), NOSPLIT, $8-8
@@ -619,3 +2364,1406 @@ p:
 done:
 	VZEROUPPER
 	RET
+
+// func addAVX512(dst *float32, x *float32, y *float32, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·addAVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ y+16(FP), DX
+	MOVQ n+24(FP), BX
+	XORQ SI, SI
+	JMP  check
+
+full:
+	VMOVUPS (CX)(SI*1), Z0
+	VMOVUPS (DX)(SI*1), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)(SI*1)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, BX
+
+check:
+	CMPQ      BX, $0x10
+	JGE       full
+	TESTQ     BX, BX
+	JZ        done
+	MOVL      $0xffffffff, DI
+	BZHIL     BX, DI, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (CX)(SI*1), K1, Z0
+	VMOVUPS.Z (DX)(SI*1), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func scaleAVX512(dst *float32, x *float32, n int, alpha float32)
+// Requires: AVX, AVX512F, BMI2, SSE
+TEXT ·scaleAVX512(SB), NOSPLIT, $0-28
+	MOVSS        alpha+24(FP), X0
+	VBROADCASTSS X0, Z0
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	XORQ         BX, BX
+	JMP          check
+
+full:
+	VMOVUPS (CX)(BX*1), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, (AX)(BX*1)
+	ADDQ    $0x40, BX
+	SUBQ    $0x10, DX
+
+check:
+	CMPQ      DX, $0x10
+	JGE       full
+	TESTQ     DX, DX
+	JZ        done
+	MOVL      $0xffffffff, SI
+	BZHIL     DX, SI, DX
+	KMOVW     DX, K1
+	VMOVUPS.Z (CX)(BX*1), K1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (AX)(BX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func blendAVX512(dst *float32, x *float32, y *float32, n int, alpha float32, beta float32)
+// Requires: AVX, AVX512F, BMI2, SSE
+TEXT ·blendAVX512(SB), NOSPLIT, $0-40
+	MOVSS        alpha+32(FP), X0
+	VBROADCASTSS X0, Z0
+	MOVSS        beta+36(FP), X1
+	VBROADCASTSS X1, Z1
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	MOVQ         n+24(FP), BX
+	XORQ         SI, SI
+	JMP          check
+
+full:
+	VMOVUPS     (CX)(SI*1), Z2
+	VMOVUPS     (DX)(SI*1), Z3
+	VMULPS      Z1, Z3, Z3
+	VFMADD213PS Z3, Z0, Z2
+	VMOVUPS     Z2, (AX)(SI*1)
+	ADDQ        $0x40, SI
+	SUBQ        $0x10, BX
+
+check:
+	CMPQ        BX, $0x10
+	JGE         full
+	TESTQ       BX, BX
+	JZ          done
+	MOVL        $0xffffffff, DI
+	BZHIL       BX, DI, BX
+	KMOVW       BX, K1
+	VMOVUPS.Z   (CX)(SI*1), K1, Z2
+	VMOVUPS.Z   (DX)(SI*1), K1, Z3
+	VMULPS      Z1, Z3, Z3
+	VFMADD213PS Z3, Z0, Z2
+	VMOVUPS     Z2, K1, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func siluAVX512(dst *float32, x *float32, n int)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·siluAVX512(SB), NOSPLIT, $0-24
+	VBROADCASTSS cc2ad0000<>+0(SB), Z0
+	VBROADCASTSS c42b00000<>+0(SB), Z1
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Z2
+	VBROADCASTSS c3f318000<>+0(SB), Z3
+	VBROADCASTSS cb95e8083<>+0(SB), Z4
+	VBROADCASTSS c3f800000<>+0(SB), Z5
+	VBROADCASTSS c39506967<>+0(SB), Z6
+	VBROADCASTSS c3ab743ce<>+0(SB), Z7
+	VBROADCASTSS c3c088908<>+0(SB), Z8
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Z9
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Z10
+	VBROADCASTSS c3f000000<>+0(SB), Z11
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	XORQ         BX, BX
+	JMP          check
+
+full:
+	VMOVUPS      (CX)(BX*1), Z12
+	VXORPS       Z13, Z13, Z13
+	VSUBPS       Z12, Z13, Z13
+	VMAXPS       Z13, Z0, Z13
+	VMINPS       Z13, Z1, Z13
+	VMULPS       Z2, Z13, Z14
+	VRNDSCALEPS  $0x08, Z14, Z14
+	VFNMADD231PS Z3, Z14, Z13
+	VFNMADD231PS Z4, Z14, Z13
+	VMOVAPS      Z6, Z15
+	VFMADD213PS  Z7, Z13, Z15
+	VFMADD213PS  Z8, Z13, Z15
+	VFMADD213PS  Z9, Z13, Z15
+	VFMADD213PS  Z10, Z13, Z15
+	VFMADD213PS  Z11, Z13, Z15
+	VFMADD213PS  Z5, Z13, Z15
+	VFMADD213PS  Z5, Z13, Z15
+	VSCALEFPS    Z14, Z15, Z15
+	VADDPS       Z5, Z15, Z15
+	VDIVPS       Z15, Z5, Z15
+	VMULPS       Z15, Z12, Z12
+	VMOVUPS      Z12, (AX)(BX*1)
+	ADDQ         $0x40, BX
+	SUBQ         $0x10, DX
+
+check:
+	CMPQ         DX, $0x10
+	JGE          full
+	TESTQ        DX, DX
+	JZ           done
+	MOVL         $0xffffffff, SI
+	BZHIL        DX, SI, DX
+	KMOVW        DX, K1
+	VMOVUPS.Z    (CX)(BX*1), K1, Z12
+	VXORPS       Z13, Z13, Z13
+	VSUBPS       Z12, Z13, Z13
+	VMAXPS       Z13, Z0, Z13
+	VMINPS       Z13, Z1, Z13
+	VMULPS       Z2, Z13, Z0
+	VRNDSCALEPS  $0x08, Z0, Z0
+	VFNMADD231PS Z3, Z0, Z13
+	VFNMADD231PS Z4, Z0, Z13
+	VMOVAPS      Z6, Z1
+	VFMADD213PS  Z7, Z13, Z1
+	VFMADD213PS  Z8, Z13, Z1
+	VFMADD213PS  Z9, Z13, Z1
+	VFMADD213PS  Z10, Z13, Z1
+	VFMADD213PS  Z11, Z13, Z1
+	VFMADD213PS  Z5, Z13, Z1
+	VFMADD213PS  Z5, Z13, Z1
+	VSCALEFPS    Z0, Z1, Z1
+	VADDPS       Z5, Z1, Z1
+	VDIVPS       Z1, Z5, Z1
+	VMULPS       Z1, Z12, Z12
+	VMOVUPS      Z12, K1, (AX)(BX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func siluGradAVX512(dst *float32, x *float32, y *float32, n int)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·siluGradAVX512(SB), NOSPLIT, $0-32
+	VBROADCASTSS cc2ad0000<>+0(SB), Z0
+	VBROADCASTSS c42b00000<>+0(SB), Z1
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Z2
+	VBROADCASTSS c3f318000<>+0(SB), Z3
+	VBROADCASTSS cb95e8083<>+0(SB), Z4
+	VBROADCASTSS c3f800000<>+0(SB), Z5
+	VBROADCASTSS c39506967<>+0(SB), Z6
+	VBROADCASTSS c3ab743ce<>+0(SB), Z7
+	VBROADCASTSS c3c088908<>+0(SB), Z8
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Z9
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Z10
+	VBROADCASTSS c3f000000<>+0(SB), Z11
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	MOVQ         n+24(FP), BX
+	XORQ         SI, SI
+	JMP          check
+
+full:
+	VMOVUPS      (CX)(SI*1), Z12
+	VXORPS       Z13, Z13, Z13
+	VSUBPS       Z12, Z13, Z13
+	VMAXPS       Z13, Z0, Z13
+	VMINPS       Z13, Z1, Z13
+	VMULPS       Z2, Z13, Z14
+	VRNDSCALEPS  $0x08, Z14, Z14
+	VFNMADD231PS Z3, Z14, Z13
+	VFNMADD231PS Z4, Z14, Z13
+	VMOVAPS      Z6, Z15
+	VFMADD213PS  Z7, Z13, Z15
+	VFMADD213PS  Z8, Z13, Z15
+	VFMADD213PS  Z9, Z13, Z15
+	VFMADD213PS  Z10, Z13, Z15
+	VFMADD213PS  Z11, Z13, Z15
+	VFMADD213PS  Z5, Z13, Z15
+	VFMADD213PS  Z5, Z13, Z15
+	VSCALEFPS    Z14, Z15, Z15
+	VADDPS       Z5, Z15, Z15
+	VDIVPS       Z15, Z5, Z15
+	VSUBPS       Z15, Z5, Z13
+	VFMADD213PS  Z5, Z12, Z13
+	VMULPS       Z15, Z13, Z13
+	VMOVUPS      (DX)(SI*1), Z12
+	VMULPS       Z13, Z12, Z12
+	VMOVUPS      Z12, (AX)(SI*1)
+	ADDQ         $0x40, SI
+	SUBQ         $0x10, BX
+
+check:
+	CMPQ         BX, $0x10
+	JGE          full
+	TESTQ        BX, BX
+	JZ           done
+	MOVL         $0xffffffff, DI
+	BZHIL        BX, DI, BX
+	KMOVW        BX, K1
+	VMOVUPS.Z    (CX)(SI*1), K1, Z12
+	VXORPS       Z13, Z13, Z13
+	VSUBPS       Z12, Z13, Z13
+	VMAXPS       Z13, Z0, Z13
+	VMINPS       Z13, Z1, Z13
+	VMULPS       Z2, Z13, Z0
+	VRNDSCALEPS  $0x08, Z0, Z0
+	VFNMADD231PS Z3, Z0, Z13
+	VFNMADD231PS Z4, Z0, Z13
+	VMOVAPS      Z6, Z1
+	VFMADD213PS  Z7, Z13, Z1
+	VFMADD213PS  Z8, Z13, Z1
+	VFMADD213PS  Z9, Z13, Z1
+	VFMADD213PS  Z10, Z13, Z1
+	VFMADD213PS  Z11, Z13, Z1
+	VFMADD213PS  Z5, Z13, Z1
+	VFMADD213PS  Z5, Z13, Z1
+	VSCALEFPS    Z0, Z1, Z1
+	VADDPS       Z5, Z1, Z1
+	VDIVPS       Z1, Z5, Z1
+	VSUBPS       Z1, Z5, Z0
+	VFMADD213PS  Z5, Z12, Z0
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS.Z    (DX)(SI*1), K1, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z1, K1, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX512(dst *float32, x *float32, y *float32, n int, scale float32, sum float32)
+// Requires: AVX, AVX512F, BMI2, SSE
+TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-40
+	MOVSS        scale+32(FP), X0
+	VBROADCASTSS X0, Z0
+	MOVSS        sum+36(FP), X1
+	VBROADCASTSS X1, Z1
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	MOVQ         n+24(FP), BX
+	XORQ         SI, SI
+	JMP          check
+
+full:
+	VMOVUPS (CX)(SI*1), Z2
+	VMOVUPS (DX)(SI*1), Z3
+	VSUBPS  Z1, Z2, Z2
+	VMULPS  Z0, Z3, Z3
+	VMULPS  Z2, Z3, Z3
+	VMOVUPS Z3, (AX)(SI*1)
+	ADDQ    $0x40, SI
+	SUBQ    $0x10, BX
+
+check:
+	CMPQ      BX, $0x10
+	JGE       full
+	TESTQ     BX, BX
+	JZ        done
+	MOVL      $0xffffffff, DI
+	BZHIL     BX, DI, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (CX)(SI*1), K1, Z2
+	VMOVUPS.Z (DX)(SI*1), K1, Z3
+	VSUBPS    Z1, Z2, Z2
+	VMULPS    Z0, Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, K1, (AX)(SI*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func maxScaledAVX512(x *float32, n int, scale float32) float32
+// Requires: AVX, AVX512F, BMI2, SSE
+TEXT ·maxScaledAVX512(SB), NOSPLIT, $0-28
+	MOVSS        scale+16(FP), X0
+	VBROADCASTSS X0, Z1
+	VBROADCASTSS cff800000<>+0(SB), Z0
+	VMOVUPS      Z0, Z0
+	MOVQ         x+0(FP), AX
+	MOVQ         n+8(FP), CX
+	XORQ         DX, DX
+	JMP          check
+
+full:
+	VMOVUPS (AX)(DX*1), Z2
+	VMULPS  Z1, Z2, Z2
+	VMAXPS  Z2, Z0, Z0
+	ADDQ    $0x40, DX
+	SUBQ    $0x10, CX
+
+check:
+	CMPQ      CX, $0x10
+	JGE       full
+	TESTQ     CX, CX
+	JZ        done
+	MOVL      $0xffffffff, BX
+	BZHIL     CX, BX, CX
+	KMOVW     CX, K1
+	VMOVUPS.Z (AX)(DX*1), K1, Z2
+	VMULPS    Z1, Z2, Z2
+	VMAXPS    Z2, Z0, K1, Z0
+
+done:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VMOVHLPS      X0, X1, X1
+	VMAXPS        X1, X0, X0
+	VPSRLQ        $0x20, X0, X1
+	VMAXPS        X1, X0, X0
+	MOVSS         X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func dotAVX512(x *float32, y *float32, n int) float32
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, SSE
+TEXT ·dotAVX512(SB), NOSPLIT, $0-28
+	VXORPS Z0, Z0, Z0
+	MOVQ   x+0(FP), AX
+	MOVQ   y+8(FP), CX
+	MOVQ   n+16(FP), DX
+	XORQ   BX, BX
+	JMP    check
+
+full:
+	VMOVUPS     (AX)(BX*1), Z1
+	VMOVUPS     (CX)(BX*1), Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        $0x40, BX
+	SUBQ        $0x10, DX
+
+check:
+	CMPQ        DX, $0x10
+	JGE         full
+	TESTQ       DX, DX
+	JZ          done
+	MOVL        $0xffffffff, SI
+	BZHIL       DX, SI, DX
+	KMOVW       DX, K1
+	VMOVUPS.Z   (AX)(BX*1), K1, Z1
+	VMOVUPS.Z   (CX)(BX*1), K1, Z2
+	VFMADD231PS Z1, Z2, Z0
+
+done:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VMOVHLPS      X0, X1, X1
+	VADDPS        X1, X0, X0
+	VPSRLQ        $0x20, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func expSumAVX512(dst *float32, x *float32, n int, scale float32, top float32) float32
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, SSE
+TEXT ·expSumAVX512(SB), NOSPLIT, $0-36
+	MOVSS        scale+24(FP), X0
+	VBROADCASTSS X0, Z1
+	MOVSS        top+28(FP), X0
+	VBROADCASTSS X0, Z2
+	VBROADCASTSS cc2ad0000<>+0(SB), Z3
+	VBROADCASTSS c42b00000<>+0(SB), Z4
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Z5
+	VBROADCASTSS c3f318000<>+0(SB), Z6
+	VBROADCASTSS cb95e8083<>+0(SB), Z7
+	VBROADCASTSS c3f800000<>+0(SB), Z8
+	VBROADCASTSS c39506967<>+0(SB), Z9
+	VBROADCASTSS c3ab743ce<>+0(SB), Z10
+	VBROADCASTSS c3c088908<>+0(SB), Z11
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Z12
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Z13
+	VBROADCASTSS c3f000000<>+0(SB), Z14
+	VXORPS       Z0, Z0, Z0
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         n+16(FP), DX
+	XORQ         BX, BX
+	JMP          check
+
+full:
+	VMOVUPS      (CX)(BX*1), Z15
+	VMULPS       Z1, Z15, Z15
+	VSUBPS       Z2, Z15, Z15
+	VMAXPS       Z15, Z3, Z15
+	VMINPS       Z15, Z4, Z15
+	VMULPS       Z5, Z15, Z16
+	VRNDSCALEPS  $0x08, Z16, Z16
+	VFNMADD231PS Z6, Z16, Z15
+	VFNMADD231PS Z7, Z16, Z15
+	VMOVAPS      Z9, Z17
+	VFMADD213PS  Z10, Z15, Z17
+	VFMADD213PS  Z11, Z15, Z17
+	VFMADD213PS  Z12, Z15, Z17
+	VFMADD213PS  Z13, Z15, Z17
+	VFMADD213PS  Z14, Z15, Z17
+	VFMADD213PS  Z8, Z15, Z17
+	VFMADD213PS  Z8, Z15, Z17
+	VSCALEFPS    Z16, Z17, Z17
+	VMOVUPS      Z17, (AX)(BX*1)
+	VADDPS       Z17, Z0, Z0
+	ADDQ         $0x40, BX
+	SUBQ         $0x10, DX
+
+check:
+	CMPQ         DX, $0x10
+	JGE          full
+	TESTQ        DX, DX
+	JZ           done
+	MOVL         $0xffffffff, SI
+	BZHIL        DX, SI, DX
+	KMOVW        DX, K1
+	VMOVUPS.Z    (CX)(BX*1), K1, Z15
+	VMULPS       Z1, Z15, Z15
+	VSUBPS       Z2, Z15, Z15
+	VMAXPS       Z15, Z3, Z15
+	VMINPS       Z15, Z4, Z15
+	VMULPS       Z5, Z15, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS Z6, Z1, Z15
+	VFNMADD231PS Z7, Z1, Z15
+	VMOVAPS      Z9, Z2
+	VFMADD213PS  Z10, Z15, Z2
+	VFMADD213PS  Z11, Z15, Z2
+	VFMADD213PS  Z12, Z15, Z2
+	VFMADD213PS  Z13, Z15, Z2
+	VFMADD213PS  Z14, Z15, Z2
+	VFMADD213PS  Z8, Z15, Z2
+	VFMADD213PS  Z8, Z15, Z2
+	VSCALEFPS    Z1, Z2, Z2
+	VMOVUPS      Z2, K1, (AX)(BX*1)
+	VADDPS       Z2, Z0, K1, Z0
+
+done:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VMOVHLPS      X0, X1, X1
+	VADDPS        X1, X0, X0
+	VPSRLQ        $0x20, X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func colSumsAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·colSumsAVX512(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	VXORPS Z0, Z0, Z0
+	MOVQ   (AX), BX
+	ADDQ   DX, BX
+	MOVQ   232(AX), SI
+	MOVQ   216(AX), DI
+	SHLQ   $0x02, SI
+
+rows:
+	VMOVUPS (BX), Z1
+	ADDQ    SI, BX
+	VADDPS  Z1, Z0, Z0
+	DECQ    DI
+	JNZ     rows
+	MOVQ    168(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS Z0, (BX)
+	ADDQ    $0x40, DX
+	SUBQ    $0x10, CX
+
+check:
+	CMPQ   CX, $0x10
+	JGE    full
+	TESTQ  CX, CX
+	JZ     done
+	MOVL   $0xffffffff, BX
+	BZHIL  CX, BX, CX
+	KMOVW  CX, K1
+	VXORPS Z0, Z0, Z0
+	MOVQ   (AX), CX
+	ADDQ   DX, CX
+	MOVQ   232(AX), BX
+	MOVQ   216(AX), SI
+	SHLQ   $0x02, BX
+
+rowsMasked:
+	VMOVUPS (CX), Z1
+	ADDQ    BX, CX
+	VADDPS  Z1, Z0, Z0
+	DECQ    SI
+	JNZ     rowsMasked
+	MOVQ    168(AX), AX
+	ADDQ    DX, AX
+	VMOVUPS Z0, K1, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func colMomentsAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·colMomentsAVX512(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+
+rows:
+	VMOVUPS     (BX), Z3
+	ADDQ        SI, BX
+	VSUBPS      Z0, Z3, Z3
+	VADDPS      Z3, Z1, Z1
+	VFMADD231PS Z3, Z3, Z2
+	DECQ        DI
+	JNZ         rows
+	MOVQ        168(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Z1, (BX)
+	MOVQ        192(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Z2, (BX)
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+
+check:
+	CMPQ      CX, $0x10
+	JGE       full
+	TESTQ     CX, CX
+	JZ        done
+	MOVL      $0xffffffff, BX
+	BZHIL     CX, BX, CX
+	KMOVW     CX, K1
+	MOVQ      72(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z0
+	VXORPS    Z1, Z1, Z1
+	VXORPS    Z2, Z2, Z2
+	MOVQ      (AX), CX
+	ADDQ      DX, CX
+	MOVQ      232(AX), BX
+	MOVQ      216(AX), SI
+	SHLQ      $0x02, BX
+
+rowsMasked:
+	VMOVUPS     (CX), Z3
+	ADDQ        BX, CX
+	VSUBPS      Z0, Z3, Z3
+	VADDPS      Z3, Z1, Z1
+	VFMADD231PS Z3, Z3, Z2
+	DECQ        SI
+	JNZ         rowsMasked
+	MOVQ        168(AX), CX
+	ADDQ        DX, CX
+	VMOVUPS     Z1, K1, (CX)
+	MOVQ        192(AX), AX
+	ADDQ        DX, AX
+	VMOVUPS     Z2, K1, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func colGradsAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·colGradsAVX512(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+
+rows:
+	VMOVUPS     (BX), Z3
+	ADDQ        SI, BX
+	VMOVUPS     (R8), Z4
+	ADDQ        SI, R8
+	VADDPS      Z4, Z1, Z1
+	VSUBPS      Z0, Z3, Z3
+	VFMADD231PS Z3, Z4, Z2
+	DECQ        DI
+	JNZ         rows
+	MOVQ        168(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Z1, (BX)
+	MOVQ        192(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Z2, (BX)
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+
+check:
+	CMPQ      CX, $0x10
+	JGE       full
+	TESTQ     CX, CX
+	JZ        done
+	MOVL      $0xffffffff, BX
+	BZHIL     CX, BX, CX
+	KMOVW     CX, K1
+	MOVQ      72(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z0
+	VXORPS    Z1, Z1, Z1
+	VXORPS    Z2, Z2, Z2
+	MOVQ      (AX), CX
+	ADDQ      DX, CX
+	MOVQ      232(AX), BX
+	MOVQ      216(AX), SI
+	SHLQ      $0x02, BX
+	MOVQ      24(AX), DI
+	ADDQ      DX, DI
+
+rowsMasked:
+	VMOVUPS     (CX), Z3
+	ADDQ        BX, CX
+	VMOVUPS     (DI), Z4
+	ADDQ        BX, DI
+	VADDPS      Z4, Z1, Z1
+	VSUBPS      Z0, Z3, Z3
+	VFMADD231PS Z3, Z4, Z2
+	DECQ        SI
+	JNZ         rowsMasked
+	MOVQ        168(AX), CX
+	ADDQ        DX, CX
+	VMOVUPS     Z1, K1, (CX)
+	MOVQ        192(AX), AX
+	ADDQ        DX, AX
+	VMOVUPS     Z2, K1, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func colAffineAVX512(t *byte)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·colAffineAVX512(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z0
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z1
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z2
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+
+rows:
+	VMOVUPS     (BX), Z3
+	ADDQ        SI, BX
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMOVUPS     Z3, (R8)
+	ADDQ        SI, R8
+	DECQ        DI
+	JNZ         rows
+	ADDQ        $0x40, DX
+	SUBQ        $0x10, CX
+
+check:
+	CMPQ      CX, $0x10
+	JGE       full
+	TESTQ     CX, CX
+	JZ        done
+	MOVL      $0xffffffff, BX
+	BZHIL     CX, BX, CX
+	KMOVW     CX, K1
+	MOVQ      72(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z0
+	MOVQ      96(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z1
+	MOVQ      120(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z2
+	MOVQ      (AX), CX
+	ADDQ      DX, CX
+	MOVQ      232(AX), BX
+	MOVQ      216(AX), SI
+	SHLQ      $0x02, BX
+	MOVQ      48(AX), AX
+	ADDQ      DX, AX
+
+rowsMasked:
+	VMOVUPS     (CX), Z3
+	ADDQ        BX, CX
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMOVUPS     Z3, K1, (AX)
+	ADDQ        BX, AX
+	DECQ        SI
+	JNZ         rowsMasked
+
+done:
+	VZEROUPPER
+	RET
+
+// func colAffineSiLUAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·colAffineSiLUAVX512(SB), NOSPLIT, $0-8
+	MOVQ         t+0(FP), AX
+	VBROADCASTSS cc2ad0000<>+0(SB), Z0
+	VBROADCASTSS c42b00000<>+0(SB), Z1
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Z2
+	VBROADCASTSS c3f318000<>+0(SB), Z3
+	VBROADCASTSS cb95e8083<>+0(SB), Z4
+	VBROADCASTSS c3f800000<>+0(SB), Z5
+	VBROADCASTSS c39506967<>+0(SB), Z6
+	VBROADCASTSS c3ab743ce<>+0(SB), Z7
+	VBROADCASTSS c3c088908<>+0(SB), Z8
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Z9
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Z10
+	VBROADCASTSS c3f000000<>+0(SB), Z11
+	MOVQ         224(AX), CX
+	XORQ         DX, DX
+	JMP          check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z12
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z13
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z14
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+
+rows:
+	VMOVUPS      (BX), Z15
+	ADDQ         SI, BX
+	VSUBPS       Z12, Z15, Z15
+	VFMADD213PS  Z14, Z13, Z15
+	VXORPS       Z16, Z16, Z16
+	VSUBPS       Z15, Z16, Z16
+	VMAXPS       Z16, Z0, Z16
+	VMINPS       Z16, Z1, Z16
+	VMULPS       Z2, Z16, Z17
+	VRNDSCALEPS  $0x08, Z17, Z17
+	VFNMADD231PS Z3, Z17, Z16
+	VFNMADD231PS Z4, Z17, Z16
+	VMOVAPS      Z6, Z18
+	VFMADD213PS  Z7, Z16, Z18
+	VFMADD213PS  Z8, Z16, Z18
+	VFMADD213PS  Z9, Z16, Z18
+	VFMADD213PS  Z10, Z16, Z18
+	VFMADD213PS  Z11, Z16, Z18
+	VFMADD213PS  Z5, Z16, Z18
+	VFMADD213PS  Z5, Z16, Z18
+	VSCALEFPS    Z17, Z18, Z18
+	VADDPS       Z5, Z18, Z18
+	VDIVPS       Z18, Z5, Z18
+	VMULPS       Z18, Z15, Z15
+	VMOVUPS      Z15, (R8)
+	ADDQ         SI, R8
+	DECQ         DI
+	JNZ          rows
+	ADDQ         $0x40, DX
+	SUBQ         $0x10, CX
+
+check:
+	CMPQ      CX, $0x10
+	JGE       full
+	TESTQ     CX, CX
+	JZ        done
+	MOVL      $0xffffffff, BX
+	BZHIL     CX, BX, CX
+	KMOVW     CX, K1
+	MOVQ      72(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
+	MOVQ      96(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z13
+	MOVQ      120(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
+	MOVQ      (AX), CX
+	ADDQ      DX, CX
+	MOVQ      232(AX), BX
+	MOVQ      216(AX), SI
+	SHLQ      $0x02, BX
+	MOVQ      48(AX), AX
+	ADDQ      DX, AX
+
+rowsMasked:
+	VMOVUPS      (CX), Z15
+	ADDQ         BX, CX
+	VSUBPS       Z12, Z15, Z15
+	VFMADD213PS  Z14, Z13, Z15
+	VXORPS       Z16, Z16, Z16
+	VSUBPS       Z15, Z16, Z16
+	VMAXPS       Z16, Z0, Z16
+	VMINPS       Z16, Z1, Z16
+	VMULPS       Z2, Z16, Z17
+	VRNDSCALEPS  $0x08, Z17, Z17
+	VFNMADD231PS Z3, Z17, Z16
+	VFNMADD231PS Z4, Z17, Z16
+	VMOVAPS      Z6, Z18
+	VFMADD213PS  Z7, Z16, Z18
+	VFMADD213PS  Z8, Z16, Z18
+	VFMADD213PS  Z9, Z16, Z18
+	VFMADD213PS  Z10, Z16, Z18
+	VFMADD213PS  Z11, Z16, Z18
+	VFMADD213PS  Z5, Z16, Z18
+	VFMADD213PS  Z5, Z16, Z18
+	VSCALEFPS    Z17, Z18, Z18
+	VADDPS       Z5, Z18, Z18
+	VDIVPS       Z18, Z5, Z18
+	VMULPS       Z18, Z15, Z15
+	VMOVUPS      Z15, K1, (AX)
+	ADDQ         BX, AX
+	DECQ         SI
+	JNZ          rowsMasked
+
+done:
+	VZEROUPPER
+	RET
+
+// func colAffineSiLUGradAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·colAffineSiLUGradAVX512(SB), NOSPLIT, $0-8
+	MOVQ         t+0(FP), AX
+	VBROADCASTSS cc2ad0000<>+0(SB), Z0
+	VBROADCASTSS c42b00000<>+0(SB), Z1
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Z2
+	VBROADCASTSS c3f318000<>+0(SB), Z3
+	VBROADCASTSS cb95e8083<>+0(SB), Z4
+	VBROADCASTSS c3f800000<>+0(SB), Z5
+	VBROADCASTSS c39506967<>+0(SB), Z6
+	VBROADCASTSS c3ab743ce<>+0(SB), Z7
+	VBROADCASTSS c3c088908<>+0(SB), Z8
+	VBROADCASTSS c3d2aa9c1<>+0(SB), Z9
+	VBROADCASTSS c3e2aaaaa<>+0(SB), Z10
+	VBROADCASTSS c3f000000<>+0(SB), Z11
+	MOVQ         224(AX), CX
+	XORQ         DX, DX
+	JMP          check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z12
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z13
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z14
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	MOVQ    48(AX), R9
+	ADDQ    DX, R9
+
+rows:
+	VMOVUPS      (BX), Z15
+	ADDQ         SI, BX
+	VMOVUPS      (R8), Z16
+	ADDQ         SI, R8
+	VSUBPS       Z12, Z15, Z15
+	VFMADD213PS  Z14, Z13, Z15
+	VXORPS       Z17, Z17, Z17
+	VSUBPS       Z15, Z17, Z17
+	VMAXPS       Z17, Z0, Z17
+	VMINPS       Z17, Z1, Z17
+	VMULPS       Z2, Z17, Z18
+	VRNDSCALEPS  $0x08, Z18, Z18
+	VFNMADD231PS Z3, Z18, Z17
+	VFNMADD231PS Z4, Z18, Z17
+	VMOVAPS      Z6, Z19
+	VFMADD213PS  Z7, Z17, Z19
+	VFMADD213PS  Z8, Z17, Z19
+	VFMADD213PS  Z9, Z17, Z19
+	VFMADD213PS  Z10, Z17, Z19
+	VFMADD213PS  Z11, Z17, Z19
+	VFMADD213PS  Z5, Z17, Z19
+	VFMADD213PS  Z5, Z17, Z19
+	VSCALEFPS    Z18, Z19, Z19
+	VADDPS       Z5, Z19, Z19
+	VDIVPS       Z19, Z5, Z19
+	VSUBPS       Z19, Z5, Z17
+	VFMADD213PS  Z5, Z15, Z17
+	VMULPS       Z19, Z17, Z17
+	VMULPS       Z16, Z17, Z17
+	VMOVUPS      Z17, (R9)
+	ADDQ         SI, R9
+	DECQ         DI
+	JNZ          rows
+	ADDQ         $0x40, DX
+	SUBQ         $0x10, CX
+
+check:
+	CMPQ      CX, $0x10
+	JGE       full
+	TESTQ     CX, CX
+	JZ        done
+	MOVL      $0xffffffff, BX
+	BZHIL     CX, BX, CX
+	KMOVW     CX, K1
+	MOVQ      72(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
+	MOVQ      96(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z13
+	MOVQ      120(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
+	MOVQ      (AX), CX
+	ADDQ      DX, CX
+	MOVQ      232(AX), BX
+	MOVQ      216(AX), SI
+	SHLQ      $0x02, BX
+	MOVQ      24(AX), DI
+	ADDQ      DX, DI
+	MOVQ      48(AX), AX
+	ADDQ      DX, AX
+
+rowsMasked:
+	VMOVUPS      (CX), Z15
+	ADDQ         BX, CX
+	VMOVUPS      (DI), Z16
+	ADDQ         BX, DI
+	VSUBPS       Z12, Z15, Z15
+	VFMADD213PS  Z14, Z13, Z15
+	VXORPS       Z17, Z17, Z17
+	VSUBPS       Z15, Z17, Z17
+	VMAXPS       Z17, Z0, Z17
+	VMINPS       Z17, Z1, Z17
+	VMULPS       Z2, Z17, Z18
+	VRNDSCALEPS  $0x08, Z18, Z18
+	VFNMADD231PS Z3, Z18, Z17
+	VFNMADD231PS Z4, Z18, Z17
+	VMOVAPS      Z6, Z19
+	VFMADD213PS  Z7, Z17, Z19
+	VFMADD213PS  Z8, Z17, Z19
+	VFMADD213PS  Z9, Z17, Z19
+	VFMADD213PS  Z10, Z17, Z19
+	VFMADD213PS  Z11, Z17, Z19
+	VFMADD213PS  Z5, Z17, Z19
+	VFMADD213PS  Z5, Z17, Z19
+	VSCALEFPS    Z18, Z19, Z19
+	VADDPS       Z5, Z19, Z19
+	VDIVPS       Z19, Z5, Z19
+	VSUBPS       Z19, Z5, Z17
+	VFMADD213PS  Z5, Z15, Z17
+	VMULPS       Z19, Z17, Z17
+	VMULPS       Z16, Z17, Z17
+	VMOVUPS      Z17, K1, (AX)
+	ADDQ         BX, AX
+	DECQ         SI
+	JNZ          rowsMasked
+
+done:
+	VZEROUPPER
+	RET
+
+// func colNormGradAVX512(t *byte)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·colNormGradAVX512(SB), NOSPLIT, $0-8
+	MOVQ t+0(FP), AX
+	MOVQ 224(AX), CX
+	XORQ DX, DX
+	JMP  check
+
+full:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z0
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z1
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z2
+	MOVQ    144(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z3
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	MOVQ    48(AX), R9
+	ADDQ    DX, R9
+
+rows:
+	VMOVUPS      (BX), Z4
+	ADDQ         SI, BX
+	VMOVUPS      (R8), Z5
+	ADDQ         SI, R8
+	VSUBPS       Z0, Z4, Z4
+	VFNMSUB213PS Z3, Z2, Z4
+	VFMADD231PS  Z5, Z1, Z4
+	VMOVUPS      Z4, (R9)
+	ADDQ         SI, R9
+	DECQ         DI
+	JNZ          rows
+	ADDQ         $0x40, DX
+	SUBQ         $0x10, CX
+
+check:
+	CMPQ      CX, $0x10
+	JGE       full
+	TESTQ     CX, CX
+	JZ        done
+	MOVL      $0xffffffff, BX
+	BZHIL     CX, BX, CX
+	KMOVW     CX, K1
+	MOVQ      72(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z0
+	MOVQ      96(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z1
+	MOVQ      120(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z2
+	MOVQ      144(AX), CX
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z3
+	MOVQ      (AX), CX
+	ADDQ      DX, CX
+	MOVQ      232(AX), BX
+	MOVQ      216(AX), SI
+	SHLQ      $0x02, BX
+	MOVQ      24(AX), DI
+	ADDQ      DX, DI
+	MOVQ      48(AX), AX
+	ADDQ      DX, AX
+
+rowsMasked:
+	VMOVUPS      (CX), Z4
+	ADDQ         BX, CX
+	VMOVUPS      (DI), Z5
+	ADDQ         BX, DI
+	VSUBPS       Z0, Z4, Z4
+	VFNMSUB213PS Z3, Z2, Z4
+	VFMADD231PS  Z5, Z1, Z4
+	VMOVUPS      Z4, K1, (AX)
+	ADDQ         BX, AX
+	DECQ         SI
+	JNZ          rowsMasked
+
+done:
+	VZEROUPPER
+	RET
+
+// func dropoutAVX512(dst *float32, x *float32, turns int, m *byte)
+// Requires: AVX, AVX512F
+TEXT ·dropoutAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         turns+16(FP), DX
+	MOVQ         m+24(FP), BX
+	VMOVUPS      lanesAVX512<>+0(SB), Z0
+	VPBROADCASTD 8(BX), Z1
+	VPADDD       Z0, Z1, Z1
+
+turn:
+	VPBROADCASTD 12(BX), Z2
+	VPBROADCASTD 16(BX), Z3
+	VPBROADCASTD 20(BX), Z4
+	VMOVDQA64    Z1, Z0
+	VPBROADCASTD (BX), Z5
+	VPBROADCASTD 4(BX), Z6
+	VBROADCASTSS cd2511f53<>+0(SB), Z7
+	VBROADCASTSS ccd9e8d57<>+0(SB), Z8
+	VBROADCASTSS c9e3779b9<>+0(SB), Z9
+	VBROADCASTSS cbb67ae85<>+0(SB), Z10
+	MOVL         $0x0000aaaa, SI
+	KMOVW        SI, K1
+	MOVL         $0x00005555, SI
+	KMOVW        SI, K2
+	VPMULUDQ     Z7, Z0, Z11
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z7, Z0, Z0
+	VMOVDQA64    Z11, Z12
+	VPSHUFD      $0xa0, Z0, K1, Z11
+	VPSHUFD      $0xf5, Z12, K2, Z0
+	VPMULUDQ     Z8, Z3, Z12
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z8, Z3, Z3
+	VMOVDQA64    Z12, Z13
+	VPSHUFD      $0xa0, Z3, K1, Z12
+	VPSHUFD      $0xf5, Z13, K2, Z3
+	VPTERNLOGD   $0x96, Z2, Z5, Z3
+	VPTERNLOGD   $0x96, Z4, Z6, Z0
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z3, Z2
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z7, Z3, Z3
+	VMOVDQA64    Z2, Z4
+	VPSHUFD      $0xa0, Z3, K1, Z2
+	VPSHUFD      $0xf5, Z4, K2, Z3
+	VPMULUDQ     Z8, Z0, Z4
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z8, Z0, Z0
+	VMOVDQA64    Z4, Z13
+	VPSHUFD      $0xa0, Z0, K1, Z4
+	VPSHUFD      $0xf5, Z13, K2, Z0
+	VPTERNLOGD   $0x96, Z12, Z5, Z0
+	VPTERNLOGD   $0x96, Z11, Z6, Z3
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z0, Z11
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z7, Z0, Z0
+	VMOVDQA64    Z11, Z12
+	VPSHUFD      $0xa0, Z0, K1, Z11
+	VPSHUFD      $0xf5, Z12, K2, Z0
+	VPMULUDQ     Z8, Z3, Z12
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z8, Z3, Z3
+	VMOVDQA64    Z12, Z13
+	VPSHUFD      $0xa0, Z3, K1, Z12
+	VPSHUFD      $0xf5, Z13, K2, Z3
+	VPTERNLOGD   $0x96, Z4, Z5, Z3
+	VPTERNLOGD   $0x96, Z2, Z6, Z0
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z3, Z2
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z7, Z3, Z3
+	VMOVDQA64    Z2, Z4
+	VPSHUFD      $0xa0, Z3, K1, Z2
+	VPSHUFD      $0xf5, Z4, K2, Z3
+	VPMULUDQ     Z8, Z0, Z4
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z8, Z0, Z0
+	VMOVDQA64    Z4, Z13
+	VPSHUFD      $0xa0, Z0, K1, Z4
+	VPSHUFD      $0xf5, Z13, K2, Z0
+	VPTERNLOGD   $0x96, Z12, Z5, Z0
+	VPTERNLOGD   $0x96, Z11, Z6, Z3
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z0, Z11
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z7, Z0, Z0
+	VMOVDQA64    Z11, Z12
+	VPSHUFD      $0xa0, Z0, K1, Z11
+	VPSHUFD      $0xf5, Z12, K2, Z0
+	VPMULUDQ     Z8, Z3, Z12
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z8, Z3, Z3
+	VMOVDQA64    Z12, Z13
+	VPSHUFD      $0xa0, Z3, K1, Z12
+	VPSHUFD      $0xf5, Z13, K2, Z3
+	VPTERNLOGD   $0x96, Z4, Z5, Z3
+	VPTERNLOGD   $0x96, Z2, Z6, Z0
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z3, Z2
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z7, Z3, Z3
+	VMOVDQA64    Z2, Z4
+	VPSHUFD      $0xa0, Z3, K1, Z2
+	VPSHUFD      $0xf5, Z4, K2, Z3
+	VPMULUDQ     Z8, Z0, Z4
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z8, Z0, Z0
+	VMOVDQA64    Z4, Z13
+	VPSHUFD      $0xa0, Z0, K1, Z4
+	VPSHUFD      $0xf5, Z13, K2, Z0
+	VPTERNLOGD   $0x96, Z12, Z5, Z0
+	VPTERNLOGD   $0x96, Z11, Z6, Z3
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z0, Z11
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z7, Z0, Z0
+	VMOVDQA64    Z11, Z12
+	VPSHUFD      $0xa0, Z0, K1, Z11
+	VPSHUFD      $0xf5, Z12, K2, Z0
+	VPMULUDQ     Z8, Z3, Z12
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z8, Z3, Z3
+	VMOVDQA64    Z12, Z13
+	VPSHUFD      $0xa0, Z3, K1, Z12
+	VPSHUFD      $0xf5, Z13, K2, Z3
+	VPTERNLOGD   $0x96, Z4, Z5, Z3
+	VPTERNLOGD   $0x96, Z2, Z6, Z0
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z3, Z2
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z7, Z3, Z3
+	VMOVDQA64    Z2, Z4
+	VPSHUFD      $0xa0, Z3, K1, Z2
+	VPSHUFD      $0xf5, Z4, K2, Z3
+	VPMULUDQ     Z8, Z0, Z4
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z8, Z0, Z0
+	VMOVDQA64    Z4, Z13
+	VPSHUFD      $0xa0, Z0, K1, Z4
+	VPSHUFD      $0xf5, Z13, K2, Z0
+	VPTERNLOGD   $0x96, Z12, Z5, Z0
+	VPTERNLOGD   $0x96, Z11, Z6, Z3
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z0, Z11
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z7, Z0, Z0
+	VMOVDQA64    Z11, Z12
+	VPSHUFD      $0xa0, Z0, K1, Z11
+	VPSHUFD      $0xf5, Z12, K2, Z0
+	VPMULUDQ     Z8, Z3, Z12
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z8, Z3, Z3
+	VMOVDQA64    Z12, Z13
+	VPSHUFD      $0xa0, Z3, K1, Z12
+	VPSHUFD      $0xf5, Z13, K2, Z3
+	VPTERNLOGD   $0x96, Z4, Z5, Z3
+	VPTERNLOGD   $0x96, Z2, Z6, Z0
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPMULUDQ     Z7, Z3, Z2
+	VPSRLQ       $0x20, Z3, Z3
+	VPMULUDQ     Z7, Z3, Z3
+	VMOVDQA64    Z2, Z4
+	VPSHUFD      $0xa0, Z3, K1, Z2
+	VPSHUFD      $0xf5, Z4, K2, Z3
+	VPMULUDQ     Z8, Z0, Z4
+	VPSRLQ       $0x20, Z0, Z0
+	VPMULUDQ     Z8, Z0, Z0
+	VMOVDQA64    Z4, Z7
+	VPSHUFD      $0xa0, Z0, K1, Z4
+	VPSHUFD      $0xf5, Z7, K2, Z0
+	VPTERNLOGD   $0x96, Z12, Z5, Z0
+	VPTERNLOGD   $0x96, Z11, Z6, Z3
+	VPADDD       Z9, Z5, Z5
+	VPADDD       Z10, Z6, Z6
+	VPUNPCKLDQ   Z4, Z0, Z5
+	VPUNPCKHDQ   Z4, Z0, Z6
+	VPUNPCKLDQ   Z2, Z3, Z4
+	VPUNPCKHDQ   Z2, Z3, Z2
+	VPUNPCKLQDQ  Z4, Z5, Z0
+	VPUNPCKHQDQ  Z4, Z5, Z4
+	VPUNPCKLQDQ  Z2, Z6, Z3
+	VPUNPCKHQDQ  Z2, Z6, Z2
+	VPBROADCASTD 24(BX), Z5
+	VPBROADCASTD 28(BX), Z6
+	VPCMPUD      $0x05, Z5, Z0, K1
+	VMOVUPS.Z    Z6, K1, Z0
+	VMULPS       (CX), Z0, Z0
+	VMOVUPS      Z0, (AX)
+	VPCMPUD      $0x05, Z5, Z4, K1
+	VMOVUPS.Z    Z6, K1, Z0
+	VMULPS       64(CX), Z0, Z0
+	VMOVUPS      Z0, 64(AX)
+	VPCMPUD      $0x05, Z5, Z3, K1
+	VMOVUPS.Z    Z6, K1, Z0
+	VMULPS       128(CX), Z0, Z0
+	VMOVUPS      Z0, 128(AX)
+	VPCMPUD      $0x05, Z5, Z2, K1
+	VMOVUPS.Z    Z6, K1, Z0
+	VMULPS       192(CX), Z0, Z0
+	VMOVUPS      Z0, 192(AX)
+	ADDQ         $0x00000100, CX
+	ADDQ         $0x00000100, AX
+	VBROADCASTSS c00000010<>+0(SB), Z0
+	VPADDD       Z0, Z1, Z1
+	DECQ         DX
+	JNZ          turn
+	VZEROUPPER
+	RET
+
+DATA lanesAVX512<>+0(SB)/4, $0x00000000
+DATA lanesAVX512<>+4(SB)/4, $0x00000004
+DATA lanesAVX512<>+8(SB)/4, $0x00000008
+DATA lanesAVX512<>+12(SB)/4, $0x0000000c
+DATA lanesAVX512<>+16(SB)/4, $0x00000001
+DATA lanesAVX512<>+20(SB)/4, $0x00000005
+DATA lanesAVX512<>+24(SB)/4, $0x00000009
+DATA lanesAVX512<>+28(SB)/4, $0x0000000d
+DATA lanesAVX512<>+32(SB)/4, $0x00000002
+DATA lanesAVX512<>+36(SB)/4, $0x00000006
+DATA lanesAVX512<>+40(SB)/4, $0x0000000a
+DATA lanesAVX512<>+44(SB)/4, $0x0000000e
+DATA lanesAVX512<>+48(SB)/4, $0x00000003
+DATA lanesAVX512<>+52(SB)/4, $0x00000007
+DATA lanesAVX512<>+56(SB)/4, $0x0000000b
+DATA lanesAVX512<>+60(SB)/4, $0x0000000f
+GLOBL lanesAVX512<>(SB), RODATA|NOPTR, $64
+
+DATA c00000010<>+0(SB)/4, $0x00000010
+GLOBL c00000010<>(SB), RODATA|NOPTR, $4

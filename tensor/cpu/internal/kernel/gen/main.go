@@ -7,21 +7,12 @@
 package main
 
 import (
+	"fmt"
+	"math"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
-)
-
-// Offsets of the fields of Tile and TileT in bytes; a Go test in the kernel
-// package holds them against unsafe.Offsetof.
-const (
-	tileA, tileARow, tileTap, tileTaps = 0, 24, 48, 56
-	tileB, tileC, tileCRow             = 72, 96, 120
-	tileK, tileLDB, tileRows, tileCols = 144, 152, 160, 168
-
-	tA, tASeg, tSegs, tB, tBSeg, tC = 0, 24, 32, 48, 72, 96
-	tP, tAStep, tBStep, tLDC        = 120, 128, 136, 144
-	tRows, tCols                    = 152, 160
 )
 
 // isa is an instruction set: the vectors and the tile that fit it.
@@ -45,21 +36,69 @@ func (s isa) vector() reg.VecVirtual {
 	return YMM()
 }
 
-// zeros are the sums of a tile.
-func (s isa) zeros() [][]reg.VecVirtual {
-	acc := make([][]reg.VecVirtual, s.rows)
-	for i := range acc {
-		for range s.vecs {
-			v := s.vector()
-			VXORPS(v, v, v)
-			acc[i] = append(acc[i], v)
-		}
-	}
-	return acc
-}
-
 // bytes is the size of a vector.
 func (s isa) bytes() int { return 4 * s.lanes }
+
+// get loads a vector; with a mask, zeros where it ends.
+func (s isa) get(at Mem, mask Op) reg.VecVirtual {
+	v := s.vector()
+	switch {
+	case mask == nil:
+		VMOVUPS(at, v)
+	case s.wide:
+		VMOVUPS_Z(at, mask, v)
+	default:
+		VMASKMOVPS(at, mask, v)
+	}
+	return v
+}
+
+// put stores a vector, up to where a mask ends.
+func (s isa) put(v reg.VecVirtual, at Mem, mask Op) {
+	switch {
+	case mask == nil:
+		VMOVUPS(v, at)
+	case s.wide:
+		VMOVUPS(v, mask, at)
+	default:
+		VMASKMOVPS(v, mask, at)
+	}
+}
+
+// constant is a value in every lane: a register of its own where there are
+// enough of them, loaded again at each use otherwise.
+type constant func() reg.VecVirtual
+
+func (s isa) constant(v float32) constant { return s.bits(math.Float32bits(v)) }
+
+func (s isa) bits(v uint32) constant {
+	at, ok := constants[v]
+	if !ok {
+		at = ConstData(fmt.Sprintf("c%08x", v), U32(v))
+		constants[v] = at
+	}
+	if s.wide {
+		r := s.vector()
+		VBROADCASTSS(at, r)
+		return func() reg.VecVirtual { return r }
+	}
+	return func() reg.VecVirtual {
+		r := s.vector()
+		VBROADCASTSS(at, r)
+		return r
+	}
+}
+
+// constants are the data symbols written so far, by their bits.
+var constants = map[uint32]Mem{}
+
+// broadcast is a float32 parameter in every lane.
+func (s isa) broadcast(name string) reg.VecVirtual {
+	v, x := s.vector(), XMM()
+	Load(Param(name), x)
+	VBROADCASTSS(x, v)
+	return v
+}
 
 // load reads field off of the structure at t.
 func load(t reg.Register, off int) reg.GPVirtual {
@@ -68,26 +107,9 @@ func load(t reg.Register, off int) reg.GPVirtual {
 	return r
 }
 
-// product adds one rank-one update to the tile: row(i) is the memory operand of
-// row i's value of A, b where the row of B begins.
-func (s isa) product(acc [][]reg.VecVirtual, row func(i int) Mem, b reg.Register) {
-	bs := make([]reg.VecVirtual, s.vecs)
-	for j := range bs {
-		bs[j] = s.vector()
-		VMOVUPS(Mem{Base: b, Disp: j * s.bytes()}, bs[j])
-	}
-	for i := range acc {
-		x := s.vector()
-		VBROADCASTSS(row(i), x)
-		for j := range bs {
-			VFMADD231PS(bs[j], x, acc[i][j])
-		}
-	}
-}
-
-// masks are what limits the last vectors of a row to cols columns.
-func (s isa) masks(cols reg.GPVirtual) []Op {
-	m := make([]Op, s.vecs)
+// masks are what limits n vectors side by side to cols lanes.
+func (s isa) masks(cols reg.GPVirtual, n int) []Op {
+	m := make([]Op, n)
 	if s.wide {
 		ones, bits := GP32(), GP32()
 		MOVL(U32(0xffffffff), ones)
@@ -126,116 +148,6 @@ func (s isa) masks(cols reg.GPVirtual) []Op {
 // maskTable is eight ones, then eight zeros.
 var maskTable Mem
 
-// add adds the sums of row i to the row of C at c, under the masks.
-func (s isa) add(acc []reg.VecVirtual, c reg.Register, m []Op) {
-	for j, v := range acc {
-		at := Mem{Base: c, Disp: j * s.bytes()}
-		if s.wide {
-			VADDPS(at, v, m[j], v)
-			VMOVUPS(v, m[j], at)
-			continue
-		}
-		old := s.vector()
-		VMASKMOVPS(at, m[j], old)
-		VADDPS(old, v, v)
-		VMASKMOVPS(v, m[j], at)
-	}
-}
-
-// nn is Tile: every row of A has a pointer, one index runs through all of them.
-func (s isa) nn() {
-	TEXT("nn"+s.name, NOSPLIT, "func(t *byte)")
-	Doc("nn" + s.name + " is C += A B on one tile.")
-	t := Load(Param("t"), GP64())
-	p := make([]reg.GPVirtual, s.rows)
-	base, table := load(t, tileA), load(t, tileARow)
-	for i := range p {
-		p[i] = GP64()
-		MOVQ(Mem{Base: table, Disp: 8 * i}, p[i])
-		LEAQ(Mem{Base: base, Index: p[i], Scale: 4}, p[i])
-	}
-	acc := s.zeros()
-	b, ldb := load(t, tileB), load(t, tileLDB)
-	SHLQ(Imm(2), ldb)
-	tap, left := load(t, tileTap), AllocLocal(8)
-	taps, k, at := load(t, tileTaps), GP64(), GP64()
-	MOVQ(taps, left)
-	Label("tap")
-	MOVQ(Mem{Base: tap}, at)
-	SHLQ(Imm(2), at)
-	ADDQ(Imm(8), tap)
-	MOVQ(Mem{Base: t, Disp: tileK}, k)
-	Label("k")
-	s.product(acc, func(i int) Mem { return Mem{Base: p[i], Index: at, Scale: 1} }, b)
-	ADDQ(ldb, b)
-	ADDQ(Imm(4), at)
-	DECQ(k)
-	JNZ(LabelRef("k"))
-	DECQ(left)
-	JNZ(LabelRef("tap"))
-
-	m := s.masks(load(t, tileCols))
-	base, table = load(t, tileC), load(t, tileCRow)
-	rows := load(t, tileRows)
-	for i := range acc {
-		c := load(table, 8*i)
-		LEAQ(Mem{Base: base, Index: c, Scale: 4}, c)
-		s.add(acc[i], c, m)
-		if i+1 < len(acc) {
-			DECQ(rows)
-			JZ(LabelRef("done"))
-		}
-	}
-	Label("done")
-	VZEROUPPER()
-	RET()
-}
-
-// tn is TileT: the values of a row of A lie side by side.
-func (s isa) tn() {
-	TEXT("tn"+s.name, NOSPLIT, "func(t *byte)")
-	Doc("tn" + s.name + " is C += A^T B on one tile.")
-	t := Load(Param("t"), GP64())
-	acc := s.zeros()
-	astep, bstep := load(t, tAStep), load(t, tBStep)
-	SHLQ(Imm(2), astep)
-	SHLQ(Imm(2), bstep)
-	a, b := load(t, tA), load(t, tB)
-	aseg, bseg, segs := load(t, tASeg), load(t, tBSeg), load(t, tSegs)
-	pa, pb, n := GP64(), GP64(), GP64()
-	Label("segment")
-	MOVQ(Mem{Base: aseg}, pa)
-	LEAQ(Mem{Base: a, Index: pa, Scale: 4}, pa)
-	MOVQ(Mem{Base: bseg}, pb)
-	LEAQ(Mem{Base: b, Index: pb, Scale: 4}, pb)
-	ADDQ(Imm(8), aseg)
-	ADDQ(Imm(8), bseg)
-	MOVQ(Mem{Base: t, Disp: tP}, n)
-	Label("p")
-	s.product(acc, func(i int) Mem { return Mem{Base: pa, Disp: 4 * i} }, pb)
-	ADDQ(astep, pa)
-	ADDQ(bstep, pb)
-	DECQ(n)
-	JNZ(LabelRef("p"))
-	DECQ(segs)
-	JNZ(LabelRef("segment"))
-
-	m := s.masks(load(t, tCols))
-	c, ldc, rows := load(t, tC), load(t, tLDC), load(t, tRows)
-	SHLQ(Imm(2), ldc)
-	for i := range acc {
-		s.add(acc[i], c, m)
-		if i+1 < len(acc) {
-			ADDQ(ldc, c)
-			DECQ(rows)
-			JZ(LabelRef("done"))
-		}
-	}
-	Label("done")
-	VZEROUPPER()
-	RET()
-}
-
 func main() {
 	maskTable = GLOBL("masks", RODATA|NOPTR)
 	for i := range 16 {
@@ -248,6 +160,10 @@ func main() {
 	for _, s := range []isa{avx2, avx512} {
 		s.nn()
 		s.tn()
+		s.vectors()
+		s.reductions()
+		s.columns()
+		s.dropout()
 	}
 	Generate()
 }

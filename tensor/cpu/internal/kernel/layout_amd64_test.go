@@ -1,0 +1,43 @@
+package kernel
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The offsets that gen's files state as constants.
+func TestAssemblyLayout(t *testing.T) {
+	var u Tile
+	var v TileT
+	var g Grid
+	var m Mask
+	require.Equal(t,
+		[]uintptr{0, 24, 48, 72, 96, 120, 144, 152, 160, 168},
+		[]uintptr{
+			unsafe.Offsetof(u.A), unsafe.Offsetof(u.ARow), unsafe.Offsetof(u.Tap), unsafe.Offsetof(u.B),
+			unsafe.Offsetof(u.C), unsafe.Offsetof(u.CRow), unsafe.Offsetof(u.K), unsafe.Offsetof(u.LDB),
+			unsafe.Offsetof(u.Rows), unsafe.Offsetof(u.Cols),
+		})
+	require.Equal(t,
+		[]uintptr{0, 24, 48, 72, 96, 120, 128, 136, 144, 152, 160},
+		[]uintptr{
+			unsafe.Offsetof(v.A), unsafe.Offsetof(v.ASeg), unsafe.Offsetof(v.B), unsafe.Offsetof(v.BSeg),
+			unsafe.Offsetof(v.C), unsafe.Offsetof(v.P), unsafe.Offsetof(v.AStep), unsafe.Offsetof(v.BStep),
+			unsafe.Offsetof(v.LDC), unsafe.Offsetof(v.Rows), unsafe.Offsetof(v.Cols),
+		})
+	require.Equal(t,
+		[]uintptr{0, 24, 48, 72, 96, 120, 144, 168, 216, 224, 232},
+		[]uintptr{
+			unsafe.Offsetof(g.X), unsafe.Offsetof(g.Y), unsafe.Offsetof(g.Dst), unsafe.Offsetof(g.A),
+			unsafe.Offsetof(g.B), unsafe.Offsetof(g.C), unsafe.Offsetof(g.D), unsafe.Offsetof(g.Sum),
+			unsafe.Offsetof(g.Rows), unsafe.Offsetof(g.Cols), unsafe.Offsetof(g.LD),
+		})
+	require.Equal(t,
+		[]uintptr{0, 8, 12, 16, 24, 28},
+		[]uintptr{
+			unsafe.Offsetof(m.Key), unsafe.Offsetof(m.Block), unsafe.Offsetof(m.Stream), unsafe.Offsetof(m.Draw),
+			unsafe.Offsetof(m.Limit), unsafe.Offsetof(m.Keep),
+		})
+}

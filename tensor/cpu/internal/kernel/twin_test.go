@@ -1,0 +1,259 @@
+package kernel_test
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/rng"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+)
+
+// twins runs f for each assembly set of this processor.
+func twins(t *testing.T, f func(t *testing.T, set kernel.Set)) {
+	t.Helper()
+	for _, set := range kernel.Supported() {
+		if set != kernel.Go {
+			t.Run(set.String(), func(t *testing.T) { f(t, set) })
+		}
+	}
+}
+
+// values are n standard normal ones, with NaN for the slack behind them.
+func values(id, n int) []float32 {
+	v := make([]float32, n+kernel.Slack)
+	rng.New(3, rng.StreamNoise).Normal(v[:n], uint64(id))
+	for i := n; i < len(v); i++ {
+		v[i] = float32(math.NaN())
+	}
+	return v[:n:len(v)]
+}
+
+// near requires two results to agree to a relative error, NaN with NaN, also in
+// the slack behind them.
+func near(t *testing.T, want, got []float32, tol float64, format string, args ...any) {
+	t.Helper()
+	require.Len(t, got, len(want))
+	want, got = want[:cap(want)], got[:cap(got)]
+	require.Len(t, got, len(want))
+	for i, w := range want {
+		g := got[i]
+		if w != w && g != g || w == g {
+			continue
+		}
+		if !(math.Abs(float64(w)-float64(g)) <= tol*(1+math.Abs(float64(w)))) {
+			require.FailNowf(t, "twins differ", format+": element %d: plain %v, assembly %v", append(args, i, w, g)...)
+		}
+	}
+}
+
+func TestNN(t *testing.T) {
+	twins(t, func(t *testing.T, set kernel.Set) {
+		mr, nr := set.Rows(), set.Cols()
+		for _, k := range []int{1, 2, 3, 7, 32} {
+			for _, taps := range []int{1, 2, 9} {
+				for rows := 1; rows <= mr; rows++ {
+					for cols := 1; cols <= nr; cols++ {
+						tile := func(id int) *kernel.Tile {
+							u := &kernel.Tile{
+								A: values(1, 400), B: values(2, taps*k*nr), C: values(id, 50*mr),
+								K: k, LDB: nr, Rows: rows, Cols: cols,
+							}
+							for i := range mr {
+								u.ARow, u.CRow = append(u.ARow, 100+(i*37)%128), append(u.CRow, (mr-1-i)*50)
+							}
+							for i := range taps {
+								u.Tap = append(u.Tap, i*11-40)
+							}
+							return u
+						}
+						want, got := tile(3), tile(3)
+						kernel.Go.NN(want)
+						set.NN(got)
+						near(t, want.C, got.C, 1e-5, "k %d, taps %d, %dx%d", k, taps, rows, cols)
+						require.NotEqual(t, values(3, 50*mr), got.C)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestTN(t *testing.T) {
+	twins(t, func(t *testing.T, set kernel.Set) {
+		mr, nr := set.Rows(), set.Cols()
+		for _, p := range []int{1, 2, 5, 33} {
+			for segs := 1; segs <= 3; segs++ {
+				for rows := 1; rows <= mr; rows++ {
+					for cols := 1; cols <= nr; cols++ {
+						tile := func() *kernel.TileT {
+							u := &kernel.TileT{
+								A: values(1, 3*p*40), B: values(2, 3*p*64), C: values(3, 50*mr),
+								P: p, AStep: 37, BStep: 61, LDC: 50, Rows: rows, Cols: cols,
+							}
+							for i := range segs {
+								u.ASeg, u.BSeg = append(u.ASeg, i*p*38), append(u.BSeg, (segs-1-i)*p*62)
+							}
+							return u
+						}
+						want, got := tile(), tile()
+						kernel.Go.TN(want)
+						set.TN(got)
+						near(t, want.C, got.C, 1e-5, "p %d, segments %d, %dx%d", p, segs, rows, cols)
+					}
+				}
+			}
+		}
+	})
+}
+
+// sizes pass every vector width and its tails.
+var sizes = []int{0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 1023}
+
+func TestElementwise(t *testing.T) {
+	kernels := map[string]func(s kernel.Set, dst, x, y []float32){
+		"Add":         func(s kernel.Set, dst, x, y []float32) { s.Add(dst, x, y) },
+		"Scale":       func(s kernel.Set, dst, x, _ []float32) { s.Scale(dst, x, 0.7) },
+		"Blend":       func(s kernel.Set, dst, x, y []float32) { s.Blend(dst, x, y, 0.7, -1.3) },
+		"SiLU":        func(s kernel.Set, dst, x, _ []float32) { s.SiLU(dst, x) },
+		"SiLUGrad":    func(s kernel.Set, dst, x, y []float32) { s.SiLUGrad(dst, x, y) },
+		"SoftmaxGrad": func(s kernel.Set, dst, x, y []float32) { s.SoftmaxGrad(dst, x, y, 0.7, -1.3) },
+		"ExpSum": func(s kernel.Set, dst, x, _ []float32) {
+			sum := s.ExpSum(dst, x, 3, 1)
+			var want float64
+			for _, v := range dst {
+				want += float64(v)
+			}
+			if len(x) > 0 && want == want {
+				dst[0] = float32(float64(sum) / want)
+			}
+		},
+		"Dropout": func(s kernel.Set, dst, x, _ []float32) {
+			s.Dropout(dst, x, &kernel.Mask{
+				Key: [2]uint32{1, 2}, Block: 1<<32 - 3, Stream: 7, Draw: [2]uint32{8, 9}, Limit: 1 << 30, Keep: 4. / 3,
+			})
+		},
+	}
+	twins(t, func(t *testing.T, set kernel.Set) {
+		for name, f := range kernels {
+			for _, n := range sizes {
+				want, got := values(1, n), values(1, n)
+				f(kernel.Go, want, values(2, n), values(3, n))
+				f(set, got, values(2, n), values(3, n))
+				near(t, want, got, 1e-6, "%s, %d elements", name, n)
+				for i, v := range []float32{float32(math.NaN()), 1e4, -1e4, 88.6, -88.6, float32(math.Inf(1)), 0} {
+					x, y, at := values(2, n), values(3, n), (i*13+n-1)%max(1, n)
+					if n > 0 {
+						x[at] = v
+					}
+					f(kernel.Go, want, x, y)
+					f(set, got, x, y)
+					near(t, want, got, 1e-6, "%s, %d elements, %v", name, n, v)
+				}
+			}
+		}
+	})
+}
+
+func TestReductions(t *testing.T) {
+	twins(t, func(t *testing.T, set kernel.Set) {
+		for _, n := range sizes {
+			x, y := values(1, n), values(2, n)
+			require.InDelta(t, kernel.Go.Dot(x, y), set.Dot(x, y), 1e-4, "Dot of %d", n)
+			for i := range x {
+				x[i] -= 10 // no zero of a masked lane may win
+			}
+			for _, scale := range []float32{0.5, -0.5} {
+				require.InDelta(t, kernel.Go.MaxScaled(x, scale), set.MaxScaled(x, scale), 0, "MaxScaled of %d", n)
+			}
+		}
+	})
+}
+
+func TestGrids(t *testing.T) {
+	kernels := map[string]func(s kernel.Set, g *kernel.Grid){
+		"ColSums":           func(s kernel.Set, g *kernel.Grid) { s.ColSums(g) },
+		"ColMoments":        func(s kernel.Set, g *kernel.Grid) { s.ColMoments(g) },
+		"ColGrads":          func(s kernel.Set, g *kernel.Grid) { s.ColGrads(g) },
+		"ColAffine":         func(s kernel.Set, g *kernel.Grid) { s.ColAffine(g) },
+		"ColAffineSiLU":     func(s kernel.Set, g *kernel.Grid) { s.ColAffineSiLU(g) },
+		"ColAffineSiLUGrad": func(s kernel.Set, g *kernel.Grid) { s.ColAffineSiLUGrad(g) },
+		"ColNormGrad":       func(s kernel.Set, g *kernel.Grid) { s.ColNormGrad(g) },
+	}
+	twins(t, func(t *testing.T, set kernel.Set) {
+		for name, f := range kernels {
+			for _, rows := range []int{1, 2, 9} {
+				for _, cols := range []int{1, 3, 8, 16, 17, 31, 40} {
+					ld := cols + 5
+					grid := func() *kernel.Grid {
+						return &kernel.Grid{
+							X: values(1, rows*ld), Y: values(2, rows*ld), Dst: values(3, rows*ld),
+							A: values(4, cols), B: values(5, cols), C: values(6, cols), D: values(7, cols),
+							Sum: [2][]float32{values(8, cols), values(9, cols)}, Rows: rows, Cols: cols, LD: ld,
+						}
+					}
+					want, got := grid(), grid()
+					f(kernel.Go, want)
+					f(set, got)
+					what := fmt.Sprintf("%s of %dx%d", name, rows, cols)
+					near(t, want.Dst, got.Dst, 2e-6, "%s", what)
+					near(t, want.Sum[0], got.Sum[0], 1e-5, "%s", what)
+					near(t, want.Sum[1], got.Sum[1], 1e-5, "%s", what)
+				}
+			}
+		}
+	})
+}
+
+// The plain exponential, through ExpSum, against float64 over its whole range.
+func TestExp(t *testing.T) {
+	for _, set := range kernel.Supported() {
+		x, y := make([]float32, 174_500), make([]float32, 174_500)
+		for i := range x {
+			x[i] = float32(i)/1000 - 86.5
+		}
+		set.ExpSum(y, x, 1, 0)
+		for i, v := range x {
+			want := math.Exp(float64(v))
+			require.InEpsilon(t, want, float64(y[i]), 3e-7, "%v: exp(%v)", set, v)
+			if t.Failed() {
+				return
+			}
+		}
+	}
+}
+
+func TestTranspose(t *testing.T) {
+	for _, d := range [][2]int{{1, 1}, {3, 5}, {16, 16}, {17, 40}, {33, 8}} {
+		rows, cols := d[0], d[1]
+		src, dst := values(1, rows*(cols+2)), values(2, cols*(rows+3))
+		before := values(2, cols*(rows+3))
+		kernel.Transpose(dst, rows+3, src, cols+2, rows, cols)
+		for c := range cols {
+			for r := range rows + 3 {
+				want := before[c*(rows+3)+r]
+				if r < rows {
+					want = src[r*(cols+2)+c]
+				}
+				require.Equal(t, want, dst[c*(rows+3)+r])
+			}
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, set := range kernel.Supported() {
+		got, err := kernel.Parse(set.String())
+		require.NoError(t, err)
+		require.Equal(t, set, got)
+		require.LessOrEqual(t, set.Rows(), kernel.MaxRows)
+	}
+	best, err := kernel.Parse("")
+	require.NoError(t, err)
+	require.Equal(t, kernel.Supported()[len(kernel.Supported())-1], best)
+	_, err = kernel.Parse("sse9")
+	require.ErrorIs(t, err, kernel.ErrSet)
+	require.ErrorContains(t, err, "go, avx2, avx512")
+}
