@@ -34,6 +34,8 @@ type Config struct {
 	// Output receives the workers' lines, prefixed; nil: only the log files do.
 	Output io.Writer
 	Logger *slog.Logger
+	// Notice is called with what a person should read now: a worker that died.
+	Notice func(text string)
 	// Joinable is called once with the address that other nodes pass to --join.
 	Joinable func(addr string)
 	// Watch is called about twice a second with where the run stands.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -129,17 +130,19 @@ func (a *Agent) settle(ctx context.Context) error {
 
 // certify reports a death and, in its own time, asks for the replacement.
 func (a *Agent) certify(ctx context.Context, e supervise.Exit, restarts chan<- restart, over bool) {
-	if e.Failed() && e.Code != cluster.ExitStopped {
-		a.log.Warn("worker ended", "reason", e.String())
-	}
 	if over {
 		return
+	}
+	if e.Failed() && e.Code != cluster.ExitStopped {
+		a.notice(e.Reason())
 	}
 	exit := cluster.Exit{
 		Member: a.ids[e.Slot], Node: a.cfg.Node, Slot: e.Slot, Code: e.Code, Signal: e.Signal,
 	}
-	if n := len(e.LastWords); n > 0 {
-		exit.Message = e.LastWords[n-1]
+	// A process that ended by itself has said why in its last line; one that was
+	// killed did not know.
+	if n := len(e.LastWords); n > 0 && e.Code > 0 {
+		exit.Message = strings.TrimPrefix(e.LastWords[n-1], "agrdist: ")
 	}
 	go func() {
 		v, err := a.session.ReportExit(ctx, exit)
@@ -158,7 +161,7 @@ func (a *Agent) kill(k cluster.Kill) {
 	if a.ids[k.Member.Slot] != k.Member.ID {
 		return // an incarnation that is gone
 	}
-	a.log.Warn("killing a worker", "slot", k.Member.Slot, "reason", k.Reason)
+	a.notice(fmt.Sprintf("killing %s: %s", k.Member, k.Reason))
 	if err := a.workers.Kill(k.Member.Slot); err != nil && !errors.Is(err, supervise.ErrNotRunning) {
 		a.log.Error("cannot kill a worker", "slot", k.Member.Slot, "err", err)
 	}
@@ -175,6 +178,14 @@ func (a *Agent) requestStop(ctx context.Context, s os.Signal) {
 		}
 	}()
 	a.signalWorkers(syscall.SIGTERM)
+}
+
+// notice tells the person who watches.
+func (a *Agent) notice(text string) {
+	a.log.Warn("notice", "text", text)
+	if a.cfg.Notice != nil {
+		a.cfg.Notice(text)
+	}
 }
 
 func (a *Agent) status(ctx context.Context) {

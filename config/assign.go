@@ -80,6 +80,10 @@ func assignList(f reflect.Value, raw any) error {
 			}
 		}
 	}
+	if len(items) == 0 {
+		f.SetZero() // an empty list is no list
+		return nil
+	}
 	out := reflect.MakeSlice(f.Type(), len(items), len(items))
 	for i, item := range items {
 		if err := assign(out.Index(i), item); err != nil {

@@ -107,6 +107,9 @@ func TestYAMLRoundTrip(t *testing.T) {
 		"seed=18446744073709551615", "cluster.secret=hush",
 	}})
 	require.NoError(t, err)
+	require.Empty(t, c.Contradictions(must(FromYAML(c.YAML(false)))), "what is saved does not contradict itself")
+	defaults := Default()
+	require.Empty(t, defaults.Contradictions(must(FromYAML(defaults.YAML(false)))))
 	for _, docs := range []bool{false, true} {
 		text := c.YAML(docs)
 		require.NotContains(t, string(text), "hush")
@@ -115,6 +118,13 @@ func TestYAMLRoundTrip(t *testing.T) {
 		back.Cluster.Secret = "hush"
 		require.Equal(t, c, back)
 	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestHashSeesTheBitsAndNothingElse(t *testing.T) {

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -56,27 +57,34 @@ type Event struct {
 
 // Log appends events to a file. The nil Log drops them.
 type Log struct {
+	path string
+
 	mu sync.Mutex
-	f  *os.File
+	f  *os.File // nil: nothing was written yet
 }
 
-// Open appends to the file at path, making it if need be. A last line that was
-// cut short (a full disk, a power cut) is closed first, so that the next event
-// starts on a line of its own.
-func Open(path string) (*Log, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+// New returns the log of the file at path, which the first event opens or makes:
+// of a run's workers only rank 0 writes any.
+func New(path string) *Log { return &Log{path: path} }
+
+// open opens the file for appending. A last line that was cut short (a full disk,
+// a power cut) is closed first, so that the next event starts on a line of its
+// own.
+func (l *Log) open() error {
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("metrics: open events: %w", err)
+		return fmt.Errorf("metrics: open events: %w", err)
 	}
 	if info, err := f.Stat(); err == nil && info.Size() > 0 {
 		var last [1]byte
 		if _, err := f.ReadAt(last[:], info.Size()-1); err == nil && last[0] != '\n' {
 			if _, err := f.Write([]byte{'\n'}); err != nil {
-				return nil, fmt.Errorf("metrics: mend the last line of %s: %w", path, err)
+				return errors.Join(fmt.Errorf("metrics: mend the last line of %s: %w", l.path, err), f.Close())
 			}
 		}
 	}
-	return &Log{f: f}, nil
+	l.f = f
+	return nil
 }
 
 // Write stamps an event and appends it in one write.
@@ -91,6 +99,11 @@ func (l *Log) Write(e Event) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.f == nil {
+		if err := l.open(); err != nil {
+			return err
+		}
+	}
 	if _, err := l.f.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("metrics: write %s: %w", l.f.Name(), err)
 	}
@@ -100,6 +113,11 @@ func (l *Log) Write(e Event) error {
 // Close closes the file. Closing the nil Log is fine.
 func (l *Log) Close() error {
 	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f == nil {
 		return nil
 	}
 	return l.f.Close()

@@ -31,8 +31,7 @@ func TestConcurrentWritersKeepWholeLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.jsonl")
 	var wg sync.WaitGroup
 	for w := range 4 {
-		l, err := Open(path)
-		require.NoError(t, err)
+		l := New(path)
 		wg.Go(func() {
 			defer l.Close()
 			for i := range 50 {
@@ -53,8 +52,7 @@ func TestConcurrentWritersKeepWholeLines(t *testing.T) {
 func TestCutLineIsClosed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "events.jsonl")
 	require.NoError(t, os.WriteFile(path, []byte(`{"event":"start"}`+"\n"+`{"event":"st`), 0o600))
-	l, err := Open(path)
-	require.NoError(t, err)
+	l := New(path)
 	require.NoError(t, l.Write(Event{Event: EventFinish, Step: 3}))
 	require.NoError(t, l.Close())
 	events := read(t, path)
@@ -69,4 +67,6 @@ func TestNotFiniteIsLeftOut(t *testing.T) {
 	var none *Log
 	require.NoError(t, none.Write(Event{Event: EventStep}))
 	require.NoError(t, none.Close())
+	require.NoError(t, New("/no/such/dir/events.jsonl").Close())
+	require.ErrorContains(t, New("/no/such/dir/events.jsonl").Write(Event{}), "/no/such/dir/events.jsonl")
 }

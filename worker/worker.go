@@ -197,10 +197,7 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if err != nil {
 		return p, err
 	}
-	observer, err := w.observer(be, model.Params().Count())
-	if err != nil {
-		return p, err
-	}
+	observer := w.observer(be, model.Params().Count())
 	store, err := newStore(c, w.spec.RunDir, model.Config(), w.log, observer.saved)
 	if err != nil {
 		return p, err
@@ -211,11 +208,8 @@ func (w *worker) parts() (trainer.Parts, error) {
 	return p, nil
 }
 
-func (w *worker) observer(be *cpu.Backend, parameters int) (*observer, error) {
-	events, err := metrics.Open(filepath.Join(w.spec.RunDir, "events.jsonl"))
-	if err != nil {
-		return nil, err
-	}
+func (w *worker) observer(be *cpu.Backend, parameters int) *observer {
+	events := metrics.New(filepath.Join(w.spec.RunDir, "events.jsonl"))
 	w.later(events.Close)
 	return &observer{
 		events: events, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
@@ -223,7 +217,7 @@ func (w *worker) observer(be *cpu.Backend, parameters int) (*observer, error) {
 			Version: version.Build(), ConfigHash: w.cfg.Hash(), Backend: be.Name(),
 			Parameters: parameters, Order: w.cfg.AllReduce.Order,
 		},
-	}, nil
+	}
 }
 
 func (w *worker) trainerConfig() (trainer.Config, error) {

@@ -36,7 +36,7 @@ func configCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	var s settings
-	print := &cobra.Command{
+	show := &cobra.Command{
 		Use: "print", Short: "Print the resolved configuration with the description of every key",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := s.load()
@@ -59,9 +59,9 @@ func configCommand() *cobra.Command {
 			return err
 		},
 	}
-	s.flags(print)
+	s.flags(show)
 	s.flags(validate)
-	c.AddCommand(print, validate)
+	c.AddCommand(show, validate)
 	return c
 }
 

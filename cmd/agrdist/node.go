@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -67,46 +64,3 @@ func secretOf(c *config.Config) ([]byte, error) {
 	}
 	return secret, nil
 }
-
-// console is a slog handler for people: "agrdist: message key=value". Details
-// are in the log files.
-type console struct {
-	out   io.Writer
-	level slog.Level
-	attrs string
-}
-
-func newConsole(out io.Writer, level string) *console {
-	c := &console{out: out}
-	if level == "info" {
-		level = "warn" // the bar shows what goes well
-	}
-	if err := c.level.UnmarshalText([]byte(level)); err != nil {
-		c.level = slog.LevelWarn
-	}
-	return c
-}
-
-func (c *console) Enabled(_ context.Context, l slog.Level) bool { return l >= c.level }
-
-func (c *console) Handle(_ context.Context, r slog.Record) error {
-	var b strings.Builder
-	b.WriteString("agrdist: " + r.Message)
-	r.Attrs(func(a slog.Attr) bool {
-		fmt.Fprintf(&b, " %s=%v", a.Key, a.Value)
-		return true
-	})
-	b.WriteString(c.attrs + "\n")
-	_, err := io.WriteString(c.out, b.String())
-	return err
-}
-
-func (c *console) WithAttrs(attrs []slog.Attr) slog.Handler {
-	d := *c
-	for _, a := range attrs {
-		d.attrs += fmt.Sprintf(" %s=%v", a.Key, a.Value)
-	}
-	return &d
-}
-
-func (c *console) WithGroup(string) slog.Handler { return c }

@@ -21,7 +21,9 @@ import (
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/internal/version"
+	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/worker"
 )
 
@@ -105,6 +107,9 @@ func (r *runner) run(ctx context.Context) error {
 	if r.dir, err = filepath.Abs(r.cfg.Out); err != nil {
 		return fmt.Errorf("out: %w", err)
 	}
+	if err := r.checkData(); err != nil {
+		return err
+	}
 	unlock, done, err := r.prepare(ctx)
 	if err != nil || done {
 		return err
@@ -115,12 +120,18 @@ func (r *runner) run(ctx context.Context) error {
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(stop)
 
+	log, closeLog, err := r.openLog()
+	if err != nil {
+		return err
+	}
+	defer closeLog()
 	r.view = newDisplay(r.stderr, r.cfg.Train.GlobalBatch)
 	defer r.view.close()
 	began := time.Now()
 	end, err := agent.Run(ctx, stop, agent.Config{
 		Run: r.cfg, RunDir: r.dir, Node: nodeName(r.cfg), Version: version.Build(), Secret: secret,
-		Command: r.worker, Logger: slog.New(newConsole(r.view, r.cfg.Log.Level)),
+		Command: r.worker, Logger: log,
+		Notice:   func(text string) { fmt.Fprintln(r.view, "agrdist: "+text) },
 		Joinable: r.joinable,
 		Watch: func(s cluster.Status) {
 			r.last = s
@@ -136,6 +147,40 @@ func (r *runner) run(ctx context.Context) error {
 		return err
 	}
 	return r.conclude(end, time.Since(began))
+}
+
+// checkData finds out before any process is started whether there is something to
+// train on.
+func (r *runner) checkData() error {
+	set, err := setup.Dataset(r.cfg)
+	if err != nil {
+		return err
+	}
+	return data.Close(set)
+}
+
+// openLog opens the agent's own log, logs/agent.log or logs/NODE-agent.log.
+func (r *runner) openLog() (*slog.Logger, func(), error) {
+	path := filepath.Join(r.dir, "logs", r.logName("agent")+".log")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot open the log: %w", err)
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(r.cfg.Log.Level)); err != nil {
+		return nil, nil, errors.Join(&config.Error{Source: "log.level", Err: err}, f.Close())
+	}
+	log := slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: level}))
+	return log, func() { _ = f.Close() }, nil // nothing depends on its last line
+}
+
+// logName is the name of a process of this node: its logs may lie beside those of
+// other nodes.
+func (r *runner) logName(process string) string {
+	if r.cfg.Cluster.Nodes == "1" {
+		return process
+	}
+	return nodeName(r.cfg) + "-" + process
 }
 
 // prepare makes the run's directory, takes its lock and finds out what there is
@@ -229,10 +274,7 @@ func (r *runner) worker(slot int, spec agent.Spec) (supervise.Command, error) {
 	if err != nil {
 		return supervise.Command{}, err
 	}
-	name := fmt.Sprintf("worker-%d", slot)
-	if r.cfg.Cluster.Nodes != "1" {
-		name = spec.Node + "-" + name
-	}
+	name := r.logName(fmt.Sprintf("worker-%d", slot))
 	return supervise.Command{Name: name, Path: self, Args: []string{"worker"}, Env: append(os.Environ(), variable)}, nil
 }
 
@@ -259,13 +301,31 @@ func (r *runner) conclude(end cluster.End, took time.Duration) error {
 func (r *runner) finished(end cluster.End, took time.Duration) {
 	out := r.cfg.Out
 	fmt.Fprintf(r.stdout, "finished: %d steps in %s, loss %.4f, %d workers\n", end.Step, roundTime(took), r.last.Loss, len(r.last.Generation.Members))
-	if r.cfg.Sample.Count > 0 {
-		fmt.Fprintf(r.stdout, "  samples     %s\n", filepath.Join(out, "samples", fmt.Sprintf("step-%d.png", end.Step)))
+	here := false
+	for _, f := range []struct{ what, path, note string }{
+		{"samples", filepath.Join(out, "samples", fmt.Sprintf("step-%d.png", end.Step)), ""},
+		{"checkpoint", filepath.Join(out, "checkpoints", checkpoint.DirName(end.Step)), " (verified)"},
+		{"events", filepath.Join(out, "events.jsonl"), ""},
+	} {
+		if _, err := os.Stat(f.path); err == nil { // the node of rank 0 keeps them
+			here = true
+			fmt.Fprintf(r.stdout, "  %-11s %s%s\n", f.what, f.path, f.note)
+		}
 	}
-	fmt.Fprintf(r.stdout, "  checkpoint  %s (verified)\n", filepath.Join(out, "checkpoints", checkpoint.DirName(end.Step)))
-	fmt.Fprintf(r.stdout, "  events      %s\n", filepath.Join(out, "events.jsonl"))
-	fmt.Fprintf(r.stdout, "  digest      %s\n", end.Digest)
-	fmt.Fprintf(r.stdout, "draw more: agrdist sample --from %s --out grid.png\n", out)
+	fmt.Fprintf(r.stdout, "  %-11s %s\n", "digest", end.Digest)
+	if here {
+		fmt.Fprintf(r.stdout, "draw more: agrdist sample --from %s --out grid.png\n", out)
+	} else {
+		fmt.Fprintf(r.stdout, "samples and checkpoints are on the node of %s\n", r.leader())
+	}
+}
+
+// leader is rank 0 in the last generation seen.
+func (r *runner) leader() string {
+	if len(r.last.Generation.Members) == 0 {
+		return "rank 0"
+	}
+	return r.last.Generation.Members[0].Node
 }
 
 func short(digest string) string { return digest[:min(12, len(digest))] }
