@@ -77,6 +77,13 @@ func TestReadyMeansFinal(t *testing.T) {
 type poisoned struct {
 	gradcheck.Fused
 	buffers []tensor.Buffer
+	freed   []tensor.Buffer
+}
+
+// Free fills the buffer with NaN, which must stay.
+func (p *poisoned) Free(b tensor.Buffer) {
+	p.Fused.Free(b)
+	p.freed = append(p.freed, b)
 }
 
 func (p *poisoned) Alloc(dt tensor.DType, n int) (tensor.Buffer, error) {
@@ -113,8 +120,15 @@ func TestArenaIsShared(t *testing.T) {
 			require.Equal(t, alone.host(t, alone.grads[i]), small.host(t, small.grads[i]))
 		}
 	}
+	require.Len(t, be.freed, 1)
 	arena.Free()
 	small.run(t)
+	require.Len(t, be.freed, 2)
+	for _, b := range be.freed {
+		for _, v := range gradcheck.Float64s(b) {
+			require.True(t, math.IsNaN(v), "freed memory was used")
+		}
+	}
 	require.Equal(t, alone.host(t, alone.grads[0]), small.host(t, small.grads[0]))
 }
 

@@ -21,8 +21,30 @@ func (m *Model) Forward(b Batch) (tensor.Buffer, error) {
 	return p.pred.Tensor().Buf, err
 }
 
-// Recorded is the number of batch sizes kept recorded.
-func (m *Model) Recorded() int { return len(m.runner.programs) }
+// Recorded lists the batch sizes kept recorded, last used first.
+func (m *Model) Recorded() (sizes []int) {
+	for _, p := range m.runner.programs {
+		sizes = append(sizes, p.n)
+	}
+	return sizes
+}
+
+// DropoutStreams lists the streams of the dropout masks.
+func (m *Model) DropoutStreams() (streams []uint32) {
+	add := func(list []*resBlock) {
+		for _, r := range list {
+			streams = append(streams, r.dropout.Stream)
+		}
+	}
+	for _, d := range m.net.down {
+		add(d.resnets)
+	}
+	add(m.net.mid)
+	for _, u := range m.net.up {
+		add(u.resnets)
+	}
+	return streams
+}
 
 // StoreAll keeps all values for the backward pass, in programs recorded from now.
 func (m *Model) StoreAll() { m.runner.storeAll = true }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -193,22 +194,35 @@ func TestStepDoesNotAllocate(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(5, step))
 }
 
+// The programs unused for longest are dropped, and recorded again when needed.
 func TestProgramsAreBounded(t *testing.T) {
 	c := oddConfig()
 	m := newModel(t, newCPU(t, 1), c)
 	spread(t, m)
-	var want []float32
-	for n := 1; n <= 12; n++ {
+	predict := func(n int) []float32 {
 		b := hostBatch(n, c, false)
 		require.NoError(t, m.Predict(b.Target, b.XT, b.T))
-		if n == 1 {
-			want = b.Target
-		}
-		require.Equal(t, min(n, 8), m.Recorded())
+		return b.Target
 	}
-	b := hostBatch(1, c, false)
-	require.NoError(t, m.Predict(b.Target, b.XT, b.T))
-	require.Equal(t, want, b.Target)
+	want := predict(1)
+	for n := 2; n <= 8; n++ {
+		predict(n)
+	}
+	require.Equal(t, []int{8, 7, 6, 5, 4, 3, 2, 1}, m.Recorded())
+	predict(2)
+	require.Equal(t, []int{2, 8, 7, 6, 5, 4, 3, 1}, m.Recorded())
+	predict(9)
+	require.Equal(t, []int{9, 2, 8, 7, 6, 5, 4, 3}, m.Recorded())
+	require.Equal(t, want, predict(1))
+}
+
+// Every block has a dropout stream of its own.
+func TestDropoutStreams(t *testing.T) {
+	streams := newModel(t, newCPU(t, 1), oddConfig()).DropoutStreams()
+	require.Len(t, streams, 3+2+6)
+	for i, s := range streams {
+		require.Equal(t, uint32(rng.StreamDropout.With(i)), s)
+	}
 }
 
 func TestBatchErrors(t *testing.T) {
