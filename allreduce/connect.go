@@ -192,13 +192,27 @@ func (e *Endpoint) settle(ctx context.Context, g *guest) (stream, error) {
 	_ = g.conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	stop := context.AfterFunc(ctx, func() { _ = g.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := writeAll(g.conn, (&verdict{}).encode()); err != nil {
-		return nil, err
+	var offer *shmOffer
+	if e.cfg.Transport == TransportAuto {
+		offer = offerShm(g.conn)
 	}
-	if _, err := readReady(g.conn); err != nil {
-		return nil, err
+	choice, err := byte(choiceTCP), writeAll(g.conn, (&verdict{text: offer.encode()}).encode())
+	if err == nil {
+		choice, err = readReady(g.conn)
 	}
-	return tune(ctx, stop, g.conn)
+	if err == nil {
+		err = tune(ctx, stop, g.conn)
+	}
+	switch {
+	case err != nil:
+		offer.withdraw()
+		return nil, err
+	case choice == choiceShm && offer != nil:
+		return offer.accept(g.conn), nil
+	default:
+		offer.withdraw()
+		return &tcpStream{TCPConn: g.conn}, nil
+	}
 }
 
 // Pauses between tries to dial a peer.
@@ -244,60 +258,71 @@ func (e *Endpoint) dialOnce(ctx context.Context, cfg *GroupConfig, peer int) (st
 	defer e.untrack(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := e.introduce(ctx, conn, cfg, peer); err != nil {
+	s, err := e.introduce(ctx, conn, cfg, peer)
+	if err == nil {
+		err = tune(ctx, stop, conn)
+	}
+	if err != nil {
+		if s != nil {
+			_ = s.Close()
+		}
 		_ = conn.Close()
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = fmt.Errorf("%s closed the connection during the handshake: %w", cfg.Peers[peer], err)
 		}
 		return nil, err
 	}
-	s, err := tune(ctx, stop, conn)
-	if err != nil {
-		_ = conn.Close()
-	}
-	return s, err
+	return s, nil
 }
 
 // introduce does the dialer's half of the handshake.
-func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *GroupConfig, peer int) error {
+func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *GroupConfig, peer int) (stream, error) {
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	addr := cfg.Peers[peer]
 	h := hello{
 		secret: len(e.cfg.Secret) > 0, generation: cfg.Generation,
 		dialer: cfg.Rank, listener: peer, terms: cfg.terms(), nonce: newNonce(), run: e.cfg.RunID,
 	}
 	raw := h.encode()
 	if err := writeAll(conn, raw); err != nil {
-		return err
+		return nil, err
 	}
 	c, err := readChallenge(conn)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.status != statusOK {
-		return fmt.Errorf("%w at %s: %s", ErrRefused, cfg.Peers[peer], clip(c.reason))
+		return nil, fmt.Errorf("%w at %s: %s", ErrRefused, addr, clip(c.reason))
 	}
 	if !proofsEqual(c.proof, proof(e.cfg.Secret, roleListener, raw, c.nonce)) {
-		return fmt.Errorf("%w: %s does not know this run's secret", ErrRefused, cfg.Peers[peer])
+		return nil, fmt.Errorf("%w: %s does not know this run's secret", ErrRefused, addr)
 	}
 	if err := writeAll(conn, encodeProof(proof(e.cfg.Secret, roleDialer, raw, c.nonce))); err != nil {
-		return err
+		return nil, err
 	}
 	// From here on the listener takes its time: until it joins the generation.
 	if err := e.unhurry(ctx, conn); err != nil {
-		return err
+		return nil, err
 	}
 	v, err := readVerdict(conn)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return errNotJoined
+		return nil, errNotJoined
 	case err != nil:
-		return err
+		return nil, err
 	case v.status == statusRefused:
-		return fmt.Errorf("%w at %s: %s", ErrRefused, cfg.Peers[peer], clip(string(v.text)))
+		return nil, fmt.Errorf("%w at %s: %s", ErrRefused, addr, clip(string(v.text)))
 	case v.status != statusOK:
-		return fmt.Errorf("%s has no room: %s", cfg.Peers[peer], clip(string(v.text)))
+		return nil, fmt.Errorf("%s has no room: %s", addr, clip(string(v.text)))
 	}
-	return writeAll(conn, encodeReady(0))
+	if len(v.text) > 0 && e.cfg.Transport == TransportAuto {
+		s, err := takeShm(conn, v.text)
+		if err == nil {
+			return s, writeAll(conn, encodeReady(choiceShm))
+		}
+		e.log.DebugContext(ctx, "no shared memory with a peer of the same host", "peer", peer, "error", err)
+	}
+	return &tcpStream{TCPConn: conn}, writeAll(conn, encodeReady(choiceTCP))
 }
 
 var errNotJoined = errors.New("allreduce: it has not joined the generation yet")
@@ -319,18 +344,25 @@ func (e *Endpoint) unhurry(ctx context.Context, conn net.Conn) error {
 // direction: a few segments. The kernel may grant less.
 const socketBuffer = 4 << 20
 
-// tune makes a stream of a connection whose handshake has ended. stop undoes
-// the watch over ctx.
-func tune(ctx context.Context, stop func() bool, conn *net.TCPConn) (stream, error) {
+// tune prepares a connection whose handshake has ended. stop undoes the watch
+// over ctx.
+func tune(ctx context.Context, stop func() bool, conn *net.TCPConn) error {
 	if !stop() {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return nil, err
+		return err
 	}
 	_ = conn.SetReadBuffer(socketBuffer)
 	_ = conn.SetWriteBuffer(socketBuffer)
-	return &tcpStream{TCPConn: conn}, nil
+	return nil
+}
+
+// sameHost tells whether a connection does not leave this host.
+func sameHost(conn net.Conn) bool {
+	local, ok1 := conn.LocalAddr().(*net.TCPAddr)
+	remote, ok2 := conn.RemoteAddr().(*net.TCPAddr)
+	return ok1 && ok2 && (remote.IP.IsLoopback() || remote.IP.Equal(local.IP))
 }
 
 // Transport says how ranks of one host talk.

@@ -27,7 +27,8 @@ import (
 // frame number counts the frames of the connection in this direction, from 0:
 // a lost, repeated or reordered frame shows. op counts the operations of the
 // generation; bucket and elements name the operation's vector, so that ranks
-// that disagree notice. crc is the CRC32C of the payload, hcrc that of the
+// that disagree notice. crc is the CRC32C of the payload (0 through shared
+// memory), hcrc that of the
 // header's first 60 bytes. A receiver reads a payload only where it knows
 // beforehand how long it must be.
 //

@@ -192,6 +192,7 @@ func (s *script) Read(p []byte) (int, error) {
 func (s *script) WriteFrame(_, _ []byte) error       { return nil }
 func (s *script) SetReadDeadline(time.Time) error    { return nil }
 func (s *script) SetWriteDeadline(_ time.Time) error { return nil }
+func (s *script) Memory() bool                       { return false }
 func (s *script) CloseWrite() error                  { return nil }
 func (s *script) Close() error                       { return nil }
 

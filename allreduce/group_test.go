@@ -83,6 +83,15 @@ func TestTCPConformance(t *testing.T) {
 	}
 }
 
+func TestSharedMemoryConformance(t *testing.T) {
+	for _, order := range []allreduce.Order{allreduce.OrderTree, allreduce.OrderRing} {
+		t.Run(order.String(), func(t *testing.T) {
+			o := allreducetest.Options{AnyWorld: order == allreduce.OrderTree}
+			allreducetest.Run(t, o, tcp(order, allreduce.TransportAuto))
+		})
+	}
+}
+
 var benchSizes = []struct {
 	name  string
 	elems int

@@ -46,6 +46,12 @@ const (
 	flagSecret = 1 // the sender has a Secret
 )
 
+// Choices of the dialer in ready.
+const (
+	choiceTCP = iota
+	choiceShm // the listener's offer
+)
+
 // status is the listener's answer.
 type status uint8
 

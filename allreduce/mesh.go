@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,6 +39,12 @@ type mesh struct {
 	dead  chan struct{} // closed with the first failure
 	torn  chan struct{} // closed when that failure has reached the connections
 	wg    sync.WaitGroup
+
+	// fence tells the race detector what the wire guarantees: a payload that
+	// has come was written after the frames to which it answers.
+	fence atomic.Uint64
+	sums  bool // some link's payloads need checksums
+	watch stallWatch
 
 	mu      sync.Mutex
 	cond    sync.Cond // readers: an operation or room; failed operation: busy fell
@@ -123,6 +130,7 @@ func newMesh(cfg GroupConfig, streams []stream, log *slog.Logger) *mesh {
 		l := &link{g: g, peer: peer, conn: s}
 		l.work.L = &g.mu
 		g.links[peer] = l
+		g.sums = g.sums || !s.Memory()
 	}
 	for _, l := range g.links {
 		if l == nil {
@@ -216,7 +224,7 @@ func (g *mesh) enter(ctx context.Context, op opState) error {
 // run drives an operation to its end. The caller has entered; run leaves.
 func (g *mesh) run(ctx context.Context, c collective, op opState, timeout time.Duration) error {
 	begin := time.Now()
-	watch := stallWatch{every: max(timeout/4, time.Millisecond), peer: NoPeer}
+	g.watch = stallWatch{every: max(timeout/4, time.Millisecond), peer: NoPeer}
 	g.mu.Lock()
 	op.number = g.op.number + 1
 	g.op, g.current, g.frames = op, c, 0
@@ -242,7 +250,7 @@ func (g *mesh) run(ctx context.Context, c collective, op opState, timeout time.D
 			continue
 		}
 		elapsed := time.Since(begin)
-		g.timer.Reset(min(timeout, watch.next()) - elapsed)
+		g.timer.Reset(min(timeout, g.watch.next()) - elapsed)
 		select {
 		case <-g.wake:
 		case <-g.dead:
@@ -252,7 +260,7 @@ func (g *mesh) run(ctx context.Context, c collective, op opState, timeout time.D
 			if time.Since(begin) >= timeout {
 				g.fail(g.overdue(c, fmt.Errorf("%w: nothing for %v", ErrTimeout, timeout)))
 			} else {
-				g.stalled(ctx, &watch, c, time.Since(begin))
+				g.stalled(ctx, c, time.Since(begin))
 			}
 		}
 	}

@@ -33,7 +33,8 @@ type stallReport struct {
 
 // stalled logs for whom an operation waits, where that has changed, and tells
 // the peers.
-func (g *mesh) stalled(ctx context.Context, w *stallWatch, c collective, waited time.Duration) {
+func (g *mesh) stalled(ctx context.Context, c collective, waited time.Duration) {
+	w := &g.watch
 	w.count++
 	g.mu.Lock()
 	peer := g.waitsFor(c)

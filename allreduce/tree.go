@@ -181,7 +181,7 @@ func (t *treeReduce) work() {
 	it := sendItem{
 		kind: frameGather, urgent: true, slice: u16(rank), segment: u32(t.summed), floats: sum,
 	}
-	if t.g.world > 1 && littleEndian {
+	if t.g.sums && littleEndian {
 		it.crc, it.summed = checksum(bytesOf(sum)), true
 	}
 	t.g.mu.Lock()
