@@ -26,7 +26,7 @@ type Config struct {
 	Run     *config.Config
 	RunDir  string // logs, the coordinator's journal
 	Node    string // unique among the run's nodes
-	Version string // must be the same on all nodes
+	Version string // of the program, for the gossip
 	Secret  []byte // shared by all nodes; empty: loopback only
 
 	// Command starts the worker of a slot; the spec goes into its environment.
@@ -127,7 +127,7 @@ func (a *Agent) connect(ctx context.Context, stop <-chan os.Signal) error {
 func (a *Agent) coordinate(ctx context.Context, meta membership.Meta) error {
 	c := a.cfg.Run.Cluster
 	sc := coordinator.ServerConfig{
-		Cluster: machineConfig(a.cfg.Run, a.cfg.Version), Addr: net.JoinHostPort(c.Bind, strconv.Itoa(c.RPCPort)),
+		Cluster: machineConfig(a.cfg.Run), Addr: net.JoinHostPort(c.Bind, strconv.Itoa(c.RPCPort)),
 		JournalPath: filepath.Join(a.cfg.RunDir, "coordinator.json"), Logger: a.log.With("part", "coordinator"),
 	}
 	if a.keys != nil {
@@ -195,10 +195,10 @@ func (e *SignalError) Error() string {
 }
 
 // machineConfig are the coordinator's rules for a run.
-func machineConfig(c *config.Config, version string) cluster.Config {
+func machineConfig(c *config.Config) cluster.Config {
 	m := cluster.DefaultConfig()
 	lo, hi, _ := config.ParseNodes(c.Cluster.Nodes) // validated with the configuration
-	m.RunID, m.ConfigHash, m.Build, m.TotalSteps = c.Cluster.RunID, c.Hash(), version, c.Train.Steps
+	m.RunID, m.ConfigHash, m.TotalSteps = c.Cluster.RunID, c.Hash(), c.Train.Steps
 	m.MinWorkers, m.MaxWorkers = lo*c.Cluster.Workers, hi*c.Cluster.Workers
 	m.StartTimeout = config.Duration(c.Cluster.StartTimeout)
 	m.MinStepDeadline = config.Duration(c.Cluster.StepDeadline)

@@ -87,7 +87,7 @@ func (w *worker) run(ctx context.Context, stop <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	session, err := w.join(ctx, stop, endpoint)
+	session, err := w.join(ctx, stop, endpoint, parts.Backend.Name())
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (w *worker) listen() (*allreduce.Endpoint, error) {
 }
 
 // join registers with the coordinator.
-func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allreduce.Endpoint) (*coordinator.Session, error) {
+func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allreduce.Endpoint, backend string) (*coordinator.Session, error) {
 	cc := coordinator.ClientConfig{Addr: w.spec.Coordinator, Logger: w.log.With("part", "coordinator")}
 	if w.keys != nil {
 		cc.Credentials = w.keys.ClientCredentials()
@@ -275,7 +275,9 @@ func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allr
 	host, _ := os.Hostname() // for people only
 	member := cluster.Member{
 		ID: w.spec.Member, Node: w.spec.Node, Slot: w.spec.Slot, DataAddr: addr, Host: host,
-		RunID: w.spec.RunID, ConfigHash: w.cfg.Hash(), Build: version.Build(), PID: os.Getpid(),
+		RunID: w.spec.RunID, ConfigHash: w.cfg.Hash(), PID: os.Getpid(),
+		// Other kernels round differently: the ranks of a run share one set.
+		Build: version.Build() + " on " + backend,
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
