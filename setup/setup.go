@@ -55,7 +55,11 @@ func Backend(device string, threads int) (*cpu.Backend, error) {
 	if device == "cuda" {
 		return nil, ErrNoCUDA
 	}
-	return cpu.New(cpu.Config{Threads: threads}), nil
+	c := cpu.Config{Threads: threads}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return cpu.New(c), nil
 }
 
 // Model makes the network on a backend, with zero weights.

@@ -12,6 +12,7 @@ import (
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/internal/version"
+	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/trainer"
 )
@@ -84,6 +85,37 @@ func (s *store) Save(ctx context.Context, state *trainer.State) error {
 		snap.Config, snap.UNetConfig, snap.SchedulerConfig = s.cfg.YAML(false), s.unet, s.scheduler
 		return snap, nil
 	})
+}
+
+// Begin writes the checkpoint of step 0 of a run that starts from given weights,
+// and returns where it is.
+func Begin(ctx context.Context, c *config.Config, weights []nn.Tensor) (string, error) {
+	be, err := setup.Backend("cpu", 1)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = be.Close() }() // nothing of it is kept
+	model, err := setup.Model(be, c)
+	if err != nil {
+		return "", err
+	}
+	if err := model.Load(weights); err != nil {
+		return "", err
+	}
+	pass, err := setup.Pass(c, model.Params(), nil)
+	if err != nil {
+		return "", err
+	}
+	state := trainer.NewState(be, model.Params(), pass, c.Train.EMADecay > 0)
+	copy(state.EMA, state.Values)
+	s, err := newStore(c, c.Out, model.Config(), nil, nil)
+	if err != nil {
+		return "", err
+	}
+	if err := s.Save(ctx, state); err != nil {
+		return "", err
+	}
+	return filepath.Join(s.Dir(), checkpoint.DirName(0)), s.Close()
 }
 
 // From reads the newest good checkpoint of a run's directory, or the checkpoint

@@ -9,9 +9,12 @@ import (
 	"path/filepath"
 	"text/tabwriter"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/worker"
 )
 
@@ -38,8 +41,62 @@ func checkpointCommand() *cobra.Command {
 		},
 	}
 	export.Flags().BoolVar(&raw, "raw", false, "raw weights instead of their moving average")
-	c.AddCommand(list, verify, export)
+	c.AddCommand(list, verify, export, importCommand())
 	return c
+}
+
+// importCommand makes a run out of a diffusers pipeline, to train it further.
+func importCommand() *cobra.Command {
+	var s settings
+	c := &cobra.Command{
+		Use: "import DIR RUN", Short: "Make a run at step 0 from a diffusers pipeline directory, to train it further", Args: cobra.ExactArgs(2),
+		Long: `Make a run at step 0 from a diffusers pipeline directory. The model and the
+schedule are the pipeline's, everything else (data, batch, optimizer, ...) comes
+from -c and --set. Go on with: agrdist run -c RUN/config.yaml`,
+		RunE: func(c *cobra.Command, args []string) error {
+			src, err := loadPipeline(args[0])
+			if err != nil {
+				return err
+			}
+			model, process := src.cfg.Model, src.cfg.Diffusion
+			cfg, err := s.load(fmt.Sprintf("out=%q", args[1]), fmt.Sprintf("model.sample_size=%d", model.SampleSize),
+				fmt.Sprintf("sample.steps=%d", min(50, process.Timesteps)), fmt.Sprintf("diffusion.timesteps=%d", process.Timesteps))
+			if err != nil {
+				return err
+			}
+			cfg.Model, cfg.Diffusion = model, process
+			return importPipeline(c.Context(), c.OutOrStdout(), cfg, src.weights)
+		},
+	}
+	s.flags(c)
+	return c
+}
+
+func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, weights []checkpoint.Tensor) error {
+	if err := errors.Join(cfg.Validate(), setup.Check(cfg)); err != nil {
+		return &config.Error{Source: "configuration with the pipeline's model", Err: err}
+	}
+	if err := os.MkdirAll(cfg.Out, 0o755); err != nil {
+		return err
+	}
+	lock, err := checkpoint.LockRun(cfg.Out)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Unlock() }() // the process ends
+	if infos, bad, err := worker.OpenStore(cfg, cfg.Out, nil, nil).List(); err != nil || len(infos)+len(bad) > 0 {
+		return errors.Join(err, fmt.Errorf("%s holds a run already; choose another directory", cfg.Out))
+	}
+	path, err := worker.Begin(ctx, cfg, tensors(weights))
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(cfg.Out, "config.yaml")
+	if err := renameio.WriteFile(file, cfg.YAML(false), 0o644); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s: step 0 with the pipeline's weights\ntrain with: agrdist run -c %s\n", path, file)
+	return err
 }
 
 // storeAt opens the checkpoints of a run's directory or of a checkpoints

@@ -70,12 +70,15 @@ func (o *sampling) run(c *cobra.Command) error {
 	if o.count < 1 || o.batch < 1 || o.threads < 0 {
 		return &usageError{fmt.Errorf("-n %d, --batch %d and --threads %d must be positive", o.count, o.batch, o.threads)}
 	}
-	cfg, weights, err := o.load(c.Context())
+	src, err := o.load(c.Context())
 	if err != nil {
 		return err
 	}
-	if err := o.override(c, cfg); err != nil {
-		return err
+	cfg := src.cfg
+	o.override(c, src)
+	sampler, err := diffusion.NewSampler(src.schedule, src.sampler)
+	if err != nil {
+		return &config.Error{Source: "sampler", Err: err}
 	}
 	be, err := setup.Backend("cpu", setup.Threads(o.threads, 1))
 	if err != nil {
@@ -86,16 +89,8 @@ func (o *sampling) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := model.Load(tensors(weights)); err != nil {
+	if err := model.Load(tensors(src.weights)); err != nil {
 		return fmt.Errorf("%s: %w", o.from, err)
-	}
-	schedule, _, err := setup.Process(cfg)
-	if err != nil {
-		return err
-	}
-	sampler, err := diffusion.NewSampler(schedule, setup.SamplerConfig(cfg))
-	if err != nil {
-		return &config.Error{Source: "sampler", Err: err}
 	}
 	began := time.Now()
 	bar := newCounter(c.ErrOrStderr(), "sampling")
@@ -109,14 +104,22 @@ func (o *sampling) run(c *cobra.Command) error {
 		return err
 	}
 	_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d images, %s, %d steps, seed %d, %s\n",
-		o.out, o.count, cfg.Sample.Sampler, len(sampler.Timesteps()), cfg.Seed, roundTime(time.Since(began)))
+		o.out, o.count, src.sampler.Method, len(sampler.Timesteps()), cfg.Seed, roundTime(time.Since(began)))
 	return err
 }
 
-// load reads weights and configuration.
-func (o *sampling) load(ctx context.Context) (*config.Config, []checkpoint.Tensor, error) {
-	if _, err := os.Stat(filepath.Join(o.from, "unet", "config.json")); err == nil {
-		return loadDiffusers(o.from)
+// source is what images are drawn from.
+type source struct {
+	cfg      *config.Config
+	weights  []checkpoint.Tensor
+	schedule *diffusion.Schedule
+	sampler  diffusion.SamplerConfig
+}
+
+// load reads weights and settings.
+func (o *sampling) load(ctx context.Context) (*source, error) {
+	if isPipeline(o.from) {
+		return loadPipeline(o.from)
 	}
 	part := checkpoint.EMA
 	if o.raw {
@@ -128,48 +131,66 @@ func (o *sampling) load(ctx context.Context) (*config.Config, []checkpoint.Tenso
 		snap, info, err = worker.From(ctx, o.from, part)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	cfg, err := config.FromYAML(snap.Config)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", info.Path, err)
-	}
+	src := &source{weights: snap.EMA}
 	if part == checkpoint.Model {
-		return cfg, snap.Model, nil
+		src.weights = snap.Model
 	}
-	return cfg, snap.EMA, nil
+	if src.cfg, err = config.FromYAML(snap.Config); err != nil {
+		return nil, fmt.Errorf("%s: %w", info.Path, err)
+	}
+	src.sampler = setup.SamplerConfig(src.cfg)
+	src.schedule, _, err = setup.Process(src.cfg)
+	return src, err
 }
 
-// loadDiffusers reads a diffusers pipeline.
-func loadDiffusers(dir string) (*config.Config, []checkpoint.Tensor, error) {
+func isPipeline(dir string) bool {
+	for _, f := range []string{filepath.Join("unet", "config.json"), "model_index.json"} {
+		if _, err := os.Stat(filepath.Join(dir, f)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// loadPipeline reads a diffusers pipeline. What the file does not say is as in
+// the default configuration.
+func loadPipeline(dir string) (*source, error) {
 	p, err := checkpoint.Import(dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	model, err := unet.ConfigFromDiffusers(p.UNetConfig)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	schedule, sampler, err := diffusion.DecodeSchedulerConfig(p.SchedulerConfig)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	cfg := config.Default()
 	cfg.Model = setup.ModelSection(model)
-	cfg.Diffusion = config.Diffusion{Timesteps: schedule.Timesteps(), Schedule: schedule.Kind, Prediction: string(sampler.Prediction)}
-	cfg.Sample.Clip = sampler.Clip
-	return &cfg, p.Tensors, nil
+	src := &source{cfg: &cfg, weights: p.Tensors}
+	if p.SchedulerConfig == nil { // a bare UNet
+		src.sampler = setup.SamplerConfig(&cfg)
+		src.schedule, _, err = setup.Process(&cfg)
+		return src, err
+	}
+	if src.schedule, src.sampler, err = diffusion.DecodeSchedulerConfig(p.SchedulerConfig); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	cfg.Diffusion = config.Diffusion{
+		Timesteps: src.schedule.Timesteps(), Schedule: src.schedule.Kind, Prediction: string(src.sampler.Prediction),
+	}
+	return src, nil
 }
 
-// override puts the flags that were given in the place of the run's settings.
-func (o *sampling) override(c *cobra.Command, cfg *config.Config) error {
+// override puts the flags that were given in the place of the source's settings.
+func (o *sampling) override(c *cobra.Command, src *source) {
 	given := c.Flags().Changed
-	s := &cfg.Sample
+	s := &src.sampler
 	if given("seed") {
-		cfg.Seed = o.seed
+		src.cfg.Seed = o.seed
 	}
 	if given("sampler") {
-		s.Sampler = o.sampler
+		s.Method = o.sampler
 	}
 	if given("steps") {
 		s.Steps = o.steps
@@ -178,15 +199,11 @@ func (o *sampling) override(c *cobra.Command, cfg *config.Config) error {
 		s.Eta = o.eta
 	}
 	if given("spacing") {
-		s.Spacing = o.spacing
+		s.Spacing, s.StepsOffset = o.spacing, 0
 	}
 	if given("clip") {
 		s.Clip = o.clip
 	}
-	if err := cfg.Validate(); err != nil {
-		return &config.Error{Source: "sampler", Err: err}
-	}
-	return nil
 }
 
 func tensors(list []checkpoint.Tensor) []nn.Tensor {
