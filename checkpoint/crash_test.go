@@ -18,7 +18,7 @@ import (
 var errPowerCut = errors.New("power cut")
 
 // powerCuts is the number of ways to lose what was not synced, at every call.
-const powerCuts = 4
+const powerCuts = 2
 
 // The power goes at every single call of a save, and the disk keeps any part of
 // what was not synced: what is found afterwards is the old state or the new one,
@@ -50,7 +50,7 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 					return nil
 				}}
 				_, err := open(h, memDir, testOptions(1)).Save(t.Context(), state(target))
-				for range powerCuts {
+				for cut := range powerCuts {
 					after := mem.Crash(r)
 					s := open(after, memDir, testOptions(1))
 					snap, _, skipped, newestErr := s.Newest(t.Context())
@@ -68,9 +68,10 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 					require.NoError(t, verifyErr)
 					require.Empty(t, bad, "not even an old one, half deleted, call %d", i)
 
-					// Life goes on from there.
-					mustSave(t, s, 9)
-					require.Equal(t, []string{"step-9"}, names(t, after, memDir))
+					if cut == 0 { // life goes on from there
+						mustSave(t, s, 9)
+						require.Equal(t, []string{"step-9"}, names(t, after, memDir))
+					}
 				}
 				if !off {
 					require.Greater(t, i, int64(50))
@@ -97,7 +98,7 @@ func cutAfter(fsys vfs.FS, n int64) *vfstest.Hooked {
 func TestKilledThenPowerCut(t *testing.T) {
 	base := sceneFS(t, 1)
 	r := rand.New(rand.NewPCG(5, 6))
-	for range 150 {
+	for range 60 {
 		mem := base()
 		first, second := r.Int64N(90), r.Int64N(90)
 		target := 2 + r.Int64N(2) // step 2 again, of another history, or step 3
@@ -137,7 +138,7 @@ func TestPowerCutWhileClearingUp(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	other := state(2)
 	other.Seed = 8
-	for range 100 {
+	for range 40 {
 		mem := base()
 		renames := 0
 		first := &vfstest.Hooked{FS: mem, Hook: func(c vfstest.Call) error {

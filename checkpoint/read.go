@@ -187,7 +187,6 @@ func (r reading) tensors(ctx context.Context, f FileInfo, part Parts, digest has
 	if len(entries) != f.Tensors {
 		return nil, fmt.Errorf("%s has %d tensors, the manifest says %d", f.Name, len(entries), f.Tensors)
 	}
-	var scratch []float32
 	for i, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -200,10 +199,7 @@ func (r reading) tensors(ctx context.Context, f FileInfo, part Parts, digest has
 			t.Data = make([]float32, e.Len())
 			err = dec.Float32(t.Data)
 		} else {
-			if cap(scratch) < e.Len() {
-				scratch = make([]float32, e.Len())
-			}
-			err = dec.Float32(scratch[:e.Len()])
+			err = dec.Skip()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)

@@ -135,3 +135,13 @@ func (d *Decoder) Float32(dst []float32) error {
 	d.next++
 	return stream(d.r, e, d.start, d.buf, float32Decoder(e.DType, dst))
 }
+
+// Skip reads the next tensor and drops it; it returns io.EOF after the last.
+func (d *Decoder) Skip() error {
+	if d.next == len(d.entries) {
+		return io.EOF
+	}
+	e := d.entries[d.next]
+	d.next++
+	return stream(d.r, e, d.start, d.buf, func(int, []byte) {})
+}

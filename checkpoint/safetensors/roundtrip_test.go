@@ -74,6 +74,21 @@ func TestRoundTrip(t *testing.T) {
 			require.Equal(t, want, got)
 		}
 		require.ErrorIs(t, d.Float32(nil), io.EOF)
+		require.ErrorIs(t, d.Skip(), io.EOF)
+
+		d, err = safetensors.NewDecoder(bytes.NewReader(b), int64(len(b)))
+		require.NoError(t, err)
+		for i, e := range d.Entries() { // every other one
+			if i%2 == 0 {
+				require.NoError(t, d.Skip())
+				continue
+			}
+			got := make([]float32, e.Len())
+			require.NoError(t, d.Float32(got))
+			want, _, err := f.Float32(e.Name)
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
 	}
 }
 
