@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func normsAVX512(abs *[16]float64, squares *[16]float64, x *float32, count int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·normsAVX512(SB), NOSPLIT, $0-32
 	MOVQ       abs+0(FP), AX
 	MOVQ       squares+8(FP), CX
@@ -19,6 +19,7 @@ TEXT ·normsAVX512(SB), NOSPLIT, $0-32
 	VMOVUPD    64(CX), Z4
 
 loop:
+	PREFETCHT0  2048(DX)
 	VCVTPS2PD   (DX), Z5
 	VFMADD231PD Z5, Z5, Z2
 	VPANDQ      Z0, Z5, Z5
@@ -38,7 +39,7 @@ loop:
 	RET
 
 // func adanAVX512(k *[16]float32, den float32, count int, w *float32, grad *float32, m *float32, v *float32, n *float32, prev *float32, ema *float32)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·adanAVX512(SB), NOSPLIT, $0-80
 	MOVQ         k+0(FP), AX
 	VBROADCASTSS den+8(FP), Z0
@@ -73,6 +74,14 @@ TEXT ·adanAVX512(SB), NOSPLIT, $0-80
 	JZ           plain
 
 average:
+	PREFETCHT0 2048(DX)(R11*4)
+	PREFETCHT0 2048(BX)(R11*4)
+	PREFETCHT0 2048(SI)(R11*4)
+	PREFETCHT0 2048(DI)(R11*4)
+	PREFETCHT0 2048(R8)(R11*4)
+	PREFETCHT0 2048(R9)(R11*4)
+	PREFETCHT0 2048(R10)(R11*4)
+
 	// g = (1 - |g|/den) g clip
 	VMOVUPS (BX)(R11*4), Z18
 	VPANDND Z18, Z1, Z19
@@ -139,6 +148,13 @@ average:
 	RET
 
 plain:
+	PREFETCHT0 2048(DX)(R11*4)
+	PREFETCHT0 2048(BX)(R11*4)
+	PREFETCHT0 2048(SI)(R11*4)
+	PREFETCHT0 2048(DI)(R11*4)
+	PREFETCHT0 2048(R8)(R11*4)
+	PREFETCHT0 2048(R9)(R11*4)
+
 	// g = (1 - |g|/den) g clip
 	VMOVUPS (BX)(R11*4), Z15
 	VPANDND Z15, Z1, Z18
@@ -198,7 +214,7 @@ plain:
 	RET
 
 // func normsAVX2(abs *[16]float64, squares *[16]float64, x *float32, count int)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·normsAVX2(SB), NOSPLIT, $0-32
 	MOVQ     abs+0(FP), AX
 	MOVQ     squares+8(FP), CX
@@ -216,6 +232,7 @@ TEXT ·normsAVX2(SB), NOSPLIT, $0-32
 	VMOVUPD  96(CX), Y8
 
 loop:
+	PREFETCHT0  2048(DX)
 	VCVTPS2PD   (DX), Y9
 	VFMADD231PD Y9, Y9, Y2
 	VPAND       Y0, Y9, Y9
@@ -247,7 +264,7 @@ loop:
 	RET
 
 // func adanAVX2(k *[16]float32, den float32, count int, w *float32, grad *float32, m *float32, v *float32, n *float32, prev *float32, ema *float32)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·adanAVX2(SB), NOSPLIT, $0-80
 	MOVQ         k+0(FP), AX
 	VBROADCASTSS den+8(FP), Y0
@@ -268,6 +285,14 @@ TEXT ·adanAVX2(SB), NOSPLIT, $0-80
 	JZ           plain
 
 average:
+	PREFETCHT0 2048(DX)(R11*4)
+	PREFETCHT0 2048(BX)(R11*4)
+	PREFETCHT0 2048(SI)(R11*4)
+	PREFETCHT0 2048(DI)(R11*4)
+	PREFETCHT0 2048(R8)(R11*4)
+	PREFETCHT0 2048(R9)(R11*4)
+	PREFETCHT0 2048(R10)(R11*4)
+
 	// g = (1 - |g|/den) g clip
 	VMOVUPS      (BX)(R11*4), Y4
 	VPANDN       Y4, Y1, Y5
@@ -424,6 +449,13 @@ average:
 	RET
 
 plain:
+	PREFETCHT0 2048(DX)(R11*4)
+	PREFETCHT0 2048(BX)(R11*4)
+	PREFETCHT0 2048(SI)(R11*4)
+	PREFETCHT0 2048(DI)(R11*4)
+	PREFETCHT0 2048(R8)(R11*4)
+	PREFETCHT0 2048(R9)(R11*4)
+
 	// g = (1 - |g|/den) g clip
 	VMOVUPS      (BX)(R11*4), Y4
 	VPANDN       Y4, Y1, Y5
