@@ -107,6 +107,10 @@ type Kill struct {
 	Reason string
 }
 
+// Drop ends the stream of a worker that was lost while it was open: should the
+// worker speak again, it must register again.
+type Drop struct{ ID MemberID }
+
 // Judge answers a WorkerExited.
 type Judge struct {
 	Exit    Exit
@@ -133,6 +137,7 @@ func (Adopt) action()       {}
 func (Abort) action()       {}
 func (Wait) action()        {}
 func (Kill) action()        {}
+func (Drop) action()        {}
 func (Judge) action()       {}
 func (Acknowledge) action() {}
 func (Stop) action()        {}

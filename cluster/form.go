@@ -13,24 +13,20 @@ import (
 func (m *Machine) form() {
 	live := maps.Clone(m.workers)
 	maps.DeleteFunc(live, func(_ MemberID, w *worker) bool { return w.report.Stopping })
-	survivors := 0
-	for id := range live {
-		if m.last.Rank(id) >= 0 {
-			survivors++
-		}
-	}
+	members := order(m.last, live, m.nodeOrder, m.cfg.MaxWorkers, m.bound)
+	survived := len(members) > 0 && m.last.Rank(members[0].ID) >= 0 // survivors come first
 	switch {
-	case m.state == StateStopping && survivors == 0:
-	case survivors == 0:
-		m.formFromNothing(live)
+	case m.state == StateStopping && !survived:
+	case !survived:
+		m.formFromNothing(len(live), members)
 	default:
-		m.reform(live, survivors)
+		m.reform(members)
 	}
 }
 
 // formFromNothing forms the first generation, or one after nobody of the last
 // is left.
-func (m *Machine) formFromNothing(live map[MemberID]*worker) {
+func (m *Machine) formFromNothing(live int, members []Member) {
 	expected := m.cfg.MaxWorkers
 	if m.last.Number > 0 {
 		if len(m.causes) == 0 && !m.ended {
@@ -38,14 +34,14 @@ func (m *Machine) formFromNothing(live map[MemberID]*worker) {
 		}
 		expected = min(max(len(m.last.Members), m.cfg.MinWorkers), m.cfg.MaxWorkers)
 	}
-	if len(live) < m.cfg.MinWorkers {
+	if live < m.cfg.MinWorkers {
 		m.minReached = time.Time{}
 		if m.last.Number == 0 && m.now.Sub(m.started) >= m.cfg.StartTimeout {
 			m.fail(ExitFailed, "%d of %d workers registered within %s; missing: %s",
-				len(live), m.cfg.MinWorkers, round(m.cfg.StartTimeout), m.missing(len(live)))
+				live, m.cfg.MinWorkers, round(m.cfg.StartTimeout), m.missing(live))
 			return
 		}
-		m.await("%d of %d workers are here; missing: %s", len(live), m.cfg.MinWorkers, m.missing(len(live)))
+		m.await("%d of %d workers are here; missing: %s", live, m.cfg.MinWorkers, m.missing(live))
 		return
 	}
 	if m.minReached.IsZero() {
@@ -53,30 +49,23 @@ func (m *Machine) formFromNothing(live map[MemberID]*worker) {
 	}
 	late := m.now.Sub(m.minReached) >= m.cfg.FormationTimeout ||
 		m.last.Number == 0 && m.now.Sub(m.started) >= m.cfg.StartTimeout
-	if len(live) < expected && !late {
+	if live < expected && !late {
 		m.await("%d of up to %d workers are here; forming without the rest %s after the first %d",
-			len(live), expected, round(m.cfg.FormationTimeout), m.cfg.MinWorkers)
+			live, expected, round(m.cfg.FormationTimeout), m.cfg.MinWorkers)
 		return
 	}
 	causes := slices.Clone(m.causes)
 	if m.last.Number > 0 {
 		causes = append(causes, fmt.Sprintf("nobody of generation %d is left", m.last.Number))
 	}
-	causes = append(causes, count(len(live), "worker")+" registered")
-	m.propose(live, strings.Join(causes, "; "))
+	causes = append(causes, count(live, "worker")+" registered")
+	m.propose(members, strings.Join(causes, "; "))
 }
 
 // reform replaces a generation of which somebody is left.
-func (m *Machine) reform(live map[MemberID]*worker, survivors int) {
-	var fresh []Member
-	for _, w := range m.sorted() {
-		if live[w.member.ID] != nil && m.last.Rank(w.member.ID) < 0 {
-			fresh = append(fresh, w.member)
-		}
-	}
-	room := m.cfg.MaxWorkers - survivors
-	fresh = fresh[:max(0, min(len(fresh), room))]
-	if len(m.causes) == 0 && !m.ended && !m.joinDue(live, fresh) {
+func (m *Machine) reform(members []Member) {
+	fresh := slices.DeleteFunc(slices.Clone(members), func(w Member) bool { return m.last.Rank(w.ID) >= 0 })
+	if len(m.causes) == 0 && !m.ended && (len(fresh) == 0 || !m.joinDue(members)) {
 		return
 	}
 	causes := slices.Clone(m.causes)
@@ -86,23 +75,20 @@ func (m *Machine) reform(live map[MemberID]*worker, survivors int) {
 	if len(causes) == 0 {
 		causes = append(causes, "a quorum is back")
 	}
-	m.propose(live, strings.Join(causes, "; "))
+	m.propose(members, strings.Join(causes, "; "))
 }
 
 // joinDue tells whether it is time to take newcomers into a generation that
 // runs well. It is left alone if its successor would have no quorum because a
 // member of it is about to leave.
-func (m *Machine) joinDue(live map[MemberID]*worker, fresh []Member) bool {
-	if m.state != StateRunning || len(fresh) == 0 {
-		return false
-	}
-	ok, _ := quorum(m.base, m.dead, func(id MemberID) bool { return live[id] != nil })
-	return ok && (m.now.Sub(m.joinLast) >= m.cfg.JoinDebounce || m.now.Sub(m.joinFirst) >= 5*m.cfg.JoinDebounce)
+func (m *Machine) joinDue(members []Member) bool {
+	next := Generation{Members: members}
+	ok, _ := quorum(m.base, m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
+	return ok && m.state == StateRunning && (m.now.Sub(m.joinLast) >= m.cfg.JoinDebounce || m.now.Sub(m.joinFirst) >= 5*m.cfg.JoinDebounce)
 }
 
-// propose forms a generation of the live workers if it has a quorum.
-func (m *Machine) propose(live map[MemberID]*worker, reason string) {
-	members := order(m.last, live, m.nodeOrder, m.cfg.MaxWorkers)
+// propose forms a generation if it has a quorum.
+func (m *Machine) propose(members []Member, reason string) {
 	next := Generation{Number: m.last.Number + 1, Members: members}
 	ok, unheard := quorum(m.base, m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
 	if !ok && !m.cfg.AllowMinority {
@@ -140,6 +126,11 @@ func (m *Machine) propose(live map[MemberID]*worker, reason string) {
 		m.workers[member.ID].progressAt = m.now
 	}
 	m.do(Form{m.last})
+}
+
+// bound tells whether a generation that a successor must agree with has a member.
+func (m *Machine) bound(id MemberID) bool {
+	return m.base.Rank(id) >= 0 || slices.ContainsFunc(m.issued, func(g Generation) bool { return g.Rank(id) >= 0 })
 }
 
 // unsettled returns a generation that may commit a step, or may have, without

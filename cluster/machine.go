@@ -119,8 +119,7 @@ func (m *Machine) apply(e Event) {
 	case Finished:
 		m.finished(e.Finish)
 	case AgentJoined:
-		n := m.node(e.Node)
-		n.slots, n.host, n.connected, n.seen = e.Slots, e.Host, true, m.now
+		m.agentJoined(e)
 	case AgentHeard:
 		if i := m.nodeOrder(e.Node); i >= 0 {
 			m.nodes[i].seen = m.now
@@ -191,11 +190,27 @@ func (m *Machine) expire() {
 	}
 }
 
+// agentJoined gives the workers that were lost with the node the time to come
+// back with it.
+func (m *Machine) agentJoined(e AgentJoined) {
+	n := m.node(e.Node)
+	n.slots, n.host, n.connected, n.seen = e.Slots, e.Host, true, m.now
+	for id, a := range m.unheard {
+		if a.member.Node == e.Node {
+			a.since = m.now
+			m.unheard[id] = a
+		}
+	}
+}
+
 // unhear loses a worker without a certificate. If its node's agent spoke well
 // after the worker did, the process is at fault and not the network: it is
 // killed, so that its supervisor can certify its death.
 func (m *Machine) unhear(w *worker, why string) {
 	n := m.node(w.member.Node)
+	if w.connected {
+		m.do(Drop{w.member.ID})
+	}
 	m.lose(w, false, why)
 	if n.connected && n.seen.Sub(w.seen) > m.cfg.LostAfter/2 {
 		m.kill(w.member, why)
@@ -278,7 +293,7 @@ func (m *Machine) nodeOrder(name string) int {
 // sorted returns the workers by rank, then by node join order and slot: map
 // order decides nothing.
 func (m *Machine) sorted() []*worker {
-	members := order(m.last, m.workers, m.nodeOrder, len(m.workers))
+	members := order(m.last, m.workers, m.nodeOrder, len(m.workers), m.bound)
 	ws := make([]*worker, len(members))
 	for i, member := range members {
 		ws[i] = m.workers[member.ID]

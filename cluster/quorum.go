@@ -1,6 +1,9 @@
 package cluster
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // quorum tells whether a generation of the members for which present is true
 // may follow base, the last generation that committed a step, and who of base
@@ -26,9 +29,11 @@ func quorum(base Generation, dead map[MemberID]bool, present func(MemberID) bool
 	return 2*have > counted || 2*have == counted && (lowest || counted == 0), unheard
 }
 
-// order ranks a generation: survivors of the last one keep their relative
-// order, newcomers follow in (node join order, slot) order; at most most.
-func order(last Generation, live map[MemberID]*worker, nodeOrder func(string) int, most int) []Member {
+// order ranks a generation of at most most workers: survivors of the last one
+// keep their relative order, newcomers follow in (node join order, slot) order.
+// If there are too many newcomers, those for which bound is true come before
+// the others: without them there may be no quorum.
+func order(last Generation, live map[MemberID]*worker, nodeOrder func(string) int, most int, bound func(MemberID) bool) []Member {
 	var members []Member
 	for _, m := range last.Members {
 		if w := live[m.ID]; w != nil {
@@ -41,12 +46,20 @@ func order(last Generation, live map[MemberID]*worker, nodeOrder func(string) in
 			fresh = append(fresh, w.member)
 		}
 	}
-	slices.SortFunc(fresh, func(a, b Member) int {
-		if d := nodeOrder(a.Node) - nodeOrder(b.Node); d != 0 {
-			return d
+	bySeat := func(a, b Member) int {
+		return cmp.Or(nodeOrder(a.Node)-nodeOrder(b.Node), a.Slot-b.Slot) // one live worker a seat: never equal
+	}
+	slices.SortFunc(fresh, bySeat)
+	slices.SortStableFunc(fresh, func(a, b Member) int {
+		switch {
+		case bound(a.ID) == bound(b.ID):
+			return 0
+		case bound(a.ID):
+			return -1
 		}
-		return a.Slot - b.Slot // one live worker a seat: never equal
+		return 1
 	})
-	members = append(members, fresh...)
-	return members[:min(len(members), most)]
+	fresh = fresh[:max(0, min(len(fresh), most-len(members)))]
+	slices.SortFunc(fresh, bySeat)
+	return append(members[:min(len(members), most)], fresh...)
 }

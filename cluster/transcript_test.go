@@ -299,6 +299,8 @@ func describe(a Action) string {
 		return "wait: " + a.For
 	case Kill:
 		return fmt.Sprintf("kill %s: %s", a.Member.ID, a.Reason)
+	case Drop:
+		return fmt.Sprintf("drop %s", a.ID)
 	case Judge:
 		return fmt.Sprintf("verdict on %s: restart=%t after %s: %s", a.Exit.Member, a.Verdict.Restart, a.Verdict.After, a.Verdict.Reason)
 	case Acknowledge:

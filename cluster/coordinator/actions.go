@@ -37,6 +37,11 @@ func (o *owner) carryOut(now time.Time, a cluster.Action) {
 		o.log.Info("waiting", slog.String("wait_for", a.For))
 	case cluster.Kill:
 		o.kill(a)
+	case cluster.Drop:
+		if out := o.workers[a.ID]; out != nil {
+			out.close()
+			delete(o.workers, a.ID)
+		}
 	case cluster.Judge:
 		pop(&o.judges)(a.Verdict, nil)
 		o.log.Warn("worker exited", slog.String("member", string(a.Exit.Member)), slog.String("exit", a.Exit.String()),

@@ -12,7 +12,8 @@ import (
 )
 
 func TestRunFromStartToFinish(t *testing.T) {
-	inBubble(t, 3, func(t *testing.T, b *bench) {
+	inBubble(t, 3, func(b *bench) {
+		t := b.t
 		n := b.node("n1", 3)
 		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n1", 1), b.worker("z", "n1", 2)
 		after(time.Second)
@@ -51,7 +52,8 @@ func TestRunFromStartToFinish(t *testing.T) {
 
 // A certified death makes a generation at once, and its replacement another.
 func TestCrash(t *testing.T) {
-	inBubble(t, 3, func(t *testing.T, b *bench) {
+	inBubble(t, 3, func(b *bench) {
+		t := b.t
 		n := b.node("n1", 3)
 		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n1", 1), b.worker("z", "n1", 2)
 		after(time.Second)
@@ -82,7 +84,8 @@ func TestCrash(t *testing.T) {
 
 // Nobody certifies the death: the worker is lost when its time is up.
 func TestCrashWithoutSupervisor(t *testing.T) {
-	inBubble(t, 3, func(t *testing.T, b *bench) {
+	inBubble(t, 3, func(b *bench) {
+		t := b.t
 		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
 		after(time.Second)
 		commit(4, x, y, z)
@@ -99,7 +102,8 @@ func TestCrashWithoutSupervisor(t *testing.T) {
 // A worker that stalls while its heart beats is evicted, killed by its agent and
 // certified.
 func TestHang(t *testing.T) {
-	inBubble(t, 2, func(t *testing.T, b *bench) {
+	inBubble(t, 2, func(b *bench) {
+		t := b.t
 		n1, n2 := b.node("n1", 1), b.node("n2", 1)
 		x, y := b.worker("x", "n1", 0), b.worker("y", "n2", 0)
 		after(time.Second)
@@ -132,7 +136,8 @@ func TestHang(t *testing.T) {
 
 // A kill reaches an agent that was away when it was decided.
 func TestKillWaitsForItsAgent(t *testing.T) {
-	inBubble(t, 3, func(t *testing.T, b *bench) {
+	inBubble(t, 3, func(b *bench) {
+		t := b.t
 		n1 := b.node("n1", 1)
 		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
 		after(time.Second)
@@ -154,9 +159,10 @@ func TestKillWaitsForItsAgent(t *testing.T) {
 // A node is cut off and comes back: the others go on without it; its worker is
 // taken in again as it is, and was never held up.
 func TestPartition(t *testing.T) {
-	inBubble(t, 3, func(t *testing.T, b *bench) {
-		n3 := b.node("n3", 1)
-		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
+	inBubble(t, 3, func(b *bench) {
+		t := b.t
+		x, y := b.worker("x", "n1", 0), b.worker("y", "n2", 0)
+		n3, z := b.node("n3", 1), b.worker("z", "n3", 0)
 		after(time.Second)
 		commit(4, x, y, z)
 
@@ -188,7 +194,8 @@ func TestPartition(t *testing.T) {
 // The majority is cut off: the rest must not go on, and does as soon as it is
 // back.
 func TestMinorityWaits(t *testing.T) {
-	inBubble(t, 3, func(t *testing.T, b *bench) {
+	inBubble(t, 3, func(b *bench) {
+		t := b.t
 		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
 		after(time.Second)
 		commit(4, x, y, z)
@@ -212,13 +219,14 @@ func TestMinorityWaits(t *testing.T) {
 func TestCoordinatorRestart(t *testing.T) {
 	for name, journal := range map[string]bool{"with journal": true, "without journal": false} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, 3, func(t *testing.T, b *bench) {
+			inBubble(t, 3, func(b *bench) {
+				t := b.t
 				x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
 				after(time.Second)
 				commit(4, x, y, z)
 				b.halt()
 				commit(9, x, y, z)
-				after(time.Minute)
+				after(15 * time.Second)
 				for _, w := range []*testWorker{x, y, z} {
 					require.NoError(t, w.Err())
 				}
@@ -247,7 +255,8 @@ func TestCoordinatorRestart(t *testing.T) {
 
 // A restarted coordinator misses a member: after RejoinTimeout the others form.
 func TestCoordinatorRestartWithALoss(t *testing.T) {
-	inBubble(t, 3, func(t *testing.T, b *bench) {
+	inBubble(t, 3, func(b *bench) {
+		t := b.t
 		x, y, z := b.worker("x", "n1", 0), b.worker("y", "n2", 0), b.worker("z", "n3", 0)
 		after(time.Second)
 		commit(4, x, y, z)
@@ -264,7 +273,8 @@ func TestCoordinatorRestartWithALoss(t *testing.T) {
 }
 
 func TestStop(t *testing.T) {
-	inBubble(t, 2, func(t *testing.T, b *bench) {
+	inBubble(t, 2, func(b *bench) {
+		t := b.t
 		n := b.node("n1", 2)
 		x, y := b.worker("x", "n1", 0), b.worker("y", "n1", 1)
 		after(time.Second)
@@ -290,7 +300,8 @@ func TestStop(t *testing.T) {
 
 // Exit code 42 fails the run, and everybody is told.
 func TestBadConfiguration(t *testing.T) {
-	inBubble(t, 2, func(t *testing.T, b *bench) {
+	inBubble(t, 2, func(b *bench) {
+		t := b.t
 		n := b.node("n1", 2)
 		x := b.worker("x", "n1", 0)
 		e := cluster.Exit{Member: "y", Slot: 1, Code: cluster.ExitBadConfig, Message: "model.channels: must be positive"}
@@ -308,7 +319,8 @@ func TestBadConfiguration(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	inBubble(t, 2, func(t *testing.T, b *bench) {
+	inBubble(t, 2, func(b *bench) {
+		t := b.t
 		b.node("n1", 1)
 		b.worker("x", "n1", 0)
 		c := b.client(newWire(b.listener))
@@ -349,7 +361,8 @@ func TestRefusals(t *testing.T) {
 
 // A generation that nobody read is replaced by its successor.
 func TestOnlyTheNewestGenerationIsDelivered(t *testing.T) {
-	inBubble(t, 2, func(t *testing.T, b *bench) {
+	inBubble(t, 2, func(b *bench) {
+		t := b.t
 		n := b.node("n2", 1)
 		slow, err := b.client(newWire(b.listener)).Join(t.Context(), b.member("x", "n1", 0))
 		require.NoError(t, err)
@@ -371,7 +384,8 @@ func TestCallbacks(t *testing.T) {
 	var steps []int64
 	ended := make(chan cluster.End, 1)
 
-	inBubble(t, 1, func(t *testing.T, b *bench) {
+	inBubble(t, 1, func(b *bench) {
+		t := b.t
 		b.halt()
 		release := make(chan struct{})
 		b.config.OnGeneration = func(g cluster.Generation) { <-release; generations = append(generations, ids(g)) }
@@ -394,7 +408,8 @@ func TestCallbacks(t *testing.T) {
 }
 
 func TestAuthorize(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, b *bench) {
+	inBubble(t, 1, func(b *bench) {
+		t := b.t
 		b.halt()
 		b.config.Authorize = func(_ context.Context, method, node string) error {
 			if node != "n1" && method != "Status" {
@@ -416,7 +431,8 @@ func TestAuthorize(t *testing.T) {
 }
 
 func TestClosedClient(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, b *bench) {
+	inBubble(t, 1, func(b *bench) {
+		t := b.t
 		x := b.worker("x", "n1", 0)
 		require.NoError(t, x.client.Close())
 		<-x.Done()
@@ -429,7 +445,8 @@ func TestClosedClient(t *testing.T) {
 }
 
 func TestNoCoordinator(t *testing.T) {
-	inBubble(t, 1, func(t *testing.T, b *bench) {
+	inBubble(t, 1, func(b *bench) {
+		t := b.t
 		b.halt()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()

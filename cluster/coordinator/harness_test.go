@@ -140,7 +140,7 @@ type bench struct {
 }
 
 // inBubble runs a test with fake time. What it starts ends with it.
-func inBubble(t *testing.T, workers int, test func(t *testing.T, b *bench)) {
+func inBubble(t *testing.T, workers int, test func(b *bench)) {
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -159,7 +159,7 @@ func inBubble(t *testing.T, workers int, test func(t *testing.T, b *bench)) {
 			}
 		})
 		b.start()
-		test(t, b)
+		test(b)
 	})
 }
 
@@ -195,7 +195,9 @@ func (b *bench) halt() {
 	b.lis = nil
 	b.mu.Unlock()
 	b.stop(errHalt)
-	<-b.served
+	if err := <-b.served; err != nil {
+		b.t.Log("coordinator:", err)
+	}
 	b.server = nil
 }
 
@@ -208,7 +210,7 @@ func (b *bench) outcome() error {
 
 func (b *bench) client(w *wire) *Client {
 	b.t.Helper()
-	c, err := Dial(ClientConfig{Addr: "coordinator:1", Dialer: w.dial})
+	c, err := Dial(ClientConfig{Addr: "coordinator:1", Dialer: w.dial, Logger: b.config.Logger})
 	require.NoError(b.t, err)
 	b.clients = append(b.clients, c)
 	return c

@@ -22,7 +22,7 @@ type journalFile struct {
 
 // readJournal returns false if there is none.
 func readJournal(path string) (cluster.Journal, bool, error) {
-	raw, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cluster.Journal{}, false, nil
 	}
@@ -80,9 +80,9 @@ func writeJournal(path string, j cluster.Journal) (err error) {
 	if err = os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir) //nolint:gosec // the operator names the folder
+	d, err := os.Open(dir)
 	if err != nil {
-		return nil //nolint:nilerr // the rename is done; only its durability is unsure
+		return nil // the rename is done; only its durability is unsure
 	}
 	return errors.Join(d.Sync(), d.Close())
 }

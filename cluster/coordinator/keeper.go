@@ -24,6 +24,7 @@ type keeper struct {
 	admitted chan struct{} // closed at the first admission
 	done     chan struct{}
 
+	taken   bool // since the last attempt ended; of the session's goroutine
 	once    sync.Once
 	leaving chan struct{}
 	leave   sync.Once
@@ -79,7 +80,6 @@ func (k *keeper) run(ctx context.Context, attempt func(context.Context, *keeper)
 	delay := delays{least: k.client.cfg.BackoffMin, most: k.client.cfg.BackoffMax, key: k.name}
 	warned := false
 	for {
-		began := time.Now()
 		err := attempt(ctx, k)
 		var end final
 		switch {
@@ -98,13 +98,12 @@ func (k *keeper) run(ctx context.Context, attempt func(context.Context, *keeper)
 		k.mu.Lock()
 		k.last = err
 		k.mu.Unlock()
-		if time.Since(began) > 2*k.client.cfg.BackoffMax {
+		if k.taken {
 			delay.reset()
-			warned = false
 		}
-		if !warned { // on change only
-			warned = true
-			k.client.log.Warn("coordinator is away; going on and trying to reach it", slog.String("session", k.name), slog.Any("error", err))
+		if k.taken || !warned { // on change only
+			k.taken, warned = false, true
+			k.client.log.WarnContext(ctx, "coordinator is away; going on and trying to reach it", slog.String("session", k.name), slog.Any("error", err))
 		}
 		if !sleep(ctx, delay.next()) {
 			k.err = ErrClosed
@@ -123,6 +122,7 @@ func (k *keeper) lastError() error {
 }
 
 func (k *keeper) admit() {
+	k.taken = true
 	k.once.Do(func() { close(k.admitted) })
 	k.client.log.Info("registered with the coordinator", slog.String("session", k.name))
 }
@@ -241,7 +241,7 @@ func (d *delays) next() time.Duration {
 	h := fnv.New32a()
 	_, _ = fmt.Fprint(h, d.key, d.n) // a hash never fails
 	d.n++
-	return full/2 + time.Duration(uint64(full/2)*uint64(h.Sum32())>>32)
+	return full/2 + time.Duration(float64(full/2)*float64(h.Sum32())/(1<<32))
 }
 
 // sleep returns false if ctx was done first.

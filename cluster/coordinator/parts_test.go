@@ -1,0 +1,256 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/agrdist/agrdist/cluster"
+	pb "github.com/agrdist/agrdist/cluster/clusterpb"
+)
+
+func TestPlaintextIsForLoopbackOnly(t *testing.T) {
+	cfg := ServerConfig{Cluster: cluster.DefaultConfig(), Addr: "0.0.0.0:0"}
+	_, err := Listen(cfg)
+	require.ErrorIs(t, err, ErrInsecure)
+	require.ErrorContains(t, err, "bind 127.0.0.1")
+
+	cfg.Credentials = credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13})
+	s, err := Listen(cfg)
+	require.NoError(t, err)
+	require.NoError(t, s.lis.Close())
+	cfg.Credentials, cfg.Addr = nil, "127.0.0.1:0"
+	s, err = Listen(cfg)
+	require.NoError(t, err)
+	require.NotZero(t, s.Addr().(*net.TCPAddr).Port)
+
+	cfg.Addr = s.Addr().String()
+	_, err = Listen(cfg)
+	require.ErrorContains(t, err, cfg.Addr)
+	require.ErrorContains(t, err, "port 0")
+	require.NoError(t, s.lis.Close())
+}
+
+// certificate returns server and client credentials of a new self-signed key.
+func certificate(t *testing.T) (server, client credentials.TransportCredentials) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"coordinator"},
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	leaf, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	own := []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+	server = credentials.NewTLS(&tls.Config{Certificates: own, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13})
+	client = credentials.NewTLS(&tls.Config{Certificates: own, RootCAs: pool, ServerName: "coordinator", MinVersion: tls.VersionTLS13})
+	return server, client
+}
+
+// Real sockets, mutual TLS, and an address that is found only when asked for.
+func TestMutualTLSOverTCP(t *testing.T) {
+	serverCreds, clientCreds := certificate(t)
+	s, err := Listen(ServerConfig{Cluster: cluster.DefaultConfig(), Addr: "127.0.0.1:0", Credentials: serverCreds})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancelCause(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+
+	lookups := 0
+	c, err := Dial(ClientConfig{Credentials: clientCreds, Resolve: func(context.Context) (string, error) {
+		if lookups++; lookups == 1 {
+			return "", errors.New("gossip knows of no coordinator yet")
+		}
+		return s.Addr().String(), nil
+	}})
+	require.NoError(t, err)
+	session, err := c.Join(t.Context(), cluster.Member{ID: "x", Node: "n", DataAddr: "a"})
+	require.NoError(t, err)
+	require.Equal(t, uint64(1), (<-session.Generations()).Number)
+
+	plain, err := Dial(ClientConfig{Addr: s.Addr().String()})
+	require.NoError(t, err)
+	_, err = plain.Status(t.Context())
+	require.Error(t, err, "plain text to a TLS server")
+
+	require.NoError(t, plain.Close())
+	require.NoError(t, c.Close())
+	stop(errHalt)
+	require.ErrorIs(t, <-served, errHalt)
+	require.ErrorIs(t, s.Serve(t.Context()), errClosed, "a server is served once")
+}
+
+// fill sets every field of a struct to a value of its own, so that a field which
+// the conversion forgets is found.
+func fill(t *testing.T, v reflect.Value, n *int) {
+	t.Helper()
+	*n++
+	switch v.Kind() { //nolint:exhaustive // the kinds that messages are made of
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			fill(t, field, n)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range v.Len() {
+			fill(t, v.Index(i), n)
+		}
+	case reflect.String:
+		v.SetString(string(rune('a' + *n%26)))
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(*n))
+	case reflect.Uint64:
+		v.SetUint(uint64(*n))
+	case reflect.Uint8:
+		v.SetUint(1)
+	case reflect.Float64:
+		v.SetFloat(float64(*n))
+	case reflect.Bool:
+		v.SetBool(true)
+	default:
+		t.Fatalf("no value for a %s", v.Kind())
+	}
+}
+
+func TestStatusSurvivesTheWire(t *testing.T) {
+	var s cluster.Status
+	n := 0
+	fill(t, reflect.ValueOf(&s).Elem(), &n)
+	for i := range s.Workers {
+		s.Workers[i].Report.Member = s.Workers[i].Member.ID
+	}
+	require.Empty(t, cmp.Diff(s, fromStatus(toStatus(s))))
+	require.Equal(t, cluster.Generation{}, fromGeneration(toGeneration(cluster.Generation{})))
+	for o := range outcomes {
+		require.Equal(t, o, fromEnd(toEnd(cluster.End{Outcome: o})).Outcome)
+	}
+	for _, r := range refusals {
+		require.ErrorIs(t, fromRefused(toRefused(r.err)), r.err)
+	}
+	unknown := fromRefused(toRefused(io.EOF))
+	require.ErrorContains(t, unknown, "EOF")
+	require.NoError(t, errors.Unwrap(unknown))
+}
+
+func TestJournalSurvivesTheDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.json")
+	_, found, err := readJournal(path)
+	require.NoError(t, err)
+	require.False(t, found)
+
+	var j cluster.Journal
+	n := 0
+	fill(t, reflect.ValueOf(&j).Elem(), &n)
+	for range 2 { // the second replaces the first
+		j.Step++
+		require.NoError(t, writeJournal(path, j))
+		got, found, err := readJournal(path)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Empty(t, cmp.Diff(j, got))
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "no temporary file stays")
+
+	require.Error(t, writeJournal(filepath.Join(path, "no", "folder"), j))
+	for _, bad := range []string{"", "{", `{"Version":2,"Journal":{}}`, `{"Version":1,"Other":{}}`} {
+		require.NoError(t, os.WriteFile(path, []byte(bad), 0o600))
+		_, err := Listen(ServerConfig{Cluster: cluster.DefaultConfig(), Addr: "127.0.0.1:0", JournalPath: path})
+		require.ErrorContains(t, err, path)
+		require.ErrorContains(t, err, "remove it")
+	}
+}
+
+// Whatever a damaged journal says, it is an error or a machine that works.
+func FuzzJournal(f *testing.F) {
+	var j cluster.Journal
+	f.Add([]byte(`{"Version":1,"Journal":{"Step":-1}}`))
+	j.Last = cluster.Generation{Number: 3, Members: []cluster.Member{{ID: "a", Node: "n"}, {ID: "a", Node: "n"}}}
+	j.Base, j.Issued = j.Last, []cluster.Generation{j.Last}
+	raw, err := json.Marshal(journalFile{Version: journalVersion, Journal: j})
+	require.NoError(f, err)
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		j, err := parseJournal(raw)
+		if err != nil {
+			return
+		}
+		now := time.Unix(0, 0)
+		m, err := cluster.Restore(cluster.DefaultConfig(), j, now)
+		if err != nil {
+			return
+		}
+		for i := range 10 {
+			now = now.Add(3 * time.Second)
+			member := cluster.Member{ID: cluster.MemberID(rune('a' + i)), Node: "n", DataAddr: "x", RunID: j.RunID, ConfigHash: j.ConfigHash, Build: j.Build}
+			m.Step(now, cluster.WorkerJoined{Member: member}, cluster.StreamBroken{ID: member.ID}, cluster.Tick{})
+			m.Status(now)
+		}
+		_, err = json.Marshal(m.Journal())
+		require.NoError(t, err)
+	})
+}
+
+func TestOutboxKeepsTheNewestGeneration(t *testing.T) {
+	o := newOutbox(staleWork)
+	generation := func(n uint64) *pb.WorkResponse {
+		return &pb.WorkResponse{Message: &pb.WorkResponse_Generation{Generation: &pb.Generation{Number: n}}}
+	}
+	admitted := &pb.WorkResponse{Message: &pb.WorkResponse_Admitted{Admitted: &pb.Admitted{}}}
+	abort := workMessage(cluster.Abort{Generation: 1})
+	for _, m := range []*pb.WorkResponse{admitted, generation(1), abort, generation(2), generation(3), workMessage(cluster.Abort{Generation: 3})} {
+		o.put(m)
+	}
+	queue, closed := o.take()
+	require.False(t, closed)
+	require.Len(t, queue, 3)
+	require.NotNil(t, queue[0].GetAdmitted())
+	require.Equal(t, uint64(3), queue[1].GetGeneration().GetNumber())
+	require.Equal(t, uint64(3), queue[2].GetAbort().GetGeneration())
+	o.put(generation(4))
+	o.close()
+	o.put(generation(5))
+	queue, closed = o.take()
+	require.True(t, closed)
+	require.Len(t, queue, 1, "what came before the end is sent, what came after is not")
+}
+
+func TestDelays(t *testing.T) {
+	spread := map[time.Duration]bool{}
+	for _, key := range []string{"a", "b", "c", "d"} {
+		d := delays{least: 100 * time.Millisecond, most: 2 * time.Second, key: key}
+		for i := range 40 {
+			full := min(100*time.Millisecond<<min(i, 10), 2*time.Second)
+			got := d.next()
+			require.GreaterOrEqual(t, got, full/2)
+			require.Less(t, got, full)
+			spread[got] = true
+		}
+		d.reset()
+		require.Less(t, d.next(), 100*time.Millisecond)
+	}
+	require.Greater(t, len(spread), 100, "members do not come back in step")
+}
