@@ -63,6 +63,10 @@ func classStart(class int, g *geometry) int {
 	return ((class-g.PadLo)%g.Stride + g.Stride) % g.Stride
 }
 
+// Rows of A a multiple of conflict floats apart fall in few sets of the first
+// cache: apart more keep them out of each other's way.
+const conflict, apart = 64, 16
+
 // Conv2DWeightGrad is dw of conv for dy, and db = the sum of dy: for each tap a
 // product of the shifted padded images, transposed, with dy. The sum runs over
 // samples and rows in their order.
@@ -73,18 +77,37 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 		want(op, "db", db, tensor.Of(g.co))
 		b.SumChannels(db, dy)
 	}
+	nr := b.set.Cols()
 	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
-	pad = b.prepare(packing{}, pad).pad
-	shift, _ := b.convTaps(&g, pad.width)
+	var pack packing
+	right := panels{data: f32(op, dy), ld: g.co, panel: nr, step: g.oh * g.ow * g.co}
+	if g.co > nr {
+		zero := grow(&b.scratch.taps, 1)
+		zero[0] = 0
+		pack = newPacking(b.set, nil, right.data, g.oh*g.ow, g.co, zero)
+		pack.batch, pack.step = g.n, g.oh*g.ow*g.co
+	}
+	if !pad.none() && g.ci%conflict == 0 {
+		pad.pixel = g.ci + apart
+	}
+	prep := b.prepare(pack, pad)
+	pad = prep.pad
+	if pack.src != nil {
+		right = prep.pack.result()
+	}
+	shift := grow(&b.scratch.shift, g.Kernel*g.Kernel)
+	for t := range shift {
+		shift[t] = (t/g.Kernel*pad.width + t%g.Kernel) * pad.pixel
+	}
 	p := productT{
 		set: b.set, batch: 1, m: g.ci, n: g.co, a: pad.dst, c: f32(op, dw), shift: shift, ct: g.ci * g.co,
-		seg: g.ow, astep: g.Stride * g.ci, b: panels{data: f32(op, dy), ld: g.co, panel: b.set.Cols()},
+		seg: g.ow, astep: g.Stride * pad.pixel, b: right,
 	}
 	p.aseg, p.bseg = grow(&b.scratch.arow, g.n*g.oh), grow(&b.scratch.crow, g.n*g.oh)
 	for i := range p.aseg {
 		n, oy := i/g.oh, i%g.oh
-		p.aseg[i] = (n*pad.rows + oy*g.Stride) * pad.width * g.ci
-		p.bseg[i] = i * g.ow * g.co
+		p.aseg[i] = (n*pad.rows + oy*g.Stride) * pad.width * pad.pixel
+		p.bseg[i] = n*right.step + oy*g.ow*right.ld
 	}
 	items := p.plan()
 	b.tasks.productT.run(b.pool, items, p)

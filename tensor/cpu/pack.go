@@ -66,13 +66,14 @@ type padding struct {
 	n, h, w, c  int
 	lo, hi      int
 	rows, width int // of a padded image: pixels
+	pixel       int // from one pixel of the result to the next; at least c
 }
 
 func newPadding(src []float32, n, h, w, c, lo, hi int) padding {
-	return padding{src: src, n: n, h: h, w: w, c: c, lo: lo, hi: hi, rows: h + lo + hi, width: w + lo + hi}
+	return padding{src: src, n: n, h: h, w: w, c: c, lo: lo, hi: hi, rows: h + lo + hi, width: w + lo + hi, pixel: c}
 }
 
-func (p *padding) size() int { return p.n * p.rows * p.width * p.c }
+func (p *padding) size() int { return p.n * p.rows * p.width * p.pixel }
 
 // none says that there is nothing to add: the source serves as it is.
 func (p *padding) none() bool { return p.lo == 0 && p.hi == 0 }
@@ -87,15 +88,23 @@ func (p *padding) items() int {
 
 func (p *padding) item(i int) {
 	n, y := i/p.rows, i%p.rows-p.lo
-	dst := p.dst[i*p.width*p.c:][:p.width*p.c]
+	dst := p.dst[i*p.width*p.pixel:][:p.width*p.pixel]
 	if y < 0 || y >= p.h {
 		clear(dst)
 		return
 	}
 	row := p.w * p.c
-	clear(dst[:p.lo*p.c])
-	copy(dst[p.lo*p.c:], p.src[(n*p.h+y)*row:][:row])
-	clear(dst[p.lo*p.c+row:])
+	src := p.src[(n*p.h+y)*row:][:row]
+	left, right := p.lo*p.pixel, (p.lo+p.w)*p.pixel
+	clear(dst[:left])
+	clear(dst[right:])
+	if p.pixel == p.c {
+		copy(dst[left:], src)
+		return
+	}
+	for x := range p.w {
+		copy(dst[left+x*p.pixel:], src[x*p.c:][:p.c])
+	}
 }
 
 // prepArgs is what goes before a product: the packing and the padding in one

@@ -128,11 +128,12 @@ type productT struct {
 	b              panels
 	scale          float32 // of C; 0 does not read it
 	panels, blocks int     // of columns, and of rows of all outputs
-	tiles          int     // row tiles of an output
+	tiles          int     // row tiles of an output; the outputs' tiles alternate
 }
 
-// rowTiles is how many row tiles of a productT are one item.
-const rowTiles = 16
+// rowTiles is how many row tiles of a productT are one item: twice the taps of a
+// 3x3 convolution, whose two tiles of eight channels share their cache lines.
+const rowTiles = 18
 
 // segmentRows is about how many rows the tiles of an item sum before the next
 // tile's turn, so that those rows stay in the cache.
@@ -174,7 +175,7 @@ func (p *productT) item(i int) {
 		t.ASeg, t.BSeg = p.aseg[lo:hi], p.bseg[lo:hi]
 		for tile := first; tile < last; tile++ {
 			t.C, t.Rows = p.at(s, panel, tile)
-			t.A = p.a[s*p.as+p.shift[tile/p.tiles]+tile%p.tiles*mr:]
+			t.A = p.a[s*p.as+p.shift[tile%len(p.shift)]+tile/len(p.shift)*mr:]
 			p.set.TN(&t)
 		}
 	}
@@ -183,8 +184,8 @@ func (p *productT) item(i int) {
 // at is where a tile of the result begins, and its number of rows.
 func (p *productT) at(s, panel, tile int) (c []float32, rows int) {
 	mr, nr := p.set.Rows(), p.set.Cols()
-	i := tile % p.tiles * mr
-	return p.c[s*p.cs+tile/p.tiles*p.ct+i*p.n+panel*nr:], min(mr, p.m-i)
+	i := tile / len(p.shift) * mr
+	return p.c[s*p.cs+tile%len(p.shift)*p.ct+i*p.n+panel*nr:], min(mr, p.m-i)
 }
 
 func productItem(p *product, i int)   { p.item(i) }
