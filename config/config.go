@@ -154,8 +154,8 @@ func Default() Config {
 		Diffusion: Diffusion{Timesteps: 1000, Schedule: "linear", Prediction: "epsilon"},
 		Data:      Data{Name: "digits"},
 		Train: Train{
-			Steps: 600, GlobalBatch: 32, Chunk: 8, Precision: "f32", ClipGradNorm: 1,
-			EMADecay: 0.98, MaxSkipped: 10, DigestEvery: 100,
+			Steps: 1200, GlobalBatch: 32, Chunk: 8, Precision: "f32", ClipGradNorm: 1,
+			EMADecay: 0.99, MaxSkipped: 10, DigestEvery: 100,
 		},
 		Optimizer: Optimizer{Name: "adan", AGR: true},
 		LR:        LR{Base: 2e-3, WarmupSteps: 100, Schedule: "cosine"},
@@ -164,7 +164,7 @@ func Default() Config {
 			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", StartTimeout: "2m",
 			MaxRestarts: 20, StepDeadline: "1m",
 		},
-		Checkpoint: Checkpoint{Every: 200, Keep: 3, Resume: "auto"},
+		Checkpoint: Checkpoint{Every: 300, Keep: 3, Resume: "auto"},
 		Sample: Sample{
 			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before",
 		},
