@@ -163,13 +163,13 @@ func TestLateRankIsNamed(t *testing.T) {
 		"all_reduce": func(ctx context.Context, g allreduce.Group) error {
 			parts := make([][]float32, len(plan.Nodes(g.Rank())))
 			for i := range parts {
-				parts[i] = make([]float32, 20_000)
+				parts[i] = make([]float32, 60_000)
 			}
-			return g.AllReduce(ctx, 1, parts, make([]float32, 20_000))
+			return g.AllReduce(ctx, 1, parts, make([]float32, 60_000))
 		},
 		"broadcast": func(ctx context.Context, g allreduce.Group) error {
 			// To the ranks before the late one the broadcast is complete.
-			return errors.Join(g.Broadcast(ctx, 0, make([]float32, 20_000)), g.Barrier(ctx))
+			return errors.Join(g.Broadcast(ctx, 0, make([]float32, 60_000)), g.Barrier(ctx))
 		},
 		"barrier": func(ctx context.Context, g allreduce.Group) error { return g.Barrier(ctx) },
 	} {

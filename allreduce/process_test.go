@@ -155,11 +155,13 @@ func TestHungProcessIsNamed(t *testing.T) {
 
 func childCases(timeout time.Duration) []childOrders {
 	var cases []childOrders
-	for _, order := range orders {
-		for _, world := range []int{2, 4} {
-			cases = append(cases, childOrders{
-				World: world, Order: order, Transport: allreduce.TransportTCP, Timeout: timeout, Elems: 200_000,
-			})
+	for _, transport := range []allreduce.Transport{allreduce.TransportTCP, allreduce.TransportAuto} {
+		for _, order := range orders {
+			for _, world := range []int{2, 4} {
+				cases = append(cases, childOrders{
+					World: world, Order: order, Transport: transport, Timeout: timeout, Elems: 200_000,
+				})
+			}
 		}
 	}
 	return cases

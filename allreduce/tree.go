@@ -196,12 +196,15 @@ func (t *treeReduce) work() {
 	t.g.mu.Unlock()
 }
 
+// owes: what a peer has sent may wait in the connection for room in staging, so
+// only a peer that holds up the very next segment owes something of its own.
 func (t *treeReduce) owes(peer int) debt {
 	p := &t.peers[peer]
+	behind := p.segment < t.own && t.prog.first[peer+1] > t.prog.first[peer]
 	switch {
-	case p.segment < t.own && t.prog.first[peer+1] > t.prog.first[peer]:
+	case behind && p.segment == t.summed:
 		return owesOwn
-	case p.gathered < p.gather:
+	case behind || p.gathered < p.gather:
 		return owesRelayed
 	default:
 		return owesNothing
