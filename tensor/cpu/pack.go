@@ -43,7 +43,7 @@ func (p *packing) item(i int) {
 	left := panel * p.nr
 	cols := min(p.nr, p.n-left)
 	if p.transB {
-		kernel.Transpose(dst, p.nr, src[left*p.k:], p.k, cols, p.k)
+		p.set.Transpose(dst, p.nr, src[left*p.k:], p.k, cols, p.k)
 	} else {
 		for k := range p.k {
 			copy(dst[k*p.nr:][:cols], src[k*p.n+left:])

@@ -265,3 +265,22 @@ func (s Set) Dropout(dst, x []float32, m *Mask) {
 	rest.Block += uint32(n / 4)
 	dropoutGo(dst[n:], x[n:], &rest)
 }
+
+// Transpose is dst[c, r] = src[r, c] for r < rows and c < cols; ldd and lds are
+// the lengths of the rows.
+func (s Set) Transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	if s == Go || rows < 8 || cols < 8 {
+		transposeGo(dst, ldd, src, lds, rows, cols)
+		return
+	}
+	r8, c8 := rows&^7, cols&^7
+	for r := 0; r < r8; r += 8 {
+		transpose8(&dst[r], ldd, &src[r*lds], lds, c8/8)
+	}
+	if c8 < cols {
+		transposeGo(dst[c8*ldd:], ldd, src[c8:], lds, r8, cols-c8)
+	}
+	if r8 < rows {
+		transposeGo(dst[r8:], ldd, src[r8*lds:], lds, rows-r8, cols)
+	}
+}

@@ -65,3 +65,9 @@ func (s Set) ColNormGrad(g *Grid) { colNormGradGo(g) }
 
 // Dropout is dst = x times the mask.
 func (s Set) Dropout(dst, x []float32, m *Mask) { dropoutGo(dst, x, m) }
+
+// Transpose is dst[c, r] = src[r, c] for r < rows and c < cols; ldd and lds are
+// the lengths of the rows.
+func (s Set) Transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
+	transposeGo(dst, ldd, src, lds, rows, cols)
+}

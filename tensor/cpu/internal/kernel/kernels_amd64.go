@@ -115,3 +115,6 @@ func dropoutAVX2(dst, x *float32, turns int, m *Mask)
 
 //go:noescape
 func dropoutAVX512(dst, x *float32, turns int, m *Mask)
+
+//go:noescape
+func transpose8(dst *float32, ldd int, src *float32, lds, blocks int)

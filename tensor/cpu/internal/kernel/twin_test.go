@@ -226,18 +226,20 @@ func TestExp(t *testing.T) {
 }
 
 func TestTranspose(t *testing.T) {
-	for _, d := range [][2]int{{1, 1}, {3, 5}, {16, 16}, {17, 40}, {33, 8}} {
-		rows, cols := d[0], d[1]
-		src, dst := values(1, rows*(cols+2)), values(2, cols*(rows+3))
-		before := values(2, cols*(rows+3))
-		kernel.Transpose(dst, rows+3, src, cols+2, rows, cols)
-		for c := range cols {
-			for r := range rows + 3 {
-				want := before[c*(rows+3)+r]
-				if r < rows {
-					want = src[r*(cols+2)+c]
+	for _, set := range kernel.Supported() {
+		for _, d := range [][2]int{{1, 1}, {3, 5}, {8, 8}, {16, 16}, {17, 40}, {33, 8}, {24, 37}, {9, 3}} {
+			rows, cols := d[0], d[1]
+			src, dst := values(1, rows*(cols+2)), values(2, cols*(rows+3))
+			before := values(2, cols*(rows+3))
+			set.Transpose(dst, rows+3, src, cols+2, rows, cols)
+			for c := range cols {
+				for r := range rows + 3 {
+					want := before[c*(rows+3)+r]
+					if r < rows {
+						want = src[r*(cols+2)+c]
+					}
+					require.Equal(t, want, dst[c*(rows+3)+r], "%v: %v, column %d, row %d", set, d, c, r)
 				}
-				require.Equal(t, want, dst[c*(rows+3)+r])
 			}
 		}
 	}

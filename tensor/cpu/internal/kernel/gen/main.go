@@ -165,5 +165,6 @@ func main() {
 		s.columns()
 		s.dropout()
 	}
+	transpose8()
 	Generate()
 }
