@@ -128,7 +128,12 @@ func (a *Agent) coordinate(ctx context.Context, meta membership.Meta) error {
 	c := a.cfg.Run.Cluster
 	sc := coordinator.ServerConfig{
 		Cluster: machineConfig(a.cfg.Run), Addr: net.JoinHostPort(c.Bind, strconv.Itoa(c.RPCPort)),
-		JournalPath: filepath.Join(a.cfg.RunDir, "coordinator.json"), Logger: a.log.With("part", "coordinator"),
+		Logger: a.log.With("part", "coordinator"),
+	}
+	// The workers of a lone node die with its agent: nobody is left to report
+	// back to the next one, which must not wait for them.
+	if c.Nodes != "1" {
+		sc.JournalPath = filepath.Join(a.cfg.RunDir, "coordinator.json")
 	}
 	if a.keys != nil {
 		sc.Credentials = a.keys.ServerCredentials()
@@ -168,7 +173,7 @@ func (a *Agent) register(ctx context.Context, stop <-chan os.Signal, host string
 		return err
 	case s := <-stop:
 		cancel()
-		<-found
+		_ = <-found // the signal is the reason, whatever it was doing
 		return &SignalError{s}
 	}
 }
@@ -233,7 +238,7 @@ func (a *Agent) close() {
 			}
 		}
 		go func() {
-			for range a.workers.Exits() { //nolint:revive // drained so that Close can end
+			for range a.workers.Exits() { // drained so that Close can end
 			}
 		}()
 		if err := a.workers.Close(ctx); err != nil {

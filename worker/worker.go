@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -60,8 +61,8 @@ func Run(ctx context.Context, stop <-chan os.Signal, spec agent.Spec, log *slog.
 var errStopped = errors.New("worker: stopped")
 
 func (w *worker) shut() {
-	for i := len(w.close) - 1; i >= 0; i-- {
-		if err := w.close[i](); err != nil {
+	for _, f := range slices.Backward(w.close) {
+		if err := f(); err != nil {
 			w.log.Warn("closing", "err", err)
 		}
 	}
@@ -151,11 +152,7 @@ func (w *worker) farewell(ctx context.Context, t *trainer.Trainer, session *coor
 	ctx, cancel := context.WithTimeout(ctx, farewellTime)
 	defer cancel()
 	if outcome == trainer.Finished {
-		s := t.State()
-		err := session.Finish(ctx, cluster.Finish{
-			Member: w.spec.Member, Generation: s.Generation, Step: s.Step, Digest: trainer.Digest(s),
-		})
-		if err != nil {
+		if err := finish(ctx, t.State(), session); err != nil {
 			w.log.Warn("cannot report the finish", "err", err)
 		}
 	}
@@ -166,6 +163,25 @@ func (w *worker) farewell(ctx context.Context, t *trainer.Trainer, session *coor
 		return errStopped
 	}
 	return nil
+}
+
+// finish reports the end of the run for the newest generation, which may be
+// newer than the one that committed the last step: somebody joined or was lost
+// since. A generation that is formed just now fences the word off; the model is
+// final all the same, so it is said again.
+func finish(ctx context.Context, s *trainer.State, session *coordinator.Session) error {
+	f := cluster.Finish{Step: s.Step, Digest: trainer.Digest(s)}
+	for {
+		err := session.Finish(ctx, f)
+		if !errors.Is(err, cluster.ErrFenced) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // parts builds everything that needs no network.
