@@ -57,7 +57,7 @@ func BenchmarkConv2D(b *testing.B) {
 	conv := tensor.Conv{Kernel: 3, Stride: 1, PadLo: 1, PadHi: 1}
 	for _, set := range kernel.Supported() {
 		for _, s := range [][3]int{
-			{8, 128, 32}, {8, 256, 16}, {16, 256, 8}, {32, 32, 32}, {32, 64, 16}, {8, 32, 8}, {8, 64, 4},
+			{8, 128, 32}, {8, 256, 16}, {16, 256, 8}, {32, 32, 32}, {32, 64, 16}, {8, 32, 8}, {8, 64, 4}, {8, 256, 4},
 		} {
 			n, c, size := s[0], s[1], s[2]
 			flop := 2 * n * size * size * 9 * c * c

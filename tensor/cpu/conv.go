@@ -48,7 +48,7 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	}
 	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
 	tap, taps := b.convTaps(&g, pad.width)
-	prep := b.prepare(newPacking(b.set, nil, f32(op, w), g.ci, g.co, taps), pad)
+	prep := b.prepare(newPacking(b.set, nil, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
 	p := product{
 		set: b.set, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: g.ci,
 		a: prep.pad.dst, c: f32(op, y), tap: tap, b: prep.pack.result(),
@@ -82,10 +82,10 @@ func (b *Backend) convTaps(g *geometry, width int) (image, weight []int) {
 	return image, weight
 }
 
-// prepare packs and pads; the results lie in scratch, or, for an image that
-// needs no padding, where it was.
-func (b *Backend) prepare(pack packing, pad padding) prepArgs {
-	if pack.src != nil {
+// prepare packs B for a number of rows of A, and pads. The results lie in
+// scratch, or, for what needs neither, where it was.
+func (b *Backend) prepare(pack packing, pad padding, rows int) prepArgs {
+	if pack.src != nil && !pack.direct(rows) {
 		pack.dst = b.scratch.panels.get(pack.size())
 	}
 	if pad.none() {

@@ -15,7 +15,7 @@ func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	lo := max(0, (g.Kernel-1-g.PadLo+g.Stride-1)/g.Stride)
 	hi := max(0, (g.ih-1+g.PadLo)/g.Stride-(g.oh-1), (g.iw-1+g.PadLo)/g.Stride-(g.ow-1))
 	pad := newPadding(f32(op, dy), g.n, g.oh, g.ow, g.co, lo, hi)
-	pad = b.prepare(packing{}, pad).pad
+	pad = b.prepare(packing{}, pad, 0).pad
 	for py := range g.Stride {
 		for px := range g.Stride {
 			b.inputGradClass(f32(op, dx), f32(op, w), &g, &pad, py, px)
@@ -35,7 +35,7 @@ func (b *Backend) inputGradClass(dx, w []float32, g *geometry, pad *padding, py,
 	}
 	pack := newPacking(b.set, nil, w, g.co, g.ci, weight)
 	pack.transB = true
-	prep := b.prepare(pack, padding{})
+	prep := b.prepare(pack, padding{}, g.n*g.ih*g.iw)
 	p := product{set: b.set, batch: 1, n: g.ci, k: g.co, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
 	most := g.n * g.ih * g.iw
 	p.arow, p.crow = grow(&b.scratch.arow, most+b.set.Rows()), grow(&b.scratch.crow, most)
@@ -77,23 +77,18 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 		want(op, "db", db, tensor.Of(g.co))
 		b.SumChannels(db, dy)
 	}
-	nr := b.set.Cols()
+	dyPacking := newPacking(b.set, nil, f32(op, dy), g.oh*g.ow, g.co, b.zeroTap())
+	dyPacking.batch, dyPacking.step = g.n, g.oh*g.ow*g.co
+	right := dyPacking.result()
 	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
-	var pack packing
-	right := panels{data: f32(op, dy), ld: g.co, panel: nr, step: g.oh * g.ow * g.co}
-	if g.co > nr {
-		zero := grow(&b.scratch.taps, 1)
-		zero[0] = 0
-		pack = newPacking(b.set, nil, right.data, g.oh*g.ow, g.co, zero)
-		pack.batch, pack.step = g.n, g.oh*g.ow*g.co
-	}
 	if !pad.none() && g.ci%conflict == 0 {
 		pad.pixel = g.ci + apart
 	}
-	prep := b.prepare(pack, pad)
-	pad = prep.pad
-	if pack.src != nil {
-		right = prep.pack.result()
+	if g.co > b.set.Cols() {
+		prep := b.prepare(dyPacking, pad, g.ci*g.Kernel*g.Kernel)
+		pad, right = prep.pad, prep.pack.result()
+	} else {
+		pad = b.prepare(packing{}, pad, 0).pad
 	}
 	shift := grow(&b.scratch.shift, g.Kernel*g.Kernel)
 	for t := range shift {

@@ -11,10 +11,8 @@ func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 	const op = "MatMul"
 	batch, m, n, k := matMulShape(dst.Shape, x.Shape, y.Shape, args)
 	c, a, w := f32(op, dst), f32(op, x), f32(op, y)
-	taps := grow(&b.scratch.taps, 1)
-	taps[0] = 0
-
-	right := b.operand(w, batch, k, n, args)
+	taps := b.zeroTap()
+	right := b.operand(w, batch, m, n, k, args)
 	if args.TransA {
 		b.transposedProduct(productT{
 			set: b.set, batch: batch, m: m, n: n, a: a, c: c, shift: taps, as: m * k, cs: m * n,
@@ -32,18 +30,25 @@ func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 }
 
 // operand returns B of a matrix product in panels. The transposed product reads
-// B as it lies unless it is transposed or scaled itself.
-func (b *Backend) operand(w []float32, batch, k, n int, args tensor.MatMulArgs) panels {
+// it by rows of a whole tile's width at any distance: as it lies, if it can.
+func (b *Backend) operand(w []float32, batch, m, n, k int, args tensor.MatMulArgs) panels {
 	p := newPacking(b.set, nil, w, k, n, b.scratch.taps)
 	p.batch, p.step, p.transB, p.alpha = batch, k*n, args.TransB, args.Alpha
-	if args.TransA && !args.TransB && args.Alpha == 1 {
-		return panels{data: w, ld: n, panel: p.nr, step: k * n}
+	if p.direct(m) || args.TransA && !args.TransB && args.Alpha == 1 {
+		return p.result()
 	}
 	p.dst = b.scratch.panels.get(p.size())
 	prep := prepArgs{pack: p}
 	items := prep.items()
 	b.tasks.prep.run(b.pool, items, prep)
 	return p.result()
+}
+
+// zeroTap is the taps of a plain matrix: one, at its beginning.
+func (b *Backend) zeroTap() []int {
+	taps := grow(&b.scratch.taps, 1)
+	taps[0] = 0
+	return taps
 }
 
 // matrixRows returns the row offsets of a row-major A [m, k] and C [m, n].

@@ -23,14 +23,29 @@ func newPacking(set kernel.Set, dst, src []float32, k, n int, taps []int) packin
 	return packing{set: set, dst: dst, src: src, nr: nr, k: k, n: n, taps: taps, alpha: 1, panels: (n + nr - 1) / nr, batch: 1}
 }
 
+// direct says that B serves as it lies: nothing to change, and a single panel,
+// which a copy would equal, or two and so few rows of A that they do not pay for
+// one. The rows of more panels are so far apart that they hinder each other in
+// the cache.
+func (p *packing) direct(rows int) bool {
+	whole := !p.transB && p.alpha == 1 && p.n%p.nr == 0
+	return whole && (p.n == p.nr || p.n == 2*p.nr && rows <= directRows)
+}
+
+// directRows is the largest number of rows of A that use B where it lies.
+const directRows = 256
+
 // size is the number of floats of dst for a batch.
 func (p *packing) size() int { return p.batch * p.panels * len(p.taps) * p.k * p.nr }
 
 // items is the number of iterations: one a panel and tap.
 func (p *packing) items() int { return p.batch * p.panels * len(p.taps) }
 
-// result describes dst.
+// result describes the panels, in src where there is no dst.
 func (p *packing) result() panels {
+	if p.dst == nil {
+		return panels{data: p.src, ld: p.n, panel: p.nr, step: p.k * p.n}
+	}
 	panel := len(p.taps) * p.k * p.nr
 	return panels{data: p.dst, ld: p.nr, panel: panel, step: p.panels * panel}
 }
