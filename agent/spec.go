@@ -27,7 +27,7 @@ type Spec struct {
 
 // Environment returns the variable that carries the spec.
 func (s Spec) Environment() (string, error) {
-	b, err := json.Marshal(s)
+	b, err := json.Marshal(s) //nolint:gosec // the secret goes to a child process of the same user, not to a log
 	if err != nil {
 		return "", fmt.Errorf("agent: worker spec: %w", err)
 	}

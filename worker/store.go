@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
@@ -158,12 +159,6 @@ type ContradictionError struct {
 }
 
 func (e *ContradictionError) Error() string {
-	text := "contradicts the checkpoint " + e.Path + ": "
-	for i, k := range e.Keys {
-		if i > 0 {
-			text += "; "
-		}
-		text += k
-	}
-	return text + ". Use its settings, start anew with --resume never, or choose another --out"
+	return "contradicts the checkpoint " + e.Path + ": " + strings.Join(e.Keys, "; ") +
+		". Use its settings, start anew with --resume never, or choose another --out"
 }

@@ -177,13 +177,11 @@ func exportCheckpoint(ctx context.Context, out io.Writer, from, to string, raw b
 	if err != nil {
 		return err
 	}
-	weights := snap.EMA
-	if raw {
-		weights = snap.Model
+	pipeline, err := snap.Pipeline(raw)
+	if err != nil {
+		return err
 	}
-	if err := checkpoint.Export(to, checkpoint.Pipeline{
-		UNetConfig: snap.UNetConfig, SchedulerConfig: snap.SchedulerConfig, Tensors: weights,
-	}); err != nil {
+	if err := checkpoint.Export(to, pipeline); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "%s: diffusers pipeline of step %d\n", to, info.Step)

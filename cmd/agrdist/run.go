@@ -139,8 +139,7 @@ func (r *runner) run(ctx context.Context) error {
 		},
 	})
 	r.view.close()
-	var early *agent.SignalError
-	if errors.As(err, &early) {
+	if early, ok := errors.AsType[*agent.SignalError](err); ok {
 		return &exitError{exitSignal, early.Error()}
 	}
 	if err != nil {
@@ -294,6 +293,7 @@ func (r *runner) conclude(end cluster.End, took time.Duration) error {
 		text := fmt.Sprintf("stopped after step %d of %d; saved in %s\nresume with: %s", end.Step, r.cfg.Train.Steps,
 			filepath.Join(r.cfg.Out, "checkpoints"), r.command)
 		return &exitError{exitSignal, text}
+	case cluster.OutcomeFailed, cluster.OutcomeNone:
 	}
 	return &exitError{max(end.ExitCode, exitFailed), fmt.Sprintf("the run failed: %s\nlogs: %s", end.Reason, filepath.Join(r.cfg.Out, "logs"))}
 }
