@@ -21,26 +21,24 @@ func backend(set kernel.Set, n int) func(testing.TB) tensor.Backend {
 	}
 }
 
-// everySet runs f for each kernel set of this processor.
-func everySet(t *testing.T, f func(t *testing.T, set kernel.Set)) {
-	t.Helper()
+func TestConformance(t *testing.T) {
 	for _, set := range kernel.Supported() {
-		t.Run(set.String(), func(t *testing.T) { f(t, set) })
+		t.Run(set.String(), func(t *testing.T) { tensortest.Run(t, backend(set, 2)) })
 	}
 }
 
-func TestConformance(t *testing.T) {
-	everySet(t, func(t *testing.T, set kernel.Set) { tensortest.Run(t, backend(set, 2)) })
-}
-
 func TestThreadsChangeNoBit(t *testing.T) {
-	everySet(t, func(t *testing.T, set kernel.Set) {
+	for _, set := range kernel.Supported() {
 		for _, n := range []int{2, 3} {
-			t.Run(fmt.Sprintf("1=%d", n), func(t *testing.T) { tensortest.RunSame(t, backend(set, 1), backend(set, n)) })
+			t.Run(fmt.Sprintf("%v/1=%d", set, n), func(t *testing.T) {
+				tensortest.RunSame(t, backend(set, 1), backend(set, n))
+			})
 		}
-	})
+	}
 }
 
 func TestAllocatesNothing(t *testing.T) {
-	everySet(t, func(t *testing.T, set kernel.Set) { tensortest.RunAllocs(t, backend(set, 2)) })
+	for _, set := range kernel.Supported() {
+		t.Run(set.String(), func(t *testing.T) { tensortest.RunAllocs(t, backend(set, 2)) })
+	}
 }

@@ -48,7 +48,7 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	}
 	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
 	tap, taps := b.convTaps(&g, pad.width)
-	prep := b.prepare(newPacking(b.set, nil, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
+	prep := b.prepare(newPacking(b.set, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
 	p := product{
 		set: b.set, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: g.ci,
 		a: prep.pad.dst, c: f32(op, y), tap: tap, b: prep.pack.result(),

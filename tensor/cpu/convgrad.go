@@ -33,7 +33,7 @@ func (b *Backend) inputGradClass(dx, w []float32, g *geometry, pad *padding, py,
 			weight = append(weight, (ky*g.Kernel+kx)*g.ci*g.co)
 		}
 	}
-	pack := newPacking(b.set, nil, w, g.co, g.ci, weight)
+	pack := newPacking(b.set, w, g.co, g.ci, weight)
 	pack.transB = true
 	prep := b.prepare(pack, padding{}, g.n*g.ih*g.iw)
 	p := product{set: b.set, batch: 1, n: g.ci, k: g.co, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
@@ -77,7 +77,7 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 		want(op, "db", db, tensor.Of(g.co))
 		b.SumChannels(db, dy)
 	}
-	dyPacking := newPacking(b.set, nil, f32(op, dy), g.oh*g.ow, g.co, b.zeroTap())
+	dyPacking := newPacking(b.set, f32(op, dy), g.oh*g.ow, g.co, b.zeroTap())
 	dyPacking.batch, dyPacking.step = g.n, g.oh*g.ow*g.co
 	right := dyPacking.result()
 	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)

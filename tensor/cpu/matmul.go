@@ -32,7 +32,7 @@ func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 // operand returns B of a matrix product in panels. The transposed product reads
 // it by rows of a whole tile's width at any distance: as it lies, if it can.
 func (b *Backend) operand(w []float32, batch, m, n, k int, args tensor.MatMulArgs) panels {
-	p := newPacking(b.set, nil, w, k, n, b.scratch.taps)
+	p := newPacking(b.set, w, k, n, b.scratch.taps)
 	p.batch, p.step, p.transB, p.alpha = batch, k*n, args.TransB, args.Alpha
 	if p.direct(m) || args.TransA && !args.TransB && args.Alpha == 1 {
 		return p.result()

@@ -18,9 +18,9 @@ type packing struct {
 	batch    int
 }
 
-func newPacking(set kernel.Set, dst, src []float32, k, n int, taps []int) packing {
+func newPacking(set kernel.Set, src []float32, k, n int, taps []int) packing {
 	nr := set.Cols()
-	return packing{set: set, dst: dst, src: src, nr: nr, k: k, n: n, taps: taps, alpha: 1, panels: (n + nr - 1) / nr, batch: 1}
+	return packing{set: set, src: src, nr: nr, k: k, n: n, taps: taps, alpha: 1, panels: (n + nr - 1) / nr, batch: 1}
 }
 
 // direct says that B serves as it lies: nothing to change, and a single panel,

@@ -42,6 +42,8 @@ type testCase struct {
 	// magnitude of the output. Zero means equality with the reference rounded to
 	// F32.
 	tol float64
+	// relative makes tol one of each element's own magnitude.
+	relative bool
 	// normal marks Gaussian output, where Options.NormalULP applies.
 	normal bool
 	// missing, where set, says that the backend does not have the operation.

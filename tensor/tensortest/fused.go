@@ -211,6 +211,7 @@ func (s attentionShape) gradCase() testCase {
 // testReplay records a few operations and requires the same bits when they are
 // replayed on other content.
 func testReplay(t *testing.T, be tensor.Backend) {
+	t.Helper()
 	r, ok := be.(tensor.Replayer)
 	if !ok {
 		t.Skip("the backend does not record")

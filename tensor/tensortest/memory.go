@@ -12,6 +12,7 @@ import (
 
 // testMemory covers Alloc, Free, Slice and the transfers.
 func testMemory(t *testing.T, be tensor.Backend) {
+	t.Helper()
 	for _, dt := range []tensor.DType{tensor.F32, tensor.BF16, tensor.I64} {
 		buf, err := be.Alloc(dt, 37)
 		require.NoError(t, err)
@@ -44,6 +45,7 @@ func download(tb testing.TB, be tensor.Backend, b tensor.Buffer) []float32 {
 }
 
 func testSlices(t *testing.T, be tensor.Backend) {
+	t.Helper()
 	buf, err := be.Alloc(tensor.F32, 10)
 	require.NoError(t, err)
 	defer be.Free(buf)
@@ -60,6 +62,7 @@ func testSlices(t *testing.T, be tensor.Backend) {
 
 // testBF16 holds the conversions against bit patterns: nearest, ties to even.
 func testBF16(t *testing.T, be tensor.Backend) {
+	t.Helper()
 	from := []uint32{
 		0x3f80_0000, 0x3f80_7fff, 0x3f80_8000, 0x3f80_8001, 0x3f81_8000, 0x3f81_7fff,
 		0x8000_0000, 0x7f7f_ffff, 0x7f80_0000, 0xff80_0000, 0x0000_8000, 0x0001_8000, 0xbfc0_0000,
@@ -97,6 +100,7 @@ func testBF16(t *testing.T, be tensor.Backend) {
 
 // testMisuse requires a panic that names both shapes.
 func testMisuse(t *testing.T, be tensor.Backend) {
+	t.Helper()
 	of := func(dims ...int) tensor.Tensor {
 		s := shape(dims...)
 		buf, err := be.Alloc(tensor.F32, s.Len())

@@ -84,7 +84,21 @@ func randomCases() []testCase {
 			all = append(all, dropoutCase(x, draws, p, seed, stream))
 		}
 	}
-	return all
+	edge := dropoutCase(values(22, 3, 5000), draws, wordAsProbability(src, uint64(draws.i[0]), 5000), seed, stream)
+	edge.name = "Dropout/a word equal to the threshold is kept"
+	return append(all, edge)
+}
+
+// wordAsProbability returns w/2^32 for a word w among the draw's first n that
+// such a p represents exactly.
+func wordAsProbability(src rng.Source, draw uint64, n int) float32 {
+	for j := range n {
+		w := src.Block(draw, uint32(j/4))[j%4]
+		if p := float32(float64(w) / (1 << 32)); p < 1 && float64(p)*(1<<32) == float64(w) {
+			return p
+		}
+	}
+	panic("tensortest: no word fits a float32")
 }
 
 func dropoutCase(x, draws operand, p float32, seed uint64, stream rng.Stream) testCase {

@@ -109,6 +109,9 @@ func open(t *testing.T, newBackend func(testing.TB) tensor.Backend) tensor.Backe
 	return be
 }
 
+// negligible is an error that no relative tolerance is asked below.
+const negligible = 1e-30
+
 // compare holds output i against the reference.
 func (o Options) compare(t *testing.T, c *testCase, v variant, i int, want []float64, got []float32) {
 	t.Helper()
@@ -119,9 +122,11 @@ func (o Options) compare(t *testing.T, c *testCase, v variant, i int, want []flo
 			largest = max(largest, math.Abs(w))
 		}
 	}
-	allowed := c.tol * o.Tolerance * largest
 	for j, w := range want {
-		g := got[j]
+		g, allowed := got[j], c.tol*o.Tolerance*largest
+		if c.relative {
+			allowed = c.tol*o.Tolerance*math.Abs(w) + negligible
+		}
 		switch {
 		case math.IsNaN(w):
 			if g == g {

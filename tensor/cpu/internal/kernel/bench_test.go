@@ -43,5 +43,6 @@ func BenchmarkTile(b *testing.B) {
 }
 
 func rate(b *testing.B, flop int) {
+	b.Helper()
 	b.ReportMetric(float64(flop)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 }
