@@ -196,7 +196,7 @@ func (a *Agent) dial(ctx context.Context, addr, host string) (err error) {
 type SignalError struct{ Signal os.Signal }
 
 func (e *SignalError) Error() string {
-	return "stopped by " + e.Signal.String() + " before the run began"
+	return "stopped by " + signalName(e.Signal) + " before the run began"
 }
 
 // machineConfig are the coordinator's rules for a run.

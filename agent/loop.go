@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/supervise"
@@ -69,7 +71,7 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 			a.kill(k)
 		case s := <-stop:
 			if asked++; asked > 1 {
-				return cluster.End{}, fmt.Errorf("killed by a second %s; what was saved is kept", s)
+				return cluster.End{}, fmt.Errorf("killed by a second signal (%s); what was saved is kept", signalName(s))
 			}
 			a.requestStop(ctx, s)
 		case <-a.done(over):
@@ -171,13 +173,21 @@ func (a *Agent) kill(k cluster.Kill) {
 // node's workers too, who agree with the others in their next step even where
 // the coordinator is away.
 func (a *Agent) requestStop(ctx context.Context, s os.Signal) {
-	a.log.Info("stopping", "signal", s.String())
+	a.log.Info("stopping", "signal", signalName(s))
 	go func() {
-		if err := a.client.RequestStop(ctx, s.String()+" on "+a.cfg.Node); err != nil && ctx.Err() == nil {
+		if err := a.client.RequestStop(ctx, signalName(s)+" on "+a.cfg.Node); err != nil && ctx.Err() == nil {
 			a.log.Warn("cannot tell the coordinator to stop", "err", err)
 		}
 	}()
 	a.signalWorkers(syscall.SIGTERM)
+}
+
+// signalName is SIGTERM where the signal itself says "terminated".
+func signalName(s os.Signal) string {
+	if n, ok := s.(syscall.Signal); ok && unix.SignalName(n) != "" {
+		return unix.SignalName(n)
+	}
+	return s.String()
 }
 
 // notice tells the person who watches.

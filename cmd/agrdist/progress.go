@@ -84,7 +84,7 @@ func (d *display) note(s cluster.Status) {
 	case s.State == cluster.StateWaiting, s.State == cluster.StateRecovering:
 		text = s.Detail
 	case s.State == cluster.StateRunning && s.Generation.Number > 1 && s.Generation.Number != d.last.Generation.Number:
-		text = fmt.Sprintf("generation %d, %d workers: %s", s.Generation.Number, len(s.Generation.Members), s.Generation.Reason)
+		text = fmt.Sprintf("generation %d, %s: %s", s.Generation.Number, plural(len(s.Generation.Members), "worker"), s.Generation.Reason)
 	}
 	if text == "" || text == d.detail {
 		return

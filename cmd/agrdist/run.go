@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +25,7 @@ import (
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/internal/version"
+	"github.com/agrdist/agrdist/metrics"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/worker"
 )
@@ -81,9 +84,16 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 	return c
 }
 
-// resumeHint is the command line as the user typed it.
+// resumeHint is the command line as the user typed it, for a shell to read.
 func resumeHint(args []string) string {
-	return strings.Join(append([]string{filepath.Base(args[0])}, args[1:]...), " ")
+	words := []string{filepath.Base(args[0])}
+	for _, a := range args[1:] {
+		if a == "" || strings.ContainsAny(a, " \t\n\"'`$&|;<>()[]{}*?!~#\\") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		words = append(words, a)
+	}
+	return strings.Join(words, " ")
 }
 
 // runner is one invocation of agrdist run.
@@ -216,9 +226,13 @@ func (r *runner) prepare(ctx context.Context) (unlock func(), done bool, err err
 func (r *runner) resumable(ctx context.Context) (done bool, err error) {
 	store := worker.OpenStore(r.cfg, r.dir, nil, nil)
 	if r.cfg.Checkpoint.Resume == "never" {
+		// What is saved from now on is this run's own: its workers go on from
+		// it when all of them were lost, and so does the next invocation.
+		r.cfg.Checkpoint.Resume = "auto"
+		r.command += " --resume auto"
 		return false, r.setAside(store)
 	}
-	snap, info, skipped, err := store.NewestParts(ctx, 0)
+	snap, info, skipped, err := store.Newest(ctx) // as a worker will: whole, with every checksum
 	for _, k := range skipped {
 		complain(r.stderr, fmt.Sprintf("passed over %s: %v", k.Path, k.Reason))
 	}
@@ -248,6 +262,16 @@ func (r *runner) setAside(store *checkpoint.Store) error {
 	infos, bad, err := store.List()
 	if err != nil || len(infos)+len(bad) == 0 {
 		return err
+	}
+	if len(r.cfg.Cluster.Join) > 0 { // the directory may be shared with a run that goes on
+		lock, err := checkpoint.LockRun(r.dir)
+		if errors.Is(err, checkpoint.ErrRunLocked) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { _ = lock.Unlock() }() // it ends with the process at the latest
 	}
 	aside := filepath.Join(r.dir, "earlier-"+time.Now().Format("20060102-150405"))
 	if err := os.MkdirAll(aside, 0o755); err != nil {
@@ -300,7 +324,11 @@ func (r *runner) conclude(end cluster.End, took time.Duration) error {
 
 func (r *runner) finished(end cluster.End, took time.Duration) {
 	out := r.cfg.Out
-	fmt.Fprintf(r.stdout, "finished: %d steps in %s, loss %.4f, %d workers\n", end.Step, roundTime(took), r.last.Loss, len(r.last.Generation.Members))
+	fmt.Fprintf(r.stdout, "finished: %d steps in %s, ", end.Step, roundTime(took))
+	if loss, ok := lossOf(filepath.Join(r.dir, "events.jsonl"), end.Step); ok {
+		fmt.Fprintf(r.stdout, "loss %.4f, ", loss)
+	}
+	fmt.Fprintln(r.stdout, plural(len(r.last.Generation.Members), "worker"))
 	here := false
 	for _, f := range []struct{ what, path, note string }{
 		{"samples", filepath.Join(out, "samples", fmt.Sprintf("step-%d.png", end.Step)), ""},
@@ -326,6 +354,30 @@ func (r *runner) leader() string {
 		return "rank 0"
 	}
 	return r.last.Generation.Members[0].Node
+}
+
+// lossOf finds the loss of a step in the events; the node of rank 0 has them. The
+// last status is no place for it: the workers have left by then.
+func lossOf(events string, step int64) (loss float64, ok bool) {
+	f, err := os.Open(events)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		var e metrics.Event
+		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Event == metrics.EventStep && e.Step == step && e.Loss != nil {
+			loss, ok = *e.Loss, true
+		}
+	}
+	return loss, ok
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func short(digest string) string { return digest[:min(12, len(digest))] }
