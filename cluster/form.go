@@ -89,7 +89,7 @@ func (m *Machine) joinDue(members []Member) bool {
 
 // propose forms a generation if it has a quorum.
 func (m *Machine) propose(members []Member, reason string) {
-	next := Generation{Number: m.last.Number + 1, Members: members}
+	next := Generation{Number: max(m.last.Number, m.floor) + 1, Members: members}
 	ok, unheard := quorum(m.base, m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
 	if !ok && !m.cfg.AllowMinority {
 		m.await("no majority of generation %d (the last that committed a step): unheard, and not certified dead: %s; "+

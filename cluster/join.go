@@ -13,17 +13,7 @@ func (m *Machine) join(e WorkerJoined) {
 	if n.host == "" {
 		n.host = e.Member.Host
 	}
-	for other, w := range m.workers {
-		if other != id && w.member.Seat() == e.Member.Seat() { // one at most
-			m.lose(w, true, "replaced by a new process")
-			break
-		}
-	}
-	for other, a := range m.unheard {
-		if other != id && a.member.Seat() == e.Member.Seat() {
-			m.certify(other)
-		}
-	}
+	m.replace(e.Member)
 	delete(m.unheard, id)
 	m.adoptIdentity(e.Member)
 
@@ -47,6 +37,30 @@ func (m *Machine) join(e WorkerJoined) {
 	m.learnCommit(e.Report, e.Holds)
 	m.reported(e.Report)
 	m.tell(w, e.Holds.Number)
+}
+
+// replace certifies the death of whoever had the seat before: a supervisor starts
+// a new process only after it reaped the old one, or after it died itself and
+// its workers with it.
+func (m *Machine) replace(by Member) {
+	const why = "replaced by a new process"
+	for _, w := range m.sorted() {
+		if w.member.ID != by.ID && w.member.Seat() == by.Seat() {
+			m.lose(w, true, why)
+		}
+	}
+	for _, a := range m.absent() {
+		if a.member.ID != by.ID && a.member.Seat() == by.Seat() {
+			m.certify(a.member.ID)
+		}
+	}
+	for _, g := range append([]Generation{m.base, m.last}, m.issued...) { // not back since a restart
+		for _, w := range g.Members {
+			if w.ID != by.ID && w.Seat() == by.Seat() && !m.dead[w.ID] {
+				m.certifyAbsent(w.ID, why)
+			}
+		}
+	}
 }
 
 // tell brings a worker that has just registered up to date.
@@ -201,7 +215,7 @@ func (m *Machine) movedOn(r Report) {
 // learn takes in a generation that a worker is in and the machine never heard
 // of: the coordinator was restarted without its journal, or with an old one.
 func (m *Machine) learn(g Generation) {
-	if g.Number <= m.last.Number {
+	if g.Number <= max(m.last.Number, m.floor) {
 		return
 	}
 	if m.last.Number > 0 && !m.ended {

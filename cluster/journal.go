@@ -13,6 +13,7 @@ type Journal struct {
 	RunID      string
 	ConfigHash string
 	Build      string
+	Floor      uint64       // numbers used by earlier runs under this journal
 	Last       Generation   // newest generation formed
 	Ended      bool         // its members were told to abort
 	Issued     []Generation // formed after Base; may commit, or may have, unheard
@@ -32,7 +33,7 @@ func (m *Machine) Revision() uint64 { return m.rev }
 func (m *Machine) Journal() Journal {
 	j := Journal{
 		RunID: m.cfg.RunID, ConfigHash: m.cfg.ConfigHash, Build: m.cfg.Build,
-		Last: m.last, Ended: m.ended, Issued: slices.Clone(m.issued), Base: m.base, Step: m.step,
+		Floor: m.floor, Last: m.last, Ended: m.ended, Issued: slices.Clone(m.issued), Base: m.base, Step: m.step,
 		Stop: m.stop, Finish: m.finish, End: m.end,
 	}
 	for _, n := range m.nodes {
@@ -50,19 +51,23 @@ func (m *Machine) Journal() Journal {
 
 // Restore returns a machine that goes on where the journal ends: it waits for
 // the members of the last generation to report back, and adopts that generation
-// if all do.
+// if all do. A run that had ended, or had another configuration or build (whose
+// workers are refused), starts anew with higher numbers: words of its stragglers
+// stay fenced.
 func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
-	for _, f := range []struct{ what, got, want string }{
-		{"run id", j.RunID, cfg.RunID}, {"config hash", j.ConfigHash, cfg.ConfigHash}, {"build", j.Build, cfg.Build},
-	} {
-		if f.got != "" && f.want != "" && f.got != f.want {
-			return nil, fmt.Errorf("%w: the journal is of %s %q, this run has %q: remove the journal, or use another run directory",
-				ErrConfig, f.what, f.got, f.want)
-		}
+	other := func(of, have string) bool { return of != "" && have != "" && of != have }
+	if other(j.RunID, cfg.RunID) {
+		return nil, fmt.Errorf("%w: the journal is of run %q, this is run %q: remove the journal, or use another run directory",
+			ErrConfig, j.RunID, cfg.RunID)
 	}
 	m, err := New(cfg, now)
 	if err != nil {
 		return nil, err
+	}
+	m.floor = j.Floor
+	if j.End.Outcome != OutcomeNone || other(j.ConfigHash, cfg.ConfigHash) || other(j.Build, cfg.Build) {
+		m.floor = max(j.Floor, j.Last.Number)
+		return m, nil
 	}
 	m.adoptIdentity(Member{RunID: j.RunID, ConfigHash: j.ConfigHash, Build: j.Build})
 	m.last, m.ended, m.issued, m.base, m.step = j.Last, j.Ended, slices.Clone(j.Issued), j.Base, j.Step
@@ -73,14 +78,12 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 		m.dead[id] = true
 	}
 	switch {
-	case j.End.Outcome != OutcomeNone:
-		m.state, m.end = StateOver, j.End
 	case j.Finish.Member != "":
 		m.state, m.finish, m.endBy = StateFinishing, j.Finish, now.Add(cfg.FinishTimeout)
 	case j.Stop != "":
 		m.state, m.stop, m.stopBy = StateStopping, j.Stop, now.Add(cfg.StopTimeout)
 	}
-	if m.state != StateOver && m.last.Number > 0 {
+	if m.last.Number > 0 {
 		m.recover()
 	}
 	return m, nil

@@ -23,6 +23,7 @@ type Machine struct {
 	evicted map[MemberID]string  // told to die, and why; they never come back
 	unheard map[MemberID]absence // lost without a certificate
 
+	floor  uint64       // numbers up to here are used
 	last   Generation   // newest one formed
 	ended  bool         // last is over: its members were told to abort
 	issued []Generation // formed after base; may commit, or may have, unheard

@@ -24,9 +24,9 @@ type model struct {
 	serial       int
 	history      map[uint64]Generation
 	newest       uint64
-	told         Generation // newest that committed, as the machine was told
-	newestCommit uint64     // newest that committed, told or not
-	dead         map[MemberID]bool
+	told         Generation        // newest that committed, as the machine was told
+	newestCommit uint64            // newest that committed, told or not
+	dead         map[MemberID]bool // and certified, or replaced
 	overs        int
 	over         End
 	waiting      bool
@@ -44,7 +44,9 @@ type process struct {
 	heard     bool // its words reach the coordinator
 	aborted   bool
 	killed    bool
-	restartAt time.Time // when the supervisor may start one; zero: not allowed
+	pending   []Action   // on their way down an open stream
+	before    []MemberID // who had the seat and vanished
+	restartAt time.Time  // when the supervisor may start one; zero: not allowed
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -137,7 +139,11 @@ func (w *model) seatOf(e Exit) int {
 
 func (w *model) deliver(id MemberID, a Action) {
 	p := w.find(id)
-	if p == nil || !p.connected || !p.heard {
+	switch {
+	case p == nil || !p.connected:
+		return
+	case !p.heard: // a stream loses nothing while it is open
+		p.pending = append(p.pending, a)
 		return
 	}
 	switch a := a.(type) {
@@ -199,7 +205,7 @@ func (w *model) act() {
 			w.step(StreamBroken{p.id})
 		}
 	case 2:
-		p.heard = w.rng.IntN(3) > 0
+		w.hear(p, w.rng.IntN(3) > 0)
 	case 3:
 		w.step(AgentJoined{Node: p.node, Slots: 2})
 	case 4:
@@ -217,8 +223,16 @@ func (w *model) act() {
 			w.step(Reported{r})
 		}
 	case 7:
-		if w.rng.IntN(8) == 0 {
+		switch w.rng.IntN(16) {
+		case 0, 1:
 			w.restartCoordinator()
+		case 2: // power failure: everything at once
+			for _, p := range w.seats {
+				w.vanish(p)
+			}
+			w.restartCoordinator()
+		case 3, 4:
+			w.vanish(p)
 		}
 	case 8, 9:
 		w.supervise(p)
@@ -236,10 +250,33 @@ func (w *model) kill(p *process) {
 	}
 	e := Exit{Member: p.id, Node: p.node, Slot: p.slot, Signal: "SIGKILL"}
 	w.dead[p.id] = true
-	*p = process{node: p.node, slot: p.slot, heard: p.heard}
+	*p = process{node: p.node, slot: p.slot, heard: p.heard, before: p.before}
 	w.step(WorkerExited{e})
 	if w.rng.IntN(4) == 0 {
 		w.step(WorkerExited{e})
+	}
+}
+
+// vanish ends a process with its supervisor: nobody certifies its death, but a
+// new supervisor will start a new process.
+func (w *model) vanish(p *process) {
+	if p.id == "" {
+		return
+	}
+	broken := StreamBroken{p.id}
+	*p = process{node: p.node, slot: p.slot, heard: p.heard, restartAt: w.now, before: append(p.before, p.id)}
+	w.step(broken)
+}
+
+// hear cuts or mends the link of a process.
+func (w *model) hear(p *process, heard bool) {
+	p.heard = heard
+	if heard {
+		pending := p.pending
+		p.pending = nil
+		for _, a := range pending {
+			w.deliver(p.id, a)
+		}
 	}
 }
 
@@ -259,7 +296,10 @@ func (w *model) connect(p *process) {
 	if p.id == "" || p.connected || !p.heard || p.killed {
 		return
 	}
-	p.connected = true
+	p.connected, p.pending = true, nil
+	for _, id := range p.before { // the machine may conclude it from now on
+		w.dead[id] = true
+	}
 	w.step(WorkerJoined{Member: w.member(p), Holds: p.holds, Report: w.say(p)})
 }
 
@@ -334,7 +374,7 @@ func (w *model) restartCoordinator() {
 // the longest restart delay and then some.
 func (w *model) calm() Status {
 	for _, p := range w.seats {
-		p.heard = true
+		w.hear(p, true)
 	}
 	for range 600 {
 		w.now = w.now.Add(100 * time.Millisecond)

@@ -101,13 +101,24 @@ func TestConfigValidate(t *testing.T) {
 	require.ErrorIs(t, err, ErrConfig)
 }
 
-func TestJournalOfAnotherRunIsRefused(t *testing.T) {
+func TestJournalOfAnotherRun(t *testing.T) {
 	c := DefaultConfig()
-	c.ConfigHash = "new"
-	_, err := Restore(c, Journal{ConfigHash: "old"}, epoch)
+	c.RunID, c.ConfigHash = "new", "steps: 200"
+	_, err := Restore(c, Journal{RunID: "old"}, epoch)
 	require.ErrorIs(t, err, ErrConfig)
 	require.ErrorContains(t, err, `"old"`)
 	require.ErrorContains(t, err, `"new"`)
+
+	member := Member{ID: "a", Node: "n", DataAddr: "x", RunID: "new", ConfigHash: "steps: 100"}
+	j := Journal{RunID: "new", ConfigHash: "steps: 100", Last: Generation{Number: 7, Members: []Member{member}}}
+	m, err := Restore(c, j, epoch)
+	require.NoError(t, err, "the same run with an edited configuration")
+	require.Equal(t, StateForming, m.Status(epoch).State)
+	require.IsType(t, Refuse{}, m.Step(epoch, WorkerJoined{Member: member})[0])
+	member.ConfigHash = c.ConfigHash
+	form, ok := m.Step(epoch, WorkerJoined{Member: member})[1].(Form)
+	require.True(t, ok)
+	require.Equal(t, uint64(8), form.Generation.Number)
 }
 
 func TestBudgetNeverExceedsItsWindow(t *testing.T) {

@@ -71,11 +71,7 @@ func (h *hooks) end(e cluster.End) {
 	}
 }
 
-func (h *hooks) status(s cluster.Status) {
-	if h.onProgress != nil {
-		h.update(func() { h.progress = &s })
-	}
-}
+func (h *hooks) status(s cluster.Status) { h.update(func() { h.progress = &s }) }
 
 // stop runs what is queued and waits for it.
 func (h *hooks) stop() {

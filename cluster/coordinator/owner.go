@@ -127,7 +127,7 @@ func (o *owner) step(batch []request) {
 			r.status(o.machine.Status(now), nil)
 		}
 	}
-	if now.Sub(o.progressAt) >= o.cfg.Heartbeat {
+	if o.cfg.OnProgress != nil && now.Sub(o.progressAt) >= o.cfg.Heartbeat {
 		o.progressAt = now
 		o.hooks.status(o.machine.Status(now))
 	}

@@ -110,7 +110,7 @@ func machine(cfg ServerConfig) (*cluster.Machine, error) {
 		if err != nil {
 			return nil, err
 		}
-		if found && j.End.Outcome == cluster.OutcomeNone { // an ended run may be started again
+		if found {
 			return cluster.Restore(cfg.Cluster, j, time.Now())
 		}
 	}
