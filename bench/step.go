@@ -34,6 +34,7 @@ type StepResult struct {
 	StepMillis    float64 `json:"step_ms"`      // median: forward, backward, update
 	ComputeMillis float64 `json:"compute_ms"`   // forward and backward of it
 	UpdateMillis  float64 `json:"update_ms"`    // clip, AGR, Adan, EMA of it
+	CPUMillis     float64 `json:"cpu_ms"`       // median processor time of a step over all threads
 	ImagesPerS    float64 `json:"images_per_s"` // batch / step
 	RSSMB         float64 `json:"rss_mb"`       // largest resident set of the process, MB
 	Version       string  `json:"version"`
@@ -91,9 +92,9 @@ func Step(c StepConfig) (StepResult, error) {
 	grads := params.Grads().(tensor.Host).Float32s()   //nolint:forcetypeassert // as above
 	ema := slices.Clone(values)
 
-	var steps, computes, updates []float64
+	var steps, computes, updates, cpus []float64
 	for i := range c.Steps + 1 {
-		start := time.Now()
+		start, used := time.Now(), cpuTime()
 		if _, err := net.LossAndGrad(batch, nil); err != nil {
 			return StepResult{}, err
 		}
@@ -104,12 +105,13 @@ func Step(c StepConfig) (StepResult, error) {
 			steps = append(steps, millis(end.Sub(start)))
 			computes = append(computes, millis(computed.Sub(start)))
 			updates = append(updates, millis(end.Sub(computed)))
+			cpus = append(cpus, millis(cpuTime()-used))
 		}
 	}
 	step := median(steps)
 	return StepResult{
 		Preset: c.Preset, Parameters: params.Count(), Batch: c.Batch, Threads: c.Threads, Precision: c.Precision,
-		Backend: be.Name(), StepMillis: step, ComputeMillis: median(computes), UpdateMillis: median(updates),
+		Backend: be.Name(), StepMillis: step, ComputeMillis: median(computes), UpdateMillis: median(updates), CPUMillis: median(cpus),
 		ImagesPerS: float64(c.Batch) / step * 1e3, RSSMB: peakRSS(), Version: version.Build(),
 	}, nil
 }

@@ -38,9 +38,9 @@ func benchStep() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), `%s: %d parameters, batch %d, %d threads, %s, %s
   images/s  %.2f
-  step      %.1f ms (forward and backward %.1f, update %.1f)
+  step      %.1f ms (forward and backward %.1f, update %.1f); processor time %.1f ms
   peak RSS  %.0f MB
-`, r.Preset, r.Parameters, r.Batch, r.Threads, r.Precision, r.Backend, r.ImagesPerS, r.StepMillis, r.ComputeMillis, r.UpdateMillis, r.RSSMB)
+`, r.Preset, r.Parameters, r.Batch, r.Threads, r.Precision, r.Backend, r.ImagesPerS, r.StepMillis, r.ComputeMillis, r.UpdateMillis, r.CPUMillis, r.RSSMB)
 			return err
 		},
 	}
