@@ -21,14 +21,22 @@ func backend(set kernel.Set, n int) func(testing.TB) tensor.Backend {
 	}
 }
 
+// sets lists the kernel sets to test.
+func sets() []kernel.Set {
+	if race {
+		return []kernel.Set{kernel.Go}
+	}
+	return kernel.Supported()
+}
+
 func TestConformance(t *testing.T) {
-	for _, set := range kernel.Supported() {
+	for _, set := range sets() {
 		t.Run(set.String(), func(t *testing.T) { tensortest.Run(t, backend(set, 2)) })
 	}
 }
 
 func TestThreadsChangeNoBit(t *testing.T) {
-	for _, set := range kernel.Supported() {
+	for _, set := range sets() {
 		for _, n := range []int{2, 3} {
 			t.Run(fmt.Sprintf("%v/1=%d", set, n), func(t *testing.T) {
 				tensortest.RunSame(t, backend(set, 1), backend(set, n))
@@ -38,7 +46,10 @@ func TestThreadsChangeNoBit(t *testing.T) {
 }
 
 func TestAllocatesNothing(t *testing.T) {
-	for _, set := range kernel.Supported() {
+	if race {
+		t.Skip("allocations are no race")
+	}
+	for _, set := range sets() {
 		t.Run(set.String(), func(t *testing.T) { tensortest.RunAllocs(t, backend(set, 2)) })
 	}
 }

@@ -35,6 +35,8 @@ type testCase struct {
 	// want is the reference: the outputs for the inputs, in float64. It may leave
 	// out the last outputs, whose content is the backend's own affair.
 	want func(in [][]float64) [][]float64
+	// reference is want on the case's inputs, evaluated once.
+	reference func() [][]float64
 	// numeric, where set, is want by finite differences of the forward
 	// reference.
 	numeric func(in [][]float64) [][]float64
@@ -100,13 +102,13 @@ func (o operand) float64s() []float64 {
 	return out
 }
 
-// reference evaluates want on the case's inputs.
-func (c *testCase) reference() [][]float64 {
+// float64s are the case's inputs as the references want them.
+func (c *testCase) float64s() [][]float64 {
 	in := make([][]float64, len(c.in))
 	for i, o := range c.in {
 		in[i] = o.float64s()
 	}
-	return c.want(in)
+	return in
 }
 
 // variant says which output shares which input's buffer; -1, -1 for none.

@@ -14,11 +14,7 @@ func TestReferencesAgainstFiniteDifferences(t *testing.T) {
 		if c.numeric == nil {
 			continue
 		}
-		in := make([][]float64, len(c.in))
-		for i, o := range c.in {
-			in[i] = o.float64s()
-		}
-		want, got := c.want(in), c.numeric(in)
+		want, got := c.reference(), c.numeric(c.float64s())
 		require.Len(t, got, len(want), c.name)
 		for i := range want {
 			require.Len(t, got[i], len(want[i]), c.name)

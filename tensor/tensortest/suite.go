@@ -2,6 +2,7 @@ package tensortest
 
 import (
 	"math"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -171,8 +172,8 @@ func requireBits(tb testing.TB, want, got []float32, format string, args ...any)
 	}
 }
 
-// cases is the whole list.
-func cases() []testCase {
+// cases is the whole list, made once: nobody writes to it.
+var cases = sync.OnceValue(func() []testCase {
 	var all []testCase
 	for _, list := range [][]testCase{
 		elementwiseCases(), reduceCases(), randomCases(), matMulCases(),
@@ -180,5 +181,9 @@ func cases() []testCase {
 	} {
 		all = append(all, list...)
 	}
+	for i := range all {
+		c := all[i]
+		all[i].reference = sync.OnceValue(func() [][]float64 { return c.want(c.float64s()) })
+	}
 	return all
-}
+})

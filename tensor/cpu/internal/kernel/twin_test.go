@@ -1,3 +1,8 @@
+//go:build !race
+
+// These tests start no goroutine, and the plain kernels are slow under the race
+// detector.
+
 package kernel_test
 
 import (
