@@ -34,8 +34,8 @@
 // having taken part, and a generation that lost a member commits nothing more.
 // The machine learns of commits from reports and fences them by the number:
 // a report of any generation but the newest moves nothing. Commits are ordered
-// by (generation, step); a newer generation repeats a step only if nobody who
-// held it is left, and, training being a pure function, repeats the same bits.
+// by (generation, step); a newer generation repeats a step only if none of its
+// members holds it, and, training being a pure function, repeats the same bits.
 //
 // # Why a quorum, and which
 //

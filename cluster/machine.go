@@ -87,10 +87,16 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 }
 
 // Step tells the machine what happened by now and returns what is to be done,
-// in order. Events that are handed over together make one decision.
+// in order. Events that are handed over together make one decision. It wants a
+// Tick every 100 ms or so: if nothing came for more than LostAfter/2, it was the
+// coordinator that slept (a stopped process, a starved machine), and nobody's
+// silence is held against him.
 func (m *Machine) Step(now time.Time, events ...Event) []Action {
-	if now.After(m.now) {
+	if gap := now.Sub(m.now); gap > 0 {
 		m.now = now
+		if gap > m.cfg.LostAfter/2 {
+			m.slept(gap)
+		}
 	}
 	for _, e := range events {
 		m.apply(e)
@@ -133,6 +139,21 @@ func (m *Machine) apply(e Event) {
 		m.stopRequested(e.Reason)
 	case Tick:
 	}
+}
+
+// slept moves all that is measured against the present by a gap.
+func (m *Machine) slept(gap time.Duration) {
+	for _, w := range m.workers {
+		w.seen, w.progressAt = w.seen.Add(gap), w.progressAt.Add(gap)
+	}
+	for _, n := range m.nodes {
+		n.seen = n.seen.Add(gap)
+	}
+	for id, a := range m.unheard {
+		a.since = a.since.Add(gap)
+		m.unheard[id] = a
+	}
+	m.steps.interrupted = true
 }
 
 // settle makes the decisions that follow from the state and the time.

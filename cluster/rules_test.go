@@ -121,6 +121,28 @@ func TestJournalOfAnotherRun(t *testing.T) {
 	require.Equal(t, uint64(8), form.Generation.Number)
 }
 
+// A coordinator that was stopped for an hour accuses nobody; silence counts from
+// when it is back.
+func TestCoordinatorThatSlept(t *testing.T) {
+	c := DefaultConfig()
+	c.MinWorkers, c.MaxWorkers = 2, 2
+	m, err := New(c, epoch)
+	require.NoError(t, err)
+	for i, id := range []MemberID{"a", "b"} {
+		m.Step(epoch, WorkerJoined{Member: Member{ID: id, Node: "n", Slot: i, DataAddr: "x"}})
+	}
+	now := epoch.Add(time.Hour)
+	require.Empty(t, m.Step(now, Tick{}))
+	for range 29 {
+		now = now.Add(100 * time.Millisecond)
+		require.Empty(t, m.Step(now, Reported{Report{Member: "a", Generation: 1}}))
+	}
+	now = now.Add(100 * time.Millisecond)
+	actions := m.Step(now, Tick{})
+	require.Equal(t, Drop{"b"}, actions[0])
+	require.Equal(t, "lost n/1: silent for 3s", actions[1].(Form).Generation.Reason)
+}
+
 func TestBudgetNeverExceedsItsWindow(t *testing.T) {
 	c := DefaultConfig()
 	c.MaxWorkers, c.MaxRestarts, c.RestartWindow, c.MaxEarlyDeaths = 2, 3, time.Minute, 100
