@@ -41,7 +41,7 @@ func TestLayoutConversion(t *testing.T) {
 		for i := range 5 {
 			for h := range 3 {
 				for w := range 2 {
-					require.Equal(t, float32(((o*5+i)*3+h)*2+w), got[((h*2+w)*5+i)*4+o])
+					require.InDelta(t, ((o*5+i)*3+h)*2+w, got[((h*2+w)*5+i)*4+o], 0)
 				}
 			}
 		}

@@ -40,12 +40,17 @@ func (Backend) Normal(dst, draws tensor.Tensor, seed uint64, stream uint32) {
 	y := f(dst)
 	per := len(y) / dst.Shape.Dim(0)
 	values := make([]float32, per)
-	for n, draw := range ints(draws) {
-		rng.New(seed, rng.Stream(stream)).Normal(values, uint64(draw))
+	for n := range ints(draws) {
+		rng.New(seed, rng.Stream(stream)).Normal(values, drawOf(draws, n))
 		for i, v := range values {
 			y[n*per+i] = float64(v)
 		}
 	}
+}
+
+// drawOf is the draw of a sample as package rng counts it.
+func drawOf(draws tensor.Tensor, n int) uint64 {
+	return uint64(ints(draws)[n]) //nolint:gosec // the same 64 bits
 }
 
 // Dropout keeps element j of a sample when word j >= round(p 2^32).
@@ -53,9 +58,9 @@ func (Backend) Dropout(dst, x, draws tensor.Tensor, p float32, seed uint64, stre
 	y, v := f(dst), f(x)
 	per := len(y) / dst.Shape.Dim(0)
 	src := rng.New(seed, rng.Stream(stream))
-	for n, draw := range ints(draws) {
+	for n := range ints(draws) {
 		for j := range per {
-			word := src.Block(uint64(draw), uint32(j/4))[j%4]
+			word := src.Block(drawOf(draws, n), uint32(j/4))[j%4]
 			keep := 0.0
 			if float64(word) >= math.Round(float64(p)*(1<<32)) {
 				keep = 1 / (1 - float64(p))

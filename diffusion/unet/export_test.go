@@ -46,9 +46,6 @@ func (m *Model) DropoutStreams() (streams []uint32) {
 	return streams
 }
 
-// StoreAll keeps all values for the backward pass, in programs recorded from now.
-func (m *Model) StoreAll() { m.runner.storeAll = true }
-
 // RecordedReadyOrder is the order of the recorded program.
 func (m *Model) RecordedReadyOrder() []int { return m.runner.programs[0].ReadyOrder() }
 
