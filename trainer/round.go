@@ -217,8 +217,13 @@ func (r *round) cadence(ctx context.Context) error {
 	}
 	if due(r.cfg.CheckpointEvery) && r.rank == 0 && r.parts.Store != nil {
 		r.progress.set(cluster.PhaseCheckpoint, 0)
+		// A disk that is full now may not be at the next one; the state is
+		// safe in every rank's memory meanwhile.
 		if err := r.parts.Store.Save(ctx, r.state); err != nil {
-			return err
+			if ctx.Err() != nil {
+				return err
+			}
+			r.log.Error("checkpoint not written, training goes on", "err", err)
 		}
 	}
 	if due(r.cfg.SampleEvery) {

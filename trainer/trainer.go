@@ -127,7 +127,7 @@ func (t *Trainer) Run(ctx context.Context) (Outcome, error) {
 		case errors.Is(err, errSuperseded):
 			t.log.Info("left a generation", "generation", gen.Number, "step", t.state.Step)
 		case errors.Is(err, errCollective):
-			t.log.Warn("lost a peer", "generation", gen.Number, "step", t.state.Step, "err", err)
+			t.log.Info("lost a peer", "generation", gen.Number, "step", t.state.Step, "err", err)
 			t.progress.broken(err, *gen)
 		default:
 			return 0, err

@@ -86,7 +86,7 @@ func (o *observer) Skip(s trainer.SkipInfo) {
 // made so; the failure itself surfaces in the loop.
 func (o *observer) saved(info checkpoint.Info, err error) {
 	if err != nil {
-		o.log.Error("checkpoint failed", "err", err)
+		o.log.Error("checkpoint not written", "step", info.Step, "err", err)
 		return
 	}
 	o.log.Info("checkpoint", "step", info.Step, "path", info.Path)

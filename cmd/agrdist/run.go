@@ -140,7 +140,7 @@ func (r *runner) run(ctx context.Context) error {
 	began := time.Now()
 	end, err := agent.Run(ctx, stop, agent.Config{
 		Run: r.cfg, RunDir: r.dir, Node: nodeName(r.cfg), Version: version.Build(), Secret: secret,
-		Command: r.worker, Logger: log,
+		Command: r.worker, Logger: log, Output: &warnings{r.view},
 		Notice:   func(text string) { fmt.Fprintln(r.view, "agrdist: "+text) },
 		Joinable: r.joinable,
 		Watch: func(s cluster.Status) {
