@@ -53,6 +53,9 @@ func (m *Machine) judge(e Exit) Verdict {
 	case e.Signal == "" && e.Code == ExitBadConfig:
 		m.fail(ExitBadConfig, "%s: the configuration is bad, which no restart mends", e)
 		return Verdict{Reason: "the configuration is bad"}
+	case e.Signal == "" && e.Code == ExitFatal:
+		m.fail(ExitFailed, "%s", e)
+		return Verdict{Reason: "no restart mends it"}
 	}
 	m.budget.failures[at]++
 	n := m.budget.failures[at]

@@ -183,6 +183,7 @@ type End struct {
 // Exit codes with a meaning for supervisors and job controllers.
 const (
 	ExitFailed    = 1
+	ExitFatal     = 3   // of a worker: no restart mends it (a full disk at the last checkpoint, say)
 	ExitBadConfig = 42  // never retried
 	ExitStopped   = 143 // stopped on request, after a checkpoint
 )

@@ -110,6 +110,10 @@ func (r *round) leave(ctx context.Context) error {
 
 // save writes a checkpoint and waits for it.
 func (t *Trainer) save(ctx context.Context) error {
+	// The failure of an earlier write, if any, was reported when it happened.
+	if err := t.parts.Store.Wait(ctx); err != nil && ctx.Err() != nil {
+		return err
+	}
 	if err := t.parts.Store.Save(ctx, t.state); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/agrdist/agrdist/agent"
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/security"
@@ -51,11 +52,22 @@ func Run(ctx context.Context, stop <-chan os.Signal, spec agent.Spec, log *slog.
 		return cluster.ExitStopped, nil
 	case errors.As(err, &ended):
 		return ended.End.ExitCode, nil // the run is over; whoever ended it has said why
-	case errors.As(err, &refused), errors.Is(err, trainer.ErrDiverged), errors.Is(err, trainer.ErrDigest),
-		errors.Is(err, cluster.ErrMismatch):
-		return cluster.ExitBadConfig, err // would fail again
+	case errors.As(err, &refused), errors.Is(err, trainer.ErrDiverged), errors.Is(err, cluster.ErrMismatch):
+		return cluster.ExitBadConfig, err
+	case fatal(err):
+		return cluster.ExitFatal, err
 	}
 	return cluster.ExitFailed, err
+}
+
+// fatal says whether an error would only come again after a restart.
+func fatal(err error) bool {
+	var (
+		save    *checkpoint.SaveError
+		none    *checkpoint.NoneValidError
+		corrupt *data.CorruptError
+	)
+	return errors.Is(err, trainer.ErrDigest) || errors.As(err, &save) || errors.As(err, &none) || errors.As(err, &corrupt)
 }
 
 var errStopped = errors.New("worker: stopped")
@@ -63,7 +75,7 @@ var errStopped = errors.New("worker: stopped")
 func (w *worker) shut() {
 	for _, f := range slices.Backward(w.close) {
 		if err := f(); err != nil {
-			w.log.Warn("closing", "err", err)
+			w.log.Info("closing", "err", err) // what matters was reported by the work itself
 		}
 	}
 }

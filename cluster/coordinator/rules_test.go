@@ -56,6 +56,21 @@ func TestBadConfiguration(t *testing.T) {
 	})
 }
 
+// Exit code 3 fails the run too, as a failure: no replacement is started.
+func TestFatalExit(t *testing.T) {
+	inBubble(t, 1, func(b *bench) {
+		t := b.t
+		n := b.node("n1", 1)
+		v, err := n.session.ReportExit(t.Context(), cluster.Exit{Member: "y", Code: cluster.ExitFatal, Message: "no space left on device"})
+		require.NoError(t, err)
+		require.False(t, v.Restart)
+		var end *EndError
+		require.ErrorAs(t, b.outcome(), &end)
+		require.Equal(t, cluster.ExitFailed, end.End.ExitCode)
+		require.ErrorContains(t, end, "no space left on device")
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	inBubble(t, 2, func(b *bench) {
 		t := b.t
