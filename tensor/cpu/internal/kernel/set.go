@@ -65,8 +65,8 @@ func best() Set {
 }
 
 // Rows is the number of rows of a full tile.
-func (s Set) Rows() int { return [...]int{Go: 6, AVX2: 6, AVX512: 8}[s] }
+func (s Set) Rows() int { return [...]int{Go: 8, AVX2: 6, AVX512: 8}[s] }
 
 // Cols is the number of columns of a full tile and the width of a packed panel
 // of B.
-func (s Set) Cols() int { return [...]int{Go: 16, AVX2: 16, AVX512: 32}[s] }
+func (s Set) Cols() int { return [...]int{Go: 32, AVX2: 16, AVX512: 32}[s] }
