@@ -6,13 +6,14 @@ import (
 	"unsafe"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 const (
 	alignment = 64 // bytes: a cache line and an AVX-512 register
 	// slack is how many bytes after a buffer's end belong to its allocation, so
 	// that a vector kernel may read (never use) past the last element.
-	slack = 256
+	slack = 4 * kernel.Slack
 )
 
 type (

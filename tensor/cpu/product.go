@@ -128,31 +128,34 @@ type productT struct {
 	b              panels
 	scale          float32 // of C; 0 does not read it
 	panels, blocks int     // of columns, and of rows of all outputs
-	tiles          int     // row tiles of an output; the outputs' tiles alternate
+	tiles, block   int     // row tiles of all outputs, which alternate; of an item
 }
 
-// rowTiles is how many row tiles of a productT are one item: twice the taps of a
-// 3x3 convolution, whose two tiles of eight channels share their cache lines.
-const rowTiles = 18
+// The row tiles of a productT's item, and the fewest that still share enough of
+// what they read. The upper number is twice the taps of a 3x3 convolution, whose
+// two tiles of eight channels share their cache lines.
+const rowTiles, fewRowTiles = 18, 4
 
 // segmentRows is about how many rows the tiles of an item sum before the next
 // tile's turn, so that those rows stay in the cache.
 const segmentRows = 256
 
+// plan cuts the products in items and returns their number.
 func (p *productT) plan() int {
 	mr, nr := p.set.Rows(), p.set.Cols()
 	p.panels = (p.n + nr - 1) / nr
-	p.tiles = (p.m + mr - 1) / mr
-	p.blocks = (p.tiles*len(p.shift) + rowTiles - 1) / rowTiles
+	p.tiles = (p.m + mr - 1) / mr * len(p.shift)
+	p.block = min(max(p.batch*p.panels*p.tiles/wantItems, fewRowTiles), rowTiles)
+	p.blocks = (p.tiles + p.block - 1) / p.block
 	return p.batch * p.panels * p.blocks
 }
 
-// item computes rowTiles tiles of one column panel.
+// item computes some row tiles of one column panel.
 func (p *productT) item(i int) {
 	block, i := i%p.blocks, i/p.blocks
 	panel, s := i%p.panels, i/p.panels
 	mr, nr := p.set.Rows(), p.set.Cols()
-	first, last := block*rowTiles, min((block+1)*rowTiles, p.tiles*len(p.shift))
+	first, last := block*p.block, min((block+1)*p.block, p.tiles)
 	cols := min(nr, p.n-panel*nr)
 	for tile := first; tile < last; tile++ {
 		c, rows := p.at(s, panel, tile)

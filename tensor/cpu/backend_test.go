@@ -1,0 +1,49 @@
+package cpu_test
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+)
+
+func TestConfig(t *testing.T) {
+	t.Setenv(cpu.EnvKernels, "")
+	require.NoError(t, cpu.DefaultConfig().Validate())
+	require.Equal(t, runtime.GOMAXPROCS(0), cpu.DefaultConfig().Threads)
+
+	err := cpu.Config{Threads: 0, Kernels: "sse9"}.Validate()
+	require.ErrorIs(t, err, cpu.ErrConfig)
+	require.ErrorIs(t, err, kernel.ErrSet)
+	require.ErrorContains(t, err, "0 threads")
+	require.ErrorContains(t, err, "sse9")
+	require.Panics(t, func() { cpu.New(cpu.Config{}) })
+}
+
+func TestEnvironmentNamesKernels(t *testing.T) {
+	t.Setenv(cpu.EnvKernels, "go")
+	be := cpu.New(cpu.Config{Threads: 1})
+	require.Equal(t, "cpu/go", be.Name())
+	require.NoError(t, be.Close())
+
+	t.Setenv(cpu.EnvKernels, "nonsense")
+	require.ErrorContains(t, cpu.Config{Threads: 1}.Validate(), cpu.EnvKernels)
+	require.NoError(t, cpu.Config{Threads: 1, Kernels: "go"}.Validate(), "a named set goes before the environment")
+}
+
+func TestHostBuffersAreTheMemoryItself(t *testing.T) {
+	be := cpu.New(cpu.Config{Threads: 1})
+	defer func() { require.NoError(t, be.Close()) }()
+	b, err := be.Alloc(tensor.F32, 8)
+	require.NoError(t, err)
+	be.Slice(b, 2, 3).(tensor.Host).Float32s()[1] = 7
+	require.Equal(t, []float32{0, 0, 0, 7, 0, 0, 0, 0}, b.(tensor.Host).Float32s())
+	h, err := be.Alloc(tensor.BF16, 8)
+	require.NoError(t, err)
+	_, ok := h.(tensor.Host)
+	require.False(t, ok, "a BF16 buffer has no float32 to show")
+}

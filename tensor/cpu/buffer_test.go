@@ -1,0 +1,54 @@
+package cpu
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// Free gives room back once; a view or a second call gives nothing.
+func TestAllocCountsWhatIsInUse(t *testing.T) {
+	be := New(Config{Threads: 1, Kernels: "go"})
+	defer func() { require.NoError(t, be.Close()) }()
+	const room = 1000 // elements
+	be.limit = 2*room*8 + 2*(alignment+slack)
+	alloc := func() (tensor.Buffer, error) { return be.Alloc(tensor.I64, room) }
+
+	a, err := alloc()
+	require.NoError(t, err)
+	_, err = alloc()
+	require.NoError(t, err)
+	_, err = alloc()
+	require.ErrorIs(t, err, ErrMemory)
+	require.ErrorContains(t, err, "in use")
+
+	be.Free(be.Slice(a, 0, 10))
+	_, err = alloc()
+	require.ErrorIs(t, err, ErrMemory, "a view holds nothing to give back")
+	be.Free(a)
+	be.Free(a)
+	_, err = alloc()
+	require.NoError(t, err)
+	_, err = alloc()
+	require.ErrorIs(t, err, ErrMemory, "the second Free gave nothing")
+}
+
+func TestBuffersBeginOnCacheLinesAndHaveSlack(t *testing.T) {
+	for n := range 40 {
+		for range 4 {
+			f, h, i := aligned[float32](n), aligned[uint16](n), aligned[int64](n)
+			require.Len(t, f, n)
+			for _, p := range []unsafe.Pointer{
+				unsafe.Pointer(unsafe.SliceData(f)), unsafe.Pointer(unsafe.SliceData(h)), unsafe.Pointer(unsafe.SliceData(i)),
+			} {
+				require.Zero(t, uintptr(p)%alignment)
+			}
+			require.GreaterOrEqual(t, 4*(cap(f)-n), slack)
+			require.GreaterOrEqual(t, 2*(cap(h)-n), slack)
+			require.GreaterOrEqual(t, 8*(cap(i)-n), slack)
+		}
+	}
+}
