@@ -81,7 +81,8 @@ func (d *display) update(s cluster.Status) {
 func (d *display) note(s cluster.Status) {
 	text := ""
 	switch {
-	case s.State == cluster.StateWaiting, s.State == cluster.StateRecovering:
+	case s.State == cluster.StateWaiting, s.State == cluster.StateRecovering,
+		s.State == cluster.StateForming && time.Since(d.begun) >= d.plain:
 		text = s.Detail
 	case s.State == cluster.StateRunning && s.Generation.Number > 1 && s.Generation.Number != d.last.Generation.Number:
 		text = fmt.Sprintf("generation %d, %s: %s", s.Generation.Number, plural(len(s.Generation.Members), "worker"), s.Generation.Reason)

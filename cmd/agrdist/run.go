@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +23,6 @@ import (
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/internal/version"
-	"github.com/agrdist/agrdist/metrics"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/worker"
 )
@@ -306,78 +303,3 @@ func (r *runner) joinable(addr string) {
 		fmt.Fprintf(r.view, "agrdist: other nodes join with --nodes %s --join %s\n", r.cfg.Cluster.Nodes, addr)
 	}
 }
-
-// conclude says how the run ended and where everything is.
-func (r *runner) conclude(end cluster.End, took time.Duration) error {
-	switch end.Outcome {
-	case cluster.OutcomeFinished:
-		r.finished(end, took)
-		return nil
-	case cluster.OutcomeStopped:
-		text := fmt.Sprintf("stopped after step %d of %d; saved in %s\nresume with: %s", end.Step, r.cfg.Train.Steps,
-			filepath.Join(r.cfg.Out, "checkpoints"), r.command)
-		return &exitError{exitSignal, text}
-	case cluster.OutcomeFailed, cluster.OutcomeNone:
-	}
-	return &exitError{max(end.ExitCode, exitFailed), fmt.Sprintf("the run failed: %s\nlogs: %s", end.Reason, filepath.Join(r.cfg.Out, "logs"))}
-}
-
-func (r *runner) finished(end cluster.End, took time.Duration) {
-	out := r.cfg.Out
-	fmt.Fprintf(r.stdout, "finished: %d steps in %s, ", end.Step, roundTime(took))
-	if loss, ok := lossOf(filepath.Join(r.dir, "events.jsonl"), end.Step); ok {
-		fmt.Fprintf(r.stdout, "loss %.4f, ", loss)
-	}
-	fmt.Fprintln(r.stdout, plural(len(r.last.Generation.Members), "worker"))
-	here := false
-	for _, f := range []struct{ what, path, note string }{
-		{"samples", filepath.Join(out, "samples", fmt.Sprintf("step-%d.png", end.Step)), ""},
-		{"checkpoint", filepath.Join(out, "checkpoints", checkpoint.DirName(end.Step)), " (verified)"},
-		{"events", filepath.Join(out, "events.jsonl"), ""},
-	} {
-		if _, err := os.Stat(f.path); err == nil { // the node of rank 0 keeps them
-			here = true
-			fmt.Fprintf(r.stdout, "  %-11s %s%s\n", f.what, f.path, f.note)
-		}
-	}
-	fmt.Fprintf(r.stdout, "  %-11s %s\n", "digest", end.Digest)
-	if here {
-		fmt.Fprintf(r.stdout, "draw more: agrdist sample --from %s --out grid.png\n", out)
-	} else {
-		fmt.Fprintf(r.stdout, "samples and checkpoints are on the node of %s\n", r.leader())
-	}
-}
-
-// leader is rank 0 in the last generation seen.
-func (r *runner) leader() string {
-	if len(r.last.Generation.Members) == 0 {
-		return "rank 0"
-	}
-	return r.last.Generation.Members[0].Node
-}
-
-// lossOf finds the loss of a step in the events; the node of rank 0 has them. The
-// last status is no place for it: the workers have left by then.
-func lossOf(events string, step int64) (loss float64, ok bool) {
-	f, err := os.Open(events)
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var e metrics.Event
-		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Event == metrics.EventStep && e.Step == step && e.Loss != nil {
-			loss, ok = *e.Loss, true
-		}
-	}
-	return loss, ok
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func short(digest string) string { return digest[:min(12, len(digest))] }

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/metrics"
+)
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// requireGone waits until a process has ended; a zombie has.
+func requireGone(t *testing.T, pid int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		if stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat")); err == nil {
+			_, state, _ := strings.Cut(string(stat), ") ")
+			return strings.HasPrefix(state, "Z")
+		}
+		return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}, 20*time.Second, 5*time.Millisecond, "process %d is left behind", pid)
+}
+
+// A worker that is killed, rank 0 or another, is replaced; the other one is not
+// restarted, no checkpoint is read, and the model is the same.
+func TestKilledWorker(t *testing.T) {
+	t.Parallel()
+	for rank, name := range []string{"rank 0", "rank 1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "run")
+			p := start(t, training(dir)...)
+			members := pids(t, p.generation(dir, 1))
+			p.step(dir, 3)
+			require.NoError(t, syscall.Kill(members[rank], syscall.SIGKILL))
+			p.ended(exitOK)
+
+			next := p.generation(dir, 2)
+			require.Equal(t, members[1-rank], pids(t, next)[0], "the survivor goes on, first in rank")
+			require.Len(t, next.Members, 1)
+			require.Contains(t, next.Reason, "was killed by SIGKILL")
+			require.Contains(t, p.stderr.String(), "was ended by SIGKILL")
+			requireSurvivor(t, dir, next, requireSame(t, dir))
+			if rank == 1 {
+				require.Equal(t, 1, starts(t, dir))
+			}
+		})
+	}
+}
+
+// requireSurvivor requires that the run went on from the memory of the survivor:
+// after the generation comes the step after the last, and nothing is missing but
+// the word of a rank 0 that died between a commit and its event.
+func requireSurvivor(t *testing.T, dir string, next metrics.Event, times map[int64]int) {
+	t.Helper()
+	for s := int64(1); s <= tinySteps; s++ {
+		n := times[s]
+		if s == next.Step || s == next.Step+1 {
+			require.LessOrEqual(t, n, 2, "step %d", s)
+			continue
+		}
+		require.Equal(t, 1, n, "step %d", s)
+	}
+	after := false
+	for _, e := range events(t, dir) {
+		after = after || e.Event == metrics.EventGeneration && e.Generation == next.Generation
+		if after && e.Event == metrics.EventStep {
+			require.Equal(t, next.Step+1, e.Step)
+			return
+		}
+	}
+	t.Fatal("no step after the generation")
+}
+
+func starts(t *testing.T, dir string) (n int) {
+	t.Helper()
+	for _, e := range events(t, dir) {
+		if e.Event == metrics.EventStart {
+			n++
+		}
+	}
+	return n
+}
+
+// A lone worker that is killed comes back from its last checkpoint, in a run that
+// was begun anew as well.
+func TestKilledLoneWorker(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir, "--workers", "1", "--resume", "never")...)
+	members := pids(t, p.generation(dir, 1))
+	p.saved(dir)
+	require.NoError(t, syscall.Kill(members[0], syscall.SIGKILL))
+	p.ended(exitOK)
+	next := p.generation(dir, 2)
+	require.NotEqual(t, members, pids(t, next))
+	require.GreaterOrEqual(t, next.Step, int64(8), "it began at the checkpoint")
+	requireSame(t, dir)
+}
+
+// The agent's death is that of its workers; the same command goes on from the
+// last checkpoint and repeats the steps after it, with the same numbers.
+func TestKilledAgent(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir)...)
+	members := pids(t, p.generation(dir, 1))
+	p.saved(dir)
+	p.signal(syscall.SIGKILL)
+	p.ended(-int(syscall.SIGKILL))
+	for _, pid := range members {
+		requireGone(t, pid)
+	}
+	p = run(t, training(dir)...).ended(exitOK)
+	require.Contains(t, p.stderr.String(), "agrdist: resuming")
+	for s, n := range requireSame(t, dir) {
+		require.LessOrEqual(t, n, 2, "step %d", s)
+	}
+	require.Equal(t, 2, starts(t, dir))
+}
+
+// A worker that hangs is found out, killed and replaced.
+func TestHungWorker(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir, "--set", "cluster.step_deadline=2s")...)
+	members := pids(t, p.generation(dir, 1))
+	p.step(dir, 3)
+	require.NoError(t, syscall.Kill(members[1], syscall.SIGSTOP))
+	p.ended(exitOK)
+	requireGone(t, members[1])
+	next := p.generation(dir, 2)
+	require.Equal(t, members[0], pids(t, next)[0])
+	require.Contains(t, p.stderr.String(), "agrdist: killing")
+	requireSurvivor(t, dir, next, requireSame(t, dir))
+}
+
+// A node joins a run that is under way, is lost, and another takes its place.
+func TestElasticNodes(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	dir := filepath.Join(root, "first")
+	elastic := func(dir string, more ...string) []string {
+		return training(dir, append([]string{"--nodes", "1:2", "--workers", "1", "--set", "train.steps=100000"}, more...)...)
+	}
+	a := start(t, elastic(dir)...)
+	addr := a.says(`--join (\S+)`)
+	a.step(dir, 1)
+	b := start(t, elastic(filepath.Join(root, "second"), "--join", addr)...)
+	world := func(size int, generation uint64) metrics.Event {
+		return a.event(dir, "a generation of "+strconv.Itoa(size), func(e metrics.Event) bool {
+			return e.Event == metrics.EventGeneration && e.WorldSize == size && e.Generation > generation
+		})
+	}
+	joined := world(2, 1)
+	require.Contains(t, joined.Reason, "joined")
+	b.signal(syscall.SIGKILL)
+	b.wait()
+	lost := world(1, joined.Generation)
+	require.Equal(t, pids(t, joined)[0], pids(t, lost)[0])
+	c := start(t, elastic(filepath.Join(root, "third"), "--join", addr)...)
+	again := world(2, lost.Generation)
+	require.Equal(t, pids(t, lost)[0], pids(t, again)[0])
+	a.step(dir, again.Step+2)
+	c.signal(syscall.SIGTERM) // on any node stops them all
+	c.ended(exitSignal)
+	a.ended(exitSignal)
+
+	// What three memberships trained is what one worker trains.
+	list := events(t, dir)
+	stop := list[len(list)-1]
+	require.Equal(t, metrics.EventStop, stop.Event)
+	alone := filepath.Join(root, "alone")
+	run(t, training(alone, "--workers", "1", "--set", "train.steps="+itoa(stop.Step))...).ended(exitOK)
+	require.Equal(t, finish(t, alone).ModelDigest, newestDigest(t, dir))
+}
+
+// newestDigest is what agrdist checkpoint verify says of the newest checkpoint.
+func newestDigest(t *testing.T, dir string) string {
+	t.Helper()
+	line, _, _ := strings.Cut(run(t, "checkpoint", "verify", dir).ended(exitOK).stdout.String(), "\n")
+	return line[strings.LastIndexByte(line, ' ')+1:]
+}
