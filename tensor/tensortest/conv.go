@@ -60,6 +60,8 @@ func convShapes() []convShape {
 		{2, 8, 8, 33, 64, k1},
 		{3, 4, 4, 96, 32, k1},
 		{2, 7, 7, 12, 20, k1s2},
+		{5, 8, 8, 17, 40, k3}, // more pixels than a block of sums
+		{5, 8, 8, 24, 33, k1},
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 func reduceCases() []testCase {
 	var all []testCase
-	for _, d := range [][4]int{{1, 1, 1, 1}, {2, 3, 5, 7}, {3, 4, 4, 32}, {2, 9, 9, 33}, {0, 2, 2, 3}} {
+	for _, d := range [][4]int{{1, 1, 1, 1}, {2, 3, 5, 7}, {3, 4, 4, 32}, {2, 9, 9, 33}, {2, 17, 19, 6}, {0, 2, 2, 3}} {
 		n, per, c := d[0], d[1]*d[2]*d[3], d[3]
 		x, y := values(20, d[:]...), values(21, d[:]...)
 		sum := func(be tensor.Backend, in, out []tensor.Tensor) { be.SumChannels(out[0], in[0]) }
