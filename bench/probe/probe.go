@@ -1,0 +1,79 @@
+package probe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Block is the number of floats in the smallest piece that Read and Scale take.
+const Block = 128
+
+// Loops is one implementation of the probes.
+type Loops struct {
+	// Name is the instruction set: "avx512", "avx2" or "go".
+	Name string
+	// chains is the number of accumulators of fma.
+	chains int
+	fma    func(out *float32, turns int)
+	read   func(sums *float32, x *float32, count int)
+	scale  func(x *float32, count int, alpha float32)
+}
+
+// Supported lists what this processor runs, fastest first; the last is "go".
+func Supported() []Loops {
+	return append(vectorLoops(), Loops{Name: "go", chains: goChains, fma: fmaGo, read: readGo, scale: scaleGo})
+}
+
+// Find returns the loops of a name of Supported.
+func Find(name string) (Loops, error) {
+	all := Supported()
+	if i := slices.IndexFunc(all, func(l Loops) bool { return l.Name == name }); i >= 0 {
+		return all[i], nil
+	}
+	names := make([]string, len(all))
+	for i, l := range all {
+		names[i] = l.Name
+	}
+	return Loops{}, fmt.Errorf("probe: instruction set is %q; this processor has %s", name, strings.Join(names, ", "))
+}
+
+// FMA does turns (at least 1) of x = x/2 + 1 on every accumulator, each from 0,
+// and returns the floating-point operations that this took, two a multiply-add,
+// and the accumulators: 2(1 - 2^-turns) each.
+func (l Loops) FMA(turns int) (flop int, x []float32) {
+	x = make([]float32, l.chains)
+	l.fma(&x[0], turns)
+	return 2 * turns * l.chains, x
+}
+
+// Read returns the sum of x, whose length is a multiple of Block. It reads each
+// byte once.
+func (l Loops) Read(x []float32) float32 {
+	if whole(x) == 0 {
+		return 0
+	}
+	var lanes [Block]float32
+	l.read(&lanes[0], &x[0], len(x))
+	var sum float32
+	for _, v := range lanes {
+		sum += v
+	}
+	return sum
+}
+
+// Scale is x = alpha x in place; the length is a multiple of Block. It reads and
+// writes each byte once.
+func (l Loops) Scale(x []float32, alpha float32) {
+	if whole(x) > 0 {
+		l.scale(&x[0], len(x), alpha)
+	}
+}
+
+// whole is the length of x.
+func whole(x []float32) int {
+	if len(x)%Block != 0 {
+		panic(fmt.Sprintf("probe: %d floats, not a multiple of %d", len(x), Block))
+	}
+	return len(x)
+}
