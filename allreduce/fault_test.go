@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -179,17 +180,15 @@ func TestLateRankIsNamed(t *testing.T) {
 				groups := newCluster(t, world, allreduce.TransportTCP).connect(t, allreduce.GroupConfig{
 					Generation: 3, Plan: plan, Order: order, OpTimeout: time.Second, SegmentElems: 1024,
 				}, nil)
-				released := make(chan struct{})
+				var others sync.WaitGroup
+				others.Add(world - 1)
 				errs := allreducetest.Each(t, groups, func(g allreduce.Group) error {
 					if g.Rank() == late {
-						<-released
+						others.Wait() // until they have all given up
 						return op(context.Background(), g)
 					}
-					err := op(context.Background(), g)
-					if g.Rank() == 0 {
-						close(released)
-					}
-					return err
+					defer others.Done()
+					return op(context.Background(), g)
 				})
 				for rank, err := range errs {
 					e := allreducetest.Failed(t, err, rank)

@@ -192,7 +192,6 @@ func (l *link) send(op opState, it *sendItem) error {
 	}
 	h.encode(&l.out)
 	l.sent++
-	l.g.fence.Add(1)
 	return l.conn.WriteFrame(l.out[:], payload)
 }
 
@@ -338,7 +337,6 @@ func (l *link) readHeader() (*header, error) {
 		}
 		return nil, err
 	}
-	l.g.fence.Load()
 	h := &l.h
 	if err := h.decode(&l.in); err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -40,9 +39,6 @@ type mesh struct {
 	torn  chan struct{} // closed when that failure has reached the connections
 	wg    sync.WaitGroup
 
-	// fence tells the race detector what the wire guarantees: a payload that
-	// has come was written after the frames to which it answers.
-	fence atomic.Uint64
 	sums  bool // some link's payloads need checksums
 	watch stallWatch
 
@@ -355,7 +351,7 @@ func (g *mesh) fail(f *fault) {
 	g.mu.Unlock()
 
 	if !f.goodbye {
-		g.log.Warn("group failed", "peer", f.peer, "error", f.err)
+		g.log.Info("group failed", "peer", f.peer, "error", f.err)
 	}
 	for _, l := range g.links {
 		if l != nil {

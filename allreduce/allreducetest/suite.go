@@ -39,7 +39,7 @@ type Options struct {
 func Run(t *testing.T, o Options, factory Factory) {
 	t.Helper()
 	if o.Sizes == nil {
-		o.Sizes = []int{0, 1, 15, 17, 1000, 40_000}
+		o.Sizes = []int{0, 1, 17, 1000, 15_000}
 	}
 	t.Run("AllReduce", func(t *testing.T) { testAllReduce(t, o, factory) })
 	t.Run("AllGather", func(t *testing.T) { testAllGather(t, factory) })
@@ -126,16 +126,6 @@ func accumulate(p *allreduce.Plan, rank int, grads [][]float32) [][]float32 {
 	return acc.Parts(nil, 0, n)
 }
 
-func sameBits(tb testing.TB, want, got []float32, msg string, args ...any) {
-	tb.Helper()
-	require.Len(tb, got, len(want), msg)
-	for i := range want {
-		if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
-			require.Failf(tb, "other bits", "%s: element %d is %v, want %v", fmt.Sprintf(msg, args...), i, got[i], want[i])
-		}
-	}
-}
-
 func closeAll(tb testing.TB, groups []allreduce.Group) {
 	tb.Helper()
 	AllOK(tb, groups, func(g allreduce.Group) error { return g.Close() })
@@ -157,69 +147,93 @@ func start(t *testing.T, factory Factory, chunks, world int) []allreduce.Group {
 
 func testAllReduce(t *testing.T, o Options, factory Factory) {
 	t.Helper()
+	type sum struct{ grads, want [][]float32 } // by size
+	known := make(map[int]sum)
 	for _, world := range Worlds {
-		for _, chunks := range []int{1, 6, 8, 13} {
+		for _, chunks := range []int{1, 8, 13} {
+			if _, ok := known[chunks]; !ok {
+				var s sum
+				for _, n := range o.Sizes {
+					grads := Gradients(n, chunks, n)
+					s.grads = append(s.grads, grads...)
+					s.want = append(s.want, Sum(t, grads))
+				}
+				known[chunks] = s
+			}
 			plan := Plan(t, chunks, world)
 			groups := start(t, factory, chunks, world)
 			for i, n := range o.Sizes {
 				bucket := uint32(i)
-				grads := Gradients(n, chunks, n)
-				want := Sum(t, grads)
+				grads, want := known[chunks].grads[i*chunks:(i+1)*chunks], known[chunks].want[i]
 				results := make([][]float32, world)
-				AllOK(t, groups, func(g allreduce.Group) error {
-					parts := accumulate(plan, g.Rank(), grads)
-					before := make([][]float32, len(parts))
-					for i := range parts {
-						parts[i] = append([]float32(nil), parts[i]...)
-						before[i] = append([]float32(nil), parts[i]...)
-					}
-					dst := make([]float32, n)
-					if err := g.AllReduce(context.Background(), bucket, parts, dst); err != nil {
-						return err
-					}
-					for i := range parts {
-						sameBits(t, before[i], parts[i], "the parts are not to be changed")
-					}
-					results[g.Rank()] = dst
-					// Once more, in place of every part in turn.
-					for i := range before {
-						fresh := make([][]float32, len(before))
-						for j := range before {
-							fresh[j] = append([]float32(nil), before[j]...)
-						}
-						if i != g.Rank()%len(before) {
-							continue
-						}
-						return errors.Join(
-							g.AllReduce(context.Background(), 100, fresh, fresh[i]),
-							compare(fresh[i], dst),
-						)
-					}
-					return g.AllReduce(context.Background(), 100, nil, make([]float32, n))
+				AllOK(t, groups, func(g allreduce.Group) (err error) {
+					results[g.Rank()], err = reduceTwice(g, bucket, accumulate(plan, g.Rank(), grads), n)
+					return err
 				})
 				for rank := range results {
-					sameBits(t, results[0], results[rank], "world %d: ranks 0 and %d differ", world, rank)
+					require.NoError(t, compare(results[rank], results[0]), "world %d: ranks 0 and %d differ", world, rank)
 				}
 				if o.AnyWorld {
-					sameBits(t, want, results[0], "%d chunks on %d ranks differ from one rank", chunks, world)
-					continue
-				}
-				var scale float64
-				for i := range want {
-					for _, g := range grads {
-						scale = max(scale, math.Abs(float64(g[i])))
-					}
-					require.InDelta(t, want[i], results[0][i], 1e-5*scale)
+					require.NoError(t, compare(results[0], want), "%d chunks on %d ranks differ from one rank", chunks, world)
+				} else {
+					require.NoError(t, near(results[0], want, grads))
 				}
 			}
 		}
 	}
 }
 
+// reduceTwice reduces into fresh memory, then in place of one of the parts, and
+// compares.
+func reduceTwice(g allreduce.Group, bucket uint32, parts [][]float32, n int) ([]float32, error) {
+	work := make([][]float32, len(parts))
+	for i := range parts {
+		work[i] = append([]float32(nil), parts[i]...)
+	}
+	dst := make([]float32, n)
+	if err := g.AllReduce(context.Background(), bucket, work, dst); err != nil {
+		return nil, err
+	}
+	for i := range parts {
+		if err := compare(work[i], parts[i]); err != nil {
+			return nil, fmt.Errorf("a part was changed: %w", err)
+		}
+	}
+	again := make([]float32, n)
+	if len(work) > 0 {
+		again = work[g.Rank()%len(work)]
+	}
+	if err := g.AllReduce(context.Background(), bucket+100, work, again); err != nil {
+		return nil, err
+	}
+	if err := compare(again, dst); err != nil {
+		return nil, fmt.Errorf("in place: %w", err)
+	}
+	return dst, nil
+}
+
+// compare compares bits.
 func compare(got, want []float32) error {
+	if len(got) != len(want) {
+		return fmt.Errorf("%d elements, want %d", len(got), len(want))
+	}
 	for i := range want {
 		if math.Float32bits(want[i]) != math.Float32bits(got[i]) {
-			return fmt.Errorf("in place: element %d is %v, want %v", i, got[i], want[i])
+			return fmt.Errorf("element %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+	return nil
+}
+
+// near compares up to the rounding of another order of additions.
+func near(got, want []float32, grads [][]float32) error {
+	for i := range want {
+		var scale float64
+		for _, g := range grads {
+			scale += math.Abs(float64(g[i]))
+		}
+		if d := math.Abs(float64(got[i]) - float64(want[i])); !(d <= 1e-6*scale) {
+			return fmt.Errorf("element %d is %v, want %v", i, got[i], want[i])
 		}
 	}
 	return nil
