@@ -2,9 +2,10 @@ package cpu
 
 import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 
-// packing rewrites B in panels of nr columns, each [k][nr]. What the last one has
-// too many holds anything: no result of theirs is stored. The source is [k, n], or [n, k] when transposed, for each of a
-// number of taps; panel rows run over the taps of the list in order.
+// packing rewrites B in panels of nr columns, each [k][nr]. The last one is filled
+// up with zeros: no result of theirs is stored, but stale numbers could be
+// denormal, and slow. The source is [k, n], or [n, k] when transposed, for each of
+// a number of taps; panel rows run over the taps of the list in order.
 type packing struct {
 	dst, src []float32
 	set      kernel.Set
@@ -62,6 +63,11 @@ func (p *packing) item(i int) {
 	} else {
 		for k := range p.k {
 			copy(dst[k*p.nr:][:cols], src[k*p.n+left:])
+		}
+	}
+	if cols < p.nr {
+		for k := range p.k {
+			clear(dst[k*p.nr+cols : (k+1)*p.nr])
 		}
 	}
 	if p.alpha != 1 {
