@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/bench"
+)
+
+func TestCheckpointCommands(t *testing.T) {
+	t.Parallel()
+	dir := reference(t)
+	digest := finish(t, dir).ModelDigest
+
+	lines := strings.Split(strings.TrimSpace(run(t, "checkpoint", "list", dir).ended(exitOK).stdout.String()), "\n")
+	require.Len(t, lines, 4)
+	require.Equal(t, []string{"STEP", "CREATED", "MiB", "DIGEST", "PATH"}, strings.Fields(lines[0]))
+	for i, step := range []string{"32", "24", "16"} { // keep is 3
+		require.Equal(t, step, strings.Fields(lines[i+1])[0])
+		require.True(t, strings.HasSuffix(lines[i+1], filepath.Join(dir, "checkpoints", "step-"+step)))
+	}
+	require.Contains(t, lines[1], short(digest))
+
+	p := run(t, "checkpoint", "verify", dir).ended(exitOK)
+	require.Contains(t, p.stdout.String(), "step 32: verified, 6 files, digest "+digest)
+	require.Equal(t, 3, strings.Count(p.stdout.String(), "verified"))
+	p = run(t, "checkpoint", "verify", filepath.Join(dir, "checkpoints", "step-32")).ended(exitOK)
+	require.Equal(t, "step 32: verified, 6 files, digest "+digest+"\n", p.stdout.String())
+}
+
+// What config print writes is a configuration of the same run.
+func TestConfigCommands(t *testing.T) {
+	t.Parallel()
+	args := append([]string{"config", "print"}, training("x")[3:]...)
+	first := run(t, args...).ended(exitOK).stdout.String()
+	file := filepath.Join(t.TempDir(), "run.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(first), 0o600))
+	require.Equal(t, first, run(t, "config", "print", "-c", file).ended(exitOK).stdout.String())
+	require.Contains(t, first, "block_out_channels: [8, 16] # channels of each level")
+	require.Contains(t, first, "steps: 32 # optimizer steps of the run")
+
+	of := func(args ...string) string {
+		text := run(t, append([]string{"config", "validate"}, args...)...).ended(exitOK).stdout.String()
+		require.Contains(t, text, "valid: 32 steps of 8 images in chunks of 2, hash ")
+		return text
+	}
+	require.Equal(t, of("-c", file), of("-c", filepath.Join(reference(t), "config.yaml")))
+	require.Equal(t, of("-c", file), of("-c", file, "--set", "cluster.workers=7"))
+	require.NotEqual(t, of("-c", file), of("-c", file, "--set", "seed=7"))
+	refused(t, run(t, "config", "validate", "-c", file, "--set", "train.chunk=3"), exitConfig, "train.chunk 3")
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	require.Regexp(t, `^agrdist \S+ \S+/\S+ go\S+\n$`, run(t, "version").ended(exitOK).stdout.String())
+}
+
+func TestBench(t *testing.T) {
+	t.Parallel()
+	text := run(t, "bench", "step", "--preset", "digits", "--batch", "2", "--threads", "1", "--steps", "1", "--json").ended(exitOK).stdout.String()
+	var step bench.StepResult
+	require.NoError(t, strict(text, &step))
+	require.Equal(t, 701345, step.Parameters)
+	require.Equal(t, 2, step.Batch)
+	require.Positive(t, step.ImagesPerS)
+	refused(t, run(t, "bench", "step", "--preset", "huge"), exitUsage, "huge", "digits")
+
+	text = run(t, "bench", "allreduce", "-n", "3", "-b", "4K", "-e", "64K", "-f", "4", "-i", "1", "--json").ended(exitOK).stdout.String()
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	require.Len(t, lines, 3)
+	for i, line := range lines {
+		var r bench.AllReduceResult
+		require.NoError(t, strict(line, &r))
+		require.Equal(t, int64(4096)<<(2*i), r.Bytes)
+		require.Equal(t, 3, r.World)
+		require.Equal(t, "tree", r.Order)
+		require.InEpsilon(t, r.AlgBW*4/3, r.BusBW, 1e-9)
+	}
+	table := run(t, "bench", "allreduce", "-b", "4K", "-e", "4K", "-i", "1", "--order", "ring").ended(exitOK).stdout.String()
+	require.Regexp(t, `(?s)^# 2 ranks, order ring, f32 sum\n +bytes +time \(ms\) +algbw \(GB/s\) +busbw \(GB/s\)\n +4096 +[\d.]+ +[\d.]+ +[\d.]+\n$`, table)
+}
+
+// strict decodes one JSON object without unknown fields.
+func strict(text string, into any) error {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	text := run(t).ended(exitOK).stdout.String()
+	for _, c := range []string{"run", "sample", "checkpoint", "config", "bench", "version"} {
+		require.Contains(t, text, "\n  "+c+" ")
+	}
+	require.NotContains(t, text, "\n  worker ", "an inner matter")
+	require.Contains(t, run(t, "run", "--help").ended(exitOK).stdout.String(), "143 stopped by a signal")
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"image/png"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// draw samples into a new file and returns its bytes, which must be a picture of
+// a grid.
+func draw(t *testing.T, from string, more ...string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "grid.png")
+	p := run(t, append([]string{"sample", "--from", from, "--out", out, "-n", "5", "--seed", "3"}, more...)...).ended(exitOK)
+	require.Contains(t, p.stdout.String(), out+": 5 images, ")
+	text, err := os.ReadFile(out)
+	require.NoError(t, err)
+	picture, err := png.Decode(bytes.NewReader(text))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, picture.Bounds().Dx()*picture.Bounds().Dy(), 5*8*8)
+	return text
+}
+
+// An image is a function of weights, sampler, seed and its number alone: not of
+// the batch it is computed in, nor of where the weights lie.
+func TestSample(t *testing.T) {
+	t.Parallel()
+	dir := reference(t)
+	want := draw(t, dir)
+	newest := filepath.Join(dir, "checkpoints", "step-32")
+
+	pipeline := filepath.Join(t.TempDir(), "pipeline")
+	p := run(t, "checkpoint", "export", dir, pipeline).ended(exitOK)
+	require.Contains(t, p.stdout.String(), pipeline+": diffusers pipeline of step 32")
+	for _, f := range []string{"model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"} {
+		require.FileExists(t, filepath.Join(pipeline, f))
+	}
+	rawPipeline := filepath.Join(t.TempDir(), "raw")
+	run(t, "checkpoint", "export", "--raw", newest, rawPipeline).ended(exitOK)
+
+	for name, args := range map[string][]string{
+		"again":           {dir},
+		"other batch":     {dir, "--batch", "2"},
+		"one thread":      {dir, "--threads", "1"},
+		"checkpoint":      {newest},
+		"checkpoints":     {filepath.Dir(newest)},
+		"diffusers":       {pipeline, "--steps", "2"},
+		"diffusers batch": {pipeline, "--steps", "2", "--batch", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, want, draw(t, args[0], args[1:]...))
+		})
+	}
+	for name, args := range map[string][]string{
+		"other seed":   {dir, "--seed", "4"},
+		"raw weights":  {dir, "--raw"},
+		"other steps":  {dir, "--steps", "3"},
+		"ddpm":         {dir, "--sampler", "ddpm", "--steps", "100"},
+		"older":        {filepath.Join(filepath.Dir(newest), "step-24")},
+		"eta":          {dir, "--eta", "1"},
+		"raw pipeline": {rawPipeline, "--steps", "2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.NotEqual(t, want, draw(t, args[0], args[1:]...))
+		})
+	}
+	t.Run("raw pipeline is the raw run", func(t *testing.T) {
+		t.Parallel()
+		require.Equal(t, draw(t, dir, "--raw"), draw(t, rawPipeline, "--steps", "2"))
+	})
+}
+
+// The grid that a run draws at its end is what agrdist sample draws from it with
+// the run's own settings.
+func TestSampleOfTheRunItself(t *testing.T) {
+	t.Parallel()
+	dir := reference(t)
+	out := filepath.Join(t.TempDir(), "grid.png")
+	run(t, "sample", "--from", dir, "--out", out, "-n", "4").ended(exitOK)
+	want, err := os.ReadFile(filepath.Join(dir, "samples", "step-32.png"))
+	require.NoError(t, err)
+	got, err := os.ReadFile(out)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+func TestSampleRefusals(t *testing.T) {
+	t.Parallel()
+	dir := reference(t)
+	out := filepath.Join(t.TempDir(), "grid.png")
+	refused(t, run(t, "sample", "--from", dir, "--out", out, "-n", "0"), exitUsage, "-n 0")
+	refused(t, run(t, "sample", "--from", dir, "--out", out, "--sampler", "euler"), exitConfig, "euler")
+	refused(t, run(t, "sample", "--from", dir, "--out", out, "--steps", "1000"), exitConfig, "1000")
+	refused(t, run(t, "sample", "--from", dir, "--out", filepath.Join(out, "x", "y.png")), exitFailed, "y.png")
+	require.NoFileExists(t, out)
+}
