@@ -64,13 +64,16 @@ func newByteRing(mem []byte) byteRing {
 	}
 }
 
+// mask turns a count of bytes into a place in the ring.
+func (r *byteRing) mask() uint64 { return uint64(len(r.data)) - 1 }
+
 // held returns how many bytes the ring holds.
 func (r *byteRing) held() (int, error) {
 	n := r.written.Load() - r.read.Load()
 	if n > uint64(len(r.data)) {
 		return 0, fmt.Errorf("%w: shared memory is corrupt: %d bytes in a ring of %d", ErrFrame, n, len(r.data))
 	}
-	return int(n), nil
+	return int(n), nil //nolint:gosec // at most the ring's size
 }
 
 // put copies as much of b as fits, at most a chunk, and returns how much.
@@ -79,12 +82,12 @@ func (r *byteRing) put(b []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	at := r.written.Load() & uint64(len(r.data)-1)
+	at := r.written.Load() & r.mask()
 	n := min(len(b), len(r.data)-held, shmChunk)
 	copied := copy(r.data[at:], b[:n])
 	copy(r.data, b[copied:n])
 	fence.Add(1)
-	r.written.Add(uint64(n))
+	r.written.Add(uint64(n)) //nolint:gosec // n >= 0
 	return n, nil
 }
 
@@ -95,11 +98,11 @@ func (r *byteRing) take(b []byte) (int, error) {
 		return 0, err
 	}
 	fence.Load()
-	at := r.read.Load() & uint64(len(r.data)-1)
+	at := r.read.Load() & r.mask()
 	n := min(len(b), held, shmChunk)
 	copied := copy(b[:n], r.data[at:])
 	copy(b[copied:n], r.data)
-	r.read.Add(uint64(n))
+	r.read.Add(uint64(n)) //nolint:gosec // n >= 0
 	return n, nil
 }
 

@@ -20,8 +20,7 @@ func TestAllReduceAllocatesNothing(t *testing.T) {
 		for _, order := range orders {
 			t.Run(fmt.Sprintf("%v/%v", transport, order), func(t *testing.T) {
 				groups := tcp(order, transport)(t, allreducetest.Plan(t, 2, 2))
-				ctx, cancel := context.WithCancel(context.Background())
-				defer cancel()
+				ctx := t.Context()
 				reduce := func(g allreduce.Group, v [][]float32) {
 					if err := g.AllReduce(ctx, 1, v, v[0]); err != nil {
 						t.Error(err)
