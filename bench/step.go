@@ -36,8 +36,16 @@ type StepResult struct {
 	UpdateMillis  float64 `json:"update_ms"`    // clip, AGR, Adan, EMA of it
 	CPUMillis     float64 `json:"cpu_ms"`       // median processor time of a step over all threads
 	ImagesPerS    float64 `json:"images_per_s"` // batch / step
-	RSSMB         float64 `json:"rss_mb"`       // largest resident set of the process, MB
-	Version       string  `json:"version"`
+	// GFLOP is what a step must compute, 10^9 operations: unet.Config.TrainingFLOPs
+	// times the batch.
+	GFLOP float64 `json:"step_gflop"`
+	// PeakGFLOPS is the best probe of one thread's multiply-adds in this run, and
+	// FLOPSShare the step's rate over Threads times that. On one thread both are
+	// per processor time.
+	PeakGFLOPS float64 `json:"peak_gflops"`
+	FLOPSShare float64 `json:"flops_share"`
+	RSSMB      float64 `json:"rss_mb"` // largest resident set of the process, MB
+	Version    string  `json:"version"`
 }
 
 // Presets of models.
@@ -88,12 +96,23 @@ func Step(c StepConfig) (StepResult, error) {
 	if err != nil {
 		return StepResult{}, err
 	}
+	flops, err := net.Config().TrainingFLOPs()
+	if err != nil {
+		return StepResult{}, err
+	}
+	clock, stop := startClock(c.Threads)
+	defer stop()
+	y, err := newYardstick(be.Name(), be.Pool(), clock, 0)
+	if err != nil {
+		return StepResult{}, err
+	}
 	values := params.Values().(tensor.Host).Float32s() //nolint:forcetypeassert // the CPU backend's buffers are Host
 	grads := params.Grads().(tensor.Host).Float32s()   //nolint:forcetypeassert // as above
 	ema := slices.Clone(values)
 
 	var steps, computes, updates, cpus []float64
 	for i := range c.Steps + 1 {
+		y.gflops()
 		start, used := time.Now(), cpuTime()
 		if _, err := net.LossAndGrad(batch, nil); err != nil {
 			return StepResult{}, err
@@ -108,10 +127,15 @@ func Step(c StepConfig) (StepResult, error) {
 			cpus = append(cpus, millis(cpuTime()-used))
 		}
 	}
-	step := median(steps)
+	step, cpu := median(steps), median(cpus)
+	gflop, taken := float64(flops)*float64(c.Batch)/1e9, step
+	if c.Threads == 1 && cpu > 0 {
+		taken = cpu
+	}
 	return StepResult{
 		Preset: c.Preset, Parameters: params.Count(), Batch: c.Batch, Threads: c.Threads, Precision: c.Precision,
-		Backend: be.Name(), StepMillis: step, ComputeMillis: median(computes), UpdateMillis: median(updates), CPUMillis: median(cpus),
+		Backend: be.Name(), StepMillis: step, ComputeMillis: median(computes), UpdateMillis: median(updates), CPUMillis: cpu,
+		GFLOP: gflop, PeakGFLOPS: y.best.GFLOPS, FLOPSShare: gflop / taken * 1e3 / (y.best.GFLOPS * float64(c.Threads)),
 		ImagesPerS: float64(c.Batch) / step * 1e3, RSSMB: peakRSS(), Version: version.Build(),
 	}, nil
 }
@@ -141,15 +165,4 @@ func randomBatch(be tensor.Backend, m config.Model, n int) (unet.Batch, error) {
 	rng.New(1, rng.StreamNoise).Normal(noise, 1)
 	be.Upload(b.Target.Buf, noise)
 	return b, nil
-}
-
-func millis(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
-
-func median(x []float64) float64 {
-	s := slices.Clone(x)
-	slices.Sort(s)
-	if n := len(s); n%2 == 0 {
-		return (s[n/2-1] + s[n/2]) / 2
-	}
-	return s[len(s)/2]
 }

@@ -4,7 +4,6 @@ package bench
 
 import (
 	"runtime"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,14 +20,4 @@ func peakRSS() float64 {
 		unit = 1
 	}
 	return float64(u.Maxrss) * unit / 1e6
-}
-
-// cpuTime is the processor time that this process has used so far, user and
-// system, over all its threads.
-func cpuTime() time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

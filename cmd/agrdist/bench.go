@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ func benchCommand() *cobra.Command {
 		Use: "bench", Short: "Measure the parts of a step on this machine",
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(benchStep(), benchAllReduce())
+	c.AddCommand(benchStep(), benchKernels(), benchOptimizer(), benchAllReduce())
 	return c
 }
 
@@ -39,8 +40,10 @@ func benchStep() *cobra.Command {
 			_, err = fmt.Fprintf(c.OutOrStdout(), `%s: %d parameters, batch %d, %d threads, %s, %s
   images/s  %.2f
   step      %.1f ms (forward and backward %.1f, update %.1f); processor time %.1f ms
+  share     %.1f %% of %.0f GFLOP/s a thread, the measured peak (a step is %.1f GFLOP)
   peak RSS  %.0f MB
-`, r.Preset, r.Parameters, r.Batch, r.Threads, r.Precision, r.Backend, r.ImagesPerS, r.StepMillis, r.ComputeMillis, r.UpdateMillis, r.CPUMillis, r.RSSMB)
+`, r.Preset, r.Parameters, r.Batch, r.Threads, r.Precision, r.Backend, r.ImagesPerS, r.StepMillis, r.ComputeMillis, r.UpdateMillis, r.CPUMillis,
+				100*r.FLOPSShare, r.PeakGFLOPS, r.GFLOP, r.RSSMB)
 			return err
 		},
 	}
@@ -51,6 +54,86 @@ func benchStep() *cobra.Command {
 	f.StringVar(&o.Precision, "precision", "f32", "f32")
 	f.IntVar(&o.Steps, "steps", 5, "measured steps; the median counts")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	return c
+}
+
+func benchKernels() *cobra.Command {
+	o := bench.KernelsConfig{ProbeBytes: bench.ProbeBytes}
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "kernels", Short: "The operations of a step, beside the machine's measured peak",
+		Long: `Measures the operations that a step is made of, at the UNet's shapes.
+
+A share is the median of the operation's rate over that of a probe run right
+before it: multiply-adds on registers for arithmetic, scaling in place for memory.
+On one thread, time is the thread's processor time where the system has it.`,
+		Example: "  agrdist bench kernels --filter 'conv3x3|gemm'\n  agrdist bench kernels --threads 2 --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			out := c.OutOrStdout()
+			var begin func(bench.KernelsResult)
+			var each func(bench.KernelResult)
+			if !asJSON {
+				begin = func(r bench.KernelsResult) {
+					fmt.Fprintf(out, "# %s, %d threads, times are %s\n# peak %.1f GFLOP/s a thread; memory %.1f GB/s read, %.1f GB/s scaled in place (%.0f MB)\n%-22s %-14s %10s %14s %7s\n",
+						r.Backend, r.Threads, r.Clock, r.GFLOPS, r.ReadGBS, r.ScaleGBS, r.Megabytes, "operation", "shape", "time (ms)", "rate", "share")
+				}
+				each = func(k bench.KernelResult) {
+					rate := fmt.Sprintf("%.1f GFLOP/s", k.GFLOPS)
+					if k.GFLOPS == 0 {
+						rate = fmt.Sprintf("%.1f GB/s", k.GBS)
+					}
+					fmt.Fprintf(out, "%-22s %-14s %10.3f %14s %5.0f %%\n", k.Name, k.Shape, k.Millis, rate, 100*k.Share)
+				}
+			}
+			r, err := bench.Kernels(o, begin, each)
+			if err != nil {
+				return &usageError{err}
+			}
+			if asJSON {
+				return json.NewEncoder(out).Encode(r)
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.IntVar(&o.Threads, "threads", 1, "threads")
+	f.StringVar(&o.Filter, "filter", "", "regular expression on \"operation shape\"")
+	f.DurationVar(&o.Budget, "time", time.Second, "time to measure each operation; the median counts")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	return c
+}
+
+func benchOptimizer() *cobra.Command {
+	o := bench.OptimizerConfig{ProbeBytes: bench.ProbeBytes}
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "optimizer", Short: "The pass after the all-reduce: norms, clip, AGR, Adan, EMA; fused and not",
+		Example: "  agrdist bench optimizer --params 35746307 --threads 1",
+		RunE: func(c *cobra.Command, _ []string) error {
+			out, first := c.OutOrStdout(), true
+			err := bench.Optimizer(o, func(r bench.OptimizerResult) {
+				if asJSON {
+					_ = json.NewEncoder(out).Encode(r) // a closed pipe ends the program anyway
+					return
+				}
+				if first {
+					fmt.Fprintf(out, "# %d parameters, %d threads, times are %s; %d bytes a parameter must move\n%-8s %-7s %10s %10s %12s %22s\n",
+						r.Parameters, r.Threads, r.Clock, bench.BytesPerParameter, "pass", "kernel", "time (ms)", "norms", "rate (GB/s)", "of scaling in place")
+					first = false
+				}
+				fmt.Fprintf(out, "%-8s %-7s %10.1f %10.1f %12.1f %8.0f %% of %4.1f GB/s\n", r.Variant, r.Kernel, r.Millis, r.NormsMillis, r.GBS, 100*r.Share, r.ScaleGBS)
+			})
+			if err != nil {
+				return &usageError{err}
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.IntVar(&o.Params, "params", 35746307, "parameters; the default is the full model's")
+	f.IntVar(&o.Threads, "threads", 1, "threads")
+	f.IntVar(&o.Steps, "steps", 10, "measured passes; the median counts")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object a variant")
 	return c
 }
 
