@@ -46,8 +46,8 @@ type Diffusion struct {
 
 // Data is the training set.
 type Data struct {
-	Name string `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (binary records) or folder (PNG and JPEG)"`
-	Dir  string `mapstructure:"dir" doc:"where the files are; cifar10 and folder need it"`
+	Name string `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (its binary records), records (any *.bin of such records) or folder (PNG and JPEG)"`
+	Dir  string `mapstructure:"dir" doc:"where the files are; all but digits need it"`
 	Flip bool   `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
 }
 
@@ -129,7 +129,7 @@ type Sample struct {
 	Count    int     `mapstructure:"count" doc:"images of a grid; 0: no grids"`
 	Sampler  string  `mapstructure:"sampler" doc:"ddim or ddpm"`
 	Steps    int     `mapstructure:"steps" doc:"sampler steps"`
-	Spacing  string  `mapstructure:"spacing" doc:"which timesteps: linear, leading, quadratic or paper"`
+	Spacing  string  `mapstructure:"spacing" doc:"which timesteps: linear, leading, trailing, quadratic or paper"`
 	Eta      float64 `mapstructure:"eta" doc:"ddim noise: 0 deterministic, 1 as ddpm"`
 	Variance string  `mapstructure:"variance" doc:"ddpm: fixedlarge or fixedsmall"`
 	Clip     string  `mapstructure:"clip" doc:"x0 to [-1, 1] before the mean, after it (as the paper's code), or none"`

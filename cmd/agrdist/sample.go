@@ -58,7 +58,7 @@ alone: the same command writes the same bytes, whatever the batch.`,
 	f.StringVar(&o.sampler, "sampler", "", "ddim or ddpm; the run's own when not given")
 	f.IntVar(&o.steps, "steps", 0, "sampler steps; the run's own when not given")
 	f.Float64Var(&o.eta, "eta", 0, "ddim: 0 deterministic to 1 as noisy as ddpm")
-	f.StringVar(&o.spacing, "spacing", "", "timesteps visited: linear, leading, quadratic, paper")
+	f.StringVar(&o.spacing, "spacing", "", "timesteps visited: linear, leading, trailing, quadratic, paper")
 	f.StringVar(&o.clip, "clip", "", "x0 to [-1, 1]: before, after or none")
 	return c
 }
