@@ -143,7 +143,7 @@ func (a *Agent) certify(ctx context.Context, e supervise.Exit, restarts chan<- r
 	}
 	// A process that ended by itself has said why in its last line; one that was
 	// killed did not know.
-	if n := len(e.LastWords); n > 0 && e.Code > 0 {
+	if n := len(e.LastWords); n > 0 && e.Code > 0 && e.Code != cluster.ExitStopped {
 		exit.Message = strings.TrimPrefix(e.LastWords[n-1], "agrdist: ")
 	}
 	go func() {

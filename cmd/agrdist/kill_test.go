@@ -90,6 +90,21 @@ func starts(t *testing.T, dir string) (n int) {
 	return n
 }
 
+// A worker is lost after the last step, while the grid is drawn: the generation
+// that follows commits no step and finishes the run all the same.
+func TestKilledAfterTheLastStep(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir, "--set", "sample.count=32", "--set", "sample.steps=100")...)
+	members := pids(t, p.generation(dir, 1))
+	p.event(dir, "the last checkpoint", func(e metrics.Event) bool { return e.Event == metrics.EventCheckpoint && e.Step == tinySteps })
+	require.NoError(t, syscall.Kill(members[1], syscall.SIGKILL))
+	p.ended(exitOK)
+	require.Equal(t, int64(tinySteps), p.generation(dir, 2).Step)
+	require.Equal(t, tinySteps, len(requireSame(t, dir)))
+	require.FileExists(t, filepath.Join(dir, "samples", "step-32.png"))
+}
+
 // A lone worker that is killed comes back from its last checkpoint, in a run that
 // was begun anew as well.
 func TestKilledLoneWorker(t *testing.T) {
@@ -143,7 +158,7 @@ func TestHungWorker(t *testing.T) {
 	requireSurvivor(t, dir, next, requireSame(t, dir))
 }
 
-// A node joins a run that is under way, is lost, and another takes its place.
+// A node is lost from a run, and another one takes its place under way.
 func TestElasticNodes(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -153,21 +168,21 @@ func TestElasticNodes(t *testing.T) {
 	}
 	a := start(t, elastic(dir)...)
 	addr := a.says(`--join (\S+)`)
-	a.step(dir, 1)
 	b := start(t, elastic(filepath.Join(root, "second"), "--join", addr)...)
 	world := func(size int, generation uint64) metrics.Event {
 		return a.event(dir, "a generation of "+strconv.Itoa(size), func(e metrics.Event) bool {
 			return e.Event == metrics.EventGeneration && e.WorldSize == size && e.Generation > generation
 		})
 	}
-	joined := world(2, 1)
-	require.Contains(t, joined.Reason, "joined")
+	joined := world(2, 0)
+	a.step(dir, joined.Step+2)
 	b.signal(syscall.SIGKILL)
 	b.wait()
 	lost := world(1, joined.Generation)
 	require.Equal(t, pids(t, joined)[0], pids(t, lost)[0])
 	c := start(t, elastic(filepath.Join(root, "third"), "--join", addr)...)
 	again := world(2, lost.Generation)
+	require.Contains(t, again.Reason, "joined")
 	require.Equal(t, pids(t, lost)[0], pids(t, again)[0])
 	a.step(dir, again.Step+2)
 	c.signal(syscall.SIGTERM) // on any node stops them all
