@@ -19,6 +19,7 @@ import (
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
 )
 
@@ -51,6 +52,7 @@ type world struct {
 	groups map[uint64][]allreduce.Group
 	chunks int
 	tcp    bool
+	open   func() tensor.Backend
 	wg     sync.WaitGroup
 }
 
@@ -78,7 +80,7 @@ type rank struct {
 
 func newWorld(t *testing.T, chunks int) *world {
 	t.Helper()
-	return &world{t: t, all: map[cluster.MemberID]*rank{}, groups: map[uint64][]allreduce.Group{}, chunks: chunks}
+	return &world{t: t, open: func() tensor.Backend { return cpu.New(cpu.Config{Threads: 1}) }, all: map[cluster.MemberID]*rank{}, groups: map[uint64][]allreduce.Group{}, chunks: chunks}
 }
 
 func (r *rank) Generations() <-chan cluster.Generation { return r.gens }
@@ -154,7 +156,7 @@ type option func(*Config, *Parts)
 // add starts a trainer; it waits for a generation.
 func (w *world) add(cfg Config, options ...option) *rank {
 	w.t.Helper()
-	be := cpu.New(cpu.Config{Threads: 1})
+	be := w.open()
 	model, err := unet.New(be, tiny())
 	require.NoError(w.t, err)
 	segments := make([]optim.Segment, 0)
@@ -283,3 +285,37 @@ func (m *memory) Save(_ context.Context, s *State) error {
 }
 
 func (m *memory) Wait(context.Context) error { return nil }
+
+// numbered is a Sampler whose image i is its number.
+type numbered struct {
+	count int
+	fail  func(step int64) error
+
+	mu    sync.Mutex
+	grids map[int64][]float32
+}
+
+func (n *numbered) Count() int    { return n.count }
+func (n *numbered) ImageLen() int { return 2 }
+
+func (n *numbered) Share(_ context.Context, s *State, lo, hi int) (out []float32, err error) {
+	if n.fail != nil {
+		if err := n.fail(s.Step); err != nil {
+			return nil, err
+		}
+	}
+	for i := lo; i < hi; i++ {
+		out = append(out, float32(i), float32(s.Step))
+	}
+	return out, nil
+}
+
+func (n *numbered) Write(step int64, images []float32) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.grids == nil {
+		n.grids = map[int64][]float32{}
+	}
+	n.grids[step] = images
+	return "grid", nil
+}

@@ -1,11 +1,15 @@
 package trainer
 
 import (
+	"errors"
 	"math"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/autograd/gradcheck"
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // The one idea: any number of workers, more than there are chunks too, the same
@@ -208,4 +212,65 @@ func TestStepsReportTheSameLossOnAnyWorld(t *testing.T) {
 		return out
 	}
 	require.Equal(t, losses(1), losses(3))
+}
+
+// A device whose memory the host does not address: gradients and parameters are
+// copied, and the sums are still the same on any number of workers.
+func TestBackendWithItsOwnMemory(t *testing.T) {
+	cfg := smallConfig(3)
+	var digests []string
+	for _, size := range []int{1, 3} {
+		w := newWorld(t, cfg.Chunks())
+		w.open = func() tensor.Backend { return gradcheck.Backend{} }
+		var ranks []*rank
+		for range size {
+			ranks = append(ranks, w.add(cfg))
+		}
+		w.form(ranks...)
+		w.wait(ranks...)
+		for _, r := range ranks {
+			require.NoError(t, r.err)
+			require.False(t, r.trainer.state.device.same)
+			values := gradcheck.Float64s(r.trainer.parts.Model.Params().Values())
+			for i, v := range r.trainer.state.Values {
+				require.Equal(t, float64(v), values[i], "the device has the updated parameters")
+			}
+		}
+		digests = append(digests, ranks[0].digest)
+	}
+	require.Equal(t, digests[0], digests[1])
+}
+
+// Every rank draws a share of the grid; rank 0 puts them together. Where one
+// cannot, all go on without.
+func TestGridIsDrawnTogether(t *testing.T) {
+	cfg := smallConfig(4)
+	cfg.SampleEvery = 2
+	for _, size := range []int{1, 3, 5} {
+		w := newWorld(t, cfg.Chunks())
+		samplers := make([]*numbered, size)
+		var ranks []*rank
+		for i := range size {
+			samplers[i] = &numbered{count: 4}
+			if i == size-1 {
+				samplers[i].fail = func(step int64) error {
+					if step == 2 {
+						return errors.New("no image")
+					}
+					return nil
+				}
+			}
+			ranks = append(ranks, w.add(cfg, func(_ *Config, p *Parts) { p.Sampler = samplers[i] }))
+		}
+		w.form(ranks...)
+		w.wait(ranks...)
+		for _, r := range ranks {
+			require.NoError(t, r.err)
+		}
+		require.NotContains(t, samplers[0].grids, int64(2))
+		require.Equal(t, []float32{0, 4, 1, 4, 2, 4, 3, 4}, samplers[0].grids[4])
+		for _, s := range samplers[1:] {
+			require.Empty(t, s.grids)
+		}
+	}
 }
