@@ -173,7 +173,7 @@ func (a *Agent) register(ctx context.Context, stop <-chan os.Signal, host string
 		return err
 	case s := <-stop:
 		cancel()
-		_ = <-found // it ends now; the signal is the reason, whatever it says
+		a.log.Debug("registration was cut short", "err", <-found) // it ends now; the signal is the reason
 		return &SignalError{s}
 	}
 }

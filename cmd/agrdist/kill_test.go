@@ -101,7 +101,7 @@ func TestKilledAfterTheLastStep(t *testing.T) {
 	require.NoError(t, syscall.Kill(members[1], syscall.SIGKILL))
 	p.ended(exitOK)
 	require.Equal(t, int64(tinySteps), p.generation(dir, 2).Step)
-	require.Equal(t, tinySteps, len(requireSame(t, dir)))
+	require.Len(t, requireSame(t, dir), tinySteps)
 	require.FileExists(t, filepath.Join(dir, "samples", "step-32.png"))
 }
 
