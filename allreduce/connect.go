@@ -340,9 +340,13 @@ func (e *Endpoint) unhurry(ctx context.Context, conn net.Conn) error {
 	}
 }
 
-// socketBuffer is what a connection may hold in the kernel, in bytes and
-// direction: a few segments. The kernel may grant less.
-const socketBuffer = 4 << 20
+// What a connection may hold in the kernel, in bytes and direction; the kernel
+// may grant less. Across hosts a few segments keep the wire busy, within one
+// host bytes should still be in the cache when they are read.
+const (
+	socketBuffer = 4 << 20
+	localBuffer  = 256 << 10
+)
 
 // tune prepares a connection whose handshake has ended. stop undoes the watch
 // over ctx.
@@ -353,8 +357,12 @@ func tune(ctx context.Context, stop func() bool, conn *net.TCPConn) error {
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	_ = conn.SetReadBuffer(socketBuffer)
-	_ = conn.SetWriteBuffer(socketBuffer)
+	size := socketBuffer
+	if sameHost(conn) {
+		size = localBuffer
+	}
+	_ = conn.SetReadBuffer(size)
+	_ = conn.SetWriteBuffer(size)
 	return nil
 }
 

@@ -16,8 +16,10 @@ import (
 // with an error that says so.
 //
 // The first failure ends the group: every pending and later operation on every
-// rank returns an *Error that names the peer at fault. When an operation
-// returns, with an error or without, nothing touches its arguments any more.
+// rank returns an *Error that names the peer at fault. An operation that fails
+// on one rank may have succeeded on another, which had all it needed before the
+// failure: there it is the next operation that fails. When an operation returns,
+// with an error or without, nothing touches its arguments any more.
 type Group interface {
 	// Rank returns this process's rank, 0 <= Rank() < Size().
 	Rank() int
