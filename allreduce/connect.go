@@ -231,7 +231,7 @@ func (e *Endpoint) dial(ctx context.Context, cfg *GroupConfig, peer int) (stream
 			return s, nil
 		case errors.Is(err, ErrRefused), errors.Is(err, errNotUs):
 			return nil, err
-		case ctx.Err() == nil || last == nil:
+		case last == nil, !isTimeout(err): // ctx's own end says less than what came before
 			last = err
 		}
 		select {
@@ -242,6 +242,11 @@ func (e *Endpoint) dial(ctx context.Context, cfg *GroupConfig, peer int) (stream
 		case <-time.After(pause):
 		}
 	}
+}
+
+func isTimeout(err error) bool {
+	netErr, ok := errors.AsType[net.Error](err)
+	return ok && netErr.Timeout() || errors.Is(err, context.Canceled)
 }
 
 func (e *Endpoint) dialOnce(ctx context.Context, cfg *GroupConfig, peer int) (stream, error) {

@@ -206,7 +206,7 @@ func TestConnectNamesTheMissing(t *testing.T) {
 	e := listen(t, allreduce.EndpointConfig{})
 	gone := listen(t, allreduce.EndpointConfig{})
 	require.NoError(t, gone.Close())
-	_, err := e.Connect(brief(t, 100*time.Millisecond), allreduce.GroupConfig{
+	_, err := e.Connect(brief(t, 300*time.Millisecond), allreduce.GroupConfig{
 		Generation: 5, Rank: 1, Plan: allreducetest.Plan(t, 8, 4), Peers: []string{gone.Addr(), "", "", ""},
 	})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -220,7 +220,7 @@ func TestConnectNamesTheMissing(t *testing.T) {
 // are still parked do not harm the second.
 func TestConnectCanBeTriedAgain(t *testing.T) {
 	e := [2]*allreduce.Endpoint{listen(t, allreduce.EndpointConfig{}), listen(t, allreduce.EndpointConfig{})}
-	_, err := e[1].Connect(brief(t, 50*time.Millisecond), allreduce.GroupConfig{
+	_, err := e[1].Connect(brief(t, 300*time.Millisecond), allreduce.GroupConfig{
 		Generation: 5, Rank: 1, Plan: allreducetest.Plan(t, 8, 2), Peers: []string{e[0].Addr(), ""},
 	})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
