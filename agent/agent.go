@@ -44,15 +44,16 @@ type Config struct {
 
 // Agent is a node's part in a run. Make it with Start.
 type Agent struct {
-	cfg     Config
-	log     *slog.Logger
-	keys    *security.Keys // nil: no secret
-	gossip  *membership.Membership
-	server  *coordinator.Server // nil: another node holds it
-	client  *coordinator.Client
-	session *coordinator.AgentSession
-	workers *supervise.Supervisor
-	ids     map[int]cluster.MemberID // by slot, of the incarnation that runs
+	cfg      Config
+	log      *slog.Logger
+	keys     *security.Keys // nil: no secret
+	gossip   *membership.Membership
+	server   *coordinator.Server // nil: another node holds it
+	client   *coordinator.Client
+	session  *coordinator.AgentSession
+	signpost *signpost
+	workers  *supervise.Supervisor
+	ids      map[int]cluster.MemberID // by slot, of the incarnation that runs
 
 	served chan error
 }
@@ -186,9 +187,12 @@ func (a *Agent) dial(ctx context.Context, addr, host string) (err error) {
 	if a.client, err = coordinator.Dial(cc); err != nil {
 		return err
 	}
-	a.session, err = a.client.Supervise(ctx, coordinator.Node{
+	if a.session, err = a.client.Supervise(ctx, coordinator.Node{
 		Name: a.cfg.Node, Host: host, Slots: a.cfg.Run.Cluster.Workers, RunID: a.cfg.Run.Cluster.RunID,
-	})
+	}); err != nil {
+		return err
+	}
+	a.signpost, err = newSignpost(a.cfg.RunDir, a.cfg.Node, addr, a.gossip, a.log)
 	return err
 }
 
@@ -243,6 +247,11 @@ func (a *Agent) close() {
 		}()
 		if err := a.workers.Close(ctx); err != nil {
 			a.log.Error("workers are left behind", "err", err)
+		}
+	}
+	if a.signpost != nil {
+		if err := a.signpost.takeDown(); err != nil {
+			a.log.Warn("closing", "err", err)
 		}
 	}
 	if a.client != nil {

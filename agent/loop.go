@@ -27,13 +27,9 @@ func (a *Agent) start(slot int) error {
 }
 
 func (a *Agent) command(slot int) (supervise.Command, error) {
-	addr, err := a.gossip.FindCoordinator(context.Background()) // known since register
-	if err != nil {
-		return supervise.Command{}, err
-	}
 	return a.cfg.Command(slot, Spec{
 		Member: a.ids[slot], Node: a.cfg.Node, Slot: slot, RunDir: a.cfg.RunDir,
-		RunID: a.cfg.Run.Cluster.RunID, Coordinator: addr, Advertised: a.gossip.Addr(), Secret: a.cfg.Secret,
+		RunID: a.cfg.Run.Cluster.RunID, Coordinator: a.signpost.path, Advertised: a.gossip.Addr(), Secret: a.cfg.Secret,
 		Config: string(a.cfg.Run.YAML(false)),
 	})
 }

@@ -19,7 +19,7 @@ type Spec struct {
 	Slot        int
 	RunDir      string
 	RunID       string
-	Coordinator string // HOST:PORT of the coordinator when the worker started
+	Coordinator string // file with the HOST:PORT of the coordinator, kept up to date
 	Advertised  string // address of this node, for listeners on all interfaces
 	Secret      []byte
 	Config      string // the resolved configuration, YAML

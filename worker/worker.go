@@ -287,7 +287,7 @@ func (w *worker) listen() (*allreduce.Endpoint, error) {
 
 // join registers with the coordinator.
 func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allreduce.Endpoint, backend string) (*coordinator.Session, error) {
-	cc := coordinator.ClientConfig{Addr: w.spec.Coordinator, Logger: w.log.With("part", "coordinator")}
+	cc := coordinator.ClientConfig{Resolve: w.spec.FindCoordinator, Logger: w.log.With("part", "coordinator")}
 	if w.keys != nil {
 		cc.Credentials = w.keys.ClientCredentials()
 	}

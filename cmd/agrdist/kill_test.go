@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -196,6 +197,45 @@ func TestElasticNodes(t *testing.T) {
 	alone := filepath.Join(root, "alone")
 	run(t, training(alone, "--workers", "1", "--set", "train.steps="+itoa(stop.Step))...).ended(exitOK)
 	require.Equal(t, finish(t, alone).ModelDigest, newestDigest(t, dir))
+}
+
+// The node that holds the coordinator is killed, worker and all. The other node's
+// worker waits; when the same command is given again, it takes over the state of
+// that worker, which was never restarted.
+func TestKilledCoordinator(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	one, two := filepath.Join(root, "one"), filepath.Join(root, "two")
+	first := training(one, "--nodes", "1:2", "--workers", "1", "--set", "cluster.node=one", "--set", "cluster.gossip_port="+freePort(t))
+	a := start(t, first...)
+	b := start(t, training(two, "--nodes", "1:2", "--workers", "1", "--set", "cluster.node=two", "--join", a.says(`--join (\S+)`))...)
+	a.step(one, 3)
+	members := pids(t, a.generation(one, 1))
+	require.Len(t, members, 2)
+	a.signal(syscall.SIGKILL)
+	a.wait()
+	requireGone(t, members[0])
+	a = start(t, first...)
+	next := b.generation(two, 2)
+	require.Equal(t, members[1], pids(t, next)[0], "the survivor leads now")
+	a.ended(exitOK)
+	b.ended(exitOK)
+	requireSame(t, two)
+	require.Contains(t, a.stdout.String(), "samples and checkpoints are on the node of two")
+	require.Contains(t, a.stdout.String(), finish(t, two).ModelDigest)
+	require.Contains(t, b.stdout.String(), filepath.Join(two, "checkpoints", "step-32"))
+	require.NotContains(t, b.stdout.String(), "are on the node of")
+}
+
+// freePort is a port of loopback that nobody has, or so it was a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return port
 }
 
 // newestDigest is what agrdist checkpoint verify says of the newest checkpoint.

@@ -50,23 +50,21 @@ func (r *runner) finished(end cluster.End, took time.Duration) {
 		fmt.Fprintf(r.stdout, "loss %.4f, ", loss)
 	}
 	fmt.Fprintln(r.stdout, plural(len(r.last.Generation.Members), "worker"))
-	here := false
+	saved := filepath.Join(out, "checkpoints", checkpoint.DirName(end.Step))
+	if !exists(saved) { // rank 0 keeps them
+		fmt.Fprintf(r.stdout, "  %-11s %s\nsamples and checkpoints are on the node of %s\n", "digest", end.Digest, r.leader())
+		return
+	}
 	for _, f := range []struct{ what, path, note string }{
 		{"samples", filepath.Join(out, "samples", fmt.Sprintf("step-%d.png", end.Step)), ""},
-		{"checkpoint", filepath.Join(out, "checkpoints", checkpoint.DirName(end.Step)), " (verified)"},
+		{"checkpoint", saved, " (verified)"},
 		{"events", filepath.Join(out, "events.jsonl"), ""},
 	} {
-		if exists(f.path) { // the node of rank 0 keeps them
-			here = true
+		if exists(f.path) {
 			fmt.Fprintf(r.stdout, "  %-11s %s%s\n", f.what, f.path, f.note)
 		}
 	}
-	fmt.Fprintf(r.stdout, "  %-11s %s\n", "digest", end.Digest)
-	if here {
-		fmt.Fprintf(r.stdout, "draw more: agrdist sample --from %s --out grid.png\n", out)
-	} else {
-		fmt.Fprintf(r.stdout, "samples and checkpoints are on the node of %s\n", r.leader())
-	}
+	fmt.Fprintf(r.stdout, "  %-11s %s\ndraw more: agrdist sample --from %s --out grid.png\n", "digest", end.Digest, out)
 }
 
 // leader is rank 0 in the last generation seen.
