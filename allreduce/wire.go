@@ -19,8 +19,8 @@ func bytesOf(f []float32) []byte {
 
 // u16 and u32 narrow ranks, parts, segments and lengths for the wire; all are
 // bounded long before (MaxWorld, MaxChunks, maxSegBytes).
-func u16(n int) uint16 { return uint16(n) } //nolint:gosec // see above
-func u32(n int) uint32 { return uint32(n) } //nolint:gosec // see above
+func u16(n int) uint16 { return uint16(n) }
+func u32(n int) uint32 { return uint32(n) }
 
 // toWire returns floats in wire order: the view of them on a little endian
 // machine, else a swapped copy in scratch, which grows as needed.

@@ -50,7 +50,7 @@ func (Backend) Normal(dst, draws tensor.Tensor, seed uint64, stream uint32) {
 
 // drawOf is the draw of a sample as package rng counts it.
 func drawOf(draws tensor.Tensor, n int) uint64 {
-	return uint64(ints(draws)[n]) //nolint:gosec // the same 64 bits
+	return uint64(ints(draws)[n])
 }
 
 // Dropout keeps element j of a sample when word j >= round(p 2^32).

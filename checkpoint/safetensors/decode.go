@@ -83,13 +83,13 @@ func intLoader(d DType) (load func([]byte) int64, size int) {
 	case U8:
 		return func(b []byte) int64 { return int64(b[0]) }, 1
 	case I8:
-		return func(b []byte) int64 { return int64(int8(b[0])) }, 1 //nolint:gosec // G115: two's complement
+		return func(b []byte) int64 { return int64(int8(b[0])) }, 1
 	case I16:
-		return func(b []byte) int64 { return int64(int16(le.Uint16(b))) }, 2 //nolint:gosec // G115: two's complement
+		return func(b []byte) int64 { return int64(int16(le.Uint16(b))) }, 2
 	case I32:
-		return func(b []byte) int64 { return int64(int32(le.Uint32(b))) }, 4 //nolint:gosec // G115: two's complement
+		return func(b []byte) int64 { return int64(int32(le.Uint32(b))) }, 4
 	case I64:
-		return func(b []byte) int64 { return int64(le.Uint64(b)) }, 8 //nolint:gosec // G115: two's complement
+		return func(b []byte) int64 { return int64(le.Uint64(b)) }, 8
 	case F16, BF16, F32, F64:
 	}
 	return nil, 0

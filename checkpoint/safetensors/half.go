@@ -28,7 +28,7 @@ func f32ToF16(f float32) uint16 {
 	case b >= 0x47800000: // >= 65536, infinity
 		return sign | 0x7c00
 	case b < 0x38800000: // below 2^-14: subnormal; the addition rounds
-		return sign | uint16(math.Float32bits(math.Float32frombits(b)+0.5)-0x3f000000) //nolint:gosec // G115: at most 0x400
+		return sign | uint16(math.Float32bits(math.Float32frombits(b)+0.5)-0x3f000000)
 	}
 	b += 0xfff + b>>13&1 // half of the last kept bit, ties to even
 	return sign | uint16((b-(127-15)<<23)>>13)

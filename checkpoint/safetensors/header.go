@@ -133,7 +133,7 @@ func byteSize(shape []int, d DType) (int64, bool) {
 		}
 		n = lo
 	}
-	hi, lo := bits.Mul64(n, uint64(d.Size())) //nolint:gosec // G115: 0 to 8
+	hi, lo := bits.Mul64(n, uint64(d.Size()))
 	if hi != 0 || lo > math.MaxInt64 || lo > math.MaxInt {
 		return 0, false
 	}
@@ -300,10 +300,10 @@ func (p *parser) list(key, field string, limit int64) ([]int64, error) {
 			return nil, p.fail(key, field+": an integer expected", nil)
 		}
 		v, err := strconv.ParseUint(n.String(), 10, 64)
-		if err != nil || v > uint64(limit) { //nolint:gosec // G115: limit is positive
+		if err != nil || v > uint64(limit) {
 			return nil, p.fail(key, fmt.Sprintf("%s: %s is not an integer from 0 to %d", field, shorten(n.String()), limit), nil)
 		}
-		out = append(out, int64(v)) //nolint:gosec // G115: compared with limit above
+		out = append(out, int64(v))
 	}
 	return out, p.delim(key, ']', field+": the end of the array")
 }

@@ -215,7 +215,7 @@ func encodeHeader(list []Tensor, metadata map[string]string) ([]byte, error) {
 	if err == nil && n > MaxHeader {
 		err = fmt.Errorf("safetensors: the header would take %d bytes, at most %d are allowed", n, MaxHeader)
 	}
-	binary.LittleEndian.PutUint64(b, uint64(n)) //nolint:gosec // G115: a length
+	binary.LittleEndian.PutUint64(b, uint64(n))
 	return b, err
 }
 
@@ -285,7 +285,7 @@ func (v Int64s) encode(dst []byte, d DType, lo, hi int) error {
 	}
 	var raw [8]byte
 	for i, x := range v[lo:hi] {
-		binary.LittleEndian.PutUint64(raw[:], uint64(x)) //nolint:gosec // G115: two's complement
+		binary.LittleEndian.PutUint64(raw[:], uint64(x))
 		if load(raw[:]) != x {
 			return fmt.Errorf("element %d: %d is out of the range of %v", lo+i, x, d)
 		}

@@ -142,6 +142,6 @@ func workMessage(a cluster.Action) *pb.WorkResponse {
 
 func killMessage(k cluster.Kill) *pb.SuperviseResponse {
 	return &pb.SuperviseResponse{Message: &pb.SuperviseResponse_Kill{Kill: &pb.Kill{
-		Member: string(k.Member.ID), Slot: int32(k.Member.Slot), Pid: int32(k.Member.PID), Reason: k.Reason, //nolint:gosec // small numbers
+		Member: string(k.Member.ID), Slot: int32(k.Member.Slot), Pid: int32(k.Member.PID), Reason: k.Reason,
 	}}}
 }

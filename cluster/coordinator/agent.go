@@ -86,7 +86,7 @@ func (c *Client) ReportExit(ctx context.Context, e cluster.Exit) (cluster.Verdic
 	var v cluster.Verdict
 	err := c.retry(ctx, "report exit", func(ctx context.Context, stub pb.CoordinatorServiceClient) error {
 		r, err := stub.ReportExit(ctx, &pb.ReportExitRequest{
-			Member: string(e.Member), Node: e.Node, Slot: int32(e.Slot), Code: int32(e.Code), //nolint:gosec // small numbers
+			Member: string(e.Member), Node: e.Node, Slot: int32(e.Slot), Code: int32(e.Code),
 			Signal: e.Signal, Message: e.Message,
 		})
 		if err == nil {
@@ -117,7 +117,7 @@ func (s *AgentSession) attempt(ctx context.Context, k *keeper) error {
 	}
 	defer l.close()
 	hello := &pb.Hello{
-		Node: s.node.Name, Slots: int32(s.node.Slots), Host: s.node.Host, RunId: s.node.RunID, Instance: s.instance, //nolint:gosec // a small number
+		Node: s.node.Name, Slots: int32(s.node.Slots), Host: s.node.Host, RunId: s.node.RunID, Instance: s.instance,
 	}
 	if err := l.Send(&pb.SuperviseRequest{Message: &pb.SuperviseRequest_Hello{Hello: hello}}); err != nil {
 		return s.ended(k, l, err)

@@ -10,8 +10,8 @@ import (
 
 func toMember(m cluster.Member) *pb.Member {
 	return &pb.Member{
-		Id: string(m.ID), Node: m.Node, Slot: int32(m.Slot), DataAddr: m.DataAddr, Host: m.Host, //nolint:gosec // a slot is a small number
-		RunId: m.RunID, ConfigHash: m.ConfigHash, Build: m.Build, Pid: int32(m.PID), //nolint:gosec // pid_t is 32 bits
+		Id: string(m.ID), Node: m.Node, Slot: int32(m.Slot), DataAddr: m.DataAddr, Host: m.Host,
+		RunId: m.RunID, ConfigHash: m.ConfigHash, Build: m.Build, Pid: int32(m.PID),
 	}
 }
 
@@ -45,7 +45,7 @@ func fromGeneration(p *pb.Generation) cluster.Generation {
 func toReport(r cluster.Report) *pb.Report {
 	return &pb.Report{
 		Generation: r.Generation, Step: r.Step, CommitGeneration: r.CommitGeneration, HasState: r.HasState,
-		Phase: r.Phase, Bucket: int32(r.Bucket), Stopping: r.Stopping, //nolint:gosec // a bucket is a small number
+		Phase: r.Phase, Bucket: int32(r.Bucket), Stopping: r.Stopping,
 		Loss: r.Loss, GradNorm: r.GradNorm, Lr: r.LR, ImagesPerSecond: r.ImagesPerSecond,
 		Broken: r.Broken, Blame: string(r.Blame),
 	}
@@ -106,7 +106,7 @@ var outcomes = map[cluster.Outcome]pb.Outcome{
 }
 
 func toEnd(e cluster.End) *pb.End {
-	return &pb.End{Outcome: outcomes[e.Outcome], Reason: e.Reason, ExitCode: int32(e.ExitCode), Step: e.Step, Digest: e.Digest} //nolint:gosec // an exit code is a byte
+	return &pb.End{Outcome: outcomes[e.Outcome], Reason: e.Reason, ExitCode: int32(e.ExitCode), Step: e.Step, Digest: e.Digest}
 }
 
 func fromEnd(p *pb.End) cluster.End {
@@ -123,17 +123,17 @@ func toStatus(s cluster.Status) *pb.StatusResponse {
 	p := &pb.StatusResponse{
 		RunId: s.RunID, State: string(s.State), Detail: s.Detail, Generation: toGeneration(s.Generation),
 		Step: s.Step, CommitGeneration: s.CommitGeneration, TotalSteps: s.TotalSteps,
-		Restarts: int32(s.Restarts), MaxRestarts: int32(s.MaxRestarts), //nolint:gosec // small numbers
+		Restarts: int32(s.Restarts), MaxRestarts: int32(s.MaxRestarts),
 		Loss: s.Loss, GradNorm: s.GradNorm, Lr: s.LR, ImagesPerSecond: s.ImagesPerSecond, End: toEnd(s.End),
 	}
 	for _, w := range s.Workers {
 		p.Workers = append(p.Workers, &pb.WorkerStatus{
-			Member: toMember(w.Member), Rank: int32(w.Rank), Report: toReport(w.Report), Connected: w.Connected, //nolint:gosec // a rank is a small number
+			Member: toMember(w.Member), Rank: int32(w.Rank), Report: toReport(w.Report), Connected: w.Connected,
 			SeenAgoNanos: int64(w.SeenAgo), ProgressAgoNanos: int64(w.ProgressAgo),
 		})
 	}
 	for _, a := range s.Agents {
-		p.Agents = append(p.Agents, &pb.AgentStatus{Node: a.Node, Slots: int32(a.Slots), Host: a.Host, Connected: a.Connected}) //nolint:gosec // a small number
+		p.Agents = append(p.Agents, &pb.AgentStatus{Node: a.Node, Slots: int32(a.Slots), Host: a.Host, Connected: a.Connected})
 	}
 	return p
 }

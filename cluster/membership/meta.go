@@ -114,7 +114,7 @@ func (m Meta) Encode() ([]byte, error) {
 func (m *Meta) number(tag byte) uint64 {
 	switch tag {
 	case tagDevices:
-		return uint64(m.Devices) //nolint:gosec // Encode has checked the range
+		return uint64(m.Devices)
 	case tagCoordinatorTerm:
 		return m.CoordinatorTerm
 	case tagLeaving:

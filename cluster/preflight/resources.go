@@ -24,7 +24,7 @@ func SharedMemory(path string, need uint64) error {
 		}
 		return &Error{Check: "shm", Subject: path, Err: fmt.Errorf("statfs: %w", err), Mend: "mount a tmpfs there"}
 	}
-	free := st.Bavail * uint64(st.Bsize) //nolint:gosec // a block size is positive; its type differs by system
+	free := st.Bavail * uint64(st.Bsize)
 	if free >= need {
 		return nil
 	}

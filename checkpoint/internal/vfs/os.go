@@ -15,17 +15,17 @@ var _ FS = OS{}
 
 // MkdirAll implements FS.
 func (OS) MkdirAll(dir string) error {
-	return os.MkdirAll(dir, 0o755) //nolint:gosec // G301: a run is shared with the group; the umask decides
+	return os.MkdirAll(dir, 0o755)
 }
 
 // Mkdir implements FS.
 func (OS) Mkdir(dir string) error {
-	return os.Mkdir(dir, 0o755) //nolint:gosec // G301: a run is shared with the group; the umask decides
+	return os.Mkdir(dir, 0o755)
 }
 
 // Create implements FS.
 func (OS) Create(path string) (File, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // G302, G304: the umask decides; the store names the file
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, err
 	}
