@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -164,8 +165,13 @@ func (w *worker) farewell(ctx context.Context, t *trainer.Trainer, session *coor
 	ctx, cancel := context.WithTimeout(ctx, farewellTime)
 	defer cancel()
 	if outcome == trainer.Finished {
+		// A finish that nobody heard is none: whoever is started in this
+		// process's place reads the checkpoint and says it again.
 		if err := finish(ctx, t.State(), session); err != nil {
-			w.log.Warn("cannot report the finish", "err", err)
+			if end := session.Err(); end != nil {
+				err = end
+			}
+			return fmt.Errorf("worker: cannot report the finish: %w", err)
 		}
 	}
 	if err := session.Leave(ctx); err != nil {
