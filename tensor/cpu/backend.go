@@ -71,6 +71,7 @@ type Backend struct {
 	set     kernel.Set
 	tasks   tasks
 	scratch scratch
+	slots   chan int // one for each thread: what it may write on in scratch.slots
 }
 
 var _ tensor.Backend = (*Backend)(nil)
@@ -81,7 +82,11 @@ func New(c Config) *Backend {
 		panic(err.Error())
 	}
 	set, _ := c.kernels() // validated
-	return &Backend{pool: parallel.New(c.Threads), limit: physicalMemory(), set: set, tasks: newTasks()}
+	slots := make(chan int, c.Threads)
+	for i := range c.Threads {
+		slots <- i
+	}
+	return &Backend{pool: parallel.New(c.Threads), limit: physicalMemory(), set: set, tasks: newTasks(), slots: slots}
 }
 
 // Name is "cpu/" and the kernel set.

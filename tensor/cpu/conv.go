@@ -33,7 +33,8 @@ func newGeometry(op string, x, weight, y tensor.Tensor, c tensor.Conv) geometry 
 }
 
 // Conv2D is y = conv(x, w) + bias [+ e[n,:]] [+ residual]: a product of the
-// padded images, nine taps of ci values, with the weight as it lies.
+// padded images, nine taps of ci values, with the weight as it lies; or minimal
+// filtering (winograd).
 func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2D"
 	g := newGeometry(op, x, w, y, c)
@@ -46,15 +47,21 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	if residual.Present() {
 		same(op, residual, y)
 	}
+	init := initial{residual: optional(op, residual)}
+	init.rows, init.per = b.convBias(&g, optional(op, bias), optional(op, perSample))
+	if g.minimal() {
+		w := b.newWinograd(&g, f32(op, x), f32(op, w), f32(op, y), g.ci, g.co)
+		w.init = init
+		b.runWinograd(w)
+		return
+	}
 	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
 	tap, taps := b.convTaps(&g, pad.width)
 	prep := b.prepare(newPacking(b.set, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
 	p := product{
 		set: b.set, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: g.ci,
-		a: prep.pad.dst, c: f32(op, y), tap: tap, b: prep.pack.result(),
-		init: initial{residual: optional(op, residual)},
+		a: prep.pad.dst, c: f32(op, y), tap: tap, b: prep.pack.result(), init: init,
 	}
-	p.init.rows, p.init.per = b.convBias(&g, optional(op, bias), optional(op, perSample))
 	p.arow, p.crow = grow(&b.scratch.arow, p.m+b.set.Rows()), grow(&b.scratch.crow, p.m)
 	r := 0
 	for n := range g.n {

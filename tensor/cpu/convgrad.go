@@ -6,10 +6,17 @@ import (
 
 // Conv2DInputGrad is dx of conv for dy. With stride s the pixels of dx fall in
 // s*s classes by their coordinates modulo s; each class is a convolution of dy
-// with stride 1 under the taps that reach it, the weight transposed.
+// with stride 1 under the taps that reach it, the weight transposed. It too may go
+// by minimal filtering (winograd).
 func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2DInputGrad"
 	g := newGeometry(op, dx, w, dy, c)
+	if g.minimal() {
+		w := b.newWinograd(&g, f32(op, dy), f32(op, w), f32(op, dx), g.co, g.ci)
+		w.filter.flip = true
+		b.runWinograd(w)
+		return
+	}
 	// Output coordinate o of tap k and input i is (i + PadLo - k) / Stride; the
 	// margins hold those outside of dy.
 	lo := max(0, (g.Kernel-1-g.PadLo+g.Stride-1)/g.Stride)

@@ -152,6 +152,8 @@ func prepItem(a *prepArgs, i int) {
 type scratch struct {
 	panels, image, bias floats
 	sums, norm          floats
+	points, slots       floats // of winograd
+	zeros               floats
 	arow, crow          []int
 	taps, shift         []int
 	partial             []float64

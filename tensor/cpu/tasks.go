@@ -12,6 +12,7 @@ type tasks struct {
 	prep                                          *task[prepArgs]
 	product                                       *task[product]
 	productT                                      *task[productT]
+	winogradPrep, winogradInput, winogradProduct  *task[winograd]
 	groupNorm, groupNormGrad                      *task[normArgs]
 	softmax, softmaxGrad                          *task[softmaxArgs]
 	upsample, upsampleGrad                        *task[resampleArgs]
@@ -28,7 +29,9 @@ func newTasks() tasks {
 		sumChannels: newTask(sumBlock), mse: newTask(mseOne),
 		normal: newTask(normalOne), dropout: newTask(dropoutSpan),
 		prep: newTask(prepItem), product: newTask(productItem), productT: newTask(productTItem),
-		groupNorm: newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),
+		winogradPrep: newTask(winogradPrepItem), winogradInput: newTask(winogradInputItem),
+		winogradProduct: newTask(winogradProductItem),
+		groupNorm:       newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),
 		softmax: newTask(softmaxRows), softmaxGrad: newTask(softmaxGradRows),
 		upsample: newTask(upsampleRow), upsampleGrad: newTask(upsampleGradRow),
 	}

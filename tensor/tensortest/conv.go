@@ -60,6 +60,9 @@ func convShapes() []convShape {
 		{2, 8, 8, 33, 64, k1},
 		{3, 4, 4, 96, 32, k1},
 		{2, 7, 7, 12, 20, k1s2},
+		{2, 7, 9, 33, 40, k3}, // both sizes odd
+		{2, 12, 11, 40, 33, k3},
+		{1, 17, 18, 64, 32, k3},
 		{5, 8, 8, 17, 40, k3}, // more pixels than a block of sums
 		{5, 8, 8, 24, 33, k1},
 	}

@@ -284,3 +284,40 @@ func (s Set) Transpose(dst []float32, ldd int, src []float32, lds, rows, cols in
 		transposeGo(dst[r8:], ldd, src[r8*lds:], lds, rows-r8, cols)
 	}
 }
+
+// WinogradInput is Dst = B^T Src B: 4x4 pixels to 4x4 points.
+func (s Set) WinogradInput(p *Patch) {
+	switch {
+	case s == Go || p.N == 0:
+		winogradInputGo(p)
+	case s == AVX2:
+		winogradInputAVX2(p)
+	default:
+		winogradInputAVX512(p)
+	}
+}
+
+// WinogradFilter is Dst = G Src G^T: 3x3 taps to 4x4 points.
+func (s Set) WinogradFilter(p *Patch) {
+	switch {
+	case s == Go || p.N == 0:
+		winogradFilterGo(p)
+	case s == AVX2:
+		winogradFilterAVX2(p)
+	default:
+		winogradFilterAVX512(p)
+	}
+}
+
+// WinogradOutput is Dst = A^T Src A + Bias [+ Residual]: 4x4 points to
+// 2x2 pixels.
+func (s Set) WinogradOutput(p *Patch) {
+	switch {
+	case s == Go || p.N == 0:
+		winogradOutputGo(p)
+	case s == AVX2:
+		winogradOutputAVX2(p)
+	default:
+		winogradOutputAVX512(p)
+	}
+}

@@ -118,3 +118,21 @@ func dropoutAVX512(dst, x *float32, turns int, m *Mask)
 
 //go:noescape
 func transpose8(dst *float32, ldd int, src *float32, lds, blocks int)
+
+//go:noescape
+func winogradInputAVX2(t *Patch)
+
+//go:noescape
+func winogradInputAVX512(t *Patch)
+
+//go:noescape
+func winogradFilterAVX2(t *Patch)
+
+//go:noescape
+func winogradFilterAVX512(t *Patch)
+
+//go:noescape
+func winogradOutputAVX2(t *Patch)
+
+//go:noescape
+func winogradOutputAVX512(t *Patch)

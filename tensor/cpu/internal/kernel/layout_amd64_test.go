@@ -13,6 +13,7 @@ func TestAssemblyLayout(t *testing.T) {
 	var v TileT
 	var g Grid
 	var m Mask
+	var p Patch
 	require.Equal(t,
 		[]uintptr{0, 24, 48, 72, 96, 120, 144, 152, 160, 168},
 		[]uintptr{
@@ -39,5 +40,12 @@ func TestAssemblyLayout(t *testing.T) {
 		[]uintptr{
 			unsafe.Offsetof(m.Key), unsafe.Offsetof(m.Block), unsafe.Offsetof(m.Stream), unsafe.Offsetof(m.Draw),
 			unsafe.Offsetof(m.Limit), unsafe.Offsetof(m.Keep),
+		})
+	require.Equal(t,
+		[]uintptr{0, 24, 48, 72, 96, 104, 112, 120, 128, 136, 144, 152},
+		[]uintptr{
+			unsafe.Offsetof(p.Src), unsafe.Offsetof(p.Dst), unsafe.Offsetof(p.Bias), unsafe.Offsetof(p.Residual),
+			unsafe.Offsetof(p.N), unsafe.Offsetof(p.Cols), unsafe.Offsetof(p.SrcRow), unsafe.Offsetof(p.SrcCol),
+			unsafe.Offsetof(p.SrcStep), unsafe.Offsetof(p.DstRow), unsafe.Offsetof(p.DstCol), unsafe.Offsetof(p.DstStep),
 		})
 }

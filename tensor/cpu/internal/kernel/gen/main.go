@@ -164,6 +164,7 @@ func main() {
 		s.reductions()
 		s.columns()
 		s.dropout()
+		s.patches()
 	}
 	transpose8()
 	Generate()
