@@ -133,7 +133,13 @@ allreduce() {
 }
 
 if has torch; then
-  version=$("$python" -c 'import torch; print("PyTorch", torch.__version__)')
+  # A PyTorch on the reference BLAS has fast convolutions and slow products.
+  version=$(cd bench/peers && PYTHONDONTWRITEBYTECODE=1 "$python" -c '
+import time, torch, common
+torch.set_num_threads(1)
+x, y = torch.randn(512, 512), torch.randn(512, 512)
+rate = 2 * 512**3 / common.sample(lambda: x @ y, time.process_time, 0.2) / 1e9
+print(f"PyTorch {torch.__version__} (its 512x512 product: {rate:.0f} GFLOP/s)")')
 else
   version="no PyTorch"
 fi
