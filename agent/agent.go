@@ -209,6 +209,7 @@ func machineConfig(c *config.Config) cluster.Config {
 	lo, hi, _ := config.ParseNodes(c.Cluster.Nodes) // validated with the configuration
 	m.RunID, m.ConfigHash, m.TotalSteps = c.Cluster.RunID, c.Hash(), c.Train.Steps
 	m.MinWorkers, m.MaxWorkers = lo*c.Cluster.Workers, hi*c.Cluster.Workers
+	m.FormationTimeout = config.Duration(c.Cluster.FormWait)
 	m.StartTimeout = config.Duration(c.Cluster.StartTimeout)
 	m.MinStepDeadline = config.Duration(c.Cluster.StepDeadline)
 	m.MaxRestarts, m.RestartWindow = c.Cluster.MaxRestarts, time.Hour

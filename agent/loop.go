@@ -16,6 +16,7 @@ import (
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/supervise"
+	"github.com/agrdist/agrdist/config"
 )
 
 // start starts the next incarnation of a slot's worker.
@@ -34,17 +35,23 @@ func (a *Agent) command(slot int) (supervise.Command, error) {
 	})
 }
 
-// restart is a slot whose replacement may start now.
-type restart struct{ slot int }
+// restart is a slot whose replacement may start now or, with an error, one whose
+// worker cannot take part.
+type restart struct {
+	slot int
+	err  error
+}
 
 // loop reacts until the run is over and this node's workers are gone.
 func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, error) {
 	var (
-		restarts = make(chan restart, a.cfg.Run.Cluster.Workers)
+		restarts = make(chan restart, 2*a.cfg.Run.Cluster.Workers)
 		watch    = time.NewTicker(400 * time.Millisecond)
 		over     *cluster.End
 		ended    <-chan time.Time // patience with workers after the end
 		asked    int
+		refused  error
+		giveUp   <-chan time.Time // after refused
 	)
 	defer watch.Stop()
 	for {
@@ -57,8 +64,12 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 			return cluster.End{}, context.Cause(ctx)
 		case e := <-a.workers.Exits():
 			a.certify(ctx, e, restarts, over != nil)
+		case <-giveUp: // the run has not ended over it: it goes on without this node
+			return cluster.End{}, refused
 		case r := <-restarts:
-			if over == nil {
+			if r.err != nil {
+				refused, giveUp = r.err, time.After(refusedPatience)
+			} else if over == nil {
 				if err := a.start(r.slot); err != nil {
 					return cluster.End{}, err
 				}
@@ -86,6 +97,10 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 		}
 	}
 }
+
+// refusedPatience is how long the news that the run is over may take to follow the
+// verdict on one of its workers.
+const refusedPatience = 2 * time.Second
 
 // endPatience is how long workers may take to leave after the run has ended.
 const endPatience = 15 * time.Second
@@ -145,12 +160,17 @@ func (a *Agent) certify(ctx context.Context, e supervise.Exit, restarts chan<- r
 	go func() {
 		v, err := a.session.ReportExit(ctx, exit)
 		if err != nil || !v.Restart {
-			return // the run is over, or the session is: the loop learns it from there
+			// The run is over, or the session is: the loop learns it from
+			// there. Or this node does not fit a run that goes on.
+			if err == nil && exit.Code == cluster.ExitBadConfig {
+				restarts <- restart{e.Slot, &config.Error{Source: "this node", Err: errors.New(exit.Message)}}
+			}
+			return
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(v.After):
-			restarts <- restart{e.Slot}
+			restarts <- restart{slot: e.Slot}
 		}
 	}()
 }

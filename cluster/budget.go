@@ -31,25 +31,31 @@ func (m *Machine) exited(e Exit) {
 		m.do(j)
 		return
 	}
-	if w := m.workers[e.Member]; w != nil {
+	w := m.workers[e.Member]
+	if w != nil {
 		m.lose(w, true, e.String())
 	} else if e.Member != "" {
 		m.certifyAbsent(e.Member, e.String())
 	}
-	j := Judge{Exit: e, Verdict: m.judge(e)}
+	// A worker that was never let in speaks for its own node: a run that has
+	// begun does not fail because somebody else's configuration is bad.
+	stranger := w == nil && m.last.Number > 0
+	j := Judge{Exit: e, Verdict: m.judge(e, stranger)}
 	if e.Member != "" {
 		m.budget.verdicts[e.Member] = j
 	}
 	m.do(j)
 }
 
-func (m *Machine) judge(e Exit) Verdict {
+func (m *Machine) judge(e Exit, stranger bool) Verdict {
 	at := seat(e.Node, e.Slot)
 	switch {
 	case m.state == StateOver || m.state == StateFinishing || m.state == StateStopping:
 		return Verdict{Reason: "the run is ending"}
 	case m.agreed[e.Member]:
 		return Verdict{Reason: "it left by agreement"}
+	case stranger && e.Signal == "" && (e.Code == ExitBadConfig || e.Code == ExitFatal):
+		return Verdict{Reason: "it cannot take part in this run"}
 	case e.Signal == "" && e.Code == ExitBadConfig:
 		m.fail(ExitBadConfig, "%s: the configuration is bad, which no restart mends", e)
 		return Verdict{Reason: "the configuration is bad"}

@@ -110,6 +110,7 @@ type Cluster struct {
 	Join          []string `mapstructure:"join" doc:"HOST:PORT of nodes that are in the run; empty: this node starts it"`
 	Secret        string   `mapstructure:"secret" doc:"shared secret, better given as AGRDIST_CLUSTER_SECRET"`
 	SecretFile    string   `mapstructure:"secret_file" doc:"file that holds the shared secret"`
+	FormWait      string   `mapstructure:"form_wait" doc:"how long a run of MIN:MAX nodes waits for more than MIN before it begins"`
 	StartTimeout  string   `mapstructure:"start_timeout" doc:"give up when the run's workers have not met after this time"`
 	MaxRestarts   int      `mapstructure:"max_restarts" doc:"worker restarts an hour over the whole run before it fails"`
 	StepDeadline  string   `mapstructure:"step_deadline" doc:"shortest time without progress after which a worker counts as hung"`
@@ -161,7 +162,7 @@ func Default() Config {
 		LR:        LR{Base: 2e-3, WarmupSteps: 100, Schedule: "cosine"},
 		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Timeout: "2m"},
 		Cluster: Cluster{
-			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", StartTimeout: "2m",
+			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", FormWait: "30s", StartTimeout: "2m",
 			MaxRestarts: 20, StepDeadline: "1m",
 		},
 		Checkpoint: Checkpoint{Every: 300, Keep: 3, Resume: "auto"},

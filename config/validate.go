@@ -103,6 +103,7 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 	check(k.MaxRestarts >= 0, "cluster.max_restarts is %d; it must be 0 or more", k.MaxRestarts)
 	for _, d := range []struct{ key, value string }{
 		{"allreduce.timeout", c.AllReduce.Timeout},
+		{"cluster.form_wait", k.FormWait},
 		{"cluster.start_timeout", k.StartTimeout},
 		{"cluster.step_deadline", k.StepDeadline},
 	} {

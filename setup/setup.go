@@ -165,6 +165,9 @@ func Dataset(c *config.Config) (data.Dataset, error) {
 // Check validates what Config.Validate leaves to the parts.
 func Check(c *config.Config) error {
 	var errs []error
+	if c.Device == "cuda" {
+		errs = append(errs, ErrNoCUDA)
+	}
 	errs = append(errs, UNet(c.Model).Validate())
 	_, err := OptimizerConfig(c)
 	errs = append(errs, err, LearningRate(c).Validate())

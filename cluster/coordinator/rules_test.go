@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -53,6 +54,27 @@ func TestBadConfiguration(t *testing.T) {
 		<-x.Done()
 		require.ErrorAs(t, x.Err(), &end)
 		require.Equal(t, cluster.OutcomeFailed, end.End.Outcome)
+	})
+}
+
+// A node that does not fit a run that trains already is sent away; the run goes on.
+func TestStrangerDoesNotEndTheRun(t *testing.T) {
+	inBubble(t, 1, func(b *bench) {
+		t := b.t
+		b.node("n1", 1)
+		x := b.worker("x", "n1", 0)
+		after(time.Second)
+		commit(3, x)
+		other := b.node("n2", 1)
+		for _, code := range []int{cluster.ExitBadConfig, cluster.ExitFatal} {
+			e := cluster.Exit{Member: cluster.MemberID(fmt.Sprint("y", code)), Node: "n2", Code: code, Message: "another seed"}
+			v, err := other.session.ReportExit(t.Context(), e)
+			require.NoError(t, err)
+			require.False(t, v.Restart)
+		}
+		commit(6, x)
+		after(5 * time.Second)
+		require.NoError(t, x.Err())
 	})
 }
 
