@@ -98,7 +98,7 @@ type AllReduce struct {
 
 // Cluster is where the processes are and how they find each other.
 type Cluster struct {
-	Workers       int      `mapstructure:"workers" doc:"worker processes on this node"`
+	Workers       int      `mapstructure:"workers" doc:"worker processes on a node, the same on all nodes of a run"`
 	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
 	Node          string   `mapstructure:"node" doc:"this node's name; empty: the host's name"`
 	RunID         string   `mapstructure:"run_id" doc:"name of the run, the same on all its nodes; keeps runs that share seeds or a network apart"`
