@@ -64,7 +64,7 @@ func (r *runner) finished(end cluster.End, took time.Duration) {
 			fmt.Fprintf(r.stdout, "  %-11s %s%s\n", f.what, f.path, f.note)
 		}
 	}
-	fmt.Fprintf(r.stdout, "  %-11s %s\ndraw more: agrdist sample --from %s --out grid.png\n", "digest", end.Digest, out)
+	fmt.Fprintf(r.stdout, "  %-11s %s\ndraw more: %s sample --from %s --out grid.png\n", "digest", end.Digest, program(os.Args[0]), out)
 }
 
 // leader is rank 0 in the last generation seen.

@@ -83,7 +83,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 
 // resumeHint is the command line as the user typed it, for a shell to read.
 func resumeHint(args []string) string {
-	words := []string{filepath.Base(args[0])}
+	words := []string{program(args[0])}
 	for _, a := range args[1:] {
 		if a == "" || strings.ContainsAny(a, " \t\n\"'`$&|;<>()[]{}*?!~#\\") {
 			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
@@ -91,6 +91,15 @@ func resumeHint(args []string) string {
 		words = append(words, a)
 	}
 	return strings.Join(words, " ")
+}
+
+// program is how the user started this program: as typed, or by go run, whose
+// binary is gone afterwards.
+func program(arg0 string) string {
+	if strings.Contains(arg0, "/go-build") && strings.Contains(arg0, "/exe/") {
+		return "go run ./cmd/agrdist"
+	}
+	return arg0
 }
 
 // runner is one invocation of agrdist run.

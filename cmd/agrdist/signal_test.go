@@ -58,8 +58,9 @@ func resumeArgs(t *testing.T, p *process) []string {
 
 func TestResumeHintIsForAShell(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, `agrdist run --set 'model.block_out_channels=[8, 16]' --out 'it'\''s' ''`,
-		resumeHint([]string{"/usr/bin/agrdist", "run", "--set", "model.block_out_channels=[8, 16]", "--out", "it's", ""}))
+	require.Equal(t, "go run ./cmd/agrdist run", resumeHint([]string{"/tmp/go-build1/b001/exe/agrdist", "run"}))
+	require.Equal(t, `./agrdist run --set 'model.block_out_channels=[8, 16]' --out 'it'\''s' ''`,
+		resumeHint([]string{"./agrdist", "run", "--set", "model.block_out_channels=[8, 16]", "--out", "it's", ""}))
 }
 
 // A second signal ends everything at once and leaves what was saved alone. One
