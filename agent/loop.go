@@ -52,6 +52,7 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 		asked    int
 		refused  error
 		giveUp   <-chan time.Time // after refused
+		stopped  <-chan time.Time // after a worker that left by agreement
 	)
 	defer watch.Stop()
 	for {
@@ -64,6 +65,15 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 			return cluster.End{}, context.Cause(ctx)
 		case e := <-a.workers.Exits():
 			a.certify(ctx, e, restarts, over != nil)
+			if e.Code == cluster.ExitStopped {
+				stopped = time.After(endPatience)
+			}
+		case <-stopped:
+			// All ranks agreed to stop and saved; the coordinator may have gone
+			// before its word of it arrived here.
+			if over == nil && len(a.workers.Running()) == 0 {
+				return cluster.End{Outcome: cluster.OutcomeStopped, ExitCode: cluster.ExitStopped, Step: -1, Reason: "all workers agreed to stop"}, nil
+			}
 		case <-giveUp: // the run has not ended over it: it goes on without this node
 			return cluster.End{}, refused
 		case r := <-restarts:

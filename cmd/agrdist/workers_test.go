@@ -31,7 +31,7 @@ func TestAnyNumberOfWorkersTrainsTheSameModel(t *testing.T) {
 				filepath.Join(dir, "checkpoints", fmt.Sprintf("step-%d", tinySteps)) + " (verified)",
 				filepath.Join(dir, "samples", fmt.Sprintf("step-%d.png", tinySteps)),
 				filepath.Join(dir, "events.jsonl"),
-				"agrdist sample --from " + dir,
+				" sample --from " + dir,
 			} {
 				require.Contains(t, out, want)
 			}
