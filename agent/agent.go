@@ -56,13 +56,14 @@ type Agent struct {
 	ids      map[int]cluster.MemberID // by slot, of the incarnation that runs
 
 	served chan error
+	step   int64 // last committed step heard of, -1: none
 }
 
 // Run takes part in the run until it ends. The first signal on stop asks all
 // nodes to save and end; the end of ctx kills this node's workers. The End says
 // how the run ended; an error is a failure of this node's own part.
 func Run(ctx context.Context, stop <-chan os.Signal, cfg Config) (cluster.End, error) {
-	a := &Agent{cfg: cfg, log: cfg.Logger, ids: map[int]cluster.MemberID{}, served: make(chan error, 1)}
+	a := &Agent{cfg: cfg, log: cfg.Logger, ids: map[int]cluster.MemberID{}, served: make(chan error, 1), step: -1}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

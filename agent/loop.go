@@ -72,7 +72,7 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 			// All ranks agreed to stop and saved; the coordinator may have gone
 			// before its word of it arrived here.
 			if over == nil && len(a.workers.Running()) == 0 {
-				return cluster.End{Outcome: cluster.OutcomeStopped, ExitCode: cluster.ExitStopped, Step: -1, Reason: "all workers agreed to stop"}, nil
+				return cluster.End{Outcome: cluster.OutcomeStopped, ExitCode: cluster.ExitStopped, Step: a.step, Reason: "all workers agreed to stop"}, nil
 			}
 		case <-giveUp: // the run has not ended over it: it goes on without this node
 			return cluster.End{}, refused
@@ -238,6 +238,7 @@ func (a *Agent) status(ctx context.Context) {
 		s, err = a.client.Status(ctx)
 	}
 	if err == nil {
+		a.step = s.Step
 		a.cfg.Watch(s)
 	}
 }
