@@ -2,7 +2,9 @@ package kernel
 
 import "golang.org/x/sys/cpu"
 
-//go:generate sh -c "cd gen && go run . -out ../kernels_amd64.s"
+//go:generate sh -c "cd gen && go run . -group tile -out ../tile_amd64.s"
+//go:generate sh -c "cd gen && go run . -group vector -out ../vector_amd64.s"
+//go:generate sh -c "cd gen && go run . -group patch -out ../patch_amd64.s"
 
 func supported(s Set) bool {
 	switch s {

@@ -1,14 +1,17 @@
-// Command gen writes the assembly kernels of the host backend:
+// Command gen writes the assembly kernels of the host backend, one file for each
+// group of them:
 //
-//	go run . -out ../kernels_amd64.s
+//	go run . -group tile -out ../tile_amd64.s
 //
 // Their Go declarations are written by hand: they name types that this module
 // does not see.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"math"
+	"os"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -148,7 +151,35 @@ func (s isa) masks(cols reg.GPVirtual, n int) []Op {
 // maskTable is eight ones, then eight zeros.
 var maskTable Mem
 
+// groups are the files' contents, by name.
+var groups = map[string]func(){
+	"tile": each(isa.nn, isa.tn),
+	"vector": func() {
+		each(isa.vectors, isa.reductions, isa.columns, isa.dropout)()
+		transpose8()
+	},
+	"patch": each(isa.patches),
+}
+
+// each writes kernels for both instruction sets.
+func each(kernels ...func(isa)) func() {
+	return func() {
+		for _, s := range []isa{avx2, avx512} {
+			for _, k := range kernels {
+				k(s)
+			}
+		}
+	}
+}
+
 func main() {
+	group := flag.String("group", "", "which kernels to write")
+	flag.Parse()
+	write, ok := groups[*group]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "gen: no group %q\n", *group)
+		os.Exit(2)
+	}
 	maskTable = GLOBL("masks", RODATA|NOPTR)
 	for i := range 16 {
 		v := uint32(0xffffffff)
@@ -157,15 +188,6 @@ func main() {
 		}
 		DATA(4*i, U32(v))
 	}
-	for _, s := range []isa{avx2, avx512} {
-		s.nn()
-		s.tn()
-		s.vectors()
-		s.reductions()
-		s.columns()
-		s.dropout()
-		s.patches()
-	}
-	transpose8()
+	write()
 	Generate()
 }
