@@ -48,21 +48,23 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 		same(op, residual, y)
 	}
 	init := initial{residual: optional(op, residual)}
-	init.rows, init.per = b.convBias(&g, optional(op, bias), optional(op, perSample))
+	var per int
+	init.rows, per = b.convBias(&g, optional(op, bias), optional(op, perSample))
 	if g.minimal() {
 		w := b.newWinograd(&g, f32(op, x), f32(op, w), f32(op, y), g.ci, g.co)
-		w.init = init
+		w.init, w.per = init, per
 		b.runWinograd(w)
 		return
 	}
 	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
 	tap, taps := b.convTaps(&g, pad.width)
-	prep := b.prepare(newPacking(b.set, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
+	shape := b.set.Shape(g.co)
+	prep := b.prepare(newPacking(b.set, shape, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
 	p := product{
-		set: b.set, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: g.ci,
+		shape: shape, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: g.ci,
 		a: prep.pad.dst, c: f32(op, y), tap: tap, b: prep.pack.result(), init: init,
 	}
-	p.arow, p.crow = grow(&b.scratch.arow, p.m+b.set.Rows()), grow(&b.scratch.crow, p.m)
+	p.arow, p.crow = grow(&b.scratch.arow, p.m+shape.Rows), grow(&b.scratch.crow, p.m)
 	r := 0
 	for n := range g.n {
 		for oy := range g.oh {
@@ -74,6 +76,12 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 		}
 	}
 	clear(p.arow[p.m:])
+	if init.rows != nil {
+		p.init.irow = grow(&b.scratch.irow, p.m)
+		for r := range p.init.irow {
+			p.init.irow[r] = r / per * g.co
+		}
+	}
 	items := p.plan()
 	b.tasks.product.run(b.pool, items, p)
 }

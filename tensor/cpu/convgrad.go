@@ -40,12 +40,13 @@ func (b *Backend) inputGradClass(dx, w []float32, g *geometry, pad *padding, py,
 			weight = append(weight, (ky*g.Kernel+kx)*g.ci*g.co)
 		}
 	}
-	pack := newPacking(b.set, w, g.co, g.ci, weight)
+	shape := b.set.Shape(g.ci)
+	pack := newPacking(b.set, shape, w, g.co, g.ci, weight)
 	pack.transB = true
 	prep := b.prepare(pack, padding{}, g.n*g.ih*g.iw)
-	p := product{set: b.set, batch: 1, n: g.ci, k: g.co, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
+	p := product{shape: shape, batch: 1, n: g.ci, k: g.co, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
 	most := g.n * g.ih * g.iw
-	p.arow, p.crow = grow(&b.scratch.arow, most+b.set.Rows()), grow(&b.scratch.crow, most)
+	p.arow, p.crow = grow(&b.scratch.arow, most+shape.Rows), grow(&b.scratch.crow, most)
 	for n := range g.n {
 		for iy := classStart(py, g); iy < g.ih; iy += g.Stride {
 			oy := (iy+g.PadLo-py)/g.Stride + pad.lo
@@ -57,7 +58,7 @@ func (b *Backend) inputGradClass(dx, w []float32, g *geometry, pad *padding, py,
 			}
 		}
 	}
-	for i := range b.set.Rows() {
+	for i := range shape.Rows {
 		p.arow[p.m+i] = p.arow[0]
 	}
 	items := p.plan()
@@ -84,14 +85,15 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 		want(op, "db", db, tensor.Of(g.co))
 		b.SumChannels(db, dy)
 	}
-	dyPacking := newPacking(b.set, f32(op, dy), g.oh*g.ow, g.co, b.zeroTap())
+	shape := b.set.Shape(g.co)
+	dyPacking := newPacking(b.set, shape, f32(op, dy), g.oh*g.ow, g.co, b.zeroTap())
 	dyPacking.batch, dyPacking.step = g.n, g.oh*g.ow*g.co
 	right := dyPacking.result()
 	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
 	if !pad.none() && g.ci%conflict == 0 {
 		pad.pixel = g.ci + apart
 	}
-	if g.co > b.set.Cols() {
+	if g.co > shape.Cols {
 		prep := b.prepare(dyPacking, pad, g.ci*g.Kernel*g.Kernel)
 		pad, right = prep.pad, prep.pack.result()
 	} else {
@@ -102,7 +104,7 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 		shift[t] = (t/g.Kernel*pad.width + t%g.Kernel) * pad.pixel
 	}
 	p := productT{
-		set: b.set, batch: 1, m: g.ci, n: g.co, a: pad.dst, c: f32(op, dw), shift: shift, ct: g.ci * g.co,
+		shape: shape, batch: 1, m: g.ci, n: g.co, a: pad.dst, c: f32(op, dw), shift: shift, ct: g.ci * g.co,
 		seg: g.ow, astep: g.Stride * pad.pixel, b: right,
 	}
 	p.aseg, p.bseg = grow(&b.scratch.arow, g.n*g.oh), grow(&b.scratch.crow, g.n*g.oh)

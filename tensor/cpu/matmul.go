@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 // MatMul is dst = Alpha op(a) op(b) + Beta dst.
@@ -11,19 +12,23 @@ func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 	const op = "MatMul"
 	batch, m, n, k := matMulShape(dst.Shape, x.Shape, y.Shape, args)
 	c, a, w := f32(op, dst), f32(op, x), f32(op, y)
-	taps := b.zeroTap()
-	right := b.operand(w, batch, m, n, k, args)
+	shape, taps := b.set.Shape(n), b.zeroTap()
+	right := b.operand(shape, w, batch, m, n, k, args)
+	if args.Beta != 0 && args.Beta != 1 {
+		b.Scale(dst, dst, args.Beta)
+	}
+	keep := args.Beta != 0
 	if args.TransA {
 		b.transposedProduct(productT{
-			set: b.set, batch: batch, m: m, n: n, a: a, c: c, shift: taps, as: m * k, cs: m * n,
-			astep: m, b: right, scale: args.Beta,
+			shape: shape, batch: batch, m: m, n: n, a: a, c: c, shift: taps, as: m * k, cs: m * n,
+			astep: m, b: right, keep: keep,
 		}, k)
 		return
 	}
-	arow, crow := b.matrixRows(m, k, n)
+	arow, crow := b.matrixRows(shape.Rows, m, k, n)
 	p := product{
-		set: b.set, batch: batch, m: m, n: n, k: k, a: a, c: c, arow: arow, crow: crow, tap: taps,
-		as: m * k, cs: m * n, b: right, init: initial{scale: args.Beta, unchanged: args.Beta == 1},
+		shape: shape, batch: batch, m: m, n: n, k: k, a: a, c: c, arow: arow, crow: crow, tap: taps,
+		as: m * k, cs: m * n, b: right, init: initial{keep: keep},
 	}
 	items := p.plan()
 	b.tasks.product.run(b.pool, items, p)
@@ -31,8 +36,8 @@ func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 
 // operand returns B of a matrix product in panels. The transposed product reads
 // it by rows of a whole tile's width at any distance: as it lies, if it can.
-func (b *Backend) operand(w []float32, batch, m, n, k int, args tensor.MatMulArgs) panels {
-	p := newPacking(b.set, w, k, n, b.scratch.taps)
+func (b *Backend) operand(shape kernel.Shape, w []float32, batch, m, n, k int, args tensor.MatMulArgs) panels {
+	p := newPacking(b.set, shape, w, k, n, b.scratch.taps)
 	p.batch, p.step, p.transB, p.alpha = batch, k*n, args.TransB, args.Alpha
 	if p.direct(m) || args.TransA && !args.TransB && args.Alpha == 1 {
 		return p.result()
@@ -52,8 +57,7 @@ func (b *Backend) zeroTap() []int {
 }
 
 // matrixRows returns the row offsets of a row-major A [m, k] and C [m, n].
-func (b *Backend) matrixRows(m, k, n int) (arow, crow []int) {
-	mr := b.set.Rows()
+func (b *Backend) matrixRows(mr, m, k, n int) (arow, crow []int) {
 	arow, crow = grow(&b.scratch.arow, m+mr), grow(&b.scratch.crow, m)
 	for i := range crow {
 		arow[i], crow[i] = i*k, i*n
@@ -74,7 +78,7 @@ func (b *Backend) transposedProduct(p productT, k int) {
 	if full > 0 || k == 0 {
 		items := p.plan()
 		b.tasks.productT.run(b.pool, items, p)
-		p.scale = 1
+		p.keep = true
 	}
 	if rest := k % segmentRows; rest > 0 {
 		p.aseg, p.bseg = grow(&b.scratch.arow, 1), grow(&b.scratch.crow, 1)

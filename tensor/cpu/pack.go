@@ -2,7 +2,7 @@ package cpu
 
 import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 
-// packing rewrites B in panels of nr columns, each [k][nr]. The last one is filled
+// packing rewrites B in panels of a tile's columns, each [k][nr]. The last one is filled
 // up with zeros: no result of theirs is stored, but stale numbers could be
 // denormal, and slow. The source is [k, n], or [n, k] when transposed, for each of
 // a number of taps; panel rows run over the taps of the list in order.
@@ -19,8 +19,8 @@ type packing struct {
 	batch    int
 }
 
-func newPacking(set kernel.Set, src []float32, k, n int, taps []int) packing {
-	nr := set.Cols()
+func newPacking(set kernel.Set, shape kernel.Shape, src []float32, k, n int, taps []int) packing {
+	nr := shape.Cols
 	return packing{set: set, src: src, nr: nr, k: k, n: n, taps: taps, alpha: 1, panels: (n + nr - 1) / nr, batch: 1}
 }
 
@@ -154,7 +154,7 @@ type scratch struct {
 	sums, norm          floats
 	points, slots       floats // of winograd
 	zeros               floats
-	arow, crow          []int
+	arow, crow, irow    []int
 	taps, shift         []int
 	partial             []float64
 }

@@ -2,11 +2,11 @@ package cpu
 
 import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 
-// product is a batch of matrix products C = init + A B on kernel.NN. Row r of
+// product is a batch of matrix products C = A B + initial on kernel.NN. Row r of
 // the result begins at c[crow[r]]; its row of A, under tap t, at
 // a[arow[r]+tap[t]].
 type product struct {
-	set        kernel.Set
+	shape      kernel.Shape
 	batch      int
 	m, n, k    int // k is the inner dimension of one tap
 	a, c       []float32
@@ -20,20 +20,19 @@ type product struct {
 	rowsPer, panelsPer   int
 }
 
-// panels is B cut in panels of the set's columns: row k of panel p of product s
+// panels is B cut in panels of the shape's columns: row k of panel p of product s
 // begins at data[s*step + p*panel + k*ld].
 type panels struct {
 	data            []float32
 	ld, panel, step int
 }
 
-// initial is what the result holds before the sum is added.
+// initial is what is added to the sum.
 type initial struct {
-	scale     float32   // of C itself; 0 does not read it
-	rows      []float32 // a row to add, for each run of per rows of the result
-	per       int
-	residual  []float32 // laid out as the result
-	unchanged bool      // C stays as it is
+	keep     bool      // C itself
+	rows     []float32 // a row, for each run of per rows of the result
+	irow     []int     // where the row of each row of the result begins in rows
+	residual []float32 // laid out as the result
 }
 
 // Work items: about blockRows rows of the result, and so many columns that there
@@ -45,7 +44,7 @@ const (
 
 // plan cuts the product in items and returns their number.
 func (p *product) plan() int {
-	mr, nr := p.set.Rows(), p.set.Cols()
+	mr, nr := p.shape.Rows, p.shape.Cols
 	p.rowsPer = (blockRows + mr - 1) / mr * mr
 	p.rowBlocks = (p.m + p.rowsPer - 1) / p.rowsPer
 	all := (p.n + nr - 1) / nr
@@ -64,49 +63,27 @@ func (p *product) plan() int {
 func (p *product) item(i int) {
 	cb, i := i%p.colBlocks, i/p.colBlocks
 	rb, s := i%p.rowBlocks, i/p.rowBlocks
-	mr, nr := p.set.Rows(), p.set.Cols()
+	mr, nr := p.shape.Rows, p.shape.Cols
 	lo, hi := rb*p.rowsPer, min((rb+1)*p.rowsPer, p.m)
 	first, last := cb*p.panelsPer, min((cb+1)*p.panelsPer, (p.n+nr-1)/nr)
-	p.start(s, lo, hi, first*nr, min(last*nr, p.n))
-	if len(p.tap) == 0 || p.k == 0 {
-		return
-	}
-	t := kernel.Tile{A: p.a[s*p.as:], Tap: p.tap, K: p.k, LDB: p.b.ld}
+	t := kernel.Tile{A: p.a[s*p.as:], Tap: p.tap, K: p.k, LDB: p.b.ld, Fresh: !p.init.keep}
 	for panel := first; panel < last; panel++ {
 		t.B = p.b.data[s*p.b.step+panel*p.b.panel:]
 		t.C = p.c[s*p.cs+panel*nr:]
 		t.Cols = min(nr, p.n-panel*nr)
+		if p.init.rows != nil {
+			t.Init = p.init.rows[panel*nr:]
+		}
+		if p.init.residual != nil {
+			t.Residual = p.init.residual[s*p.cs+panel*nr:]
+		}
 		for r := lo; r < hi; r += mr {
 			t.Rows = min(mr, hi-r)
 			t.ARow, t.CRow = p.arow[r:r+mr], p.crow[r:r+t.Rows]
-			p.set.NN(&t)
-		}
-	}
-}
-
-// start writes the initial values of columns [left, right) of rows [lo, hi).
-func (p *product) start(s, lo, hi, left, right int) {
-	in := &p.init
-	if in.unchanged {
-		return
-	}
-	for r := lo; r < hi; r++ {
-		at := s*p.cs + p.crow[r]
-		c := p.c[at+left : at+right]
-		switch {
-		case in.rows != nil:
-			row := in.rows[r/in.per*p.n+left:][:len(c)]
-			if in.residual == nil {
-				copy(c, row)
-			} else {
-				p.set.Add(c, in.residual[at+left:at+right], row)
+			if t.Init != nil {
+				t.IRow = p.init.irow[r : r+t.Rows]
 			}
-		case in.residual != nil:
-			copy(c, in.residual[at+left:at+right])
-		case in.scale == 0:
-			clear(c)
-		default:
-			p.set.Scale(c, c, in.scale)
+			p.shape.NN(&t)
 		}
 	}
 }
@@ -115,7 +92,7 @@ func (p *product) start(s, lo, hi, left, right int) {
 // segments of seg rows. Several outputs share A and B under different offsets of
 // A (the taps of a convolution): output t uses shift[t] and begins at c[t*ct].
 type productT struct {
-	set            kernel.Set
+	shape          kernel.Shape
 	batch          int
 	m, n           int // of one output
 	a, c           []float32
@@ -126,9 +103,9 @@ type productT struct {
 	ct             int
 	as, cs         int
 	b              panels
-	scale          float32 // of C; 0 does not read it
-	panels, blocks int     // of columns, and of rows of all outputs
-	tiles, block   int     // row tiles of all outputs, which alternate; of an item
+	keep           bool // adds to C
+	panels, blocks int  // of columns, and of rows of all outputs
+	tiles, block   int  // row tiles of all outputs, which alternate; of an item
 }
 
 // The row tiles of a productT's item, and the fewest that still share enough of
@@ -142,7 +119,7 @@ const segmentRows = 256
 
 // plan cuts the products in items and returns their number.
 func (p *productT) plan() int {
-	mr, nr := p.set.Rows(), p.set.Cols()
+	mr, nr := p.shape.Rows, p.shape.Cols
 	p.panels = (p.n + nr - 1) / nr
 	p.tiles = (p.m + mr - 1) / mr * len(p.shift)
 	p.block = min(max(p.batch*p.panels*p.tiles/wantItems, fewRowTiles), rowTiles)
@@ -154,39 +131,29 @@ func (p *productT) plan() int {
 func (p *productT) item(i int) {
 	block, i := i%p.blocks, i/p.blocks
 	panel, s := i%p.panels, i/p.panels
-	mr, nr := p.set.Rows(), p.set.Cols()
+	mr, nr := p.shape.Rows, p.shape.Cols
 	first, last := block*p.block, min((block+1)*p.block, p.tiles)
 	cols := min(nr, p.n-panel*nr)
-	for tile := first; tile < last; tile++ {
-		c, rows := p.at(s, panel, tile)
-		for r := range rows {
-			row := c[r*p.n:][:cols]
-			if p.scale == 0 {
-				clear(row)
-			} else {
-				p.set.Scale(row, row, p.scale)
-			}
-		}
-	}
 	t := kernel.TileT{
 		B: p.b.data[s*p.b.step+panel*p.b.panel:],
 		P: p.seg, AStep: p.astep, BStep: p.b.ld, LDC: p.n, Cols: cols,
 	}
 	group := max(1, segmentRows/max(1, p.seg))
-	for lo := 0; lo < len(p.aseg); lo += group {
+	for lo := 0; lo == 0 || lo < len(p.aseg); lo += group { // once even for an empty sum
 		hi := min(lo+group, len(p.aseg))
 		t.ASeg, t.BSeg = p.aseg[lo:hi], p.bseg[lo:hi]
+		t.Fresh = lo == 0 && !p.keep
 		for tile := first; tile < last; tile++ {
 			t.C, t.Rows = p.at(s, panel, tile)
 			t.A = p.a[s*p.as+p.shift[tile%len(p.shift)]+tile/len(p.shift)*mr:]
-			p.set.TN(&t)
+			p.shape.TN(&t)
 		}
 	}
 }
 
 // at is where a tile of the result begins, and its number of rows.
 func (p *productT) at(s, panel, tile int) (c []float32, rows int) {
-	mr, nr := p.set.Rows(), p.set.Cols()
+	mr, nr := p.shape.Rows, p.shape.Cols
 	i := tile / len(p.shift) * mr
 	return p.c[s*p.cs+tile%len(p.shift)*p.ct+i*p.n+panel*nr:], min(mr, p.m-i)
 }

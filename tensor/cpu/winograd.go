@@ -14,12 +14,14 @@ import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 // the direct sum, and an Inf makes NaN there.
 type winograd struct {
 	set    kernel.Set
+	shape  kernel.Shape
 	pad    padding
 	ci, co int // summed over; of the result
 	h, w   int // of the result
 	filter wFilter
 	c      []float32
 	init   initial
+	per    int       // rows of the result that share one of init's
 	zeros  []float32 // the bias where there is none
 
 	tw, perImage, tiles int       // tiles in a row, in an image, in all
@@ -76,14 +78,15 @@ func (g *geometry) minimal() bool {
 
 // newWinograd is the convolution of images of ci channels into c.
 func (b *Backend) newWinograd(g *geometry, src, weight, c []float32, ci, co int) winograd {
-	nr := b.set.Cols()
+	shape := b.set.Shape(co)
+	mr, nr := shape.Rows, shape.Cols
 	// An odd size leaves half of the last tiles outside.
 	pad := newPadding(src, g.n, g.oh, g.ow, ci, 1, 1+(g.oh|g.ow)&1)
 	pad.dst = b.scratch.image.get(pad.size())
 	w := winograd{
-		set: b.set, pad: pad, ci: ci, co: co, h: g.oh, w: g.ow, c: c,
+		set: b.set, shape: shape, pad: pad, ci: ci, co: co, h: g.oh, w: g.ow, c: c,
 		tw: (g.ow + 1) / 2, perImage: (g.oh + 1) / 2 * ((g.ow + 1) / 2),
-		block: blockTiles / b.set.Rows() * b.set.Rows(),
+		block: blockTiles / mr * mr,
 	}
 	w.tiles = g.n * w.perImage
 	f := wFilter{src: weight, k: ci, n: co, panels: (co + nr - 1) / nr, parts: (ci + filterRows - 1) / filterRows}
@@ -107,10 +110,10 @@ func (b *Backend) newWinograd(g *geometry, src, weight, c []float32, ci, co int)
 // points and four pixels of an unfinished tile, or nine taps of some rows of the
 // weight.
 func (w *winograd) slotFloats() int {
-	return max(points*w.slotPoint()+4*w.set.Cols(), 9*filterRows*w.set.Cols())
+	return max(points*w.slotPoint()+4*w.shape.Cols, 9*filterRows*w.shape.Cols)
 }
 
-func (w *winograd) slotPoint() int { return w.block*w.set.Cols() + pointPadding }
+func (w *winograd) slotPoint() int { return w.block*w.shape.Cols + pointPadding }
 
 // runWinograd computes the whole convolution.
 func (b *Backend) runWinograd(w winograd) {
@@ -141,7 +144,7 @@ func winogradPrepItem(w *winograd, i int) {
 }
 
 func (w *winograd) transformFilter(i int, temp []float32) {
-	f, nr := &w.filter, w.set.Cols()
+	f, nr := &w.filter, w.shape.Cols
 	panel, first := i/f.parts, i%f.parts*filterRows
 	rows, left := min(filterRows, f.k-first), panel*nr
 	cols, tap := min(nr, f.n-left), f.k*f.n
@@ -206,19 +209,18 @@ func winogradProductItem(w *winograd, i int) {
 	hi := min(lo+w.block, w.count)
 	slot := <-w.slots
 	m := w.slot[slot*w.slotFloats():][:w.slotFloats()]
-	mr, nr, point := w.set.Rows(), w.set.Cols(), w.slotPoint()
+	mr, nr, point := w.shape.Rows, w.shape.Cols, w.slotPoint()
 	tap := [1]int{}
-	t := kernel.Tile{Tap: tap[:], K: w.ci, LDB: nr, Cols: nr}
+	t := kernel.Tile{Tap: tap[:], K: w.ci, LDB: nr, Cols: nr, Fresh: true}
 	for panel := cb * w.panelsPer; panel < min((cb+1)*w.panelsPer, w.filter.panels); panel++ {
 		for q := range points {
 			t.A = w.points[q*w.point+lo*w.ci:]
 			t.B = w.filter.dst[panel*w.filter.panel+q*w.filter.point:]
 			t.C = m[q*point:]
-			clear(t.C[:(hi-lo)*nr])
 			for r := 0; r < hi-lo; r += mr {
 				t.Rows = min(mr, hi-lo-r)
 				t.ARow, t.CRow = w.arow[r:r+mr], w.crow[r:r+t.Rows]
-				w.set.NN(&t)
+				w.shape.NN(&t)
 			}
 		}
 		w.outputs(m, lo, hi, panel*nr)
@@ -228,7 +230,7 @@ func winogradProductItem(w *winograd, i int) {
 
 // outputs makes the outputs of tiles [lo, hi) of the pass from column left on.
 func (w *winograd) outputs(m []float32, lo, hi, left int) {
-	nr, point := w.set.Cols(), w.slotPoint()
+	nr, point := w.shape.Cols, w.slotPoint()
 	pixels := m[points*point:][:4*nr]
 	for at := lo; at < hi; {
 		n, ty, tx, tiles := w.run(w.first+at, w.first+hi)
@@ -261,7 +263,7 @@ func (w *winograd) outputs(m []float32, lo, hi, left int) {
 // corner makes the outputs of a tile that the image ends in: through pixels, as
 // some of them have no place in the result.
 func (w *winograd) corner(p kernel.Patch, src, pixels []float32, oy, ox, y int) {
-	nr := w.set.Cols()
+	nr := w.shape.Cols
 	p.N, p.Src, p.Residual = 1, src, nil
 	p.Dst, p.DstRow, p.DstCol = pixels, 2*nr, nr
 	w.set.WinogradOutput(&p)
@@ -284,5 +286,5 @@ func (w *winograd) bias(n int) []float32 {
 	if w.init.rows == nil {
 		return w.zeros
 	}
-	return w.init.rows[n*w.h*w.w/w.init.per*w.co:]
+	return w.init.rows[n*w.h*w.w/w.per*w.co:]
 }

@@ -12,33 +12,36 @@ import (
 func BenchmarkTile(b *testing.B) {
 	const k, taps, pixels = 64, 9, 256
 	for _, set := range kernel.Supported() {
-		mr, nr := set.Rows(), set.Cols()
-		t := kernel.Tile{
-			A: make([]float32, (mr+taps)*k), B: make([]float32, taps*k*nr), C: make([]float32, mr*nr),
-			K: k, LDB: nr, Rows: mr, Cols: nr,
-		}
-		for i := range mr {
-			t.ARow, t.CRow = append(t.ARow, i*k), append(t.CRow, i*nr)
-		}
-		for i := range taps {
-			t.Tap = append(t.Tap, i*k)
-		}
-		b.Run(fmt.Sprintf("NN/%v", set), func(b *testing.B) {
-			for b.Loop() {
-				set.NN(&t)
+		for _, n := range []int{32, 64} {
+			shape := set.Shape(n)
+			mr, nr := shape.Rows, shape.Cols
+			t := kernel.Tile{
+				A: make([]float32, (mr+taps)*k), B: make([]float32, taps*k*nr), C: make([]float32, mr*nr),
+				K: k, LDB: nr, Rows: mr, Cols: nr, Fresh: true,
 			}
-			rate(b, 2*mr*nr*k*taps)
-		})
-		u := kernel.TileT{
-			A: make([]float32, pixels*mr), ASeg: []int{0}, B: make([]float32, pixels*nr), BSeg: []int{0},
-			C: make([]float32, mr*nr), P: pixels, AStep: mr, BStep: nr, LDC: nr, Rows: mr, Cols: nr,
-		}
-		b.Run(fmt.Sprintf("TN/%v", set), func(b *testing.B) {
-			for b.Loop() {
-				set.TN(&u)
+			for i := range mr {
+				t.ARow, t.CRow = append(t.ARow, i*k), append(t.CRow, i*nr)
 			}
-			rate(b, 2*mr*nr*pixels)
-		})
+			for i := range taps {
+				t.Tap = append(t.Tap, i*k)
+			}
+			b.Run(fmt.Sprintf("NN/%v/%dx%d", set, mr, nr), func(b *testing.B) {
+				for b.Loop() {
+					shape.NN(&t)
+				}
+				rate(b, 2*mr*nr*k*taps)
+			})
+			u := kernel.TileT{
+				A: make([]float32, pixels*mr), ASeg: []int{0}, B: make([]float32, pixels*nr), BSeg: []int{0},
+				C: make([]float32, mr*nr), P: pixels, AStep: mr, BStep: nr, LDC: nr, Rows: mr, Cols: nr,
+			}
+			b.Run(fmt.Sprintf("TN/%v/%dx%d", set, mr, nr), func(b *testing.B) {
+				for b.Loop() {
+					shape.TN(&u)
+				}
+				rate(b, 2*mr*nr*pixels)
+			})
+		}
 	}
 }
 

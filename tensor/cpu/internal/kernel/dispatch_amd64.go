@@ -17,27 +17,31 @@ func supported(s Set) bool {
 	}
 }
 
-// NN is C += A B.
-func (s Set) NN(t *Tile) {
+// NN runs one tile.
+func (s Shape) NN(t *Tile) {
 	switch {
-	case s == Go:
+	case t.Rows == 0:
+	case s.set == Go || t.K == 0 || len(t.Tap) == 0:
 		nnGo(t)
-	case t.K == 0 || len(t.Tap) == 0 || t.Rows == 0:
-	case s == AVX2:
+	case s.set == AVX2:
 		nnAVX2(t)
+	case s.Cols == 64:
+		nnAVX512Wide(t)
 	default:
 		nnAVX512(t)
 	}
 }
 
-// TN is C += A^T B.
-func (s Set) TN(t *TileT) {
+// TN runs one tile.
+func (s Shape) TN(t *TileT) {
 	switch {
-	case s == Go:
+	case t.Rows == 0:
+	case s.set == Go || t.P == 0 || len(t.ASeg) == 0:
 		tnGo(t)
-	case t.P == 0 || len(t.ASeg) == 0 || t.Rows == 0:
-	case s == AVX2:
+	case s.set == AVX2:
 		tnAVX2(t)
+	case s.Cols == 64:
+		tnAVX512Wide(t)
 	default:
 		tnAVX512(t)
 	}

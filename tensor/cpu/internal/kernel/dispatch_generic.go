@@ -4,11 +4,11 @@ package kernel
 
 func supported(s Set) bool { return s == Go }
 
-// NN is C += A B.
-func (s Set) NN(t *Tile) { nnGo(t) }
+// NN runs one tile.
+func (s Shape) NN(t *Tile) { nnGo(t) }
 
-// TN is C += A^T B.
-func (s Set) TN(t *TileT) { tnGo(t) }
+// TN runs one tile.
+func (s Shape) TN(t *TileT) { tnGo(t) }
 
 // Add is dst = x + y.
 func (s Set) Add(dst, x, y []float32) { addGo(dst, x, y) }

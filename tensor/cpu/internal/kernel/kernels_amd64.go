@@ -15,6 +15,12 @@ func nnAVX512(t *Tile)
 func tnAVX512(t *TileT)
 
 //go:noescape
+func nnAVX512Wide(t *Tile)
+
+//go:noescape
+func tnAVX512Wide(t *TileT)
+
+//go:noescape
 func addAVX2(dst, x, y *float32, n int)
 
 //go:noescape

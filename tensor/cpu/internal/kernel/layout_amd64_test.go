@@ -15,18 +15,19 @@ func TestAssemblyLayout(t *testing.T) {
 	var m Mask
 	var p Patch
 	require.Equal(t,
-		[]uintptr{0, 24, 48, 72, 96, 120, 144, 152, 160, 168},
+		[]uintptr{0, 24, 48, 72, 96, 120, 144, 168, 192, 216, 224, 232, 240, 248},
 		[]uintptr{
 			unsafe.Offsetof(u.A), unsafe.Offsetof(u.ARow), unsafe.Offsetof(u.Tap), unsafe.Offsetof(u.B),
-			unsafe.Offsetof(u.C), unsafe.Offsetof(u.CRow), unsafe.Offsetof(u.K), unsafe.Offsetof(u.LDB),
-			unsafe.Offsetof(u.Rows), unsafe.Offsetof(u.Cols),
+			unsafe.Offsetof(u.C), unsafe.Offsetof(u.CRow), unsafe.Offsetof(u.Init), unsafe.Offsetof(u.IRow),
+			unsafe.Offsetof(u.Residual), unsafe.Offsetof(u.K), unsafe.Offsetof(u.LDB),
+			unsafe.Offsetof(u.Rows), unsafe.Offsetof(u.Cols), unsafe.Offsetof(u.Fresh),
 		})
 	require.Equal(t,
-		[]uintptr{0, 24, 48, 72, 96, 120, 128, 136, 144, 152, 160},
+		[]uintptr{0, 24, 48, 72, 96, 120, 128, 136, 144, 152, 160, 168},
 		[]uintptr{
 			unsafe.Offsetof(v.A), unsafe.Offsetof(v.ASeg), unsafe.Offsetof(v.B), unsafe.Offsetof(v.BSeg),
 			unsafe.Offsetof(v.C), unsafe.Offsetof(v.P), unsafe.Offsetof(v.AStep), unsafe.Offsetof(v.BStep),
-			unsafe.Offsetof(v.LDC), unsafe.Offsetof(v.Rows), unsafe.Offsetof(v.Cols),
+			unsafe.Offsetof(v.LDC), unsafe.Offsetof(v.Rows), unsafe.Offsetof(v.Cols), unsafe.Offsetof(v.Fresh),
 		})
 	require.Equal(t,
 		[]uintptr{0, 24, 48, 72, 96, 120, 144, 168, 216, 224, 232},

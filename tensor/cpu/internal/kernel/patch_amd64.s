@@ -746,8 +746,8 @@ TEXT ·winogradInputAVX512(SB), NOSPLIT, $32-8
 	LEAQ  (BX)(BX*2), DI
 	MOVQ  104(AX), R8
 	ANDQ  $0x0f, R8
-	MOVL  $0xffffffff, CX
-	BZHIL R8, CX, CX
+	MOVQ  $-1, CX
+	BZHIQ R8, CX, CX
 	KMOVW CX, K1
 
 patch:
@@ -975,8 +975,8 @@ TEXT ·winogradFilterAVX512(SB), NOSPLIT, $32-8
 	LEAQ  (BX)(BX*2), SI
 	MOVQ  104(AX), DI
 	ANDQ  $0x0f, DI
-	MOVL  $0xffffffff, CX
-	BZHIL DI, CX, CX
+	MOVQ  $-1, CX
+	BZHIQ DI, CX, CX
 	KMOVW CX, K1
 
 patch:
@@ -1241,8 +1241,8 @@ TEXT ·winogradOutputAVX512(SB), NOSPLIT, $32-8
 	LEAQ  (DX)(DX*2), SI
 	MOVQ  104(AX), DI
 	ANDQ  $0x0f, DI
-	MOVL  $0xffffffff, CX
-	BZHIL DI, CX, CX
+	MOVQ  $-1, CX
+	BZHIQ DI, CX, CX
 	KMOVW CX, K1
 
 patch:

@@ -18,10 +18,7 @@ const (
 
 // Slack is how many floats past the last element of an operand a kernel may
 // read.
-const Slack = 32
-
-// MaxRows is the largest number of rows of a tile in any set.
-const MaxRows = 8
+const Slack = 64
 
 var setNames = [...]string{Go: "go", AVX2: "avx2", AVX512: "avx512"}
 
@@ -63,10 +60,3 @@ func best() Set {
 	all := Supported()
 	return all[len(all)-1]
 }
-
-// Rows is the number of rows of a full tile.
-func (s Set) Rows() int { return [...]int{Go: 8, AVX2: 6, AVX512: 8}[s] }
-
-// Cols is the number of columns of a full tile and the width of a packed panel
-// of B.
-func (s Set) Cols() int { return [...]int{Go: 32, AVX2: 16, AVX512: 32}[s] }

@@ -12,6 +12,7 @@ func nnGo(t *Tile) {
 	}
 	for i := range t.Rows {
 		c := t.C[t.CRow[i]:][:t.Cols]
+		t.startGo(i, c)
 		b := t.B
 		for _, off := range t.Tap {
 			a := t.A[t.ARow[i]+off:][:t.K]
@@ -27,11 +28,29 @@ func nnGo(t *Tile) {
 	}
 }
 
+// startGo makes c, row i of C, what the sums are added to.
+func (t *Tile) startGo(i int, c []float32) {
+	switch {
+	case t.Residual == nil && t.Fresh:
+		clear(c)
+	case t.Residual != nil && t.Fresh:
+		copy(c, t.Residual[t.CRow[i]:])
+	case t.Residual != nil:
+		addGo(c, c, t.Residual[t.CRow[i]:])
+	}
+	if t.Init != nil {
+		addGo(c, c, t.Init[t.IRow[i]:])
+	}
+}
+
 func tnGo(t *TileT) {
 	var x [8]float32
 	var at [8]int
 	for i := range t.Rows {
 		c := t.C[i*t.LDC:][:t.Cols]
+		if t.Fresh {
+			clear(c)
+		}
 		n := 0
 		for s, seg := range t.ASeg {
 			a, b := seg+i, t.BSeg[s]

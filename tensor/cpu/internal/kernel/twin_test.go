@@ -8,6 +8,7 @@ package kernel_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,31 +48,56 @@ func near(t *testing.T, want, got []float32, tol float64, format string, args ..
 	}
 }
 
-func TestNN(t *testing.T) {
+// shapes are the tiles of the assembly.
+func shapes() []kernel.Shape {
+	var all []kernel.Shape
 	for _, set := range assembly() {
-		mr, nr := set.Rows(), set.Cols()
-		for _, k := range []int{1, 2, 3, 7, 32} {
+		for _, n := range []int{32, 64} {
+			if s := set.Shape(n); !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// plain is the tile of plain Go, which takes any size.
+var plain = kernel.Go.Shape(32)
+
+func TestNN(t *testing.T) {
+	for _, shape := range shapes() {
+		mr, nr := shape.Rows, shape.Cols
+		for _, k := range []int{0, 1, 3, 4, 7, 32} {
 			for _, taps := range []int{1, 2, 9} {
 				for rows := 1; rows <= mr; rows++ {
-					for cols := 1; cols <= nr; cols += 3 - cols%2 {
-						tile := func(id int) *kernel.Tile {
+					for cols := 1; cols <= nr; cols += 3 + cols%5 {
+						tile := func() *kernel.Tile {
 							u := &kernel.Tile{
-								A: values(1, 400), B: values(2, taps*k*nr), C: values(id, 50*mr),
-								K: k, LDB: nr, Rows: rows, Cols: cols,
+								A: values(1, 400), B: values(2, taps*k*nr), C: values(3, 70*mr),
+								K: k, LDB: nr, Rows: rows, Cols: cols, Fresh: (k+rows)%2 == 0,
+							}
+							if cols%3 > 0 {
+								u.Init = values(4, 200)
+							}
+							if cols%3 > 1 {
+								u.Residual = values(5, 70*mr)
 							}
 							for i := range mr {
-								u.ARow, u.CRow = append(u.ARow, 100+(i*37)%128), append(u.CRow, (mr-1-i)*50)
+								u.ARow, u.CRow = append(u.ARow, 100+(i*37)%128), append(u.CRow, (mr-1-i)*70)
+								u.IRow = append(u.IRow, i/2*64)
 							}
 							for i := range taps {
 								u.Tap = append(u.Tap, i*11-40)
 							}
 							return u
 						}
-						want, got := tile(3), tile(3)
-						kernel.Go.NN(want)
-						set.NN(got)
-						near(t, want.C, got.C, 1e-5, "%v: k %d, taps %d, %dx%d", set, k, taps, rows, cols)
-						require.NotEqual(t, values(3, 50*mr), got.C)
+						want, got := tile(), tile()
+						plain.NN(want)
+						shape.NN(got)
+						near(t, want.C, got.C, 1e-5, "%+v: k %d, taps %d, %dx%d", shape, k, taps, rows, cols)
+						if k > 0 {
+							require.NotEqual(t, values(3, 70*mr), got.C)
+						}
 					}
 				}
 			}
@@ -80,26 +106,26 @@ func TestNN(t *testing.T) {
 }
 
 func TestTN(t *testing.T) {
-	for _, set := range assembly() {
-		mr, nr := set.Rows(), set.Cols()
+	for _, shape := range shapes() {
+		mr, nr := shape.Rows, shape.Cols
 		for _, p := range []int{1, 2, 5, 33} {
 			for segs := 1; segs <= 3; segs++ {
 				for rows := 1; rows <= mr; rows++ {
-					for cols := 1; cols <= nr; cols += 3 - cols%2 {
+					for cols := 1; cols <= nr; cols += 3 + cols%5 {
 						tile := func() *kernel.TileT {
 							u := &kernel.TileT{
-								A: values(1, 3*p*40), B: values(2, 3*p*64), C: values(3, 50*mr),
-								P: p, AStep: 37, BStep: 61, LDC: 50, Rows: rows, Cols: cols,
+								A: values(1, 3*p*40), B: values(2, 3*p*67), C: values(3, 70*mr),
+								P: p, AStep: 37, BStep: 65, LDC: 70, Rows: rows, Cols: cols, Fresh: cols%2 == 0,
 							}
 							for i := range segs {
-								u.ASeg, u.BSeg = append(u.ASeg, i*p*38), append(u.BSeg, (segs-1-i)*p*62)
+								u.ASeg, u.BSeg = append(u.ASeg, i*p*38), append(u.BSeg, (segs-1-i)*p*66)
 							}
 							return u
 						}
 						want, got := tile(), tile()
-						kernel.Go.TN(want)
-						set.TN(got)
-						near(t, want.C, got.C, 1e-5, "%v: p %d, segments %d, %dx%d", set, p, segs, rows, cols)
+						plain.TN(want)
+						shape.TN(got)
+						near(t, want.C, got.C, 1e-5, "%+v: p %d, segments %d, %dx%d", shape, p, segs, rows, cols)
 					}
 				}
 			}
@@ -287,7 +313,7 @@ func TestParse(t *testing.T) {
 		got, err := kernel.Parse(set.String())
 		require.NoError(t, err)
 		require.Equal(t, set, got)
-		require.LessOrEqual(t, set.Rows(), kernel.MaxRows)
+		require.LessOrEqual(t, set.Shape(1).Rows, kernel.MaxRows)
 	}
 	best, err := kernel.Parse("")
 	require.NoError(t, err)

@@ -1788,8 +1788,8 @@ check:
 	JGE       full
 	TESTQ     BX, BX
 	JZ        done
-	MOVL      $0xffffffff, DI
-	BZHIL     BX, DI, BX
+	MOVQ      $-1, DI
+	BZHIQ     BX, DI, BX
 	KMOVW     BX, K1
 	VMOVUPS.Z (CX)(SI*1), K1, Z0
 	VMOVUPS.Z (DX)(SI*1), K1, Z1
@@ -1823,8 +1823,8 @@ check:
 	JGE       full
 	TESTQ     DX, DX
 	JZ        done
-	MOVL      $0xffffffff, SI
-	BZHIL     DX, SI, DX
+	MOVQ      $-1, SI
+	BZHIQ     DX, SI, DX
 	KMOVW     DX, K1
 	VMOVUPS.Z (CX)(BX*1), K1, Z1
 	VMULPS    Z0, Z1, Z1
@@ -1862,8 +1862,8 @@ check:
 	JGE         full
 	TESTQ       BX, BX
 	JZ          done
-	MOVL        $0xffffffff, DI
-	BZHIL       BX, DI, BX
+	MOVQ        $-1, DI
+	BZHIQ       BX, DI, BX
 	KMOVW       BX, K1
 	VMOVUPS.Z   (CX)(SI*1), K1, Z2
 	VMOVUPS.Z   (DX)(SI*1), K1, Z3
@@ -1927,8 +1927,8 @@ check:
 	JGE          full
 	TESTQ        DX, DX
 	JZ           done
-	MOVL         $0xffffffff, SI
-	BZHIL        DX, SI, DX
+	MOVQ         $-1, SI
+	BZHIQ        DX, SI, DX
 	KMOVW        DX, K1
 	VMOVUPS.Z    (CX)(BX*1), K1, Z12
 	VXORPS       Z13, Z13, Z13
@@ -2014,8 +2014,8 @@ check:
 	JGE          full
 	TESTQ        BX, BX
 	JZ           done
-	MOVL         $0xffffffff, DI
-	BZHIL        BX, DI, BX
+	MOVQ         $-1, DI
+	BZHIQ        BX, DI, BX
 	KMOVW        BX, K1
 	VMOVUPS.Z    (CX)(SI*1), K1, Z12
 	VXORPS       Z13, Z13, Z13
@@ -2077,8 +2077,8 @@ check:
 	JGE       full
 	TESTQ     BX, BX
 	JZ        done
-	MOVL      $0xffffffff, DI
-	BZHIL     BX, DI, BX
+	MOVQ      $-1, DI
+	BZHIQ     BX, DI, BX
 	KMOVW     BX, K1
 	VMOVUPS.Z (CX)(SI*1), K1, Z2
 	VMOVUPS.Z (DX)(SI*1), K1, Z3
@@ -2115,8 +2115,8 @@ check:
 	JGE       full
 	TESTQ     CX, CX
 	JZ        done
-	MOVL      $0xffffffff, BX
-	BZHIL     CX, BX, CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, CX
 	KMOVW     CX, K1
 	VMOVUPS.Z (AX)(DX*1), K1, Z2
 	VMULPS    Z1, Z2, Z2
@@ -2157,8 +2157,8 @@ check:
 	JGE         full
 	TESTQ       DX, DX
 	JZ          done
-	MOVL        $0xffffffff, SI
-	BZHIL       DX, SI, DX
+	MOVQ        $-1, SI
+	BZHIQ       DX, SI, DX
 	KMOVW       DX, K1
 	VMOVUPS.Z   (AX)(BX*1), K1, Z1
 	VMOVUPS.Z   (CX)(BX*1), K1, Z2
@@ -2232,8 +2232,8 @@ check:
 	JGE          full
 	TESTQ        DX, DX
 	JZ           done
-	MOVL         $0xffffffff, SI
-	BZHIL        DX, SI, DX
+	MOVQ         $-1, SI
+	BZHIQ        DX, SI, DX
 	KMOVW        DX, K1
 	VMOVUPS.Z    (CX)(BX*1), K1, Z15
 	VMULPS       Z1, Z15, Z15
@@ -2302,8 +2302,8 @@ check:
 	JGE    full
 	TESTQ  CX, CX
 	JZ     done
-	MOVL   $0xffffffff, BX
-	BZHIL  CX, BX, CX
+	MOVQ   $-1, BX
+	BZHIQ  CX, BX, CX
 	KMOVW  CX, K1
 	VXORPS Z0, Z0, Z0
 	MOVQ   (AX), CX
@@ -2368,8 +2368,8 @@ check:
 	JGE       full
 	TESTQ     CX, CX
 	JZ        done
-	MOVL      $0xffffffff, BX
-	BZHIL     CX, BX, CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, CX
 	KMOVW     CX, K1
 	MOVQ      72(AX), CX
 	ADDQ      DX, CX
@@ -2447,8 +2447,8 @@ check:
 	JGE       full
 	TESTQ     CX, CX
 	JZ        done
-	MOVL      $0xffffffff, BX
-	BZHIL     CX, BX, CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, CX
 	KMOVW     CX, K1
 	MOVQ      72(AX), CX
 	ADDQ      DX, CX
@@ -2527,8 +2527,8 @@ check:
 	JGE       full
 	TESTQ     CX, CX
 	JZ        done
-	MOVL      $0xffffffff, BX
-	BZHIL     CX, BX, CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, CX
 	KMOVW     CX, K1
 	MOVQ      72(AX), CX
 	ADDQ      DX, CX
@@ -2636,8 +2636,8 @@ check:
 	JGE       full
 	TESTQ     CX, CX
 	JZ        done
-	MOVL      $0xffffffff, BX
-	BZHIL     CX, BX, CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, CX
 	KMOVW     CX, K1
 	MOVQ      72(AX), CX
 	ADDQ      DX, CX
@@ -2772,8 +2772,8 @@ check:
 	JGE       full
 	TESTQ     CX, CX
 	JZ        done
-	MOVL      $0xffffffff, BX
-	BZHIL     CX, BX, CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, CX
 	KMOVW     CX, K1
 	MOVQ      72(AX), CX
 	ADDQ      DX, CX
@@ -2884,8 +2884,8 @@ check:
 	JGE       full
 	TESTQ     CX, CX
 	JZ        done
-	MOVL      $0xffffffff, BX
-	BZHIL     CX, BX, CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, CX
 	KMOVW     CX, K1
 	MOVQ      72(AX), CX
 	ADDQ      DX, CX

@@ -18,7 +18,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// isa is an instruction set: the vectors and the tile that fit it.
+// isa is an instruction set: its vectors, and the tile that fits them.
 type isa struct {
 	name       string
 	rows, vecs int // of a tile; vecs is its width in vectors
@@ -29,6 +29,9 @@ type isa struct {
 var (
 	avx512 = isa{"AVX512", 8, 2, 16, true}
 	avx2   = isa{"AVX2", 6, 2, 8, false}
+
+	// avx512Wide has fewer loads a multiplication, for results of more columns.
+	avx512Wide = isa{"AVX512Wide", 6, 4, 16, true}
 )
 
 // vector is a fresh vector register.
@@ -110,19 +113,26 @@ func load(t reg.Register, off int) reg.GPVirtual {
 	return r
 }
 
+// loadBool reads a bool: 0 or 1.
+func loadBool(t reg.Register, off int) reg.GPVirtual {
+	r := GP64()
+	MOVBQZX(Mem{Base: t, Disp: off}, r)
+	return r
+}
+
 // masks are what limits n vectors side by side to cols lanes.
 func (s isa) masks(cols reg.GPVirtual, n int) []Op {
 	m := make([]Op, n)
 	if s.wide {
-		ones, bits := GP32(), GP32()
-		MOVL(U32(0xffffffff), ones)
-		BZHIL(cols.As32(), ones, bits)
+		ones, bits := GP64(), GP64()
+		MOVQ(I64(-1), ones)
+		BZHIQ(cols, ones, bits)
 		for j := range m {
 			k := K()
-			KMOVW(bits, k)
+			KMOVW(bits.As32(), k)
 			m[j] = k
 			if j+1 < len(m) {
-				SHRL(Imm(16), bits)
+				SHRQ(Imm(16), bits)
 			}
 		}
 		return m
@@ -153,18 +163,20 @@ var maskTable Mem
 
 // groups are the files' contents, by name.
 var groups = map[string]func(){
-	"tile": each(isa.nn, isa.tn),
+	"tile": each([]isa{avx2, avx512, avx512Wide}, isa.nn, isa.tn),
 	"vector": func() {
-		each(isa.vectors, isa.reductions, isa.columns, isa.dropout)()
+		each(sets, isa.vectors, isa.reductions, isa.columns, isa.dropout)()
 		transpose8()
 	},
-	"patch": each(isa.patches),
+	"patch": each(sets, isa.patches),
 }
 
-// each writes kernels for both instruction sets.
-func each(kernels ...func(isa)) func() {
+var sets = []isa{avx2, avx512}
+
+// each writes kernels for some sets.
+func each(sets []isa, kernels ...func(isa)) func() {
 	return func() {
-		for _, s := range []isa{avx2, avx512} {
+		for _, s := range sets {
 			for _, k := range kernels {
 				k(s)
 			}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -11,12 +13,18 @@ import (
 const (
 	tileA, tileARow, tileTap, tileTaps = 0, 24, 48, 56
 	tileB, tileC, tileCRow             = 72, 96, 120
-	tileK, tileLDB, tileRows, tileCols = 144, 152, 160, 168
+	tileInit, tileIRow, tileResidual   = 144, 168, 192
+	tileK, tileLDB, tileRows, tileCols = 216, 224, 232, 240
+	tileFresh                          = 248
 
 	tA, tASeg, tSegs, tB, tBSeg, tC = 0, 24, 32, 48, 72, 96
 	tP, tAStep, tBStep, tLDC        = 120, 128, 136, 144
-	tRows, tCols                    = 152, 160
+	tRows, tCols, tFresh            = 152, 160, 168
 )
+
+// unroll is how many rank-one updates one turn of the inner loop does: the
+// counters of a turn take the place of multiplications.
+const unroll = 4
 
 // zeros are the sums of a tile.
 func (s isa) zeros() [][]reg.VecVirtual {
@@ -48,33 +56,66 @@ func (s isa) product(acc [][]reg.VecVirtual, row func(i int) Mem, b reg.Register
 	}
 }
 
-// add adds the sums of row i to the row of C at c, under the masks.
-func (s isa) add(acc []reg.VecVirtual, c reg.Register, m []Op) {
+// start is the address of row i of an operand: base plus the table's entry.
+func start(base, table reg.Register, i int) reg.GPVirtual {
+	at := load(table, 8*i)
+	LEAQ(Mem{Base: base, Index: at, Scale: 4}, at)
+	return at
+}
+
+// plus adds the row at from to sums, under the masks.
+func (s isa) plus(acc []reg.VecVirtual, from reg.Register, m []Op) {
 	for j, v := range acc {
-		at := Mem{Base: c, Disp: j * s.bytes()}
+		at := Mem{Base: from, Disp: j * s.bytes()}
 		if s.wide {
 			VADDPS(at, v, m[j], v)
-			VMOVUPS(v, m[j], at)
 			continue
 		}
 		old := s.vector()
 		VMASKMOVPS(at, m[j], old)
 		VADDPS(old, v, v)
-		VMASKMOVPS(v, m[j], at)
 	}
+}
+
+// save stores sums, under the masks.
+func (s isa) save(acc []reg.VecVirtual, c reg.Register, m []Op) {
+	for j, v := range acc {
+		s.put(v, Mem{Base: c, Disp: j * s.bytes()}, m[j])
+	}
+}
+
+// turns runs update n times, unroll of them in a turn: u counts within the turn,
+// and next moves on by some updates.
+func turns(label string, n reg.GPVirtual, update func(u int), next func(updates int)) {
+	SUBQ(Imm(unroll), n)
+	JLT(LabelRef(label + "_rest"))
+	Label(label + "_turn")
+	for u := range unroll {
+		update(u)
+	}
+	next(unroll)
+	SUBQ(Imm(unroll), n)
+	JGE(LabelRef(label + "_turn"))
+	Label(label + "_rest")
+	ADDQ(Imm(unroll), n)
+	JZ(LabelRef(label + "_done"))
+	Label(label + "_one")
+	update(0)
+	next(1)
+	DECQ(n)
+	JNZ(LabelRef(label + "_one"))
+	Label(label + "_done")
 }
 
 // nn is Tile: every row of A has a pointer, one index runs through all of them.
 func (s isa) nn() {
 	TEXT("nn"+s.name, NOSPLIT, "func(t *byte)")
-	Doc("nn" + s.name + " is C += A B on one tile.")
+	Doc("nn" + s.name + " is C = [C +] A B [+ Init] [+ Residual] on one tile.")
 	t := Load(Param("t"), GP64())
 	p := make([]reg.GPVirtual, s.rows)
 	base, table := load(t, tileA), load(t, tileARow)
 	for i := range p {
-		p[i] = GP64()
-		MOVQ(Mem{Base: table, Disp: 8 * i}, p[i])
-		LEAQ(Mem{Base: base, Index: p[i], Scale: 4}, p[i])
+		p[i] = start(base, table, i)
 	}
 	acc := s.zeros()
 	b, ldb := load(t, tileB), load(t, tileLDB)
@@ -87,22 +128,24 @@ func (s isa) nn() {
 	SHLQ(Imm(2), at)
 	ADDQ(Imm(8), tap)
 	MOVQ(Mem{Base: t, Disp: tileK}, k)
-	Label("k")
-	s.product(acc, func(i int) Mem { return Mem{Base: p[i], Index: at, Scale: 1} }, b)
-	ADDQ(ldb, b)
-	ADDQ(Imm(4), at)
-	DECQ(k)
-	JNZ(LabelRef("k"))
+	turns("k", k, func(u int) {
+		s.product(acc, func(i int) Mem { return Mem{Base: p[i], Index: at, Scale: 1, Disp: 4 * u} }, b)
+		ADDQ(ldb, b)
+	}, func(updates int) { ADDQ(Imm(uint64(4*updates)), at) })
 	DECQ(left)
 	JNZ(LabelRef("tap"))
 
 	m := s.masks(load(t, tileCols), s.vecs)
-	base, table = load(t, tileC), load(t, tileCRow)
+	c, crow := load(t, tileC), load(t, tileCRow)
+	first, irow := load(t, tileInit), load(t, tileIRow)
+	residual, fresh := load(t, tileResidual), loadBool(t, tileFresh)
 	rows := load(t, tileRows)
 	for i := range acc {
-		c := load(table, 8*i)
-		LEAQ(Mem{Base: base, Index: c, Scale: 4}, c)
-		s.add(acc[i], c, m)
+		when(fmt.Sprintf("init%d", i), first, func() { s.plus(acc[i], start(first, irow, i), m) })
+		when(fmt.Sprintf("residual%d", i), residual, func() { s.plus(acc[i], start(residual, crow, i), m) })
+		to := start(c, crow, i)
+		unless(fmt.Sprintf("old%d", i), fresh, func() { s.plus(acc[i], to, m) })
+		s.save(acc[i], to, m)
 		if i+1 < len(acc) {
 			DECQ(rows)
 			JZ(LabelRef("done"))
@@ -113,10 +156,26 @@ func (s isa) nn() {
 	RET()
 }
 
+// when runs f where a register is not zero.
+func when(label string, r reg.Register, f func()) {
+	TESTQ(r, r)
+	JZ(LabelRef(label))
+	f()
+	Label(label)
+}
+
+// unless runs f where a register is zero.
+func unless(label string, r reg.Register, f func()) {
+	TESTQ(r, r)
+	JNZ(LabelRef(label))
+	f()
+	Label(label)
+}
+
 // tn is TileT: the values of a row of A lie side by side.
 func (s isa) tn() {
 	TEXT("tn"+s.name, NOSPLIT, "func(t *byte)")
-	Doc("tn" + s.name + " is C += A^T B on one tile.")
+	Doc("tn" + s.name + " is C = [C +] A^T B on one tile.")
 	t := Load(Param("t"), GP64())
 	acc := s.zeros()
 	astep, bstep := load(t, tAStep), load(t, tBStep)
@@ -124,29 +183,26 @@ func (s isa) tn() {
 	SHLQ(Imm(2), bstep)
 	a, b := load(t, tA), load(t, tB)
 	aseg, bseg, segs := load(t, tASeg), load(t, tBSeg), load(t, tSegs)
-	pa, pb, n := GP64(), GP64(), GP64()
+	n := GP64()
 	Label("segment")
-	MOVQ(Mem{Base: aseg}, pa)
-	LEAQ(Mem{Base: a, Index: pa, Scale: 4}, pa)
-	MOVQ(Mem{Base: bseg}, pb)
-	LEAQ(Mem{Base: b, Index: pb, Scale: 4}, pb)
+	pa, pb := start(a, aseg, 0), start(b, bseg, 0)
 	ADDQ(Imm(8), aseg)
 	ADDQ(Imm(8), bseg)
 	MOVQ(Mem{Base: t, Disp: tP}, n)
-	Label("p")
-	s.product(acc, func(i int) Mem { return Mem{Base: pa, Disp: 4 * i} }, pb)
-	ADDQ(astep, pa)
-	ADDQ(bstep, pb)
-	DECQ(n)
-	JNZ(LabelRef("p"))
+	turns("p", n, func(int) {
+		s.product(acc, func(i int) Mem { return Mem{Base: pa, Disp: 4 * i} }, pb)
+		ADDQ(astep, pa)
+		ADDQ(bstep, pb)
+	}, func(int) {})
 	DECQ(segs)
 	JNZ(LabelRef("segment"))
 
 	m := s.masks(load(t, tCols), s.vecs)
-	c, ldc, rows := load(t, tC), load(t, tLDC), load(t, tRows)
+	c, ldc, rows, fresh := load(t, tC), load(t, tLDC), load(t, tRows), loadBool(t, tFresh)
 	SHLQ(Imm(2), ldc)
 	for i := range acc {
-		s.add(acc[i], c, m)
+		unless(fmt.Sprintf("old%d", i), fresh, func() { s.plus(acc[i], c, m) })
+		s.save(acc[i], c, m)
 		if i+1 < len(acc) {
 			ADDQ(ldc, c)
 			DECQ(rows)
