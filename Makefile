@@ -20,6 +20,11 @@ run: ## Train on the embedded digits: 2 workers, CPU, about a minute
 build: ## Build the static binary ./agrdist
 	CGO_ENABLED=0 $(GO) build -trimpath -o agrdist ./cmd/agrdist
 
+.PHONY: cuda
+cuda: ## Build BIN=FILE for NVIDIA GPUs (linux/amd64, needs gcc; fetches cuda.h)
+	@[ -n "$(BIN)" ] || { echo "usage: make cuda BIN=FILE" >&2; exit 2; }
+	bash -c '. hack/cuda-env.sh && GOOS=linux GOARCH=amd64 $(GO) build -trimpath -tags cuda -o "$(BIN)" ./cmd/agrdist'
+
 .PHONY: test
 test: ## Run all tests with the race detector
 	hack/test.sh
