@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/bench"
+	"github.com/agrdist/agrdist/doctor"
 )
 
 func TestCheckpointCommands(t *testing.T) {
@@ -92,10 +93,27 @@ func strict(text string, into any) error {
 	return d.Decode(into)
 }
 
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	text := run(t, "doctor").ended(exitOK).stdout.String()
+	for _, line := range []string{`ok +processor +\S`, `ok +cores +\d`, `ok +loopback +127\.0\.0\.1`, `\w+ +GPU`} {
+		require.Regexp(t, `(?m)^`+line, text)
+	}
+	p := startEnv(t, []string{"AGRDIST_CPU=sse"}, "doctor", "--json").ended(exitFailed)
+	var found struct {
+		Findings []doctor.Finding
+	}
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &found))
+	require.Equal(t, doctor.Fail, found.Findings[0].Status)
+	require.Contains(t, found.Findings[0].Text, `"sse"`)
+	require.Contains(t, found.Findings[0].Mend, "AGRDIST_CPU")
+	require.Empty(t, p.stderr.String())
+}
+
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	text := run(t).ended(exitOK).stdout.String()
-	for _, c := range []string{"run", "sample", "checkpoint", "config", "bench", "version"} {
+	for _, c := range []string{"run", "sample", "checkpoint", "config", "bench", "doctor", "version"} {
 		require.Contains(t, text, "\n  "+c+" ")
 	}
 	require.NotContains(t, text, "\n  worker ", "an inner matter")

@@ -103,7 +103,7 @@ stop and a resume.
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
-		configCommand(), benchCommand(), versionCommand(),
+		configCommand(), benchCommand(), doctorCommand(), versionCommand(),
 	)
 	for _, c := range root.Commands() {
 		wrapUsage(c)

@@ -1,0 +1,111 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+
+	"github.com/agrdist/agrdist/tensor/cpu"
+)
+
+// Status is how a finding bears on a run.
+type Status string
+
+// The kinds of findings.
+const (
+	OK   Status = "ok"
+	Note Status = "note" // something will be slower, or is not there
+	Fail Status = "fail" // a run on this machine fails
+)
+
+// Finding is one line of the examination.
+type Finding struct {
+	Status Status `json:"status"`
+	Name   string `json:"name"`
+	Text   string `json:"text"`
+	Mend   string `json:"mend,omitempty"` // what to do about it
+}
+
+// Examine looks at everything. It takes less than a second where no driver is
+// slow to start.
+func Examine(ctx context.Context) []Finding {
+	all := []Finding{processor(), threads(), memory(), sharedMemory(), loopback(ctx), network()}
+	return append(all, gpus()...)
+}
+
+// Failed tells whether a run would fail.
+func Failed(all []Finding) bool {
+	for _, f := range all {
+		if f.Status == Fail {
+			return true
+		}
+	}
+	return false
+}
+
+func processor() Finding {
+	f := Finding{Status: OK, Name: "processor"}
+	c := cpu.DefaultConfig()
+	if err := c.Validate(); err != nil {
+		f.Status, f.Text, f.Mend = Fail, err.Error(), "unset AGRDIST_CPU"
+		return f
+	}
+	be := cpu.New(c)
+	defer func() { _ = be.Close() }() // ends threads
+	model := processorModel()
+	if model == "" {
+		model = runtime.GOARCH
+	}
+	f.Text = fmt.Sprintf("%s; kernels %s", model, strings.TrimPrefix(be.Name(), "cpu/"))
+	if be.Name() == "cpu/go" {
+		f.Status = Note
+		f.Mend = "the plain Go kernels are several times slower than those for AVX2 and AVX-512, which this processor or AGRDIST_CPU does not give"
+	}
+	return f
+}
+
+func threads() Finding {
+	seen, use := runtime.NumCPU(), runtime.GOMAXPROCS(0)
+	f := Finding{Status: OK, Name: "cores", Text: fmt.Sprintf("%d", use)}
+	if use < seen {
+		f.Text = fmt.Sprintf("%d of the %d that this process may run on, by its CPU limit or GOMAXPROCS", use, seen)
+	}
+	return f
+}
+
+func loopback(ctx context.Context) Finding {
+	f := Finding{Status: OK, Name: "loopback", Text: "127.0.0.1 takes connections"}
+	var c net.ListenConfig
+	l, err := c.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return Finding{
+			Status: Fail, Name: f.Name, Text: err.Error(),
+			Mend: "workers of one machine talk over loopback: bring the interface lo up, or allow this container to open sockets",
+		}
+	}
+	_ = l.Close()
+	return f
+}
+
+// network lists the addresses by which other machines could reach this one.
+func network() Finding {
+	f := Finding{Status: OK, Name: "network"}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return Finding{Status: Note, Name: f.Name, Text: err.Error()}
+	}
+	var reachable []string
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			reachable = append(reachable, n.IP.String())
+		}
+	}
+	if len(reachable) == 0 {
+		f.Status, f.Text = Note, "no address but loopback: runs stay on this machine"
+		return f
+	}
+	f.Text = strings.Join(reachable, ", ") + "; runs on several machines need cluster.secret"
+	return f
+}

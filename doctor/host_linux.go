@@ -1,0 +1,97 @@
+package doctor
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// processorModel is the name that the kernel gives the processor; "" where it
+// has none.
+func processorModel() string { return field("/proc/cpuinfo", "model name") }
+
+func memory() Finding {
+	f := Finding{Status: OK, Name: "memory"}
+	total, free := kilobytes("MemTotal"), kilobytes("MemAvailable")
+	if total == 0 {
+		return Finding{Status: Note, Name: f.Name, Text: "/proc/meminfo cannot be read"}
+	}
+	f.Text = fmt.Sprintf("%s, %s available", gib(total), gib(free))
+	if limit := cgroupLimit("/sys/fs/cgroup/memory.max"); limit > 0 && limit < total {
+		f.Text += fmt.Sprintf("; limited to %s by the cgroup", gib(limit))
+		if limit < 1<<30 {
+			f.Status, f.Mend = Note, "a worker of the full CIFAR-10 model takes about 1.4 GB: raise the container's memory limit"
+		}
+	}
+	return f
+}
+
+// cgroupLimit reads a limit in bytes; 0: none.
+func cgroupLimit(path string) int64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0 // "max"
+	}
+	return n
+}
+
+// kilobytes reads a line of /proc/meminfo, in bytes.
+func kilobytes(name string) int64 {
+	n, err := strconv.ParseInt(strings.TrimSuffix(field("/proc/meminfo", name), " kB"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n << 10
+}
+
+// field reads the first "name : value" of a file.
+func field(path, name string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }() // read only
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		key, value, ok := strings.Cut(lines.Text(), ":")
+		if ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func gib(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
+
+// sharedMemory tries what the all-reduce within a host does: memory without a
+// name that another process of the user opens through /proc.
+func sharedMemory() Finding {
+	f := Finding{Status: OK, Name: "shared memory", Text: "workers of one host exchange gradients through memory"}
+	if err := tryMemfd(); err != nil {
+		return Finding{
+			Status: Note, Name: f.Name, Text: err.Error(),
+			Mend: "workers of one host will use TCP, which is slower; allow memfd_create and /proc to this container",
+		}
+	}
+	return f
+}
+
+func tryMemfd() error {
+	fd, err := unix.MemfdCreate("agrdist-doctor", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return fmt.Errorf("memfd_create: %w", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	again, err := unix.Open(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("memory of a process cannot be opened through /proc: %w", err)
+	}
+	return unix.Close(again)
+}
