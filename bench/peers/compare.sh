@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measure agrdist and its peers in turns (A B A B ...) and print medians and ratios.
 #
-#   bench/peers/compare.sh [-n PAIRS] [-t THREADS] [small] [full] [optimizer] [conv] [allreduce]
+#   bench/peers/compare.sh [-n PAIRS] [-t THREADS] [small] [full] [ddp] [optimizer] [conv] [allreduce]
 #
 # Without names, all of them, which takes about 15 minutes on two cores. PYTHON names the
 # interpreter whose PyTorch is the peer (default python3); what is not installed is
@@ -23,7 +23,7 @@ while getopts n:t: option; do
   esac
 done
 shift $((OPTIND - 1))
-[ $# -gt 0 ] || set -- small full optimizer conv allreduce
+[ $# -gt 0 ] || set -- small full ddp optimizer conv allreduce
 read -ra flags <<< "${TORCH_FLAGS:-}"
 
 tmp=$(mktemp -d)
@@ -88,6 +88,27 @@ step() {
   row "step $1, batch $2, peak RSS MB" rss_mb
 }
 
+# Two workers of one thread each, 32 images a step: real runs of both sides, the median
+# of their steps. What is on the images changes nothing in the work.
+ddp() {
+  if ! has torch; then skip ddp "$python has no torch"; return; fi
+  mkdir -p "$tmp/images"
+  head -c $((3073 * 64)) /dev/zero | tr '\0' '\1' > "$tmp/images/flat.bin"
+  ours() {
+    rm -rf "$tmp/run"
+    "$tmp/agrdist" run --workers 2 --out "$tmp/run" --set train.threads=1 --set data.name=records \
+      --set data.dir="$tmp/images" --set model.sample_size=32 --set model.in_channels=3 \
+      --set model.block_out_channels=32,64,64 --set model.dropout=0.1 --set train.global_batch=32 \
+      --set train.chunk=16 --set train.steps=10 --set sample.count=0 --set log.every=1 > "$tmp/run.log" 2>&1 ||
+      { cat "$tmp/run.log" >&2; return 1; }
+    sed -n 's/.*"event":"step".*"step_ms":\([0-9.]*\).*/\1/p' "$tmp/run/events.jsonl" | tail -n +3 | sort -n |
+      awk '{ x[NR] = $1 } END { printf "{\"step_ms\":%s}\n", NR % 2 ? x[(NR + 1) / 2] : (x[NR / 2] + x[NR / 2 + 1]) / 2 }'
+  }
+  theirs() { peer ddp --world 2 --batch 32 ${flags[@]+"${flags[@]}"}; }
+  take ddp
+  row "small, 2 workers x 1 thread, wall ms a step" step_ms
+}
+
 optimizer() {
   if ! has torch; then skip optimizer "$python has no torch"; return; fi
   ours() { "$tmp/agrdist" bench optimizer --threads "$threads" --steps 5 --json; }
@@ -150,7 +171,7 @@ for name; do
   case $name in
     small) step small 32 3 ;;
     full) step full 8 2 ;;
-    optimizer | conv | allreduce) "$name" ;;
-    *) echo "compare.sh: no measurement $name; choose small, full, optimizer, conv, allreduce" >&2; exit 2 ;;
+    ddp | optimizer | conv | allreduce) "$name" ;;
+    *) echo "compare.sh: no measurement $name; choose small, full, ddp, optimizer, conv, allreduce" >&2; exit 2 ;;
   esac
 done
