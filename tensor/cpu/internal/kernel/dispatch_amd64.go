@@ -12,6 +12,8 @@ func supported(s Set) bool {
 		return cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasBMI2
 	case AVX512:
 		return supported(AVX2) && cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL
+	case AVX512BF16:
+		return supported(AVX512) && cpu.X86.HasAVX512BF16
 	default:
 		return true
 	}
@@ -25,6 +27,8 @@ func (s Shape) NN(t *Tile) {
 		nnGo(t)
 	case s.set == AVX2:
 		nnAVX2(t)
+	case s.set == AVX512BF16:
+		s.nnPairs(t)
 	case s.Cols == 64:
 		nnAVX512Wide(t)
 	default:
@@ -40,6 +44,8 @@ func (s Shape) TN(t *TileT) {
 		tnGo(t)
 	case s.set == AVX2:
 		tnAVX2(t)
+	case s.set == AVX512BF16:
+		s.tnPairs(t)
 	case s.Cols == 64:
 		tnAVX512Wide(t)
 	default:

@@ -14,13 +14,15 @@ const (
 	Go Set = iota
 	AVX2
 	AVX512
+	// AVX512BF16 is AVX512 but for its tiles, whose operands are pairs of bf16.
+	AVX512BF16
 )
 
 // Slack is how many floats past the last element of an operand a kernel may
 // read.
 const Slack = 64
 
-var setNames = [...]string{Go: "go", AVX2: "avx2", AVX512: "avx512"}
+var setNames = [...]string{Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16"}
 
 // ErrSet is wrapped by Parse.
 var ErrSet = errors.New("kernel: no such kernel set")
@@ -45,16 +47,19 @@ func Parse(name string) (Set, error) {
 	return Go, fmt.Errorf("%w: %q, want one of %s", ErrSet, name, strings.Join(setNames[:], ", "))
 }
 
-// Supported lists the sets that this processor runs.
+// Supported lists the sets for float32 operands that this processor runs.
 func Supported() []Set {
 	var all []Set
-	for s := range setNames {
-		if supported(Set(s)) {
-			all = append(all, Set(s))
+	for s := Go; s <= AVX512; s++ {
+		if supported(s) {
+			all = append(all, s)
 		}
 	}
 	return all
 }
+
+// F32 is the set for float32 operands: AVX512 of AVX512BF16, else s.
+func (s Set) F32() Set { return min(s, AVX512) }
 
 func best() Set {
 	all := Supported()

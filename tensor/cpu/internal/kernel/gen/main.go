@@ -24,14 +24,15 @@ type isa struct {
 	rows, vecs int // of a tile; vecs is its width in vectors
 	lanes      int // floats in a vector
 	wide       bool
+	pairs      bool // a lane of a tile's operands is two bf16
 }
 
 var (
-	avx512 = isa{"AVX512", 8, 2, 16, true}
-	avx2   = isa{"AVX2", 6, 2, 8, false}
+	avx512 = isa{name: "AVX512", rows: 8, vecs: 2, lanes: 16, wide: true}
+	avx2   = isa{name: "AVX2", rows: 6, vecs: 2, lanes: 8}
 
 	// avx512Wide has fewer loads a multiplication, for results of more columns.
-	avx512Wide = isa{"AVX512Wide", 6, 4, 16, true}
+	avx512Wide = isa{name: "AVX512Wide", rows: 6, vecs: 4, lanes: 16, wide: true}
 )
 
 // vector is a fresh vector register.
@@ -169,6 +170,7 @@ var groups = map[string]func(){
 		transpose8()
 	},
 	"patch": each(sets, isa.patches),
+	"bf16":  bf16Group,
 }
 
 var sets = []isa{avx2, avx512}

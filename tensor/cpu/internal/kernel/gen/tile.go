@@ -51,7 +51,7 @@ func (s isa) product(acc [][]reg.VecVirtual, row func(i int) Mem, b reg.Register
 		x := s.vector()
 		VBROADCASTSS(row(i), x)
 		for j := range bs {
-			VFMADD231PS(bs[j], x, acc[i][j])
+			s.multiplyAdd(bs[j], x, acc[i][j])
 		}
 	}
 }

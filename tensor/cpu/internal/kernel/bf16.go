@@ -1,0 +1,56 @@
+package kernel
+
+import "math"
+
+// Two bf16 in the place of a float32, the first of them in its upper half, are a
+// pair. A Shape of AVX512BF16 takes Tile and TileT with pairs for the elements of
+// A and B: K and P count pairs, C and what is added to it stay float32.
+//
+// A product of two bf16 is exact in float32, and the instruction adds those of a
+// pair one after the other, rounding to nearest even, the first one first: so the
+// sums are those of the other sets on the same values, bit for bit and in the same
+// order, but for numbers below 2^-126, which it takes and makes zero. (Intel
+// states the order of a pair as the upper half before the lower; TestPairs holds
+// it.)
+
+// roundBF16 rounds to the nearest bf16, ties to even; a NaN stays one.
+func roundBF16(v float32) float32 {
+	u := math.Float32bits(v)
+	if v != v {
+		u |= 1 << 22
+	} else {
+		u += 0x7fff + u>>16&1
+	}
+	return math.Float32frombits(u & 0xffff0000)
+}
+
+func roundBF16Go(dst, x []float32) {
+	x = x[:len(dst)]
+	for i, v := range x {
+		dst[i] = roundBF16(v)
+	}
+}
+
+// pair rounds two values into the place of one.
+func pair(first, second float32) float32 {
+	return math.Float32frombits(math.Float32bits(roundBF16(first)) | math.Float32bits(roundBF16(second))>>16)
+}
+
+func pairGo(dst, x []float32) {
+	for i := range dst {
+		var second float32
+		if 2*i+1 < len(x) {
+			second = x[2*i+1]
+		}
+		dst[i] = pair(x[2*i], second)
+	}
+}
+
+func pairRowsGo(dst, x, y []float32) {
+	for i := range dst {
+		dst[i] = pair(x[i], y[i])
+	}
+}
+
+// Pairs is how many pairs hold n values.
+func Pairs(n int) int { return (n + 1) / 2 }
