@@ -25,6 +25,9 @@
 // the owner is told as soon as it is final (Step.Ready), so that communication
 // can start while the backward pass goes on.
 //
+// On a backend that records (tensor.Replayer: CUDA graphs) Program.Replay runs the
+// same operations as a few recordings, cut where gradients become ready.
+//
 // The package holds no parameters, knows no network, and supports neither
 // control flow that depends on data nor second derivatives.
 package autograd

@@ -59,14 +59,22 @@ type Program struct {
 	values     []*Value // planned values and their views
 	length     int
 	floor      int
+	inputs     []*Value
+	elems      map[int]int // of each parameter
 	readyOrder []int
 	step       Step
+
+	recorded recording
+	last     recordingKey // of the latest Replay
 }
 
 // Compile appends the backward pass if the tape trains and lays the values out
 // in the arena. It fails when the device has no room.
 func (t *Tape) Compile(a *Arena) (*Program, error) {
-	p := &Program{be: t.be, arena: a, nodes: t.nodes}
+	p := &Program{be: t.be, arena: a, nodes: t.nodes, inputs: t.inputs, elems: map[int]int{}}
+	for _, v := range t.params {
+		p.elems[v.param.index] = v.shape.Len()
+	}
 	if t.config.Train {
 		p.nodes = append(p.nodes, t.gradients()...)
 	}

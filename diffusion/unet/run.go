@@ -134,7 +134,7 @@ func (m *Model) LossAndGrad(b Batch, ready func(i int)) (lossSum float64, err er
 	if want.dropout {
 		p.Bind(p.draws, b.Draws)
 	}
-	if err := p.Run(autograd.Step{Seed: b.Seed, GradScale: b.GradScale, Ready: ready}); err != nil {
+	if err := p.Replay(autograd.Step{Seed: b.Seed, GradScale: b.GradScale, Ready: ready}); err != nil {
 		return 0, fmt.Errorf("unet: %w", err)
 	}
 	if err := m.be.Download(p.losses, p.loss.Tensor().Buf); err != nil {
