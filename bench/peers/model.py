@@ -146,7 +146,12 @@ class Update:
         g = [p.grad for p in self.params]
 
         share = torch._foreach_abs(g)
-        torch._foreach_div_(share, [s.sum().item() or 1.0 for s in share])
+        if g[0].is_cuda:  # the sums stay on the device: no wait for it
+            sums = [s.sum() for s in share]
+            torch._foreach_add_(sums, 1e-38)
+            torch._foreach_div_(share, sums)
+        else:
+            torch._foreach_div_(share, [s.sum().item() or 1.0 for s in share])
         torch._foreach_mul_(share, g)
         torch._foreach_sub_(g, share)
 
