@@ -57,14 +57,14 @@ const compilationError = 6
 
 var loaded struct {
 	once sync.Once
-	api  C.api
+	api  *C.api // in C's memory, since C gets its address and it holds pointers
 	path string
 	err  error
 }
 
 func library() (*C.api, error) {
 	loaded.once.Do(func() { loaded.err = load() })
-	return &loaded.api, loaded.err
+	return loaded.api, loaded.err
 }
 
 func load() error {
@@ -72,7 +72,7 @@ func load() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	a := &loaded.api
+	a := (*C.api)(C.calloc(1, C.sizeof_api))
 	for _, f := range []struct {
 		name string
 		to   unsafe.Pointer
@@ -93,7 +93,7 @@ func load() error {
 		}
 		*(*unsafe.Pointer)(f.to) = p
 	}
-	loaded.path = lib.Path()
+	loaded.api, loaded.path = a, lib.Path()
 	return nil
 }
 

@@ -1,0 +1,312 @@
+// Runs a kernel: the threads of a block are coroutines of one operating-system
+// thread. A thread runs until it ends or waits (for the block at __syncthreads, for
+// its warp at a shuffle); blocks, and threads that may run, are taken in a shuffled
+// order, so that code which relies on an order that CUDA does not promise gives wrong
+// results. Shared memory is filled with 0xff (NaN) before each block.
+#include "simt_run.h"
+
+#include <signal.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <mutex>
+#include <vector>
+
+// agr_switch saves the callee-saved registers on the stack, stores its pointer to
+// *from and goes on with stack to.
+extern "C" void agr_switch(void **from, void *to);
+asm(R"(
+	.text
+	.globl agr_switch
+	.hidden agr_switch
+	.type agr_switch, @function
+agr_switch:
+	endbr64
+	push %rbp
+	push %rbx
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, (%rdi)
+	mov %rsi, %rsp
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbx
+	pop %rbp
+	ret
+	.size agr_switch, . - agr_switch
+)");
+
+namespace {
+
+constexpr size_t stackBytes = 256 << 10;
+constexpr int warpLanes = 32;
+
+enum State { READY, AT_BARRIER, IN_WARP, ENDED };
+
+struct Fiber {
+  void *sp = nullptr;
+  char *stack = nullptr;
+  agr_dim thread{};
+  State state = READY;
+  agr_warp_op op{};
+  unsigned mask = 0;
+  unsigned long long value = 0;  // given, then received
+  int arg = 0;
+};
+
+// Run is one launch. There is at most one in a thread of the system.
+struct Run {
+  const Launch &launch;
+  std::mt19937_64 &random;
+  agr_dim block{};
+  std::vector<Fiber> fibers;
+  std::vector<int> ready, now;  // threads that may run: next, and in this turn
+  int live = 0, waiting = 0, predicates = 0, released = 0;
+  int self = -1;
+  void *scheduler = nullptr;  // its saved stack
+  sigjmp_buf escape;
+  char text[256] = "";
+
+  Run(const Launch &l, std::mt19937_64 &r) : launch(l), random(r) {}
+  void runBlock();
+  void resume(int i);
+  void wait() { agr_switch(&fibers[self].sp, scheduler); }
+  void resolveWarp(int warp);
+  void releaseBarrier();
+  [[noreturn]] void fail(CUresult code, const char *what);
+};
+
+thread_local Run *current;
+thread_local std::vector<char *> freeStacks;
+
+char *takeStack() {
+  if (!freeStacks.empty()) {
+    char *s = freeStacks.back();
+    freeStacks.pop_back();
+    return s;
+  }
+  // The lowest page stays unmapped: a stack that overflows ends the launch.
+  void *p = mmap(nullptr, stackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) abort();
+  mprotect(p, 4096, PROT_NONE);
+  return (char *)p;
+}
+
+void Run::fail(CUresult code, const char *what) {
+  snprintf(text, sizeof text, "%s", what);
+  siglongjmp(escape, code);
+}
+
+// fiberMain is where a new thread begins.
+void fiberMain() {
+  Run *r = current;
+  r->launch.kernel->call(r->launch.params);
+  r->fibers[r->self].state = ENDED;
+  void *unused;
+  agr_switch(&unused, r->scheduler);
+  __builtin_unreachable();
+}
+
+void Run::resume(int i) {
+  Fiber &f = fibers[i];
+  if (!f.stack) {
+    f.stack = takeStack();
+    void **top = (void **)(f.stack + stackBytes);
+    *--top = nullptr;  // where fiberMain's caller would be: aligns its frame
+    *--top = (void *)fiberMain;
+    top -= 6;
+    memset(top, 0, 6 * sizeof *top);
+    f.sp = top;
+  }
+  self = i;
+  *launch.module->thread = f.thread;
+  agr_switch(&scheduler, f.sp);
+  self = -1;
+  if (f.state == ENDED) {
+    freeStacks.push_back(f.stack);
+    f.stack = nullptr;
+    live--;
+    resolveWarp(i / warpLanes);
+  } else if (f.state == AT_BARRIER) {
+    waiting++;
+  } else if (f.state == IN_WARP) {
+    resolveWarp(i / warpLanes);
+  }
+}
+
+// resolveWarp lets the lanes go whose partners have all come. Lanes that have ended
+// or never were take no part.
+void Run::resolveWarp(int warp) {
+  int first = warp * warpLanes, end = std::min((int)fibers.size(), first + warpLanes);
+  for (int i = first; i < end; i++) {
+    Fiber &f = fibers[i];
+    if (f.state != IN_WARP) continue;
+    unsigned ballot = 0;
+    bool complete = true;
+    for (int j = first; j < end && complete; j++) {
+      const Fiber &o = fibers[j];
+      if (!(f.mask >> (j - first) & 1) || o.state == ENDED) continue;
+      complete = o.state == IN_WARP;
+      if (complete && (o.mask != f.mask || o.op != f.op)) fail(719, "lanes of a warp wait with different masks or operations");
+      if (complete && o.value) ballot |= 1u << (j - first);
+    }
+    if (!complete) continue;
+    unsigned mask = f.mask;
+    unsigned long long given[warpLanes], got[warpLanes];
+    memset(given, 0xff, sizeof given);  // of a lane that takes no part: anything
+    for (int j = first; j < end; j++)
+      if (mask >> (j - first) & 1 && fibers[j].state == IN_WARP) given[j - first] = fibers[j].value;
+    for (int j = first; j < end; j++) {
+      Fiber &o = fibers[j];
+      if (!(mask >> (j - first) & 1) || o.state != IN_WARP) continue;
+      got[j - first] = o.op == AGR_SHFL ? given[o.arg & 31] : ballot;
+      o.state = READY;
+      ready.push_back(j);
+    }
+    for (int j = first; j < end; j++)
+      if (mask >> (j - first) & 1 && fibers[j].state == READY) fibers[j].value = got[j - first];
+  }
+}
+
+void Run::releaseBarrier() {
+  if (live != (int)fibers.size()) fail(719, "some threads of the block ended, others wait at __syncthreads");
+  released = predicates;
+  waiting = predicates = 0;
+  for (size_t i = 0; i < fibers.size(); i++) {
+    fibers[i].state = READY;
+    ready.push_back((int)i);
+  }
+}
+
+void Run::runBlock() {
+  for (const auto &s : launch.shared) memset(s.first, 0xff, s.second);
+  memset(launch.module->dynamic_shared, 0xff, launch.dynamic);
+  *launch.module->block = block;
+  live = (int)fibers.size();
+  waiting = predicates = 0;
+  ready.clear();
+  for (int i = 0; i < live; i++) {
+    fibers[i].state = READY;
+    ready.push_back(i);
+  }
+  while (live > 0) {
+    std::shuffle(ready.begin(), ready.end(), random);
+    now.swap(ready);
+    ready.clear();
+    for (int i : now) resume(i);
+    if (!ready.empty() || live == 0) continue;
+    if (waiting == live) {
+      releaseBarrier();
+      continue;
+    }
+    fail(719, "threads wait for others that never come (a barrier or shuffle that not all reach)");
+  }
+}
+
+int barrier(int predicate) {
+  Run *r = current;
+  r->fibers[r->self].state = AT_BARRIER;
+  r->predicates += predicate != 0;
+  r->wait();
+  return r->released;
+}
+
+unsigned long long warp(agr_warp_op op, unsigned mask, unsigned long long value, int arg) {
+  Run *r = current;
+  Fiber &f = r->fibers[r->self];
+  if (!(mask >> (r->self % warpLanes) & 1)) r->fail(719, "a lane is not in the mask that it gives");
+  f.op = op, f.mask = mask, f.value = value, f.arg = arg, f.state = IN_WARP;
+  r->wait();
+  return f.value;
+}
+
+void trap(const char *text) { current->fail(719, text); }
+
+const agr_runtime runtime = {barrier, warp, trap};
+
+struct sigaction before[NSIG];
+
+// onFault ends the launch that faulted. A fault elsewhere is whoever's it was.
+void onFault(int sig, siginfo_t *info, void *context) {
+  if (Run *r = current) {
+    if (sig == SIGSEGV || sig == SIGBUS) {
+      describeFault(info->si_addr, r->text, sizeof r->text);
+      siglongjmp(r->escape, 700);
+    }
+    const char *what = sig == SIGFPE ? "integer division by zero"
+                                     : "undefined behaviour: misaligned access, index outside an array, shift or integer overflow";
+    r->fail(sig == SIGFPE ? 719 : 716, what);
+  }
+  const struct sigaction &b = before[sig];
+  if (b.sa_flags & SA_SIGINFO) return b.sa_sigaction(sig, info, context);
+  if (b.sa_handler != SIG_DFL && b.sa_handler != SIG_IGN) return b.sa_handler(sig);
+  signal(sig, SIG_DFL);  // the instruction runs again and ends the process
+}
+
+void catchFaults() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction a {};
+    a.sa_sigaction = onFault;
+    a.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    for (int sig : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigaction(sig, &a, &before[sig]);
+  });
+  static thread_local char *altStack;
+  if (!altStack) {
+    altStack = new char[64 << 10];
+    stack_t s{};
+    s.ss_sp = altStack;
+    s.ss_size = 64 << 10;
+    sigaltstack(&s, nullptr);
+  }
+}
+
+}  // namespace
+
+CUresult runKernel(const Launch &launch, std::mt19937_64 &random) {
+  catchFaults();
+  Run run(launch, random);
+  *launch.module->runtime = &runtime;
+  *launch.module->block_dim = launch.blockDim;
+  *launch.module->grid_dim = launch.grid;
+  const agr_dim b = launch.blockDim, g = launch.grid;
+  run.fibers.resize((size_t)b.x * b.y * b.z);
+  for (size_t i = 0; i < run.fibers.size(); i++)
+    run.fibers[i].thread = {unsigned(i % b.x), unsigned(i / b.x % b.y), unsigned(i / b.x / b.y)};
+
+  current = &run;
+  // The mask is saved: a handler that is left by a jump leaves its signal blocked.
+  if (int code = sigsetjmp(run.escape, 1)) {
+    current = nullptr;
+    agr_dim t = run.self >= 0 ? run.fibers[run.self].thread : agr_dim{};
+    fprintf(stderr, "libcuda double: kernel %s, block (%u,%u,%u), thread (%u,%u,%u): %s\n", launch.kernel->name, run.block.x,
+            run.block.y, run.block.z, t.x, t.y, t.z, run.text);
+    for (Fiber &f : run.fibers)
+      if (f.stack) freeStacks.push_back(f.stack);
+    return code;
+  }
+  const unsigned long long n = (unsigned long long)g.x * g.y * g.z;
+  unsigned long long at = n > 1 ? random() % n : 0, step = 1;
+  // A step without a factor in common with n visits every block once.
+  for (int tries = 0; n > 2 && tries < 16; tries++) {
+    unsigned long long s = 1 + random() % (n - 1), a = s, c = n;
+    while (c) std::swap(a %= c, c);
+    if (a == 1) {
+      step = s;
+      break;
+    }
+  }
+  for (unsigned long long k = 0; k < n; k++) {
+    run.block = {unsigned(at % g.x), unsigned(at / g.x % g.y), unsigned(at / g.x / g.y)};
+    run.runBlock();
+    at = (at + step) % n;
+  }
+  current = nullptr;
+  return 0;
+}
