@@ -19,7 +19,7 @@ var (
 )
 
 // EnvKernels is the environment variable that names the kernels of every Config
-// that names none: go, avx2 or avx512.
+// that names none: go, avx2, avx512 or avx512bf16.
 const EnvKernels = "AGRDIST_CPU"
 
 // Config says how a Backend is made.
@@ -27,10 +27,15 @@ type Config struct {
 	// Threads is how many threads compute, the caller's included; at least 1.
 	// It changes no result.
 	Threads int
-	// Kernels is the set of inner loops: "go", "avx2" or "avx512". Empty means
-	// the environment's AGRDIST_CPU or else the best of this processor. Sets
+	// Kernels is the set of inner loops: "go", "avx2", "avx512" or "avx512bf16"
+	// (AVX-512 and, in precision BF16, products by its bf16 instruction). Empty
+	// means the environment's AGRDIST_CPU or else the best of this processor. Sets
 	// differ in the last bits of their results.
 	Kernels string
+	// Precision is what the operands of products are rounded to, nearest even:
+	// those of Conv2D and its gradients, and of MatMul (b times Alpha). BF16 or
+	// F32, which rounds nothing. Sums and all else are F32 in both.
+	Precision tensor.DType
 }
 
 // DefaultConfig uses every processor and its best kernels.
@@ -45,6 +50,7 @@ func (c Config) Validate() error {
 	if _, err := c.kernels(); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, checkPrecision(c.Precision))
 	return errors.Join(errs...)
 }
 
@@ -53,6 +59,9 @@ func (c Config) kernels() (kernel.Set, error) {
 	name, from := c.Kernels, "Kernels"
 	if name == "" {
 		name, from = os.Getenv(EnvKernels), EnvKernels
+	}
+	if name == "" && c.Precision == tensor.BF16 {
+		return kernel.BestBF16(), nil
 	}
 	set, err := kernel.Parse(name)
 	if err != nil {
@@ -68,10 +77,12 @@ type Backend struct {
 	limit int64 // bytes the machine has
 	used  int64 // bytes in buffers
 
-	set     kernel.Set
-	tasks   tasks
-	scratch scratch
-	slots   chan int // one for each thread: what it may write on in scratch.slots
+	set      kernel.Set
+	form     form       // of the operands of products
+	products kernel.Set // what multiplies them: set, or AVX512BF16
+	tasks    tasks
+	scratch  scratch
+	slots    chan int // one for each thread: what it may write on in scratch.slots
 }
 
 var _ tensor.Backend = (*Backend)(nil)
@@ -86,11 +97,19 @@ func New(c Config) *Backend {
 	for i := range c.Threads {
 		slots <- i
 	}
-	return &Backend{pool: parallel.New(c.Threads), limit: physicalMemory(), set: set, tasks: newTasks(), slots: slots}
+	b := &Backend{pool: parallel.New(c.Threads), limit: physicalMemory(), set: set.F32(), tasks: newTasks(), slots: slots}
+	b.form, b.products = precision(c.Precision, set)
+	return b
 }
 
-// Name is "cpu/" and the kernel set.
-func (b *Backend) Name() string { return "cpu/" + b.set.String() }
+// Name is "cpu/" and the kernel set of the products; in precision BF16, " bf16"
+// behind it.
+func (b *Backend) Name() string {
+	if b.form == asIs {
+		return "cpu/" + b.products.String()
+	}
+	return "cpu/" + b.products.String() + " bf16"
+}
 
 // Pool is the backend's threads, for other work between operations.
 func (b *Backend) Pool() *parallel.Pool { return b.pool }

@@ -50,18 +50,18 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	init := initial{residual: optional(op, residual)}
 	var per int
 	init.rows, per = b.convBias(&g, optional(op, bias), optional(op, perSample))
-	if g.minimal() {
+	if b.form != paired && g.minimal() {
 		w := b.newWinograd(&g, f32(op, x), f32(op, w), f32(op, y), g.ci, g.co)
 		w.init, w.per = init, per
 		b.runWinograd(w)
 		return
 	}
-	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
-	tap, taps := b.convTaps(&g, pad.width)
-	shape := b.set.Shape(g.co)
-	prep := b.prepare(newPacking(b.set, shape, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
+	pad := b.newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
+	tap, taps := b.convTaps(&g, &pad)
+	shape := b.products.Shape(g.co)
+	prep := b.prepare(b.newPacking(shape.Cols, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
 	p := product{
-		shape: shape, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: g.ci,
+		shape: shape, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: pad.pixel,
 		a: prep.pad.dst, c: f32(op, y), tap: tap, b: prep.pack.result(), init: init,
 	}
 	p.arow, p.crow = grow(&b.scratch.arow, p.m+shape.Rows), grow(&b.scratch.crow, p.m)
@@ -70,7 +70,7 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 		for oy := range g.oh {
 			at := (n*pad.rows + oy*g.Stride) * pad.width
 			for ox := range g.ow {
-				p.arow[r], p.crow[r] = (at+ox*g.Stride)*g.ci, r*g.co
+				p.arow[r], p.crow[r] = (at+ox*g.Stride)*pad.pixel, r*g.co
 				r++
 			}
 		}
@@ -86,13 +86,13 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	b.tasks.product.run(b.pool, items, p)
 }
 
-// convTaps returns, for each tap, its offset in a padded image of the given
-// width and that of its matrix in the weight.
-func (b *Backend) convTaps(g *geometry, width int) (image, weight []int) {
+// convTaps returns, for each tap, its offset in a padded image and that of its
+// matrix in the weight.
+func (b *Backend) convTaps(g *geometry, pad *padding) (image, weight []int) {
 	n := g.Kernel * g.Kernel
 	image, weight = grow(&b.scratch.shift, n), grow(&b.scratch.taps, n)
 	for t := range n {
-		image[t], weight[t] = (t/g.Kernel*width+t%g.Kernel)*g.ci, t*g.ci*g.co
+		image[t], weight[t] = (t/g.Kernel*pad.width+t%g.Kernel)*pad.pixel, t*g.ci*g.co
 	}
 	return image, weight
 }

@@ -11,7 +11,7 @@ import (
 func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2DInputGrad"
 	g := newGeometry(op, dx, w, dy, c)
-	if g.minimal() {
+	if b.form != paired && g.minimal() {
 		w := b.newWinograd(&g, f32(op, dy), f32(op, w), f32(op, dx), g.co, g.ci)
 		w.filter.flip = true
 		b.runWinograd(w)
@@ -21,7 +21,7 @@ func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	// margins hold those outside of dy.
 	lo := max(0, (g.Kernel-1-g.PadLo+g.Stride-1)/g.Stride)
 	hi := max(0, (g.ih-1+g.PadLo)/g.Stride-(g.oh-1), (g.iw-1+g.PadLo)/g.Stride-(g.ow-1))
-	pad := newPadding(f32(op, dy), g.n, g.oh, g.ow, g.co, lo, hi)
+	pad := b.newPadding(f32(op, dy), g.n, g.oh, g.ow, g.co, lo, hi)
 	pad = b.prepare(packing{}, pad, 0).pad
 	for py := range g.Stride {
 		for px := range g.Stride {
@@ -36,15 +36,15 @@ func (b *Backend) inputGradClass(dx, w []float32, g *geometry, pad *padding, py,
 	image, weight := grow(&b.scratch.shift, 9)[:0], grow(&b.scratch.taps, 9)[:0]
 	for ky := py; ky < g.Kernel; ky += g.Stride {
 		for kx := px; kx < g.Kernel; kx += g.Stride {
-			image = append(image, -((ky-py)/g.Stride*pad.width+(kx-px)/g.Stride)*g.co)
+			image = append(image, -((ky-py)/g.Stride*pad.width+(kx-px)/g.Stride)*pad.pixel)
 			weight = append(weight, (ky*g.Kernel+kx)*g.ci*g.co)
 		}
 	}
-	shape := b.set.Shape(g.ci)
-	pack := newPacking(b.set, shape, w, g.co, g.ci, weight)
+	shape := b.products.Shape(g.ci)
+	pack := b.newPacking(shape.Cols, w, g.co, g.ci, weight)
 	pack.transB = true
 	prep := b.prepare(pack, padding{}, g.n*g.ih*g.iw)
-	p := product{shape: shape, batch: 1, n: g.ci, k: g.co, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
+	p := product{shape: shape, batch: 1, n: g.ci, k: pad.pixel, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
 	most := g.n * g.ih * g.iw
 	p.arow, p.crow = grow(&b.scratch.arow, most+shape.Rows), grow(&b.scratch.crow, most)
 	for n := range g.n {
@@ -52,7 +52,7 @@ func (b *Backend) inputGradClass(dx, w []float32, g *geometry, pad *padding, py,
 			oy := (iy+g.PadLo-py)/g.Stride + pad.lo
 			for ix := classStart(px, g); ix < g.iw; ix += g.Stride {
 				ox := (ix+g.PadLo-px)/g.Stride + pad.lo
-				p.arow[p.m] = ((n*pad.rows+oy)*pad.width + ox) * g.co
+				p.arow[p.m] = ((n*pad.rows+oy)*pad.width + ox) * pad.pixel
 				p.crow[p.m] = ((n*g.ih+iy)*g.iw + ix) * g.ci
 				p.m++
 			}
@@ -85,34 +85,47 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 		want(op, "db", db, tensor.Of(g.co))
 		b.SumChannels(db, dy)
 	}
-	shape := b.set.Shape(g.co)
-	dyPacking := newPacking(b.set, shape, f32(op, dy), g.oh*g.ow, g.co, b.zeroTap())
-	dyPacking.batch, dyPacking.step = g.n, g.oh*g.ow*g.co
-	right := dyPacking.result()
-	pad := newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
-	if !pad.none() && g.ci%conflict == 0 {
-		pad.pixel = g.ci + apart
-	}
-	if g.co > shape.Cols {
-		prep := b.prepare(dyPacking, pad, g.ci*g.Kernel*g.Kernel)
-		pad, right = prep.pad, prep.pack.result()
+	shape := b.products.Shape(g.co)
+	p := productT{shape: shape, batch: 1, m: g.ci, n: g.co, c: f32(op, dw), ct: g.ci * g.co}
+	if b.form == paired {
+		b.pairedWeightGrad(&p, &g, f32(op, x), f32(op, dy))
 	} else {
-		pad = b.prepare(packing{}, pad, 0).pad
-	}
-	shift := grow(&b.scratch.shift, g.Kernel*g.Kernel)
-	for t := range shift {
-		shift[t] = (t/g.Kernel*pad.width + t%g.Kernel) * pad.pixel
-	}
-	p := productT{
-		shape: shape, batch: 1, m: g.ci, n: g.co, a: pad.dst, c: f32(op, dw), shift: shift, ct: g.ci * g.co,
-		seg: g.ow, astep: g.Stride * pad.pixel, b: right,
-	}
-	p.aseg, p.bseg = grow(&b.scratch.arow, g.n*g.oh), grow(&b.scratch.crow, g.n*g.oh)
-	for i := range p.aseg {
-		n, oy := i/g.oh, i%g.oh
-		p.aseg[i] = (n*pad.rows + oy*g.Stride) * pad.width * pad.pixel
-		p.bseg[i] = n*right.step + oy*g.ow*right.ld
+		b.plainWeightGrad(&p, &g, f32(op, x), f32(op, dy))
 	}
 	items := p.plan()
 	b.tasks.productT.run(b.pool, items, p)
+}
+
+// plainWeightGrad is the operands of the gradient of a weight in float32.
+func (b *Backend) plainWeightGrad(p *productT, g *geometry, x, dy []float32) {
+	pack := b.newPacking(p.shape.Cols, dy, g.oh*g.ow, g.co, b.zeroTap())
+	pack.batch, pack.step = g.n, g.oh*g.ow*g.co
+	p.b = pack.result()
+	pad := b.newPadding(x, g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
+	if !pad.none() && g.ci%conflict == 0 {
+		pad.pixel = g.ci + apart
+	}
+	if g.co > p.shape.Cols || b.form != asIs {
+		prep := b.prepare(pack, pad, g.ci*g.Kernel*g.Kernel)
+		pad, p.b = prep.pad, prep.pack.result()
+	} else {
+		pad = b.prepare(packing{}, pad, 0).pad
+	}
+	p.a, p.seg, p.astep = pad.dst, g.ow, g.Stride*pad.pixel
+	p.shift = grow(&b.scratch.shift, g.Kernel*g.Kernel)
+	for t := range p.shift {
+		p.shift[t] = (t/g.Kernel*pad.width + t%g.Kernel) * pad.pixel
+	}
+	b.rowSegments(p, g, pad.rows, pad.width*pad.pixel)
+}
+
+// rowSegments are the rows of dy, and those of x that they meet: images of so many
+// padded rows, each of so many elements.
+func (b *Backend) rowSegments(p *productT, g *geometry, rows, row int) {
+	p.aseg, p.bseg = grow(&b.scratch.arow, g.n*g.oh), grow(&b.scratch.crow, g.n*g.oh)
+	for i := range p.aseg {
+		n, oy := i/g.oh, i%g.oh
+		p.aseg[i] = (n*rows + oy*g.Stride) * row
+		p.bseg[i] = n*p.b.step + oy*p.seg*p.b.ld
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/agrdist/agrdist/tensor"
-	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 // MatMul is dst = Alpha op(a) op(b) + Beta dst.
@@ -12,41 +11,53 @@ func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 	const op = "MatMul"
 	batch, m, n, k := matMulShape(dst.Shape, x.Shape, y.Shape, args)
 	c, a, w := f32(op, dst), f32(op, x), f32(op, y)
-	shape, taps := b.set.Shape(n), b.zeroTap()
-	right := b.operand(shape, w, batch, m, n, k, args)
+	shape, taps := b.products.Shape(n), b.zeroTap()
 	if args.Beta != 0 && args.Beta != 1 {
 		b.Scale(dst, dst, args.Beta)
 	}
 	keep := args.Beta != 0
+	right := b.newPacking(shape.Cols, w, k, n, taps)
+	right.batch, right.step, right.transB, right.alpha = batch, k*n, args.TransB, args.Alpha
+	slots := b.form.slots(k)
 	if args.TransA {
+		left, right := b.transposedOperands(a, right, batch, m, k)
 		b.transposedProduct(productT{
-			shape: shape, batch: batch, m: m, n: n, a: a, c: c, shift: taps, as: m * k, cs: m * n,
+			shape: shape, batch: batch, m: m, n: n, a: left, c: c, shift: taps, as: m * slots, cs: m * n,
 			astep: m, b: right, keep: keep,
-		}, k)
+		}, slots)
 		return
 	}
-	arow, crow := b.matrixRows(shape.Rows, m, k, n)
+	prep := b.prepare(right, b.matrix(a, batch*m, k), m)
+	arow, crow := b.matrixRows(shape.Rows, m, slots, n)
 	p := product{
-		shape: shape, batch: batch, m: m, n: n, k: k, a: a, c: c, arow: arow, crow: crow, tap: taps,
-		as: m * k, cs: m * n, b: right, init: initial{keep: keep},
+		shape: shape, batch: batch, m: m, n: n, k: slots, a: prep.pad.dst, c: c, arow: arow, crow: crow, tap: taps,
+		as: m * slots, cs: m * n, b: prep.pack.result(), init: initial{keep: keep},
 	}
 	items := p.plan()
 	b.tasks.product.run(b.pool, items, p)
 }
 
-// operand returns B of a matrix product in panels. The transposed product reads
-// it by rows of a whole tile's width at any distance: as it lies, if it can.
-func (b *Backend) operand(shape kernel.Shape, w []float32, batch, m, n, k int, args tensor.MatMulArgs) panels {
-	p := newPacking(b.set, shape, w, k, n, b.scratch.taps)
-	p.batch, p.step, p.transB, p.alpha = batch, k*n, args.TransB, args.Alpha
-	if p.direct(m) || args.TransA && !args.TransB && args.Alpha == 1 {
-		return p.result()
+// matrix is a row-major A [m, k] as an image to copy, with rows enough for an
+// item's work where they divide.
+func (b *Backend) matrix(a []float32, m, k int) padding {
+	w := 1
+	for w < 64 && m%(2*w) == 0 {
+		w *= 2
 	}
-	p.dst = b.scratch.panels.get(p.size())
-	prep := prepArgs{pack: p}
-	items := prep.items()
-	b.tasks.prep.run(b.pool, items, prep)
-	return p.result()
+	return b.newPadding(a, 1, m/w, w, k, 0, 0)
+}
+
+// transposedOperands returns A [k, m] and B of a transposed product. The product
+// reads B by rows of a whole tile's width at any distance: as it lies, if it can.
+func (b *Backend) transposedOperands(a []float32, right packing, batch, m, k int) ([]float32, panels) {
+	if b.form == paired {
+		return b.pairedOperands(a, right, batch, m, k)
+	}
+	if b.form == asIs && !right.transB && right.alpha == 1 {
+		return a, right.result()
+	}
+	prep := b.prepare(right, b.matrix(a, batch*k, m), m)
+	return prep.pad.dst, prep.pack.result()
 }
 
 // zeroTap is the taps of a plain matrix: one, at its beginning.

@@ -5,9 +5,11 @@ import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 // packing rewrites B in panels of a tile's columns, each [k][nr]. The last one is filled
 // up with zeros: no result of theirs is stored, but stale numbers could be
 // denormal, and slow. The source is [k, n], or [n, k] when transposed, for each of
-// a number of taps; panel rows run over the taps of the list in order.
+// a number of taps; panel rows run over the taps of the list in order. In pairs
+// (form) it is two values of k for one row.
 type packing struct {
 	dst, src []float32
+	form     form
 	set      kernel.Set
 	nr       int
 	k, n     int   // of one tap
@@ -17,11 +19,19 @@ type packing struct {
 	step     int // from one product of the batch to the next, in src
 	panels   int
 	batch    int
+	zeros    []float32 // a row
 }
 
-func newPacking(set kernel.Set, shape kernel.Shape, src []float32, k, n int, taps []int) packing {
-	nr := shape.Cols
-	return packing{set: set, src: src, nr: nr, k: k, n: n, taps: taps, alpha: 1, panels: (n + nr - 1) / nr, batch: 1}
+// newPacking packs panels of nr columns.
+func (b *Backend) newPacking(nr int, src []float32, k, n int, taps []int) packing {
+	p := packing{
+		src: src, form: b.form, set: b.products, nr: nr, k: k, n: n, taps: taps, alpha: 1,
+		panels: (n + nr - 1) / nr, batch: 1,
+	}
+	if b.form == paired {
+		p.zeros = b.scratch.zeros.get(nr)
+	}
+	return p
 }
 
 // direct says that B serves as it lies: nothing to change, and a single panel,
@@ -29,7 +39,7 @@ func newPacking(set kernel.Set, shape kernel.Shape, src []float32, k, n int, tap
 // one. The rows of more panels are so far apart that they hinder each other in
 // the cache.
 func (p *packing) direct(rows int) bool {
-	whole := !p.transB && p.alpha == 1 && p.n%p.nr == 0
+	whole := p.form == asIs && !p.transB && p.alpha == 1 && p.n%p.nr == 0
 	return whole && (p.n == p.nr || p.n == 2*p.nr && rows <= directRows)
 }
 
@@ -37,7 +47,10 @@ func (p *packing) direct(rows int) bool {
 const directRows = 256
 
 // size is the number of floats of dst for a batch.
-func (p *packing) size() int { return p.batch * p.panels * len(p.taps) * p.k * p.nr }
+func (p *packing) size() int { return p.batch * p.panels * p.panel() }
+
+// panel is the number of floats of a panel.
+func (p *packing) panel() int { return len(p.taps) * p.form.slots(p.k) * p.nr }
 
 // items is the number of iterations: one a panel and tap.
 func (p *packing) items() int { return p.batch * p.panels * len(p.taps) }
@@ -47,26 +60,38 @@ func (p *packing) result() panels {
 	if p.dst == nil {
 		return panels{data: p.src, ld: p.n, panel: p.nr, step: p.k * p.n}
 	}
-	panel := len(p.taps) * p.k * p.nr
-	return panels{data: p.dst, ld: p.nr, panel: panel, step: p.panels * panel}
+	return panels{data: p.dst, ld: p.nr, panel: p.panel(), step: p.panels * p.panel()}
 }
 
 func (p *packing) item(i int) {
 	tap, i := i%len(p.taps), i/len(p.taps)
 	panel, s := i%p.panels, i/p.panels
-	dst := p.dst[((s*p.panels+panel)*len(p.taps)+tap)*p.k*p.nr:][:p.k*p.nr]
+	size := p.form.slots(p.k) * p.nr
+	dst := p.dst[((s*p.panels+panel)*len(p.taps)+tap)*size:][:size]
 	src := p.src[s*p.step+p.taps[tap]:]
 	left := panel * p.nr
 	cols := min(p.nr, p.n-left)
+	if p.form == paired {
+		p.pair(dst, src, left, cols)
+		return
+	}
+	p.fill(dst, src, left, cols, 0, p.k)
+	if p.form == rounded {
+		p.set.RoundBF16(dst, dst)
+	}
+}
+
+// fill copies rows [lo, hi) of B, cols columns from left on.
+func (p *packing) fill(dst, src []float32, left, cols, lo, hi int) {
 	if p.transB {
-		p.set.Transpose(dst, p.nr, src[left*p.k:], p.k, cols, p.k)
+		p.set.Transpose(dst, p.nr, src[left*p.k+lo:], p.k, cols, hi-lo)
 	} else {
-		for k := range p.k {
-			copy(dst[k*p.nr:][:cols], src[k*p.n+left:])
+		for k := lo; k < hi; k++ {
+			copy(dst[(k-lo)*p.nr:][:cols], src[k*p.n+left:])
 		}
 	}
 	if cols < p.nr {
-		for k := range p.k {
+		for k := range hi - lo {
 			clear(dst[k*p.nr+cols : (k+1)*p.nr])
 		}
 	}
@@ -79,20 +104,25 @@ func (p *packing) item(i int) {
 // the left, hi below and on the right.
 type padding struct {
 	dst, src    []float32
+	form        form
+	set         kernel.Set
 	n, h, w, c  int
 	lo, hi      int
 	rows, width int // of a padded image: pixels
-	pixel       int // from one pixel of the result to the next; at least c
+	pixel       int // from one pixel of the result to the next; at least its slots
 }
 
-func newPadding(src []float32, n, h, w, c, lo, hi int) padding {
-	return padding{src: src, n: n, h: h, w: w, c: c, lo: lo, hi: hi, rows: h + lo + hi, width: w + lo + hi, pixel: c}
+func (b *Backend) newPadding(src []float32, n, h, w, c, lo, hi int) padding {
+	return padding{
+		src: src, form: b.form, set: b.products, n: n, h: h, w: w, c: c, lo: lo, hi: hi,
+		rows: h + lo + hi, width: w + lo + hi, pixel: b.form.slots(c),
+	}
 }
 
 func (p *padding) size() int { return p.n * p.rows * p.width * p.pixel }
 
-// none says that there is nothing to add: the source serves as it is.
-func (p *padding) none() bool { return p.lo == 0 && p.hi == 0 }
+// none says that there is nothing to change: the source serves as it is.
+func (p *padding) none() bool { return p.form == asIs && p.lo == 0 && p.hi == 0 }
 
 // items is the number of iterations: one an image row of the result.
 func (p *padding) items() int {
@@ -114,12 +144,12 @@ func (p *padding) item(i int) {
 	left, right := p.lo*p.pixel, (p.lo+p.w)*p.pixel
 	clear(dst[:left])
 	clear(dst[right:])
-	if p.pixel == p.c {
-		copy(dst[left:], src)
+	if p.form.slots(row) == p.w*p.pixel { // no gaps, no pixel that ends in half a pair
+		p.form.put(p.set, dst[left:right], src)
 		return
 	}
 	for x := range p.w {
-		copy(dst[left+x*p.pixel:], src[x*p.c:][:p.c])
+		p.form.put(p.set, dst[left+x*p.pixel:][:p.form.slots(p.c)], src[x*p.c:][:p.c])
 	}
 }
 
@@ -153,6 +183,7 @@ type scratch struct {
 	panels, image, bias floats
 	sums, norm          floats
 	points, slots       floats // of winograd
+	weight              floats // of winograd, rounded
 	zeros               floats
 	arow, crow, irow    []int
 	taps, shift         []int

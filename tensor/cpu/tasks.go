@@ -12,6 +12,8 @@ type tasks struct {
 	prep                                          *task[prepArgs]
 	product                                       *task[product]
 	productT                                      *task[productT]
+	round                                         *task[vecArgs]
+	columnPairs                                   *task[columnPairs]
 	winogradPrep, winogradInput, winogradProduct  *task[winograd]
 	groupNorm, groupNormGrad                      *task[normArgs]
 	softmax, softmaxGrad                          *task[softmaxArgs]
@@ -29,6 +31,7 @@ func newTasks() tasks {
 		sumChannels: newTask(sumBlock), mse: newTask(mseOne),
 		normal: newTask(normalOne), dropout: newTask(dropoutSpan),
 		prep: newTask(prepItem), product: newTask(productItem), productT: newTask(productTItem),
+		round: newTask(roundSpan), columnPairs: newTask(columnPairsItem),
 		winogradPrep: newTask(winogradPrepItem), winogradInput: newTask(winogradInputItem),
 		winogradProduct: newTask(winogradProductItem),
 		groupNorm:       newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),

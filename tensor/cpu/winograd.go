@@ -81,7 +81,7 @@ func (b *Backend) newWinograd(g *geometry, src, weight, c []float32, ci, co int)
 	shape := b.set.Shape(co)
 	mr, nr := shape.Rows, shape.Cols
 	// An odd size leaves half of the last tiles outside.
-	pad := newPadding(src, g.n, g.oh, g.ow, ci, 1, 1+(g.oh|g.ow)&1)
+	pad := b.newPadding(src, g.n, g.oh, g.ow, ci, 1, 1+(g.oh|g.ow)&1)
 	pad.dst = b.scratch.image.get(pad.size())
 	w := winograd{
 		set: b.set, shape: shape, pad: pad, ci: ci, co: co, h: g.oh, w: g.ow, c: c,
@@ -89,7 +89,7 @@ func (b *Backend) newWinograd(g *geometry, src, weight, c []float32, ci, co int)
 		block: blockTiles / mr * mr,
 	}
 	w.tiles = g.n * w.perImage
-	f := wFilter{src: weight, k: ci, n: co, panels: (co + nr - 1) / nr, parts: (ci + filterRows - 1) / filterRows}
+	f := wFilter{src: b.roundedWeight(weight), k: ci, n: co, panels: (co + nr - 1) / nr, parts: (ci + filterRows - 1) / filterRows}
 	f.point = ci*nr + pointPadding
 	f.panel = points * f.point
 	f.dst = b.scratch.panels.get(f.panels * f.panel)

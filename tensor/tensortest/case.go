@@ -46,6 +46,9 @@ type testCase struct {
 	tol float64
 	// relative makes tol one of each element's own magnitude.
 	relative bool
+	// multiplies are the inputs whose products the first output sums: a backend of
+	// another precision rounds them (Options.Operands).
+	multiplies []int
 	// normal marks Gaussian output, where Options.NormalULP applies.
 	normal bool
 	// missing, where set, says that the backend does not have the operation.
@@ -109,6 +112,30 @@ func (c *testCase) float64s() [][]float64 {
 		in[i] = o.float64s()
 	}
 	return in
+}
+
+// expected is the reference for a backend that rounds the operands of products.
+func (c *testCase) expected(operands tensor.DType) [][]float64 {
+	want := c.reference()
+	if operands == tensor.F32 || len(c.multiplies) == 0 {
+		return want
+	}
+	in := c.float64s()
+	for _, i := range c.multiplies {
+		for j, v := range c.in[i].f {
+			in[i][j] = float64(bf16(v))
+		}
+	}
+	return append(c.want(in)[:1], want[1:]...)
+}
+
+// bf16 rounds to the nearest bf16, ties to even.
+func bf16(v float32) float32 {
+	u := math.Float32bits(v)
+	if v != v {
+		return v
+	}
+	return math.Float32frombits((u + 0x7fff + u>>16&1) &^ 0xffff)
 }
 
 // variant says which output shares which input's buffer; -1, -1 for none.

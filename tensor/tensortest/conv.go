@@ -120,7 +120,7 @@ func convForward(s convShape, x, w operand, extras int) testCase {
 	bias, per, res := values(43, s.co), values(44, s.n, s.co), values(45, s.y().Dims()...)
 	c := testCase{
 		name: fmt.Sprintf("Conv2D/%v/%03b", s, extras), in: []operand{x, w, bias, per, res},
-		out: []result{{shape: s.y()}}, tol: tolSum,
+		out: []result{{shape: s.y()}}, tol: tolSum, multiplies: []int{0, 1},
 		run: func(be tensor.Backend, in, out []tensor.Tensor) {
 			var b, p, r tensor.Tensor
 			if extras&1 != 0 {
@@ -159,6 +159,7 @@ func convForward(s convShape, x, w operand, extras int) testCase {
 func convInputGrad(s convShape, dy, w operand) testCase {
 	c := testCase{
 		name: fmt.Sprintf("Conv2DInputGrad/%v", s), in: []operand{dy, w}, out: []result{{shape: s.x()}}, tol: tolSum,
+		multiplies: []int{0, 1},
 		run: func(be tensor.Backend, in, out []tensor.Tensor) {
 			be.Conv2DInputGrad(out[0], in[0], in[1], s.Conv)
 		},
@@ -180,7 +181,7 @@ func convInputGrad(s convShape, dy, w operand) testCase {
 func convWeightGrad(s convShape, x, dy operand, bias bool) testCase {
 	c := testCase{
 		name: fmt.Sprintf("Conv2DWeightGrad/%v/bias=%t", s, bias), in: []operand{x, dy},
-		out: []result{{shape: s.w4()}}, tol: tolSum,
+		out: []result{{shape: s.w4()}}, tol: tolSum, multiplies: []int{0, 1},
 		run: func(be tensor.Backend, in, out []tensor.Tensor) {
 			var db tensor.Tensor
 			if bias {

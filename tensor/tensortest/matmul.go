@@ -60,7 +60,7 @@ func matMulCase(batch, m, n, k int, args tensor.MatMulArgs) testCase {
 	return testCase{
 		name: fmt.Sprintf("MatMul/%dx%dx%dx%d/%t,%t,beta=%v", batch, m, n, k, args.TransA, args.TransB, args.Beta),
 		in:   []operand{values(30, dims(m, k, args.TransA)...), values(31, dims(k, n, args.TransB)...), dst},
-		out:  []result{out}, tol: tolSum,
+		out:  []result{out}, tol: tolSum, multiplies: []int{0, 1},
 		run: func(be tensor.Backend, in, out []tensor.Tensor) { be.MatMul(out[0], in[0], in[1], args) },
 		want: func(in [][]float64) [][]float64 {
 			return [][]float64{matMul(in[0], in[1], in[2], max(1, batch), m, n, k, args)}

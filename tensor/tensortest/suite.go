@@ -18,6 +18,10 @@ type Options struct {
 	// Tolerance multiplies the errors allowed to F32 arithmetic, for a backend
 	// that multiplies in fewer bits. 0 means 1.
 	Tolerance float64
+	// Operands is the precision of the operands of Conv2D, its gradients and
+	// MatMul: for BF16 the references round them too, to nearest even, and the
+	// errors allowed stay those of F32 sums.
+	Operands tensor.DType
 	// NormalULP is how many units in the last place a Gaussian value may differ
 	// from package rng's: 0 on the host, 1 where log, sin and cos are another
 	// library's.
@@ -44,7 +48,7 @@ func RunOptions(t *testing.T, o Options) {
 	t.Run("replay", func(t *testing.T) { testReplay(t, be) })
 	for _, c := range present(t, be) {
 		t.Run(c.name, func(t *testing.T) {
-			want := c.reference()
+			want := c.expected(o.Operands)
 			for _, v := range c.variants() {
 				p := c.prepare(t, be, v)
 				got := p.run(t)

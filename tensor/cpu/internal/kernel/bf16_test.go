@@ -203,6 +203,7 @@ func doubled(x []int) []int {
 }
 
 func TestParseBF16(t *testing.T) {
+	require.LessOrEqual(t, kernel.AVX512BF16.Shape(64).Cols, kernel.MaxCols)
 	require.Equal(t, kernel.AVX512, kernel.AVX512BF16.F32())
 	for _, set := range kernel.Supported() {
 		require.Equal(t, set, set.F32())

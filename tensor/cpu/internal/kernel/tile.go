@@ -11,6 +11,9 @@ type Shape struct {
 // MaxRows is the largest number of rows of a tile of any shape.
 const MaxRows = 8
 
+// MaxCols is the largest number of columns.
+const MaxCols = 64
+
 // Shape returns the tile for a result of n columns.
 func (s Set) Shape(n int) Shape {
 	switch {

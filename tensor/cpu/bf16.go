@@ -1,0 +1,192 @@
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+)
+
+// form is how the operands of a product lie in the copies made of them: padded
+// images, packed panels. In a backend of precision BF16 there is always a copy,
+// and making it rounds.
+type form uint8
+
+const (
+	asIs    form = iota // float32; operands that need no copy have none
+	rounded             // float32 with the values of bf16
+	paired              // two bf16 in a float32's place, for kernel.AVX512BF16
+)
+
+// slots is how many elements of a copy hold n values that are summed over.
+func (f form) slots(n int) int {
+	if f == paired {
+		return kernel.Pairs(n)
+	}
+	return n
+}
+
+// put copies values that are summed over.
+func (f form) put(set kernel.Set, dst, src []float32) {
+	switch f {
+	case rounded:
+		set.RoundBF16(dst, src)
+	case paired:
+		set.Pair(dst, src)
+	default:
+		copy(dst, src)
+	}
+}
+
+// precision is the form and the kernel set of the products, for a precision and
+// the sets that the configuration means for it.
+func precision(dt tensor.DType, set kernel.Set) (form, kernel.Set) {
+	switch {
+	case dt == tensor.F32:
+		return asIs, set.F32()
+	case set == kernel.AVX512BF16:
+		return paired, set
+	default:
+		return rounded, set
+	}
+}
+
+func checkPrecision(dt tensor.DType) error {
+	if dt != tensor.F32 && dt != tensor.BF16 {
+		return fmt.Errorf("%w: Precision is %v, want F32 or BF16", ErrConfig, dt)
+	}
+	return nil
+}
+
+// roundedWeight is a weight that is read where it lies, in the values of the
+// backend's precision.
+func (b *Backend) roundedWeight(w []float32) []float32 {
+	if b.form == asIs {
+		return w
+	}
+	dst := b.scratch.weight.get(len(w))
+	b.tasks.round.run(b.pool, spans(len(w)), vecArgs{set: b.set, dst: dst, x: w})
+	return dst
+}
+
+func roundSpan(a *vecArgs, i int) {
+	lo, hi := bounds(i, len(a.dst))
+	a.set.RoundBF16(a.dst[lo:hi], a.x[lo:hi])
+}
+
+// columnPairs are images as the gradient of a weight sums over them, in pairs of
+// pixels: for each column kx of the kernel and each padded row, the pixels that it
+// meets one after the other, two by two. Tap (ky, kx) is then a shift by rows, and
+// neither the stride nor an odd width leaves half a pair.
+type columnPairs struct {
+	dst, src, zeros []float32
+	set             kernel.Set
+	g               geometry
+	rows            int // of a padded image
+	pairs           int // of a row
+	pixel           int // from one pair of pixels to the next
+}
+
+func (b *Backend) newColumnPairs(g *geometry, src []float32) columnPairs {
+	p := columnPairs{
+		src: src, zeros: b.scratch.zeros.get(g.ci), set: b.products, g: *g,
+		rows: g.ih + g.PadLo + g.PadHi, pairs: kernel.Pairs(g.ow), pixel: g.ci,
+	}
+	if g.ci%conflict == 0 {
+		p.pixel = g.ci + apart
+	}
+	p.dst = b.scratch.image.get(g.Kernel * g.n * p.rows * p.pairs * p.pixel)
+	return p
+}
+
+// row is the distance from one padded row to the next; column, from one column of
+// the kernel to the next.
+func (p *columnPairs) row() int    { return p.pairs * p.pixel }
+func (p *columnPairs) column() int { return p.g.n * p.rows * p.row() }
+
+func (p *columnPairs) items() int { return p.g.Kernel * p.g.n * p.rows }
+
+func columnPairsItem(p *columnPairs, i int) {
+	g := &p.g
+	kx, n, y := i/(g.n*p.rows), i/p.rows%g.n, i%p.rows-g.PadLo
+	dst := p.dst[i*p.row():][:p.row()]
+	if y < 0 || y >= g.ih {
+		clear(dst)
+		return
+	}
+	src := p.src[(n*g.ih+y)*g.iw*g.ci:]
+	pixel := func(ox int) []float32 {
+		ix := ox*g.Stride + kx - g.PadLo
+		if ox >= g.ow || ix < 0 || ix >= g.iw {
+			return p.zeros
+		}
+		return src[ix*g.ci:]
+	}
+	for j := range p.pairs {
+		p.set.PairRows(dst[j*p.pixel:][:g.ci], pixel(2*j), pixel(2*j+1))
+	}
+}
+
+// pairedWeightGrad is the operands of the gradient of a weight in pairs.
+func (b *Backend) pairedWeightGrad(p *productT, g *geometry, x, dy []float32) {
+	rows := grow(&b.scratch.taps, g.oh)
+	for oy := range rows {
+		rows[oy] = oy * g.ow * g.co
+	}
+	pack := b.newPacking(p.shape.Cols, dy, g.ow, g.co, rows)
+	pack.batch, pack.step = g.n, g.oh*g.ow*g.co
+	prep := b.prepare(pack, padding{}, 0)
+	p.b = prep.pack.result()
+	cols := b.newColumnPairs(g, x)
+	b.tasks.columnPairs.run(b.pool, cols.items(), cols)
+	p.a, p.seg, p.astep = cols.dst, cols.pairs, cols.pixel
+	p.shift = grow(&b.scratch.shift, g.Kernel*g.Kernel)
+	for t := range p.shift {
+		p.shift[t] = t%g.Kernel*cols.column() + t/g.Kernel*cols.row()
+	}
+	b.rowSegments(p, g, cols.rows, cols.row())
+}
+
+// pairedOperands are A [k, m] and B of a transposed matrix product in pairs.
+func (b *Backend) pairedOperands(a []float32, right packing, batch, m, k int) ([]float32, panels) {
+	prep := b.prepare(right, padding{}, m)
+	// The rows of A, in one panel.
+	left := b.newPacking(max(1, m), a, k, m, right.taps)
+	left.batch, left.step = batch, m*k
+	left.dst = b.scratch.image.get(left.size())
+	rows := prepArgs{pack: left}
+	items := rows.items()
+	b.tasks.prep.run(b.pool, items, rows)
+	return left.dst, prep.pack.result()
+}
+
+// pairedRows is how many rows of B that lie otherwise are brought in order before
+// they become pairs.
+const pairedRows = 16
+
+// pair packs a panel of B under one tap in pairs.
+func (p *packing) pair(dst, src []float32, left, cols int) {
+	if !p.transB && p.alpha == 1 {
+		p.pairRows(dst, src[left:], p.n, p.k, cols)
+		return
+	}
+	var rows [pairedRows * kernel.MaxCols]float32
+	for lo := 0; lo < p.k; lo += pairedRows {
+		hi := min(lo+pairedRows, p.k)
+		p.fill(rows[:(hi-lo)*p.nr], src, left, cols, lo, hi)
+		p.pairRows(dst[lo/2*p.nr:], rows[:], p.nr, hi-lo, p.nr)
+	}
+}
+
+// pairRows pairs k rows of src, ld apart; cols columns, then zeros.
+func (p *packing) pairRows(dst, src []float32, ld, k, cols int) {
+	for i := 0; i < k; i += 2 {
+		second := p.zeros
+		if i+1 < k {
+			second = src[(i+1)*ld:]
+		}
+		to := dst[i/2*p.nr:][:p.nr]
+		p.set.PairRows(to[:cols], src[i*ld:], second)
+		clear(to[cols:])
+	}
+}
