@@ -92,6 +92,9 @@ func (r *round) finish(ctx context.Context) error {
 // before it is on the disk.
 func (r *round) leave(ctx context.Context) error {
 	r.progress.set(cluster.PhaseCheckpoint, 0)
+	if err := r.state.Pull(); err != nil { // for the checkpoint, and for whoever reads the state after Run
+		return err
+	}
 	work := func() error { return nil }
 	if r.rank == 0 && r.parts.Store != nil {
 		work = func() error { return r.save(ctx) }
@@ -108,7 +111,7 @@ func (r *round) leave(ctx context.Context) error {
 	return nil
 }
 
-// save writes a checkpoint and waits for it.
+// save writes a checkpoint of the flat slices and waits for it.
 func (t *Trainer) save(ctx context.Context) error {
 	// The failure of an earlier write, if any, was reported when it happened.
 	if err := t.parts.Store.Wait(ctx); err != nil && ctx.Err() != nil {

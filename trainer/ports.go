@@ -8,6 +8,7 @@ import (
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // Model is what is trained. *unet.Model is one.
@@ -24,6 +25,34 @@ type Model interface {
 type Optimizer interface {
 	Update(u optim.Update) optim.Stats
 	Slots() []optim.Slot
+}
+
+// DeviceOptimizer is the whole pass after the all-reduce on a device with its own
+// memory: what Optimizer does, without a copy to the host.
+type DeviceOptimizer interface {
+	// Update applies one update. A gradient with NaN or infinity leaves
+	// everything as it was, and Stats.Finite says so. The error is the device's.
+	Update(u DeviceUpdate) (optim.Stats, error)
+	// Slots lists the state in a fixed order, with the names of the host's.
+	Slots() []DeviceSlot
+}
+
+// DeviceUpdate is optim.Update on flat F32 buffers of the device.
+type DeviceUpdate struct {
+	Params tensor.Buffer
+	Grads  tensor.Buffer // contents afterwards are undefined
+	EMA    tensor.Buffer // nil: no average is kept
+
+	LR          float64
+	T           int64 // number of this update, from 1
+	MaxGradNorm float64
+	EMADecay    float64
+}
+
+// DeviceSlot is one named vector of optimizer state on the device.
+type DeviceSlot struct {
+	Name string
+	Buf  tensor.Buffer // the state itself
 }
 
 // Loader reads training images. *data.Loader is one.
@@ -43,7 +72,9 @@ type Session interface {
 	Report(r cluster.Report)
 }
 
-// Connector makes the group of a generation. *allreduce.Endpoint is one.
+// Connector makes the group of a generation. *allreduce.Endpoint is one. Where
+// the state lives on a device, the group may be an allreduce.DeviceGroup; any
+// other sums through the host.
 type Connector interface {
 	Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.Group, error)
 }
@@ -53,9 +84,9 @@ type Store interface {
 	// Restore loads the newest checkpoint into s and reports whether there was
 	// one.
 	Restore(ctx context.Context, s *State) (bool, error)
-	// Save starts to write the state. The state may change when it returns; the
-	// write goes on in the background. An error of an earlier write may surface
-	// here.
+	// Save starts to write the state, whose host slices are up to date. The state
+	// may change when it returns; the write goes on in the background. An error
+	// of an earlier write may surface here.
 	Save(ctx context.Context, s *State) error
 	// Wait waits for the write in flight and returns its error.
 	Wait(ctx context.Context) error
@@ -86,8 +117,9 @@ type Observer interface {
 
 // Started describes how a run begins on rank 0.
 type Started struct {
-	Step     int64 // 0, or the step of the checkpoint
-	Restored bool
+	Step      int64 // 0, or the step of the checkpoint
+	Restored  bool
+	Transport string // how gradients travel: "host", or allreduce.DeviceGroup's
 }
 
 // StepInfo is a committed step.

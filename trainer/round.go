@@ -18,9 +18,10 @@ type round struct {
 	gen    cluster.Generation
 	group  allreduce.Group
 	plan   *allreduce.Plan
+	device allreduce.DeviceGroup // where the device holds the state
 	rank   int
 	lo, hi int // this rank's chunks
-	reduce *reducer
+	reduce reduction
 }
 
 // train synchronises the state, then steps until the end of the run.
@@ -32,31 +33,35 @@ func (r *round) train(ctx context.Context) (out Outcome, err error) {
 	if !r.begun {
 		r.begun = true
 		if r.rank == 0 {
-			r.parts.Observer.Start(Started{Step: r.state.Step, Restored: r.restored})
+			r.parts.Observer.Start(Started{Step: r.state.Step, Restored: r.restored, Transport: r.transport()})
 		}
 	}
 
 	// Nothing of an earlier generation's step in flight may stay: the
 	// accumulator is new.
 	r.lo, r.hi = r.plan.Block(r.rank)
-	acc := allreduce.NewAccumulator(r.plan, r.rank, len(r.grads.host))
-	r.reduce = newReducer(r.group, acc, r.buckets, r.hi-1, r.grads.host, r.grads.host)
-	if r.lo == r.hi {
-		r.reduce.last = -1
+	if r.device != nil {
+		if r.reduce, err = r.newDeviceReduction(); err != nil {
+			return 0, err
+		}
+	} else {
+		r.reduce = newHostReduction(ctx, r.group, r.plan, r.buckets, r.grads)
 	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		r.reduce.run(ctx)
-	}()
 	defer func() {
 		if err != nil {
-			r.group.Abort(err) // frees the reducer from an operation in flight
+			r.group.Abort(err) // frees the reduction from an operation in flight
 		}
 		r.reduce.stop()
-		<-served
 	}()
 	return r.steps(ctx)
+}
+
+// transport says how gradients travel.
+func (r *round) transport() string {
+	if r.device != nil {
+		return r.device.Transport()
+	}
+	return "host"
 }
 
 func (r *round) steps(ctx context.Context) (Outcome, error) {
@@ -106,17 +111,15 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 	loss *= float64(r.chunks.scale)
 	var stats optim.Stats
 	if finite(loss) {
-		stats = r.parts.Optimizer.Update(optim.Update{
-			Params: s.Values, Grads: r.grads.host, EMA: s.EMA, LR: lr, T: s.Updates + 1,
-			MaxGradNorm: r.cfg.MaxGradNorm, EMADecay: r.cfg.EMADecay,
-		})
+		if stats, err = r.update(lr); err != nil {
+			return false, err
+		}
 	}
 	s.Step++
 	s.Generation = r.gen.Number
 	if stats.Finite {
 		s.Updates++
 		s.InARow = 0
-		s.device.push()
 		r.tell(loss, stats.GradNorm, lr, time.Since(start))
 		return v.stop, nil
 	}
@@ -124,14 +127,30 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 	return v.stop, r.skipped(v, loss)
 }
 
+// update applies the reduced gradient.
+func (r *round) update(lr float64) (optim.Stats, error) {
+	if r.device != nil {
+		return r.updateOnDevice(lr)
+	}
+	s := r.state
+	stats := r.parts.Optimizer.Update(optim.Update{
+		Params: s.Values, Grads: r.grads.host, EMA: s.EMA, LR: lr, T: s.Updates + 1,
+		MaxGradNorm: r.cfg.MaxGradNorm, EMADecay: r.cfg.EMADecay,
+	})
+	if stats.Finite {
+		s.values.push()
+	}
+	return stats, nil
+}
+
 // gradients computes this rank's chunks; buckets are reduced while the last of
 // them is still in backward. It returns the chunks' losses.
 func (r *round) gradients(ctx context.Context) ([]float64, error) {
-	r.reduce.base = uint32(r.state.Step) * uint32(len(r.buckets))
+	r.reduce.begin(r.state.Step)
 	r.count.reset()
 	own := r.losses[r.lo:r.lo]
 	if r.lo == r.hi { // more ranks than chunks
-		r.reduce.send(0, len(r.buckets))
+		r.reduce.send(ctx, 0, len(r.buckets))
 	}
 	for c := r.lo; c < r.hi; c++ {
 		if err := context.Cause(ctx); err != nil {
@@ -139,37 +158,37 @@ func (r *round) gradients(ctx context.Context) ([]float64, error) {
 		}
 		r.progress.set(cluster.PhaseForward, c-r.lo)
 		var ready func(int)
-		if c == r.hi-1 && r.grads.same {
-			ready = r.release
+		if c == r.hi-1 && r.reduce.early() {
+			ready = func(i int) { r.release(ctx, i) }
 		}
 		loss, err := r.chunks.compute(r.state.Step, c, ready)
 		if err != nil {
 			return nil, err
 		}
-		if err := r.grads.pull(); err != nil {
-			return nil, err
-		}
 		own = append(own, loss)
 		switch {
 		case c < r.hi-1:
-			r.reduce.acc.Add(c, 0, len(r.grads.host), r.grads.host)
-		case !r.grads.same:
-			r.reduce.send(0, len(r.buckets))
+			err = r.reduce.add(c)
+		case ready == nil:
+			err = r.reduce.flush(ctx)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	r.progress.set(cluster.PhaseAllReduce, 0)
-	if err := r.reduce.wait(); err != nil {
+	if err := r.reduce.wait(ctx); err != nil {
 		return nil, err
 	}
 	return own, nil
 }
 
-// release hands buckets that a parameter has completed to the reducer.
-func (r *round) release(i int) {
+// release hands buckets that a parameter has completed to the reduction.
+func (r *round) release(ctx context.Context, i int) {
 	from, to := r.count.done(i)
 	if from < to {
 		r.progress.set(cluster.PhaseBackward, from)
-		r.reduce.send(from, to)
+		r.reduce.send(ctx, from, to)
 	}
 }
 
@@ -219,6 +238,9 @@ func (r *round) cadence(ctx context.Context) error {
 		r.progress.set(cluster.PhaseCheckpoint, 0)
 		// A disk that is full now may not be at the next one; the state is
 		// safe in every rank's memory meanwhile.
+		if err := r.state.Pull(); err != nil {
+			return err
+		}
 		if err := r.parts.Store.Save(ctx, r.state); err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -235,7 +257,10 @@ func (r *round) cadence(ctx context.Context) error {
 // compare holds the parameters of all ranks against rank 0's.
 func (r *round) compare(ctx context.Context) error {
 	r.progress.set(cluster.PhaseBarrier, 0)
-	own := r.state.parameterDigest()
+	own, err := r.state.parameterDigest()
+	if err != nil {
+		return err
+	}
 	all, err := r.group.AllGather(ctx, own[:])
 	if err != nil {
 		return err

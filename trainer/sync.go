@@ -81,7 +81,10 @@ func (r *round) sync(ctx context.Context) error {
 func (r *round) standings(ctx context.Context) ([]standing, error) {
 	own := standing{has: r.ready, step: r.state.Step, upd: r.state.Updates, skip: r.state.InARow, generation: r.state.Generation}
 	if r.ready {
-		own.digest = r.state.digest()
+		var err error
+		if own.digest, err = r.state.digest(); err != nil {
+			return nil, err
+		}
 	}
 	words, err := r.group.AllGather(ctx, own.bytes())
 	if err != nil {
@@ -111,7 +114,6 @@ func (r *round) begin(ctx context.Context) error {
 		return err
 	}
 	if found {
-		r.state.device.push()
 		r.ready, r.restored = true, true
 		r.progress.state(r.state, true)
 	}
@@ -130,6 +132,27 @@ func (r *round) initialise(ctx context.Context) error {
 
 // transferBlock is how many values of the state travel at a time.
 const transferBlock = 1 << 20
+
+// spread sends the flat slices of rank from to all that do not keep theirs.
+func (r *round) spread(ctx context.Context, from int, keep bool) error {
+	scratch := make([]float32, transferBlock)
+	for _, flat := range r.state.Flats() {
+		for lo := 0; lo < len(flat); lo += transferBlock {
+			part := flat[lo:min(lo+transferBlock, len(flat))]
+			if keep && r.rank != from {
+				part = scratch[:len(part)]
+			}
+			if err := r.group.Broadcast(ctx, from, part); err != nil {
+				return err
+			}
+			r.progress.tick()
+		}
+	}
+	if !keep {
+		r.state.Flushed()
+	}
+	return nil
+}
 
 // copyFrom spreads the state of rank from. Ranks that have it already take part
 // without touching theirs, so that a transfer that breaks off harms nobody.
@@ -154,26 +177,20 @@ func (r *round) copyFrom(ctx context.Context, from int, all []standing) error {
 		r.ready = false
 		r.progress.state(r.state, false)
 	}
-	scratch := make([]float32, transferBlock)
-	for _, flat := range r.state.Flats() {
-		for lo := 0; lo < len(flat); lo += transferBlock {
-			part := flat[lo:min(lo+transferBlock, len(flat))]
-			if keep && r.rank != from {
-				part = scratch[:len(part)]
-			}
-			if err := r.group.Broadcast(ctx, from, part); err != nil {
-				return err
-			}
-			r.progress.tick()
-		}
+	spread := r.spread
+	if r.device != nil {
+		spread = r.spreadOnDevice
 	}
-	if keep {
-		return nil
+	if err := spread(ctx, from, keep); err != nil || keep {
+		return err
 	}
 	r.state.Step, r.state.Updates, r.state.InARow = target.step, target.upd, target.skip
 	r.state.Generation = target.generation
-	r.state.device.push()
-	if got := r.state.digest(); got != target.digest {
+	got, err := r.state.digest()
+	if err != nil {
+		return err
+	}
+	if got != target.digest {
 		return fmt.Errorf("%w: the state copied from rank %d (%s) at step %d arrived changed", ErrDigest, from, r.gen.Members[from].Node, target.step)
 	}
 	r.ready = true

@@ -36,7 +36,8 @@ var (
 type Parts struct {
 	Backend                tensor.Backend
 	Model                  Model
-	Optimizer              Optimizer
+	Optimizer              Optimizer       // the pass on the host; nil with the next
+	DeviceOptimizer        DeviceOptimizer // the pass on the device: parameters, gradients, average and moments stay there
 	Process                Process
 	Loader                 Loader
 	Height, Width, Channel int // of an image
@@ -58,7 +59,8 @@ type Trainer struct {
 	state   *State
 	ready   bool // the state holds a committed model, not half of a copy
 	chunks  *chunker
-	grads   mirror
+	grads   *mirror
+	acc     *allreduce.DeviceAccumulator // where the device holds the state
 	buckets []bucket
 	count   *countdown
 	losses  []float64
@@ -83,8 +85,15 @@ func New(cfg Config, p Parts) (*Trainer, error) {
 	params := p.Model.Params()
 	t := &Trainer{
 		cfg: cfg, parts: p, log: p.Logger, chunks: chunks,
-		state: NewState(p.Backend, params, p.Optimizer, cfg.EMADecay > 0),
 		grads: newMirror(p.Backend, params.Grads()), losses: make([]float64, cfg.Chunks()), lastRank: -1,
+	}
+	if p.DeviceOptimizer != nil {
+		t.acc = allreduce.NewDeviceAccumulator(p.Backend, params.FlatLen())
+		if t.state, err = newDeviceState(p.Backend, params, p.DeviceOptimizer, cfg.EMADecay > 0); err != nil {
+			return nil, err
+		}
+	} else {
+		t.state = NewState(p.Backend, params, p.Optimizer, cfg.EMADecay > 0)
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -177,6 +186,9 @@ func (t *Trainer) saveAlone(ctx context.Context) error {
 	if t.lastRank != 0 || !t.ready || t.parts.Store == nil {
 		return nil
 	}
+	if err := t.state.Pull(); err != nil {
+		return err
+	}
 	return t.save(ctx)
 }
 
@@ -211,6 +223,12 @@ func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster
 	defer aborted()
 
 	r := &round{Trainer: t, gen: gen, group: group, plan: plan, rank: rank}
+	if t.parts.DeviceOptimizer != nil {
+		var ok bool
+		if r.device, ok = group.(allreduce.DeviceGroup); !ok {
+			r.device = allreduce.Staged(group, t.parts.Backend)
+		}
+	}
 	out, err := r.train(ctx)
 	t.lastRank = rank
 	if err != nil {

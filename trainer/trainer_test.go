@@ -230,7 +230,7 @@ func TestBackendWithItsOwnMemory(t *testing.T) {
 		w.wait(ranks...)
 		for _, r := range ranks {
 			require.NoError(t, r.err)
-			require.False(t, r.trainer.state.device.same)
+			require.False(t, r.trainer.state.values.same)
 			values := gradcheck.Float64s(r.trainer.parts.Model.Params().Values())
 			for i, v := range r.trainer.state.Values {
 				require.Equal(t, float64(v), values[i], "the device has the updated parameters")

@@ -1,0 +1,260 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu"
+)
+
+// onOpaque makes a world of devices.
+func onOpaque(t *testing.T, chunks int) *world {
+	t.Helper()
+	w := newWorld(t, chunks)
+	w.open = func() tensor.Backend { return opaque{cpu.New(cpu.Config{Threads: 1})} }
+	return w
+}
+
+// The state's home is no part of the model: on devices of 1 to 4 workers, through
+// the canonical tree, the bits are those of the host's path.
+func TestStateOnTheDevice(t *testing.T) {
+	cfg := smallConfig(4)
+	want := runs(t, 1, cfg)
+	for size := 1; size <= 4; size++ {
+		w := onOpaque(t, cfg.Chunks())
+		var ranks []*rank
+		for range size {
+			r := w.add(cfg, device)
+			r.forget()
+			ranks = append(ranks, r)
+		}
+		w.form(ranks...)
+		w.wait(ranks...)
+		for _, r := range ranks {
+			require.NoError(t, r.err)
+			require.Equal(t, want, Digest(r.trainer.State()), "%d workers: every rank's copy is fresh after Run", size)
+			require.Equal(t, r.trainer.state.Values, inside(r.trainer.state.values.buf))
+		}
+		require.Equal(t, want, ranks[0].digest)
+	}
+	require.Equal(t, want, runs(t, 2, cfg, device), "memory that the host addresses as well")
+	cfg.EMADecay, cfg.DigestEvery = 0, 0
+	w := onOpaque(t, cfg.Chunks())
+	r := w.add(cfg, device)
+	w.form(r)
+	w.wait(r)
+	require.Equal(t, runs(t, 1, cfg), r.digest, "without an average")
+}
+
+// A worker dies, the others go on, and a newcomer gets its state from device to
+// device.
+func TestKilledOnTheDevice(t *testing.T) {
+	cfg := smallConfig(8)
+	want := runs(t, 1, cfg)
+	for _, tcp := range []bool{false, true} {
+		w := onOpaque(t, cfg.Chunks())
+		w.tcp = tcp
+		a, b, c := w.add(cfg, device), w.add(cfg, device), w.add(cfg, device)
+		killed := make(chan struct{})
+		atStep(a, 3, func() {
+			a.kill()
+			w.form(b, c)
+			close(killed)
+		})
+		for _, r := range []*rank{a, b, c} {
+			r.forget()
+		}
+		w.form(a, b, c)
+		<-killed
+		d := w.add(cfg, device)
+		d.forget()
+		w.form(b, c, d)
+		w.wait(b, c, d)
+		for _, r := range []*rank{b, c, d} {
+			require.NoError(t, r.err)
+			require.Equal(t, want, Digest(r.trainer.State()))
+		}
+	}
+}
+
+// Checkpoints, stops and resumes see the device's state, and the host's path can
+// take it over.
+func TestResumeOnTheDevice(t *testing.T) {
+	cfg := smallConfig(6)
+	cfg.CheckpointEvery = 2
+	want := runs(t, 2, cfg)
+	store := &memory{}
+	with := func(_ *Config, p *Parts) { p.Store = store }
+	w := onOpaque(t, cfg.Chunks())
+	a, b := w.add(cfg, device, with), w.add(cfg, device)
+	a.forget()
+	b.forget()
+	atStep(b, 2, b.trainer.RequestStop)
+	w.form(a, b)
+	w.wait(a, b)
+	require.Equal(t, []Outcome{Stopped, Stopped}, []Outcome{a.outcome, b.outcome})
+	require.NotEmpty(t, store.saved)
+	require.GreaterOrEqual(t, store.saved[0].Step, int64(2))
+
+	again := onOpaque(t, cfg.Chunks())
+	c, d, e := again.add(cfg, device, with), again.add(cfg, device), again.add(cfg, device)
+	for _, r := range []*rank{c, d, e} {
+		r.forget()
+	}
+	again.form(c, d, e)
+	again.wait(c, d, e)
+	require.NoError(t, c.err)
+	require.Equal(t, want, c.digest)
+
+	store.saved = store.saved[:1]
+	require.Equal(t, want, runs(t, 1, cfg, with), "on the host, from the device's checkpoint")
+}
+
+// A step that is not finite leaves the device's state alone.
+func TestNotFiniteOnTheDevice(t *testing.T) {
+	cfg := smallConfig(5)
+	bad := func(_ *Config, p *Parts) {
+		p.Loader = poison{p.Loader, func(draw int64) bool { return draw == 2*8+5 }}
+	}
+	w := onOpaque(t, cfg.Chunks())
+	a, b := w.add(cfg, bad, device), w.add(cfg, bad, device)
+	w.form(a, b)
+	w.wait(a, b)
+	require.NoError(t, errors.Join(a.err, b.err))
+	require.Len(t, b.skips, 1)
+	require.Equal(t, runs(t, 1, cfg, bad), a.digest)
+}
+
+// averaging is a Sampler that looks at the model's parameters in the device while
+// the average stands in for them.
+type averaging struct {
+	numbered
+	seen [][]float32
+}
+
+func (s *averaging) Share(_ context.Context, st *State, lo, hi int) ([]float32, error) {
+	err := st.WithEMA(func() error {
+		s.seen = append(s.seen, append([]float32(nil), inside(st.values.buf)...))
+		return nil
+	})
+	return make([]float32, 2*(hi-lo)), err
+}
+
+// Drawing with the average does not disturb training.
+func TestAverageOnTheDevice(t *testing.T) {
+	cfg := smallConfig(4)
+	want := runs(t, 1, cfg)
+	cfg.SampleEvery = 2
+	s := &averaging{numbered: numbered{count: 3}}
+	w := onOpaque(t, cfg.Chunks())
+	r := w.add(cfg, device, func(_ *Config, p *Parts) { p.Sampler = s })
+	r.forget()
+	w.form(r)
+	w.wait(r)
+	require.NoError(t, r.err)
+	require.Equal(t, want, r.digest)
+	require.Len(t, s.seen, 2)
+	require.Equal(t, r.trainer.state.EMA, s.seen[1])
+	require.NotEqual(t, r.trainer.state.Values, s.seen[1])
+	require.Equal(t, r.trainer.state.Values, inside(r.trainer.state.values.buf))
+}
+
+// The host's state does the same.
+func TestAverageOnTheHost(t *testing.T) {
+	cfg := smallConfig(2)
+	w := newWorld(t, cfg.Chunks())
+	r := w.add(cfg)
+	w.form(r)
+	w.wait(r)
+	s := r.trainer.State()
+	values := append([]float32(nil), s.Values...)
+	require.NotEqual(t, values, s.EMA)
+	failed := errors.New("no image")
+	require.ErrorIs(t, s.WithEMA(func() error {
+		require.Equal(t, s.EMA, s.Values)
+		return failed
+	}), failed)
+	require.Equal(t, values, s.Values)
+}
+
+// grouped makes a rank's groups device groups that fail when told to.
+type grouped struct {
+	Connector
+	be   tensor.Backend
+	fail func(bucket uint32) error
+}
+
+type faultyDevices struct {
+	allreduce.DeviceGroup
+	fail func(bucket uint32) error
+}
+
+func (g grouped) Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.Group, error) {
+	group, err := g.Connector.Connect(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return faultyDevices{allreduce.Staged(group, g.be), g.fail}, nil
+}
+
+func (g faultyDevices) AllReduceDevice(ctx context.Context, bucket uint32, parts []tensor.Buffer, dst tensor.Buffer) error {
+	if err := g.fail(bucket); err != nil {
+		return &allreduce.Error{Rank: g.Rank(), Peer: allreduce.NoPeer, Op: allreduce.OpAllReduce, Bucket: bucket, Err: err}
+	}
+	return g.DeviceGroup.AllReduceDevice(ctx, bucket, parts, dst)
+}
+
+func (g faultyDevices) Transport() string { return "faulty" }
+
+// An operation that cannot even be queued in the middle of backward ends the
+// generation, not the run; the next one begins anew.
+func TestDeviceGroupFails(t *testing.T) {
+	cfg := smallConfig(4)
+	w := onOpaque(t, cfg.Chunks())
+	broken := make(chan struct{})
+	var calls int
+	a := w.add(cfg, device, func(_ *Config, p *Parts) {
+		p.Connector = grouped{p.Connector, p.Backend, func(uint32) error {
+			if calls++; calls == 7 {
+				close(broken)
+				return errors.New("no stream")
+			}
+			return nil
+		}}
+	})
+	b := w.add(cfg, device)
+	w.form(a, b)
+	<-broken
+	w.form(b, a)
+	w.wait(a, b)
+	require.NoError(t, errors.Join(a.err, b.err))
+	require.Equal(t, runs(t, 1, cfg), b.digest)
+}
+
+// A device that fails in the update ends the worker, not the state of its peers.
+func TestDeviceUpdateFails(t *testing.T) {
+	cfg := smallConfig(4)
+	w := onOpaque(t, cfg.Chunks())
+	gone := errors.New("the device has fallen off the bus")
+	a := w.add(cfg, device, func(_ *Config, p *Parts) { p.DeviceOptimizer = broken{p.DeviceOptimizer, gone} })
+	w.form(a)
+	w.wait(a)
+	require.ErrorIs(t, a.err, gone)
+	require.ErrorContains(t, a.err, "update of step 0")
+}
+
+type broken struct {
+	DeviceOptimizer
+	err error
+}
+
+func (b broken) Update(DeviceUpdate) (optim.Stats, error) {
+	return optim.Stats{GradNorm: math.NaN()}, b.err
+}

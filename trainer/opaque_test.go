@@ -1,0 +1,189 @@
+package trainer
+
+import (
+	"math"
+
+	"github.com/agrdist/agrdist/agr"
+	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// opaque is a backend whose memory the host does not address: a device, but for
+// its speed. It computes with the backend below it.
+type opaque struct{ tensor.Backend }
+
+type opaqueBuffer struct{ b tensor.Buffer }
+
+func (o opaqueBuffer) DType() tensor.DType { return o.b.DType() }
+func (o opaqueBuffer) Len() int            { return o.b.Len() }
+
+// inside is the memory that the host should not see.
+func inside(b tensor.Buffer) []float32 {
+	if b == nil {
+		return nil
+	}
+	if o, ok := b.(opaqueBuffer); ok {
+		b = o.b
+	}
+	return b.(tensor.Host).Float32s()
+}
+
+func in(t tensor.Tensor) tensor.Tensor {
+	if t.Present() {
+		t.Buf = t.Buf.(opaqueBuffer).b
+	}
+	return t
+}
+
+func (o opaque) Alloc(dt tensor.DType, n int) (tensor.Buffer, error) {
+	b, err := o.Backend.Alloc(dt, n)
+	return opaqueBuffer{b}, err
+}
+
+func (o opaque) Free(b tensor.Buffer) { o.Backend.Free(b.(opaqueBuffer).b) }
+
+func (o opaque) Slice(b tensor.Buffer, off, n int) tensor.Buffer {
+	return opaqueBuffer{o.Backend.Slice(b.(opaqueBuffer).b, off, n)}
+}
+
+func (o opaque) Upload(dst tensor.Buffer, src []float32) {
+	o.Backend.Upload(dst.(opaqueBuffer).b, src)
+}
+
+func (o opaque) UploadInt64(dst tensor.Buffer, src []int64) {
+	o.Backend.UploadInt64(dst.(opaqueBuffer).b, src)
+}
+
+func (o opaque) Download(dst []float32, src tensor.Buffer) error {
+	return o.Backend.Download(dst, src.(opaqueBuffer).b)
+}
+
+func (o opaque) Copy(dst, a tensor.Tensor)             { o.Backend.Copy(in(dst), in(a)) }
+func (o opaque) Fill(dst tensor.Tensor, v float32)     { o.Backend.Fill(in(dst), v) }
+func (o opaque) Add(dst, a, b tensor.Tensor)           { o.Backend.Add(in(dst), in(a), in(b)) }
+func (o opaque) Scale(dst, a tensor.Tensor, c float32) { o.Backend.Scale(in(dst), in(a), c) }
+func (o opaque) SiLU(dst, x tensor.Tensor)             { o.Backend.SiLU(in(dst), in(x)) }
+func (o opaque) SiLUGrad(dx, dy, x tensor.Tensor)      { o.Backend.SiLUGrad(in(dx), in(dy), in(x)) }
+
+func (o opaque) AddScaled(dst, a tensor.Tensor, c float32) {
+	o.Backend.AddScaled(in(dst), in(a), c)
+}
+
+func (o opaque) AddChannels(dst, x, e tensor.Tensor) { o.Backend.AddChannels(in(dst), in(x), in(e)) }
+func (o opaque) Concat(dst, a, b tensor.Tensor)      { o.Backend.Concat(in(dst), in(a), in(b)) }
+func (o opaque) Split(da, db, src tensor.Tensor)     { o.Backend.Split(in(da), in(db), in(src)) }
+
+func (o opaque) QSample(dst, x0, eps, ca, cb tensor.Tensor) {
+	o.Backend.QSample(in(dst), in(x0), in(eps), in(ca), in(cb))
+}
+
+func (o opaque) SumChannels(dst, x tensor.Tensor) { o.Backend.SumChannels(in(dst), in(x)) }
+
+func (o opaque) MSE(loss, dpred, pred, target tensor.Tensor, scale float32) {
+	o.Backend.MSE(in(loss), in(dpred), in(pred), in(target), scale)
+}
+
+func (o opaque) Normal(dst, draws tensor.Tensor, seed uint64, stream uint32) {
+	o.Backend.Normal(in(dst), in(draws), seed, stream)
+}
+
+func (o opaque) Dropout(dst, x, draws tensor.Tensor, p float32, seed uint64, stream uint32) {
+	o.Backend.Dropout(in(dst), in(x), in(draws), p, seed, stream)
+}
+
+func (o opaque) MatMul(dst, a, b tensor.Tensor, args tensor.MatMulArgs) {
+	o.Backend.MatMul(in(dst), in(a), in(b), args)
+}
+
+func (o opaque) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c tensor.Conv) {
+	o.Backend.Conv2D(in(y), in(x), in(w), in(bias), in(perSample), in(residual), c)
+}
+
+func (o opaque) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
+	o.Backend.Conv2DInputGrad(in(dx), in(dy), in(w), c)
+}
+
+func (o opaque) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
+	o.Backend.Conv2DWeightGrad(in(dw), in(db), in(x), in(dy), c)
+}
+
+func (o opaque) GroupNorm(y, mean, rstd, x, gamma, beta tensor.Tensor, groups int, eps float32) {
+	o.Backend.GroupNorm(in(y), in(mean), in(rstd), in(x), in(gamma), in(beta), groups, eps)
+}
+
+func (o opaque) GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd tensor.Tensor, groups int) {
+	o.Backend.GroupNormGrad(in(dx), in(dgamma), in(dbeta), in(dy), in(x), in(gamma), in(mean), in(rstd), groups)
+}
+
+func (o opaque) Softmax(y, x tensor.Tensor, scale float32) { o.Backend.Softmax(in(y), in(x), scale) }
+
+func (o opaque) SoftmaxGrad(dx, dy, y tensor.Tensor, scale float32) {
+	o.Backend.SoftmaxGrad(in(dx), in(dy), in(y), scale)
+}
+
+func (o opaque) Upsample(y, x tensor.Tensor)       { o.Backend.Upsample(in(y), in(x)) }
+func (o opaque) UpsampleGrad(dx, dy tensor.Tensor) { o.Backend.UpsampleGrad(in(dx), in(dy)) }
+
+func (o opaque) TimestepEmbedding(dst, t tensor.Tensor, freqShift int, flip bool) {
+	o.Backend.TimestepEmbedding(in(dst), in(t), freqShift, flip)
+}
+
+// onDevice is the host's pass working inside a device's memory. Around every
+// update it overwrites the host's copies of the state, so that a trainer that reads
+// them without fetching them gets other numbers.
+type onDevice struct {
+	pass  agr.Pass
+	be    tensor.Backend
+	slots []DeviceSlot
+	stale func()
+}
+
+func newOnDevice(be tensor.Backend, pass agr.Pass) (*onDevice, error) {
+	d := &onDevice{pass: pass, be: be, stale: func() {}}
+	for _, s := range pass.Slots() {
+		b, err := be.Alloc(tensor.F32, len(s.Data))
+		if err != nil {
+			return nil, err
+		}
+		d.slots = append(d.slots, DeviceSlot{Name: s.Name, Buf: b})
+	}
+	return d, nil
+}
+
+func (d *onDevice) Slots() []DeviceSlot { return d.slots }
+
+func (d *onDevice) Update(u DeviceUpdate) (optim.Stats, error) {
+	for i, s := range d.pass.Slots() {
+		copy(s.Data, inside(d.slots[i].Buf))
+	}
+	stats := d.pass.Update(optim.Update{
+		Params: inside(u.Params), Grads: inside(u.Grads), EMA: inside(u.EMA),
+		LR: u.LR, T: u.T, MaxGradNorm: u.MaxGradNorm, EMADecay: u.EMADecay,
+	})
+	for i, s := range d.pass.Slots() {
+		copy(inside(d.slots[i].Buf), s.Data)
+	}
+	d.stale()
+	return stats, nil
+}
+
+// device moves a rank's state into its device.
+func device(_ *Config, p *Parts) {
+	d, err := newOnDevice(p.Backend, p.Optimizer.(agr.Pass))
+	if err != nil {
+		panic(err)
+	}
+	p.Optimizer, p.DeviceOptimizer = nil, d
+}
+
+// forget overwrites the host's copies after every update from now on.
+func (r *rank) forget() {
+	d := r.trainer.parts.DeviceOptimizer.(*onDevice)
+	d.stale = func() {
+		for _, flat := range r.trainer.state.Flats() {
+			for i := range flat {
+				flat[i] = float32(math.NaN())
+			}
+		}
+	}
+}
