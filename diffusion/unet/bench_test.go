@@ -47,6 +47,13 @@ func benchmarkStep(b *testing.B, c unet.Config, n int) {
 func BenchmarkStepDigits(b *testing.B)  { benchmarkStep(b, unet.Digits(), 8) }
 func BenchmarkStepCIFAR10(b *testing.B) { benchmarkStep(b, unet.CIFAR10(), 8) }
 
+// BenchmarkStepSmall has the 1.11M parameters of agrdist bench step --preset small.
+func BenchmarkStepSmall(b *testing.B) {
+	c := unet.CIFAR10()
+	c.BlockOutChannels, c.LayersPerBlock, c.AttentionLevels, c.Dropout = []int{32, 64, 64}, 1, []int{1}, 0.1
+	benchmarkStep(b, c, 32)
+}
+
 func BenchmarkPredictCIFAR10(b *testing.B) {
 	const n = 8
 	c := unet.CIFAR10()

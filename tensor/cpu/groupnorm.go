@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
@@ -10,9 +9,9 @@ import (
 
 var _ tensor.GroupNormSiLU = (*Backend)(nil)
 
-// normArgs are the operands of group normalisation, with or without SiLU behind
-// it. One iteration is a sample and a block of whole groups, about normChannels
-// wide.
+// normArgs are the operands of group normalisation, with or without SiLU and
+// dropout behind it. One iteration is a sample and a block of whole groups, about
+// normFloats of them: it stays in the second cache between the looks at it.
 type normArgs struct {
 	set               kernel.Set
 	y, dy, x          []float32 // y is dx in the gradient
@@ -23,13 +22,23 @@ type normArgs struct {
 	blocks            int // iterations a sample
 	eps               float32
 	silu              bool
+	drop              normDrop
 	work              []float32 // [N, normVectors, C]
 	sums              []float64 // [N, 2, C]
 }
 
+// normDrop is the dropout inside the norm's loops; draws is nil where there is
+// none.
+type normDrop struct {
+	mask  kernel.Mask
+	draws []int64
+}
+
 const (
-	normChannels = 32
-	normVectors  = 6 // A, B, C, D and two sums
+	normFloats  = 1 << 16
+	normVectors = 6 // A, B, C, D and two sums
+	// dropFloats is how many elements' bits of a mask are made at a time.
+	dropFloats = 1 << 13
 )
 
 func (b *Backend) newNorm(op string, y, x, gamma, mean, rstd tensor.Tensor, groups int) (a normArgs, iterations int) {
@@ -47,9 +56,19 @@ func (b *Backend) newNorm(op string, y, x, gamma, mean, rstd tensor.Tensor, grou
 		pixels: total / max(1, n), c: c, groups: groups, size: c / groups,
 		work: b.scratch.norm.get(n * normVectors * c), sums: grow(&b.scratch.partial, n*2*c),
 	}
-	a.block = min(groups, (normChannels+a.size-1)/a.size)
+	// Blocks begin on whole cache lines and words of a mask where groups allow it.
+	step := 64 / gcd(64, a.size)
+	a.block = max(1, normFloats/max(1, a.pixels*a.size*step)) * step
+	a.block = min(a.block, groups)
 	a.blocks = (groups + a.block - 1) / a.block
 	return a, n * a.blocks
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // GroupNorm is y = gamma (x - mean) rstd + beta.
@@ -60,16 +79,33 @@ func (b *Backend) GroupNorm(y, mean, rstd, x, gamma, beta tensor.Tensor, groups 
 	b.tasks.groupNorm.run(b.pool, iterations, a)
 }
 
-// GroupNormSiLU is GroupNorm, then SiLU in the same pass, then dropout.
+// GroupNormSiLU is GroupNorm, SiLU and dropout.
 func (b *Backend) GroupNormSiLU(y, mean, rstd, x, gamma, beta tensor.Tensor, groups int, eps float32, drop tensor.Dropout) {
 	const op = "GroupNormSiLU"
 	a, iterations := b.newNorm(op, y, x, gamma, mean, rstd, groups)
 	want(op, "beta", beta, gamma.Shape)
 	a.beta, a.eps, a.silu = f32(op, beta), eps, true
+	inside := a.drops(op, drop)
 	b.tasks.groupNorm.run(b.pool, iterations, a)
-	if drop.P != 0 {
+	if drop.P != 0 && !inside {
 		b.Dropout(y, y, drop.Draws, drop.P, drop.Seed, drop.Stream)
 	}
+}
+
+// drops sets up dropout inside the norm's loops, and says whether it can be there:
+// the bits of a mask go by words of 64 elements along the rows of an item, or over
+// all of them where they hang together.
+func (a *normArgs) drops(op string, drop tensor.Dropout) bool {
+	whole := a.blocks == 1
+	cols := a.block * a.size
+	if drop.P == 0 || a.c%16 != 0 || !whole && cols%64 != 0 || !whole && a.c%64 != 0 || cols > dropFloats {
+		return false
+	}
+	n := len(a.mean) / a.groups
+	a.drop.mask = newMask(op, drop.P, drop.Seed, drop.Stream)
+	want(op, "draws", drop.Draws, tensor.Of(n))
+	a.drop.draws = i64(op, drop.Draws)
+	return true
 }
 
 // GroupNormGrad gives dx, dgamma and dbeta.
@@ -87,7 +123,7 @@ func (b *Backend) GroupNormSiLUGrad(dx, dgamma, dbeta, dy, x, gamma, beta, mean,
 	same(op, dx, dy)
 	a, iterations := b.newNorm(op, dx, x, gamma, mean, rstd, groups)
 	want(op, "beta", beta, gamma.Shape)
-	if drop.P != 0 {
+	if !a.drops(op, drop) && drop.P != 0 {
 		b.Dropout(dx, dy, drop.Draws, drop.P, drop.Seed, drop.Stream)
 		dy = dx
 	}
@@ -95,7 +131,8 @@ func (b *Backend) GroupNormSiLUGrad(dx, dgamma, dbeta, dy, x, gamma, beta, mean,
 	b.normGrad(op, a, iterations, dgamma, dbeta)
 }
 
-// normGrad runs the gradient and sums dgamma and dbeta over the samples.
+// normGrad runs the gradient and sums dgamma and dbeta over the samples, in their
+// order.
 func (b *Backend) normGrad(op string, a normArgs, iterations int, dgamma, dbeta tensor.Tensor) {
 	want(op, "dgamma", dgamma, tensor.Of(a.c))
 	want(op, "dbeta", dbeta, tensor.Of(a.c))
@@ -109,168 +146,4 @@ func (b *Backend) normGrad(op string, a normArgs, iterations int, dgamma, dbeta 
 		}
 		dg[c], db[c] = float32(g), float32(s)
 	}
-}
-
-// normItem is what an iteration works on: sample n, groups [first, last), channels
-// [lo, hi).
-type normItem struct {
-	*normArgs
-	n, first, last, lo, hi int
-}
-
-func (a *normArgs) item(i int) normItem {
-	it := normItem{normArgs: a, n: i / a.blocks, first: i % a.blocks * a.block}
-	it.last = min(it.first+a.block, a.groups)
-	it.lo, it.hi = it.first*a.size, it.last*a.size
-	return it
-}
-
-// vector is working memory for the item's channels.
-func (it *normItem) vector(k int) []float32 {
-	return it.work[(it.n*normVectors+k)*it.c:][it.lo:it.hi]
-}
-
-// grid is the item's part of the activations.
-func (it *normItem) grid() kernel.Grid {
-	at := it.n*it.pixels*it.c + it.lo
-	g := kernel.Grid{
-		X: it.x[at:], Dst: it.y[at:], A: it.vector(0), B: it.vector(1), C: it.vector(2), D: it.vector(3),
-		Sum:  [2][]float32{it.vector(4), it.vector(5)},
-		Rows: it.pixels, Cols: it.hi - it.lo, LD: it.c,
-	}
-	if it.dy != nil {
-		g.Y = it.dy[at:]
-	}
-	return g
-}
-
-// column returns float64 sums k of the item's channels.
-func (it *normItem) column(k int) []float64 {
-	return it.sums[(2*it.n+k)*it.c:][it.lo:it.hi]
-}
-
-// What sumUp sums. A function in its place would move every Grid to the heap.
-const (
-	plainSums = iota
-	moments
-	gradients
-)
-
-// span is a group's place among the item's channels.
-func (it *normItem) span(group int) (s struct{ lo, hi int }) {
-	s.lo = group*it.size - it.lo
-	s.hi = s.lo + it.size
-	return s
-}
-
-func total(v []float64) (sum float64) {
-	for _, x := range v {
-		sum += x
-	}
-	return sum
-}
-
-// sumUp sums blocks of sumRows rows in float32 and the blocks in float64.
-func (it *normItem) sumUp(g kernel.Grid, what int) {
-	sums := 2
-	if what == plainSums {
-		sums = 1
-	}
-	for k := range sums {
-		clear(it.column(k))
-	}
-	all := g.Rows
-	for r := 0; r < all; r += sumRows {
-		g.Rows = min(sumRows, all-r)
-		switch what {
-		case plainSums:
-			it.set.ColSums(&g)
-		case moments:
-			it.set.ColMoments(&g)
-		case gradients:
-			it.set.ColGrads(&g)
-		}
-		for k := range sums {
-			total := it.column(k)
-			for j, v := range g.Sum[k] {
-				total[j] += float64(v)
-			}
-		}
-		if r+sumRows < all {
-			g.X = g.X[sumRows*g.LD:]
-			if g.Y != nil {
-				g.Y = g.Y[sumRows*g.LD:]
-			}
-		}
-	}
-}
-
-// groupNormItem takes the mean in two steps: the second corrects the rounding of
-// the first.
-func groupNormItem(a *normArgs, i int) {
-	it := a.item(i)
-	g := it.grid()
-	count := float64(a.pixels * a.size)
-	it.sumUp(g, plainSums)
-	for k := it.first; k < it.last; k++ {
-		group := it.span(k)
-		rough := float32(total(it.column(0)[group.lo:group.hi]) / count)
-		for j := group.lo; j < group.hi; j++ {
-			g.A[j] = rough
-		}
-	}
-	it.sumUp(g, moments)
-	for k := it.first; k < it.last; k++ {
-		group := it.span(k)
-		shift := total(it.column(0)[group.lo:group.hi]) / count
-		variance := total(it.column(1)[group.lo:group.hi])/count - shift*shift
-		mean := float32(float64(g.A[group.lo]) + shift)
-		rstd := float32(1 / math.Sqrt(max(variance, 0)+float64(a.eps)))
-		a.mean[it.n*a.groups+k], a.rstd[it.n*a.groups+k] = mean, rstd
-		for j := group.lo; j < group.hi; j++ {
-			g.A[j], g.B[j] = mean, rstd*a.gamma[it.lo+j]
-		}
-	}
-	g.C = a.beta[it.lo:it.hi]
-	if a.silu {
-		a.set.ColAffineSiLU(&g)
-	} else {
-		a.set.ColAffine(&g)
-	}
-}
-
-// groupNormGradItem: with u = gamma dy and the normalised value h,
-// dx = rstd (u - mean(u) - h mean(u h)).
-func groupNormGradItem(a *normArgs, i int) {
-	it := a.item(i)
-	g := it.grid()
-	for j := range g.A {
-		c := it.lo + j
-		k := it.n*a.groups + c/a.size
-		g.A[j], g.B[j] = a.mean[k], a.rstd[k]*a.gamma[c]
-	}
-	if a.silu {
-		s := g
-		s.C = a.beta[it.lo:it.hi]
-		a.set.ColAffineSiLUGrad(&s)
-		g.Y = g.Dst
-	}
-	it.sumUp(g, gradients)
-	count := float64(a.pixels * a.size)
-	for k := it.first; k < it.last; k++ {
-		group := it.span(k)
-		rstd := a.rstd[it.n*a.groups+k]
-		s, sh := it.column(0), it.column(1)
-		var mu, muh float64
-		for j := group.lo; j < group.hi; j++ {
-			sh[j] *= float64(rstd) // of dy h: dgamma
-			gamma := float64(a.gamma[it.lo+j])
-			mu += gamma * s[j]
-			muh += gamma * sh[j]
-		}
-		for j := group.lo; j < group.hi; j++ {
-			g.C[j], g.D[j] = rstd*rstd*float32(muh/count), rstd*float32(mu/count)
-		}
-	}
-	a.set.ColNormGrad(&g)
 }

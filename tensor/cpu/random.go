@@ -38,22 +38,27 @@ func normalOne(a *randomArgs, n int) {
 func (b *Backend) Dropout(dst, x, draws tensor.Tensor, p float32, seed uint64, stream uint32) {
 	const op = "Dropout"
 	same(op, dst, x)
-	if !(p >= 0 && p < 1) {
-		panic(fmt.Sprintf("cpu: Dropout with p = %v", p))
-	}
 	n, per := samples(dst.Shape)
 	want(op, "draws", draws, tensor.Of(n))
-	b.dropout(f32(op, dst), f32(op, x), i64(op, draws), per, p, seed, stream)
+	a := randomArgs{
+		set: b.set, dst: f32(op, dst), x: f32(op, x), draws: i64(op, draws), per: per, blocks: spans(per),
+		mask: newMask(op, p, seed, stream),
+	}
+	b.tasks.dropout.run(b.pool, n*a.blocks, a)
 }
 
-// dropout is Dropout of samples of per elements.
-func (b *Backend) dropout(dst, x []float32, draws []int64, per int, p float32, seed uint64, stream uint32) {
-	a := randomArgs{set: b.set, dst: dst, x: x, draws: draws, per: per, blocks: spans(per), mask: kernel.Mask{
-		Key: [2]uint32{uint32(seed), uint32(seed >> 32)}, Stream: stream,
-		Limit: uint32(math.Round(float64(p) * (1 << 32))), // p < 1 in float32: below 2^32
-		Keep:  1 / (1 - p),
-	}}
-	b.tasks.dropout.run(b.pool, len(draws)*a.blocks, a)
+// newMask is the mask of Dropout, of no draw yet.
+func newMask(op string, p float32, seed uint64, stream uint32) kernel.Mask {
+	if !(p >= 0 && p < 1) {
+		panic(fmt.Sprintf("cpu: %s with p = %v", op, p))
+	}
+	m := kernel.Mask{
+		Stream: stream,
+		Limit:  uint32(math.Round(float64(p) * (1 << 32))), // p < 1 in float32: below 2^32
+		Keep:   1 / (1 - p),
+	}
+	m.SetKey(seed)
+	return m
 }
 
 func dropoutSpan(a *randomArgs, i int) {

@@ -234,7 +234,8 @@ func (s Set) ColAffineSiLU(g *Grid) {
 	}
 }
 
-// ColAffineSiLUGrad is Dst = Y silu'((X-A) B + C).
+// ColAffineSiLUGrad is Dst = Y silu'((X-A) B + C), with its sum in Sum[0] and that of
+// Dst (X-A) in Sum[1].
 func (s Set) ColAffineSiLUGrad(g *Grid) {
 	switch {
 	case s == Go || g.Rows == 0:
@@ -243,6 +244,30 @@ func (s Set) ColAffineSiLUGrad(g *Grid) {
 		colAffineSiLUGradAVX2(g)
 	default:
 		colAffineSiLUGradAVX512(g)
+	}
+}
+
+// ColAffineSiLUDrop is Dst = silu((X-A) B + C) under the mask.
+func (s Set) ColAffineSiLUDrop(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colAffineSiLUDropGo(g)
+	case s == AVX2:
+		colAffineSiLUDropAVX2(g)
+	default:
+		colAffineSiLUDropAVX512(g)
+	}
+}
+
+// ColAffineSiLUGradDrop is ColAffineSiLUGrad for Y under the mask.
+func (s Set) ColAffineSiLUGradDrop(g *Grid) {
+	switch {
+	case s == Go || g.Rows == 0:
+		colAffineSiLUGradDropGo(g)
+	case s == AVX2:
+		colAffineSiLUGradDropAVX2(g)
+	default:
+		colAffineSiLUGradDropAVX512(g)
 	}
 }
 
@@ -276,6 +301,20 @@ func (s Set) Dropout(dst, x []float32, m *Mask) {
 	rest := *m
 	rest.Block += uint32(n / 4)
 	dropoutGo(dst[n:], x[n:], &rest)
+}
+
+// MaskBits writes a bit for each of 64*words elements a row, 1 where the mask keeps
+// the element; between two rows, skip blocks of four elements are left out.
+func (s Set) MaskBits(dst []uint64, words, rows, skip int, m *Mask) {
+	_ = dst[:words*rows]
+	switch {
+	case s == Go || words*rows == 0:
+		maskBitsGo(dst, words, rows, skip, m)
+	case s == AVX2:
+		maskBitsAVX2(&dst[0], 2*words, rows, skip, m)
+	default:
+		maskBitsAVX512(&dst[0], words, rows, skip, m)
+	}
 }
 
 // Transpose is dst[c, r] = src[r, c] for r < rows and c < cols; ldd and lds are

@@ -57,14 +57,27 @@ func (s Set) ColAffine(g *Grid) { colAffineGo(g) }
 // ColAffineSiLU is Dst = silu((X-A) B + C).
 func (s Set) ColAffineSiLU(g *Grid) { colAffineSiLUGo(g) }
 
-// ColAffineSiLUGrad is Dst = Y silu'((X-A) B + C).
+// ColAffineSiLUGrad is Dst = Y silu'((X-A) B + C), with its sum in Sum[0] and that of
+// Dst (X-A) in Sum[1].
 func (s Set) ColAffineSiLUGrad(g *Grid) { colAffineSiLUGradGo(g) }
+
+// ColAffineSiLUDrop is Dst = silu((X-A) B + C) under the mask.
+func (s Set) ColAffineSiLUDrop(g *Grid) { colAffineSiLUDropGo(g) }
+
+// ColAffineSiLUGradDrop is ColAffineSiLUGrad for Y under the mask.
+func (s Set) ColAffineSiLUGradDrop(g *Grid) { colAffineSiLUGradDropGo(g) }
 
 // ColNormGrad is Dst = Y B - (X-A) C - D.
 func (s Set) ColNormGrad(g *Grid) { colNormGradGo(g) }
 
 // Dropout is dst = x times the mask.
 func (s Set) Dropout(dst, x []float32, m *Mask) { dropoutGo(dst, x, m) }
+
+// MaskBits writes a bit for each of 64*words elements a row, 1 where the mask keeps
+// the element; between two rows, skip blocks of four elements are left out.
+func (s Set) MaskBits(dst []uint64, words, rows, skip int, m *Mask) {
+	maskBitsGo(dst, words, rows, skip, m)
+}
 
 // Transpose is dst[c, r] = src[r, c] for r < rows and c < cols; ldd and lds are
 // the lengths of the rows.

@@ -55,20 +55,56 @@ func colAffineSiLUGo(g *Grid) {
 	for r := range g.Rows {
 		dst := g.row(g.Dst, r)
 		for j, v := range g.row(g.X, r) {
-			v = (v-a[j])*b[j] + c[j]
-			dst[j] = v * sigmoid(v)
+			dst[j] = silu((v-a[j])*b[j] + c[j])
 		}
 	}
 }
 
 func colAffineSiLUGradGo(g *Grid) {
+	s0, s1 := g.Sum[0][:g.Cols], g.Sum[1][:g.Cols]
 	a, b, c := g.A[:g.Cols], g.B[:g.Cols], g.C[:g.Cols]
+	clear(s0)
+	clear(s1)
 	for r := range g.Rows {
 		dst, y := g.row(g.Dst, r), g.row(g.Y, r)
 		for j, v := range g.row(g.X, r) {
-			dst[j] = y[j] * siluSlope((v-a[j])*b[j]+c[j])
+			v -= a[j]
+			slope := y[j] * siluSlope(v*b[j]+c[j])
+			s0[j] += slope
+			s1[j] += slope * v
+			dst[j] = slope
 		}
 	}
+}
+
+func colAffineSiLUDropGo(g *Grid) {
+	colAffineSiLUGo(g)
+	for r := range g.Rows {
+		for j, dst := 0, g.row(g.Dst, r); j < g.Cols; j++ {
+			dst[j] *= g.mask(r, j)
+		}
+	}
+}
+
+func colAffineSiLUGradDropGo(g *Grid) {
+	for r := range g.Rows {
+		dst := g.row(g.Dst, r)
+		for j, v := range g.row(g.Y, r) {
+			dst[j] = v * g.mask(r, j)
+		}
+	}
+	masked := *g
+	masked.Y = g.Dst
+	colAffineSiLUGradGo(&masked)
+}
+
+// mask is what element j of row r is multiplied with.
+func (g *Grid) mask(r, j int) float32 {
+	at := r*g.Cols + j
+	if g.Bits[at/64]>>(at%64)&1 == 0 {
+		return 0
+	}
+	return g.Keep
 }
 
 func colNormGradGo(g *Grid) {
@@ -81,18 +117,37 @@ func colNormGradGo(g *Grid) {
 	}
 }
 
+// keep calls f with the place and the verdict of each of n elements of the mask.
+func (m *Mask) keep(n int, f func(i int, keep bool)) {
+	for i := 0; i < n; i += 4 {
+		words := rng.Philox4x32([4]uint32{m.Block + uint32(i/4), m.Stream, m.Draw[0], m.Draw[1]}, m.Key)
+		for k, w := range words[:min(4, n-i)] {
+			f(i+k, w >= m.Limit)
+		}
+	}
+}
+
 func dropoutGo(dst, x []float32, m *Mask) {
 	x = x[:len(dst)]
-	block := m.Block
-	for i := 0; i < len(dst); i += 4 {
-		words := rng.Philox4x32([4]uint32{block, m.Stream, m.Draw[0], m.Draw[1]}, m.Key)
-		block++
-		for k, w := range words[:min(4, len(dst)-i)] {
-			var keep float32
-			if w >= m.Limit {
-				keep = m.Keep
-			}
-			dst[i+k] = x[i+k] * keep
+	m.keep(len(dst), func(i int, keep bool) {
+		var scale float32
+		if keep {
+			scale = m.Keep
 		}
+		dst[i] = x[i] * scale
+	})
+}
+
+func maskBitsGo(dst []uint64, words, rows, skip int, m *Mask) {
+	row := *m
+	for r := range rows {
+		bits := dst[r*words:][:words]
+		clear(bits)
+		row.keep(64*words, func(i int, keep bool) {
+			if keep {
+				bits[i/64] |= 1 << (i % 64)
+			}
+		})
+		row.Block += uint32(16*words + skip)
 	}
 }

@@ -111,6 +111,18 @@ func colAffineSiLUGradAVX2(t *Grid)
 func colAffineSiLUGradAVX512(t *Grid)
 
 //go:noescape
+func colAffineSiLUDropAVX2(t *Grid)
+
+//go:noescape
+func colAffineSiLUDropAVX512(t *Grid)
+
+//go:noescape
+func colAffineSiLUGradDropAVX2(t *Grid)
+
+//go:noescape
+func colAffineSiLUGradDropAVX512(t *Grid)
+
+//go:noescape
 func colNormGradAVX2(t *Grid)
 
 //go:noescape
@@ -121,6 +133,12 @@ func dropoutAVX2(dst, x *float32, turns int, m *Mask)
 
 //go:noescape
 func dropoutAVX512(dst, x *float32, turns int, m *Mask)
+
+//go:noescape
+func maskBitsAVX2(dst *uint64, turns, rows, skip int, m *Mask)
+
+//go:noescape
+func maskBitsAVX512(dst *uint64, turns, rows, skip int, m *Mask)
 
 //go:noescape
 func transpose8(dst *float32, ldd int, src *float32, lds, blocks int)

@@ -30,17 +30,18 @@ func TestAssemblyLayout(t *testing.T) {
 			unsafe.Offsetof(v.LDC), unsafe.Offsetof(v.Rows), unsafe.Offsetof(v.Cols), unsafe.Offsetof(v.Fresh),
 		})
 	require.Equal(t,
-		[]uintptr{0, 24, 48, 72, 96, 120, 144, 168, 216, 224, 232},
+		[]uintptr{0, 24, 48, 72, 96, 120, 144, 168, 216, 224, 232, 240, 264},
 		[]uintptr{
 			unsafe.Offsetof(g.X), unsafe.Offsetof(g.Y), unsafe.Offsetof(g.Dst), unsafe.Offsetof(g.A),
 			unsafe.Offsetof(g.B), unsafe.Offsetof(g.C), unsafe.Offsetof(g.D), unsafe.Offsetof(g.Sum),
-			unsafe.Offsetof(g.Rows), unsafe.Offsetof(g.Cols), unsafe.Offsetof(g.LD),
+			unsafe.Offsetof(g.Rows), unsafe.Offsetof(g.Cols), unsafe.Offsetof(g.LD), unsafe.Offsetof(g.Bits),
+			unsafe.Offsetof(g.Keep),
 		})
 	require.Equal(t,
-		[]uintptr{0, 8, 12, 16, 24, 28},
+		[]uintptr{0, 8, 12, 16, 24, 28, 32},
 		[]uintptr{
 			unsafe.Offsetof(m.Key), unsafe.Offsetof(m.Block), unsafe.Offsetof(m.Stream), unsafe.Offsetof(m.Draw),
-			unsafe.Offsetof(m.Limit), unsafe.Offsetof(m.Keep),
+			unsafe.Offsetof(m.Limit), unsafe.Offsetof(m.Keep), unsafe.Offsetof(m.Rounds),
 		})
 	require.Equal(t,
 		[]uintptr{0, 24, 48, 72, 96, 104, 112, 120, 128, 136, 144, 152},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -155,9 +156,8 @@ func TestElementwise(t *testing.T) {
 			}
 		},
 		"Dropout": func(s kernel.Set, dst, x, _ []float32) {
-			s.Dropout(dst, x, &kernel.Mask{
-				Key: [2]uint32{1, 2}, Block: 1<<32 - 3, Stream: 7, Draw: [2]uint32{8, 9}, Limit: 1 << 30, Keep: 4. / 3,
-			})
+			m := someMask()
+			s.Dropout(dst, x, &m)
 		},
 	}
 	for _, set := range assembly() {
@@ -175,6 +175,34 @@ func TestElementwise(t *testing.T) {
 					f(kernel.Go, want, x, y)
 					f(set, got, x, y)
 					near(t, want, got, 1e-6, "%v: %s, %d elements, %v", set, name, n, v)
+				}
+			}
+		}
+	}
+}
+
+// someMask passes from the last block number to the first.
+func someMask() kernel.Mask {
+	m := kernel.Mask{Block: 1<<32 - 3, Stream: 7, Draw: [2]uint32{8, 9}, Limit: 1 << 30, Keep: 4. / 3}
+	m.SetKey(1 | 2<<32)
+	return m
+}
+
+// The bits of a mask are those of package rng, row by row.
+func TestMaskBits(t *testing.T) {
+	m := someMask()
+	src := rng.New(1|2<<32, 7)
+	for _, set := range kernel.Supported() {
+		for _, rows := range []int{1, 2, 5} {
+			for words := 1; words <= 3; words++ {
+				const skip = 5
+				bits := make([]uint64, rows*words)
+				set.MaskBits(bits, words, rows, skip, &m)
+				for i := range 64 * words * rows {
+					r, j := i/(64*words), i%(64*words)
+					block := m.Block + uint32(r*(16*words+skip)+j/4)
+					want := src.Block(8|9<<32, block)[j%4] >= m.Limit
+					require.Equal(t, want, bits[i/64]>>(i%64)&1 == 1, "%v: %d rows of %d words, element %d", set, rows, words, i)
 				}
 			}
 		}
@@ -205,17 +233,27 @@ func TestGrids(t *testing.T) {
 		"ColAffineSiLU":     func(s kernel.Set, g *kernel.Grid) { s.ColAffineSiLU(g) },
 		"ColAffineSiLUGrad": func(s kernel.Set, g *kernel.Grid) { s.ColAffineSiLUGrad(g) },
 		"ColNormGrad":       func(s kernel.Set, g *kernel.Grid) { s.ColNormGrad(g) },
+
+		"ColAffineSiLUDrop":     func(s kernel.Set, g *kernel.Grid) { s.ColAffineSiLUDrop(g) },
+		"ColAffineSiLUGradDrop": func(s kernel.Set, g *kernel.Grid) { s.ColAffineSiLUGradDrop(g) },
 	}
+	bits := make([]uint64, 64)
+	m := someMask()
+	kernel.Go.MaskBits(bits, len(bits), 1, 0, &m)
 	for _, set := range assembly() {
 		for name, f := range kernels {
 			for _, rows := range []int{1, 2, 9} {
-				for _, cols := range []int{1, 3, 8, 16, 17, 31, 40} {
+				for _, cols := range []int{1, 3, 8, 16, 17, 31, 40, 64, 112, 160, 192} {
+					if strings.HasSuffix(name, "Drop") && cols%16 > 0 {
+						continue
+					}
 					ld := cols + 5
 					grid := func() *kernel.Grid {
 						return &kernel.Grid{
 							X: values(1, rows*ld), Y: values(2, rows*ld), Dst: values(3, rows*ld),
 							A: values(4, cols), B: values(5, cols), C: values(6, cols), D: values(7, cols),
 							Sum: [2][]float32{values(8, cols), values(9, cols)}, Rows: rows, Cols: cols, LD: ld,
+							Bits: bits, Keep: 1.25,
 						}
 					}
 					want, got := grid(), grid()
@@ -284,6 +322,22 @@ func TestExp(t *testing.T) {
 			if !(math.Abs(float64(y[i])-want) <= 3e-7*want) {
 				require.FailNow(t, "exp is off", "%v: exp(%v) = %v, want %v", set, v, y[i], want)
 			}
+		}
+	}
+}
+
+// SiLU against float64: 2 units in the last place where the result is normal.
+func TestSiLUIsAccurate(t *testing.T) {
+	for _, set := range kernel.Supported() {
+		x, y := make([]float32, 160_000), make([]float32, 160_000)
+		for i := range x {
+			x[i] = float32(i)/1000 - 80
+		}
+		set.SiLU(y, x)
+		for i, v := range x {
+			want := float64(v) / (1 + math.Exp(-float64(v)))
+			ulp := float64(math.Nextafter32(float32(math.Abs(want)), math.MaxFloat32)) - math.Abs(float64(float32(want)))
+			require.LessOrEqual(t, math.Abs(float64(y[i])-want), 2*ulp, "%v: silu(%v) = %v, want %v", set, v, y[i], want)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func blendGo(dst, x, y []float32, alpha, beta float32) {
 func siluGo(dst, x []float32) {
 	x = x[:len(dst)]
 	for i, v := range x {
-		dst[i] = v * sigmoid(v)
+		dst[i] = silu(v)
 	}
 }
 
@@ -82,36 +82,48 @@ func expSumGo(dst, x []float32, scale, top float32) float32 {
 	return (s[0] + s[2]) + (s[1] + s[3])
 }
 
-// exp is e^x for x limited to [-86.5, 88], where the result is a normal number:
-// x = n ln 2 + r, and a polynomial of Cephes' expf in r.
-func exp(x float32) float32 {
+// split writes e^x as s (1 + r y) with s a power of 2: x = n ln 2 + r, and
+// y = 1 + r q(r) with q of least error (3.6e-9).
+func split(x float32) (s, r, y float32) {
 	const (
 		log2e = 1.44269504088896341
 		ln2hi = 0.693359375
 		ln2lo = -2.12194440e-4
 		magic = 3 << 22 // adding it rounds to an integer
 	)
+	n := (x*log2e + magic) - magic
+	r = x - n*ln2hi - n*ln2lo
+	y = 0.0013814540579915047
+	y = y*r + 0.00836874544620514
+	y = y*r + 0.04166838899254799
+	y = y*r + 0.1666652113199234
+	y = y*r + 0.4999999403953552
+	return math.Float32frombits(uint32(int32(n)+127) << 23), r, y*r + 1
+}
+
+// exp is e^x for x limited to [-86.5, 88], where the result is a normal number.
+func exp(x float32) float32 {
 	if x < -86.5 {
 		x = -86.5
 	}
 	if x > 88 {
 		x = 88
 	}
-	n := (x*log2e + magic) - magic
-	r := x - n*ln2hi - n*ln2lo
-	y := float32(1.9875691500e-4)
-	y = y*r + 1.3981999507e-3
-	y = y*r + 8.3334519073e-3
-	y = y*r + 4.1665795894e-2
-	y = y*r + 1.6666665459e-1
-	y = y*r + 5.0000001201e-1
-	y = y*r*r + r + 1
-	return y * math.Float32frombits(uint32(int32(n)+127)<<23)
+	s, r, y := split(x)
+	return s * (r*y + 1)
 }
 
-func sigmoid(x float32) float32 { return 1 / (1 + exp(-x)) }
+// limit takes x into [-87, 87], where 1/(1+e^-x) is a normal number too.
+func limit(x float32) float32 { return min(max(x, -87), 87) }
 
+func silu(x float32) float32 {
+	s, r, y := split(-limit(x))
+	return x / (s*r*y + 1 + s) // without the rounding of e^-x itself
+}
+
+// siluSlope is s (1 + x (1-s)) for s = sigmoid(x); 1-s is s e^-x.
 func siluSlope(x float32) float32 {
-	s := sigmoid(x)
-	return s * (1 + x*(1-s))
+	e := exp(-limit(x))
+	s := 1 / (1 + e)
+	return s * (1 + x*(e*s))
 }

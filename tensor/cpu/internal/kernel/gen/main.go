@@ -159,13 +159,17 @@ func (s isa) masks(cols reg.GPVirtual, n int) []Op {
 	return m
 }
 
-// maskTable is eight ones, then eight zeros.
-var maskTable Mem
+// maskTable is eight ones, then eight zeros; bitTable has bit l in lane l of eight.
+var maskTable, bitTable Mem
 
 // groups are the files' contents, by name.
 var groups = map[string]func(){
 	"tile": each([]isa{avx2, avx512, avx512Wide}, isa.nn, isa.tn),
 	"vector": func() {
+		bitTable = GLOBL("bits", RODATA|NOPTR)
+		for i := range 8 {
+			DATA(4*i, U32(1<<i))
+		}
 		each(sets, isa.vectors, isa.reductions, isa.columns, isa.dropout)()
 		transpose8()
 	},

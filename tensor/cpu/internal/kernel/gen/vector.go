@@ -79,16 +79,15 @@ func (s isa) vectors() {
 		}
 	})
 	s.elementwise("silu", "dst = x sigmoid(x)", dx, "", func() step {
-		e := s.exponential()
+		e := s.exponential(-1)
 		return func(at func(int) Mem, m Op) {
 			x := s.get(at(1), m)
-			g := e.sigmoid(x)
-			VMULPS(g, x, x)
+			e.silu(x)
 			s.put(x, at(0), m)
 		}
 	})
 	s.elementwise("siluGrad", "dst = y d silu(x)/dx", dxy, "", func() step {
-		e := s.exponential()
+		e := s.exponential(-1)
 		return func(at func(int) Mem, m Op) {
 			g := e.siluSlope(s.get(at(1), m))
 			y := s.get(at(2), m)
@@ -137,7 +136,7 @@ func (s isa) reductions() {
 	}, func(v Op, acc reg.VecVirtual) { VADDPS(v, acc, acc) })
 	s.reduction("expSum", "dst = exp(scale x - top), and its sum", []string{"dst", "x"}, ", scale, top float32",
 		func(acc reg.VecVirtual) step {
-			scale, top, e := s.broadcast("scale"), s.broadcast("top"), s.exponential()
+			scale, top, e := s.broadcast("scale"), s.broadcast("top"), s.exponential(1)
 			VXORPS(acc, acc, acc)
 			return func(at func(int) Mem, m Op) {
 				x := s.get(at(1), m)
