@@ -128,7 +128,7 @@ void describeFault(const void *p, char *text, size_t n) {
       snprintf(text, n, "access to memory that was freed");
       return;
     }
-  snprintf(text, n, "access to %p, which is no device memory", p);
+  snprintf(text, n, "access to %p, which is no device memory (a full stack of the thread also looks so)", p);
 }
 
 void freeAll(Device *d) {

@@ -4,7 +4,6 @@
 #include <link.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <map>
@@ -60,18 +59,20 @@ static CUresult load(Device *d, const agr_image *image, fakeModule **out) {
   if ((int)image->arch / 10 != major || (int)image->arch % 10 > minor)
     return complain(NO_BINARY_FOR_GPU, "a module for sm_%u on a device of %d.%d", image->arch, major, minor);
   const char *elf = (const char *)(image + 1);
-  // A file of its own for each load: each has its own variables.
-  int fd = memfd_create("kernels", MFD_CLOEXEC);
+  // A file of its own for each load: each has its own variables. The loader knows a
+  // library by its path, so no two may have the same.
+  char path[] = "/tmp/agrdist-module-XXXXXX";
+  int fd = mkstemp(path);
+  if (fd < 0) return complain(OUT_OF_MEMORY, "%s cannot be written", path);
   for (size_t at = 0; at < image->size;) {
     ssize_t n = write(fd, elf + at, image->size - at);
-    if (n <= 0) return OUT_OF_MEMORY;
+    if (n <= 0) return complain(OUT_OF_MEMORY, "%s cannot be written", path);
     at += (size_t)n;
   }
-  char path[64];
-  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!library) return complain(INVALID_IMAGE, "%s", dlerror());
   close(fd);
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  unlink(path);
+  if (!library) return complain(INVALID_IMAGE, "%s", dlerror());
   auto *body = (const agr_module *)dlsym(library, "agr_module");
   link_map *map;
   if (!body || dlinfo(library, RTLD_DI_LINKMAP, &map)) return INVALID_IMAGE;

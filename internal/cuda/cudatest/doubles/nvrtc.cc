@@ -161,7 +161,7 @@ std::string build(const Program &p, const std::vector<std::string> &opts, unsign
   spit(tmp + "/source.cc", finish(text, kernels(text)));
   args = {"g++", "-x", "c++", "-std=c++17", "-O1", "-g0", "-fPIC", "-shared", "-pthread", "-ffp-contract=off", "-fno-strict-aliasing",
           "-fno-exceptions", "-fno-rtti", "-fno-gnu-unique", "-fvisibility=hidden", "-fno-threadsafe-statics", "-fpreprocessed",
-          "-fsanitize=alignment,bounds,integer-divide-by-zero,signed-integer-overflow,shift", "-fsanitize-undefined-trap-on-error",
+          "-fsanitize=alignment,bounds,signed-integer-overflow,shift", "-fsanitize-undefined-trap-on-error",
           "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unknown-pragmas", "-Wno-array-bounds",
           "-U_FORTIFY_SOURCE", "-Wl,-Bsymbolic", tmp + "/source.cc", "-o", tmp + "/kernels.so", "-lm"};
   for (const std::string &o : opts)

@@ -1,0 +1,98 @@
+//go:build cuda
+
+package cudatest
+
+import (
+	"runtime"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"gorgonia.org/cu"
+
+	"github.com/agrdist/agrdist/internal/cuda/driver"
+	"github.com/agrdist/agrdist/internal/cuda/nvrtc"
+)
+
+// Context makes the primary context of a device current for the test, which stays on
+// its thread of the system, and lets go of it when the test ends.
+func Context(t testing.TB, ordinal int) cu.Device {
+	t.Helper()
+	require.NoError(t, driver.Init())
+	runtime.LockOSThread()
+	dev, err := cu.GetDevice(ordinal)
+	require.NoError(t, err)
+	ctx, err := dev.RetainPrimaryCtx()
+	require.NoError(t, err)
+	require.NoError(t, cu.SetCurrentContext(ctx))
+	t.Cleanup(func() {
+		require.NoError(t, dev.ReleasePrimaryCtx())
+		runtime.UnlockOSThread()
+	})
+	return dev
+}
+
+// Stream makes a stream that does not wait for the default stream.
+func Stream(t testing.TB) cu.Stream {
+	t.Helper()
+	s, err := cu.MakeStream(cu.NonBlocking)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Destroy()) })
+	return s
+}
+
+// Module compiles CUDA C++ for the device and loads it.
+func Module(t testing.TB, dev cu.Device, src string, opts ...string) cu.Module {
+	t.Helper()
+	d, err := driver.Describe(int(dev))
+	require.NoError(t, err)
+	image, log, err := nvrtc.Compile(src, t.Name()+".cu", d.Arch(), opts...)
+	require.NoError(t, err, log)
+	m, err := cu.LoadData(string(image))
+	require.NoError(t, err)
+	return m
+}
+
+// Function finds a kernel.
+func Function(t testing.TB, m cu.Module, name string) cu.Function {
+	t.Helper()
+	f, err := m.Function(name)
+	require.NoError(t, err)
+	return f
+}
+
+// Launch runs a kernel on blocks x threads; each argument is the parameter in the
+// lower bytes of a word, as cu hands it over.
+func Launch(f cu.Function, s cu.Stream, blocks, threads int, args ...uint64) error {
+	params := make([]unsafe.Pointer, len(args))
+	for i := range args {
+		params[i] = unsafe.Pointer(&args[i])
+	}
+	return f.Launch(blocks, 1, 1, threads, 1, 1, 0, s, params)
+}
+
+// Alloc returns device memory for n float32, freed when the test ends.
+func Alloc(t testing.TB, n int) cu.DevicePtr {
+	t.Helper()
+	p, err := cu.MemAlloc(int64(4 * n))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = cu.MemFree(p) }) // a test may have broken the context
+	return p
+}
+
+// Upload returns device memory with the values.
+func Upload(t testing.TB, values []float32) cu.DevicePtr {
+	t.Helper()
+	p := Alloc(t, len(values))
+	require.NoError(t, cu.MemcpyHtoD(p, unsafe.Pointer(unsafe.SliceData(values)), int64(4*len(values))))
+	return p
+}
+
+// Download returns n float32 of device memory, after all that was put on any stream.
+func Download(t testing.TB, p cu.DevicePtr, n int) []float32 {
+	t.Helper()
+	require.NoError(t, cu.Synchronize())
+	values := make([]float32, n)
+	require.NoError(t, cu.MemcpyDtoH(unsafe.Pointer(unsafe.SliceData(values)), p, int64(4*n)))
+	return values
+}
