@@ -1,40 +1,39 @@
-//go:build cuda
+// go:build cuda
 
 #include "plan.h"
 
 #include <string.h>
 
-const char *agr_cublaslt_symbol(int i) {
+const char* agr_cublaslt_symbol(int i) {
 #define AGR_NAME(result, name, parameters) #name,
-  static const char *const names[] = {AGR_CUBLASLT_FUNCTIONS(AGR_NAME)};
+  static const char* const names[] = {AGR_CUBLASLT_FUNCTIONS(AGR_NAME)};
 #undef AGR_NAME
   return i < (int)(sizeof names / sizeof *names) ? names[i] : NULL;
 }
 
-void agr_cublaslt_set(agr_cublaslt *lib, int i, void *f) { memcpy((char *)lib + i * sizeof f, &f, sizeof f); }
+void agr_cublaslt_set(agr_cublaslt* lib, int i, void* f) { memcpy((char*)lib + i * sizeof f, &f, sizeof f); }
 
-size_t agr_cublaslt_version(const agr_cublaslt *lib) { return lib->cublasLtGetVersion(); }
+size_t agr_cublaslt_version(const agr_cublaslt* lib) { return lib->cublasLtGetVersion(); }
 
-const char *agr_cublaslt_name(const agr_cublaslt *lib, cublasStatus_t s) { return lib->cublasLtGetStatusName(s); }
+const char* agr_cublaslt_name(const agr_cublaslt* lib, cublasStatus_t s) { return lib->cublasLtGetStatusName(s); }
 
-const char *agr_cublaslt_string(const agr_cublaslt *lib, cublasStatus_t s) { return lib->cublasLtGetStatusString(s); }
+const char* agr_cublaslt_string(const agr_cublaslt* lib, cublasStatus_t s) { return lib->cublasLtGetStatusString(s); }
 
-cublasStatus_t agr_cublaslt_create(const agr_cublaslt *lib, cublasLtHandle_t *handle) {
+cublasStatus_t agr_cublaslt_create(const agr_cublaslt* lib, cublasLtHandle_t* handle) {
   return lib->cublasLtCreate(handle);
 }
 
-cublasStatus_t agr_cublaslt_destroy(const agr_cublaslt *lib, cublasLtHandle_t handle) {
+cublasStatus_t agr_cublaslt_destroy(const agr_cublaslt* lib, cublasLtHandle_t handle) {
   return lib->cublasLtDestroy(handle);
 }
 
-#define TRY(call)                                      \
-  do {                                                 \
-    cublasStatus_t try_status = (call);                \
+#define TRY(call)                                               \
+  do {                                                          \
+    cublasStatus_t try_status = (call);                         \
     if (try_status != CUBLAS_STATUS_SUCCESS) return try_status; \
   } while (0)
 
-static cublasStatus_t layout(const agr_cublaslt *lib, const agr_matrix *m, int32_t batch,
-                             cublasLtMatrixLayout_t *out) {
+static cublasStatus_t layout(const agr_cublaslt* lib, const agr_matrix* m, int32_t batch, cublasLtMatrixLayout_t* out) {
   TRY(lib->cublasLtMatrixLayoutCreate(out, m->type, m->rows, m->cols, (int64_t)m->rows));
   if (batch == 1) return CUBLAS_STATUS_SUCCESS;
   int64_t stride = (int64_t)(m->rows * m->cols);
@@ -43,12 +42,12 @@ static cublasStatus_t layout(const agr_cublaslt *lib, const agr_matrix *m, int32
                                                sizeof stride);
 }
 
-static cublasStatus_t preferences(const agr_cublaslt *lib, const agr_problem *p, cublasLtMatmulPreference_t pref) {
+static cublasStatus_t preferences(const agr_cublaslt* lib, const agr_problem* p, cublasLtMatmulPreference_t pref) {
   // Split sums go through the workspace and are added in their order.
   uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   const struct {
     cublasLtMatmulPreferenceAttributes_t attribute;
-    const void *value;
+    const void* value;
     size_t size;
   } list[] = {
       {CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &p->workspace, sizeof p->workspace},
@@ -63,8 +62,8 @@ static cublasStatus_t preferences(const agr_cublaslt *lib, const agr_problem *p,
   return CUBLAS_STATUS_SUCCESS;
 }
 
-static cublasStatus_t choose(const agr_cublaslt *lib, cublasLtHandle_t handle, const agr_problem *p, agr_plan *plan,
-                             cublasLtMatmulPreference_t pref, int *found) {
+static cublasStatus_t choose(const agr_cublaslt* lib, cublasLtHandle_t handle, const agr_problem* p, agr_plan* plan,
+                             cublasLtMatmulPreference_t pref, int* found) {
   TRY(preferences(lib, p, pref));
   cublasLtMatmulHeuristicResult_t result;
   memset(&result, 0, sizeof result);
@@ -81,8 +80,8 @@ static cublasStatus_t choose(const agr_cublaslt *lib, cublasLtHandle_t handle, c
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t agr_plan_init(const agr_cublaslt *lib, cublasLtHandle_t handle, const agr_problem *p, agr_plan *plan,
-                             int *found) {
+cublasStatus_t agr_cublaslt_plan_init(const agr_cublaslt* lib, cublasLtHandle_t handle, const agr_problem* p,
+                                      agr_plan* plan, int* found) {
   memset(plan, 0, sizeof *plan);
   *found = 0;
   TRY(lib->cublasLtMatmulDescCreate(&plan->desc, p->compute, CUDA_R_32F));
@@ -99,7 +98,7 @@ cublasStatus_t agr_plan_init(const agr_cublaslt *lib, cublasLtHandle_t handle, c
   return s;
 }
 
-void agr_plan_destroy(const agr_cublaslt *lib, agr_plan *plan) {
+void agr_cublaslt_plan_destroy(const agr_cublaslt* lib, agr_plan* plan) {
   if (plan->desc) lib->cublasLtMatmulDescDestroy(plan->desc);
   if (plan->a) lib->cublasLtMatrixLayoutDestroy(plan->a);
   if (plan->b) lib->cublasLtMatrixLayoutDestroy(plan->b);
@@ -107,10 +106,10 @@ void agr_plan_destroy(const agr_cublaslt *lib, agr_plan *plan) {
   memset(plan, 0, sizeof *plan);
 }
 
-cublasStatus_t agr_plan_run(const agr_cublaslt *lib, cublasLtHandle_t handle, const agr_plan *plan, float alpha,
-                            float beta, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t workspace, uint64_t size,
-                            uintptr_t stream) {
-  return lib->cublasLtMatmul(handle, plan->desc, &alpha, (const void *)a, plan->a, (const void *)b, plan->b, &beta,
-                             (const void *)c, plan->c, (void *)c, plan->c, &plan->algo, (void *)workspace, size,
+cublasStatus_t agr_cublaslt_plan_run(const agr_cublaslt* lib, cublasLtHandle_t handle, const agr_plan* plan,
+                                     float alpha, float beta, uintptr_t a, uintptr_t b, uintptr_t c,
+                                     uintptr_t workspace, uint64_t size, uintptr_t stream) {
+  return lib->cublasLtMatmul(handle, plan->desc, &alpha, (const void*)a, plan->a, (const void*)b, plan->b, &beta,
+                             (const void*)c, plan->c, (void*)c, plan->c, &plan->algo, (void*)workspace, size,
                              (cudaStream_t)stream);
 }

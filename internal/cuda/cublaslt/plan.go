@@ -89,7 +89,7 @@ func (h *Handle) Plan(p Problem) (*Plan, error) {
 	problem.c._type = C.CUDA_R_32F
 	plan := &Plan{handle: h, problem: p}
 	var found C.int
-	s := C.agr_plan_init(h.lib.api, h.h, &problem, &plan.c, &found)
+	s := C.agr_cublaslt_plan_init(h.lib.api, h.h, &problem, &plan.c, &found)
 	err := h.lib.err("algorithm for "+p.String(), s)
 	if err == nil && found == 0 {
 		err = fmt.Errorf("%w: no algorithm for %v within %d bytes of workspace", ErrStatus, p, p.MaxWorkspace)
@@ -108,7 +108,7 @@ func (p *Plan) Workspace() uint64 { return uint64(p.c.workspace) }
 // the device, aligned as the Problem says, workspace to 256 bytes. beta = 0 does
 // not read C.
 func (p *Plan) Run(stream uintptr, alpha, beta float32, a, b, c, workspace uintptr) error {
-	s := C.agr_plan_run(p.handle.lib.api, p.handle.h, &p.c, C.float(alpha), C.float(beta),
+	s := C.agr_cublaslt_plan_run(p.handle.lib.api, p.handle.h, &p.c, C.float(alpha), C.float(beta),
 		C.uintptr_t(b), C.uintptr_t(a), C.uintptr_t(c), C.uintptr_t(workspace), p.c.workspace, C.uintptr_t(stream))
 	if s == C.CUBLAS_STATUS_SUCCESS {
 		return nil
@@ -117,4 +117,4 @@ func (p *Plan) Run(stream uintptr, alpha, beta float32, a, b, c, workspace uintp
 }
 
 // Destroy gives the plan's descriptors back. It is idempotent.
-func (p *Plan) Destroy() { C.agr_plan_destroy(p.handle.lib.api, &p.c) }
+func (p *Plan) Destroy() { C.agr_cublaslt_plan_destroy(p.handle.lib.api, &p.c) }

@@ -1,38 +1,38 @@
-//go:build cuda
+// go:build cuda
 
 #include "plan.h"
 
 #include <string.h>
 
-const char *agr_cudnn_symbol(int i) {
+const char* agr_cudnn_symbol(int i) {
 #define AGR_NAME(result, name, parameters) #name,
-  static const char *const names[] = {AGR_CUDNN_FUNCTIONS(AGR_NAME)};
+  static const char* const names[] = {AGR_CUDNN_FUNCTIONS(AGR_NAME)};
 #undef AGR_NAME
   return i < (int)(sizeof names / sizeof *names) ? names[i] : NULL;
 }
 
-void agr_cudnn_set(agr_cudnn *lib, int i, void *f) { memcpy((char *)lib + i * sizeof f, &f, sizeof f); }
+void agr_cudnn_set(agr_cudnn* lib, int i, void* f) { memcpy((char*)lib + i * sizeof f, &f, sizeof f); }
 
-size_t agr_cudnn_version(const agr_cudnn *lib) { return lib->cudnnGetVersion(); }
+size_t agr_cudnn_version(const agr_cudnn* lib) { return lib->cudnnGetVersion(); }
 
-const char *agr_cudnn_string(const agr_cudnn *lib, cudnnStatus_t s) { return lib->cudnnGetErrorString(s); }
+const char* agr_cudnn_string(const agr_cudnn* lib, cudnnStatus_t s) { return lib->cudnnGetErrorString(s); }
 
-void agr_cudnn_last(const agr_cudnn *lib, char *text, size_t size) { lib->cudnnGetLastErrorString(text, size); }
+void agr_cudnn_last(const agr_cudnn* lib, char* text, size_t size) { lib->cudnnGetLastErrorString(text, size); }
 
-#define TRY(call)                                       \
-  do {                                                  \
-    cudnnStatus_t try_status = (call);                  \
+#define TRY(call)                                              \
+  do {                                                         \
+    cudnnStatus_t try_status = (call);                         \
     if (try_status != CUDNN_STATUS_SUCCESS) return try_status; \
   } while (0)
 
-cudnnStatus_t agr_cudnn_create(const agr_cudnn *lib, cudnnHandle_t *handle, uintptr_t stream) {
+cudnnStatus_t agr_cudnn_create(const agr_cudnn* lib, cudnnHandle_t* handle, uintptr_t stream) {
   TRY(lib->cudnnCreate(handle));
   return lib->cudnnSetStream(*handle, (cudaStream_t)stream);
 }
 
-cudnnStatus_t agr_cudnn_destroy(const agr_cudnn *lib, cudnnHandle_t handle) { return lib->cudnnDestroy(handle); }
+cudnnStatus_t agr_cudnn_destroy(const agr_cudnn* lib, cudnnHandle_t handle) { return lib->cudnnDestroy(handle); }
 
-static cudnnStatus_t describe(const agr_cudnn *lib, const agr_conv *p, agr_plan *plan) {
+static cudnnStatus_t describe(const agr_cudnn* lib, const agr_conv* p, agr_plan* plan) {
   TRY(lib->cudnnCreateTensorDescriptor(&plan->x));
   TRY(lib->cudnnSetTensor4dDescriptor(plan->x, CUDNN_TENSOR_NHWC, p->type, p->n, p->c, p->h, p->w));
   TRY(lib->cudnnCreateTensorDescriptor(&plan->y));
@@ -47,7 +47,7 @@ static cudnnStatus_t describe(const agr_cudnn *lib, const agr_conv *p, agr_plan 
 
 enum { MOST = 16 };  // more than there are algorithms
 
-static cudnnStatus_t rank(const agr_cudnn *lib, cudnnHandle_t h, const agr_plan *plan, agr_perf *perf, int *n) {
+static cudnnStatus_t rank(const agr_cudnn* lib, cudnnHandle_t h, const agr_plan* plan, agr_perf* perf, int* n) {
   switch (plan->direction) {
     case AGR_FORWARD:
       return lib->cudnnGetConvolutionForwardAlgorithm_v7(h, plan->x, plan->f, plan->conv, plan->y, MOST, n, perf);
@@ -59,7 +59,7 @@ static cudnnStatus_t rank(const agr_cudnn *lib, cudnnHandle_t h, const agr_plan 
   }
 }
 
-static cudnnStatus_t measure(const agr_cudnn *lib, cudnnHandle_t h, agr_plan *plan) {
+static cudnnStatus_t measure(const agr_cudnn* lib, cudnnHandle_t h, agr_plan* plan) {
   switch (plan->direction) {
     case AGR_FORWARD:
       return lib->cudnnGetConvolutionForwardWorkspaceSize(h, plan->x, plan->f, plan->conv, plan->y, plan->algo,
@@ -73,8 +73,8 @@ static cudnnStatus_t measure(const agr_cudnn *lib, cudnnHandle_t h, agr_plan *pl
   }
 }
 
-cudnnStatus_t agr_plan_init(const agr_cudnn *lib, cudnnHandle_t handle, const agr_conv *p, agr_plan *plan,
-                            int *found) {
+cudnnStatus_t agr_cudnn_plan_init(const agr_cudnn* lib, cudnnHandle_t handle, const agr_conv* p, agr_plan* plan,
+                                  int* found) {
   memset(plan, 0, sizeof *plan);
   plan->direction = p->direction;
   *found = 0;
@@ -95,7 +95,7 @@ cudnnStatus_t agr_plan_init(const agr_cudnn *lib, cudnnHandle_t handle, const ag
   return CUDNN_STATUS_SUCCESS;
 }
 
-void agr_plan_destroy(const agr_cudnn *lib, agr_plan *plan) {
+void agr_cudnn_plan_destroy(const agr_cudnn* lib, agr_plan* plan) {
   if (plan->x) lib->cudnnDestroyTensorDescriptor(plan->x);
   if (plan->y) lib->cudnnDestroyTensorDescriptor(plan->y);
   if (plan->f) lib->cudnnDestroyFilterDescriptor(plan->f);
@@ -103,10 +103,10 @@ void agr_plan_destroy(const agr_cudnn *lib, agr_plan *plan) {
   memset(plan, 0, sizeof *plan);
 }
 
-cudnnStatus_t agr_plan_run(const agr_cudnn *lib, cudnnHandle_t handle, const agr_plan *plan, uintptr_t x, uintptr_t f,
-                           uintptr_t y, uintptr_t workspace) {
+cudnnStatus_t agr_cudnn_plan_run(const agr_cudnn* lib, cudnnHandle_t handle, const agr_plan* plan, uintptr_t x,
+                                 uintptr_t f, uintptr_t y, uintptr_t workspace) {
   const float one = 1, zero = 0;
-  void *px = (void *)x, *pf = (void *)f, *py = (void *)y, *ws = (void *)workspace;
+  void *px = (void*)x, *pf = (void*)f, *py = (void*)y, *ws = (void*)workspace;
   switch (plan->direction) {
     case AGR_FORWARD:
       return lib->cudnnConvolutionForward(handle, &one, plan->x, px, plan->f, pf, plan->conv, plan->algo, ws,

@@ -99,7 +99,7 @@ func (h *Handle) Plan(p Problem) (*Plan, error) {
 	}
 	plan := &Plan{handle: h, problem: p}
 	var found C.int
-	s := C.agr_plan_init(h.lib.api, h.h, &problem, &plan.c, &found)
+	s := C.agr_cudnn_plan_init(h.lib.api, h.h, &problem, &plan.c, &found)
 	err := h.lib.err("algorithm for the "+p.String(), s)
 	if err == nil && found == 0 {
 		err = fmt.Errorf("%w: no deterministic algorithm for the %v within %d bytes of workspace",
@@ -119,7 +119,7 @@ func (p *Plan) Workspace() uint64 { return uint64(p.c.workspace) }
 // written from the other two. All are addresses on the device, aligned to 16
 // bytes, workspace to 256.
 func (p *Plan) Run(x, filter, y, workspace uintptr) error {
-	s := C.agr_plan_run(p.handle.lib.api, p.handle.h, &p.c,
+	s := C.agr_cudnn_plan_run(p.handle.lib.api, p.handle.h, &p.c,
 		C.uintptr_t(x), C.uintptr_t(filter), C.uintptr_t(y), C.uintptr_t(workspace))
 	if s == C.CUDNN_STATUS_SUCCESS {
 		return nil
@@ -128,4 +128,4 @@ func (p *Plan) Run(x, filter, y, workspace uintptr) error {
 }
 
 // Destroy gives the plan's descriptors back. It is idempotent.
-func (p *Plan) Destroy() { C.agr_plan_destroy(p.handle.lib.api, &p.c) }
+func (p *Plan) Destroy() { C.agr_cudnn_plan_destroy(p.handle.lib.api, &p.c) }
