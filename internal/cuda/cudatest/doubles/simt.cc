@@ -67,6 +67,7 @@ struct Run {
   agr_dim block{};
   std::vector<Fiber> fibers;
   std::vector<int> ready, now;  // threads that may run: next, and in this turn
+  std::vector<unsigned long long> order;  // of the blocks
   int live = 0, waiting = 0, predicates = 0, released = 0;
   int self = -1;
   void *scheduler = nullptr;  // its saved stack
@@ -291,21 +292,17 @@ CUresult runKernel(const Launch &launch, std::mt19937_64 &random) {
       if (f.stack) freeStacks.push_back(f.stack);
     return code;
   }
-  const unsigned long long n = (unsigned long long)g.x * g.y * g.z;
-  unsigned long long at = n > 1 ? random() % n : 0, step = 1;
-  // A step without a factor in common with n visits every block once.
-  for (int tries = 0; n > 2 && tries < 16; tries++) {
-    unsigned long long s = 1 + random() % (n - 1), a = s, c = n;
-    while (c) std::swap(a %= c, c);
-    if (a == 1) {
-      step = s;
-      break;
+  // All blocks, shuffled within stretches that are taken from the last to the first.
+  const unsigned long long n = (unsigned long long)g.x * g.y * g.z, stretch = 1 << 14;
+  std::vector<unsigned long long> &order = run.order;
+  for (unsigned long long end = n; end > 0; end -= order.size()) {
+    order.resize(std::min(end, stretch));
+    for (size_t i = 0; i < order.size(); i++) order[i] = end - order.size() + i;
+    std::shuffle(order.begin(), order.end(), random);
+    for (unsigned long long at : order) {
+      run.block = {unsigned(at % g.x), unsigned(at / g.x % g.y), unsigned(at / g.x / g.y)};
+      run.runBlock();
     }
-  }
-  for (unsigned long long k = 0; k < n; k++) {
-    run.block = {unsigned(at % g.x), unsigned(at / g.x % g.y), unsigned(at / g.x / g.y)};
-    run.runBlock();
-    at = (at + step) % n;
   }
   current = nullptr;
   return 0;
