@@ -13,6 +13,9 @@ func readAVX512(sums *float32, x *float32, count int)
 // scaleAVX512 is x = alpha x in place for count elements, a positive multiple of 128.
 func scaleAVX512(x *float32, count int, alpha float32)
 
+// pairsAVX512 does x = x + 1/2 + 1/2 on 16 vectors of accumulators, from 0, in pairs of bf16, and stores them.
+func pairsAVX512(out *float32, turns int)
+
 // fmaAVX2 does x = x/2 + 1 on 12 vectors of accumulators, from 0, and stores them.
 func fmaAVX2(out *float32, turns int)
 

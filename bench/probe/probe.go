@@ -11,8 +11,10 @@ const Block = 128
 
 // Loops is one implementation of the probes.
 type Loops struct {
-	// Name is the instruction set: "avx512", "avx2" or "go".
+	// Name is the instruction set: "avx512", "avx2" or "go"; or "avx512bf16".
 	Name string
+	// Pairs says that FMA multiplies pairs of bf16 and adds them to a float32.
+	Pairs bool
 	// chains is the number of accumulators of fma.
 	chains int
 	fma    func(out *float32, turns int)
@@ -25,9 +27,9 @@ func Supported() []Loops {
 	return append(vectorLoops(), Loops{Name: "go", chains: goChains, fma: fmaGo, read: readGo, scale: scaleGo})
 }
 
-// Find returns the loops of a name of Supported.
+// Find returns the loops of a name of Supported, or "avx512bf16".
 func Find(name string) (Loops, error) {
-	all := Supported()
+	all := append(Supported(), pairLoops()...)
 	if i := slices.IndexFunc(all, func(l Loops) bool { return l.Name == name }); i >= 0 {
 		return all[i], nil
 	}
@@ -40,11 +42,16 @@ func Find(name string) (Loops, error) {
 
 // FMA does turns (at least 1) of x = x/2 + 1 on every accumulator, each from 0,
 // and returns the floating-point operations that this took, two a multiply-add,
-// and the accumulators: 2(1 - 2^-turns) each.
+// and the accumulators: 2(1 - 2^-turns) each. Pairs do x = x + 1/2 + 1/2 instead,
+// four operations.
 func (l Loops) FMA(turns int) (flop int, x []float32) {
 	x = make([]float32, l.chains)
 	l.fma(&x[0], turns)
-	return 2 * turns * l.chains, x
+	flop = 2 * turns * l.chains
+	if l.Pairs {
+		flop *= 2
+	}
+	return flop, x
 }
 
 // Read returns the sum of x, whose length is a multiple of Block. It reads each

@@ -23,6 +23,21 @@ func TestFMADoesWhatItIsCreditedFor(t *testing.T) {
 	}
 }
 
+// Every turn adds the two products of a pair.
+func TestPairsDoWhatTheyAreCreditedFor(t *testing.T) {
+	l, err := probe.Find("avx512bf16")
+	if err != nil {
+		t.Skip("this processor has no AVX512-BF16")
+	}
+	for _, turns := range []int{1, 2, 7, 1000} {
+		flop, x := l.FMA(turns)
+		require.Equal(t, 4*turns*len(x), flop)
+		for i, v := range x {
+			require.Equal(t, float32(turns), v, "%d turns, accumulator %d", turns, i)
+		}
+	}
+}
+
 func TestMemoryLoopsTouchEverything(t *testing.T) {
 	for _, l := range probe.Supported() {
 		for _, blocks := range []int{0, 1, 2, 5} {
@@ -61,7 +76,11 @@ func TestFind(t *testing.T) {
 }
 
 func BenchmarkFMA(b *testing.B) {
-	for _, l := range probe.Supported() {
+	all := probe.Supported()
+	if pairs, err := probe.Find("avx512bf16"); err == nil {
+		all = append(all, pairs)
+	}
+	for _, l := range all {
 		b.Run(l.Name, func(b *testing.B) {
 			flop := 0
 			for b.Loop() {

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	. "github.com/mmcloughlin/avo/build" //nolint:revive // avo programs read as assembly this way
+	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -36,12 +37,46 @@ func main() {
 		s.fma()
 		s.read()
 		s.scale()
+		if s.bytes == 64 {
+			s.pairs()
+		}
 	}
 	Generate()
 }
 
-func (s isa) constant(v float32) reg.VecVirtual {
-	at := ConstData(fmt.Sprintf("c%08x_%s", math.Float32bits(v), s.name), operand.U32(math.Float32bits(v)))
+// pairs is fma of AVX512-BF16, whose instruction only adds to its destination. The
+// host backend's encode, run on the finished file, writes it in bytes.
+func (s isa) pairs() {
+	TEXT("pairs"+s.name, NOSPLIT, "func(out *float32, turns int)")
+	Doc(fmt.Sprintf("pairs%s does x = x + 1/2 + 1/2 on %d vectors of accumulators, from 0, in pairs of bf16, and stores them.", s.name, s.chains))
+	out, turns := Load(Param("out"), GP64()), Load(Param("turns"), GP64())
+	const one = 0x3f803f80 // twice 1 in bf16, which is half a float32
+	half, ones := s.bits(one-0x00800080), s.bits(one)
+	acc := make([]reg.VecVirtual, s.chains)
+	for i := range acc {
+		acc[i] = s.vector()
+		s.zero(acc[i])
+	}
+	Label("turn")
+	for _, a := range acc {
+		Instruction(&ir.Instruction{
+			Opcode: "VDPBF16PS", Operands: []operand.Op{half, ones, a},
+			Inputs: []operand.Op{half, ones, a}, Outputs: []operand.Op{a}, ISA: []string{"AVX512_BF16"},
+		})
+	}
+	DECQ(turns)
+	JNZ(operand.LabelRef("turn"))
+	for i, a := range acc {
+		VMOVUPS(a, operand.Mem{Base: out, Disp: i * s.bytes})
+	}
+	VZEROUPPER()
+	RET()
+}
+
+func (s isa) constant(v float32) reg.VecVirtual { return s.bits(math.Float32bits(v)) }
+
+func (s isa) bits(v uint32) reg.VecVirtual {
+	at := ConstData(fmt.Sprintf("c%08x_%s", v, s.name), operand.U32(v))
 	r := s.vector()
 	VBROADCASTSS(at, r)
 	return r
