@@ -32,6 +32,11 @@ func TestStep(t *testing.T) {
 	require.InEpsilon(t, r.GFLOP/r.CPUMillis*1e3/r.PeakGFLOPS, r.FLOPSShare, 1e-9)
 	requireKeys(t, r, "preset", "parameters", "batch", "threads", "precision", "backend", "step_ms", "compute_ms", "update_ms",
 		"cpu_ms", "images_per_s", "step_gflop", "peak_gflops", "flops_share", "rss_mb", "version")
+	r, err = Step(StepConfig{Preset: "digits", Batch: 2, Threads: 1, Precision: "bf16", Steps: 1})
+	require.NoError(t, err)
+	require.Equal(t, "bf16", r.Precision)
+	require.True(t, strings.HasSuffix(r.Backend, " bf16"), r.Backend)
+	require.Positive(t, r.PeakGFLOPS)
 	for _, bad := range []StepConfig{
 		{Preset: "huge", Batch: 1, Threads: 1, Precision: "f32", Steps: 1},
 		{Preset: "digits", Batch: 0, Threads: 1, Precision: "f32", Steps: 1},

@@ -5,13 +5,13 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/tensor"
 )
 
 // KernelsConfig is one run over the operations that a step is made of.
 type KernelsConfig struct {
 	Threads    int
+	Precision  string        // f32 or bf16, what operands of products are rounded to; empty is f32
 	Filter     string        // regular expression on "name shape"; empty for all
 	Budget     time.Duration // of measuring, by operation; at least three samples are taken
 	ProbeBytes int           // memory for the probes of bandwidth
@@ -59,7 +59,7 @@ func Kernels(c KernelsConfig, begin func(KernelsResult), each func(KernelResult)
 	if c.Threads < 1 || c.Budget <= 0 || c.ProbeBytes < 1 {
 		return r, fmt.Errorf("threads %d, time %v and %d bytes for probes must be positive", c.Threads, c.Budget, c.ProbeBytes)
 	}
-	be, err := setup.Backend("cpu", c.Threads)
+	be, err := newBackend(c.Threads, c.Precision)
 	if err != nil {
 		return r, err
 	}

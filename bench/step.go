@@ -19,7 +19,7 @@ type StepConfig struct {
 	Preset    string // digits, small or full
 	Batch     int    // images of one forward and backward pass
 	Threads   int
-	Precision string // f32
+	Precision string // f32 or bf16
 	Steps     int    // measured steps, after one to warm up
 }
 
@@ -69,15 +69,12 @@ func Step(c StepConfig) (StepResult, error) {
 	if err != nil {
 		return StepResult{}, err
 	}
-	if c.Precision != "f32" {
-		return StepResult{}, fmt.Errorf("precision is %q; this build has f32", c.Precision)
-	}
 	if c.Batch < 1 || c.Steps < 1 || c.Threads < 1 {
 		return StepResult{}, fmt.Errorf("batch %d, steps %d and threads %d must be positive", c.Batch, c.Steps, c.Threads)
 	}
 	cfg := config.Default()
 	cfg.Model = model
-	be, err := setup.Backend("cpu", c.Threads)
+	be, err := newBackend(c.Threads, c.Precision)
 	if err != nil {
 		return StepResult{}, err
 	}

@@ -11,7 +11,7 @@ import (
 // Peaks is what the machine can do, as the probes of package probe found it.
 type Peaks struct {
 	Loops     string  `json:"probe"`         // instruction set of the probes
-	GFLOPS    float64 `json:"peak_gflops"`   // 10^9 f32 operations/s of one thread: the best probe
+	GFLOPS    float64 `json:"peak_gflops"`   // 10^9 operations/s of one thread, f32 or, for avx512bf16, bf16: the best probe
 	ReadGBS   float64 `json:"read_gb_s"`     // 10^9 bytes/s read, by all threads: the best probe
 	ScaleGBS  float64 `json:"scale_gb_s"`    // read and written, x = a x in place: the best probe
 	Megabytes float64 `json:"probe_mb"`      // memory that the probes of bandwidth go through
@@ -36,10 +36,12 @@ type yardstick struct {
 	best  Peaks
 }
 
-// newYardstick probes with the kernels of a backend's name ("cpu/avx2"), bandwidth
-// over a number of bytes (rounded up; 0: not at all).
+// newYardstick probes with the kernels of a backend's name ("cpu/avx2",
+// "cpu/avx512bf16 bf16"), bandwidth over a number of bytes (rounded up; 0: not at
+// all).
 func newYardstick(backend string, pool *parallel.Pool, c clock, bytes int) (*yardstick, error) {
-	loops, err := probe.Find(backend[strings.LastIndexByte(backend, '/')+1:])
+	set, _, _ := strings.Cut(backend[strings.LastIndexByte(backend, '/')+1:], " ")
+	loops, err := probe.Find(set)
 	if err != nil {
 		return nil, err
 	}

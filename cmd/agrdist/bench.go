@@ -51,7 +51,7 @@ func benchStep() *cobra.Command {
 	f.StringVar(&o.Preset, "preset", "digits", "digits (701,345 parameters), small (1.11M, 32x32) or full (35.7M, 32x32)")
 	f.IntVar(&o.Batch, "batch", 8, "images of one pass")
 	f.IntVar(&o.Threads, "threads", runtime.NumCPU(), "threads")
-	f.StringVar(&o.Precision, "precision", "f32", "f32")
+	f.StringVar(&o.Precision, "precision", "f32", "f32 or bf16")
 	f.IntVar(&o.Steps, "steps", 5, "measured steps; the median counts")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
@@ -97,6 +97,7 @@ On one thread, time is the thread's processor time where the system has it.`,
 	}
 	f := c.Flags()
 	f.IntVar(&o.Threads, "threads", 1, "threads")
+	f.StringVar(&o.Precision, "precision", "f32", "f32 or bf16, what operands of products are rounded to")
 	f.StringVar(&o.Filter, "filter", "", "regular expression on \"operation shape\"")
 	f.DurationVar(&o.Budget, "time", time.Second, "time to measure each operation; the median counts")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
