@@ -16,48 +16,48 @@ import (
 
 // Context makes the primary context of a device current for the test, which stays on
 // its thread of the system, and lets go of it when the test ends.
-func Context(t testing.TB, ordinal int) cu.Device {
-	t.Helper()
-	require.NoError(t, driver.Init())
+func Context(tb testing.TB, ordinal int) cu.Device {
+	tb.Helper()
+	require.NoError(tb, driver.Init())
 	runtime.LockOSThread()
 	dev, err := cu.GetDevice(ordinal)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	ctx, err := dev.RetainPrimaryCtx()
-	require.NoError(t, err)
-	require.NoError(t, cu.SetCurrentContext(ctx))
-	t.Cleanup(func() {
-		require.NoError(t, dev.ReleasePrimaryCtx())
+	require.NoError(tb, err)
+	require.NoError(tb, cu.SetCurrentContext(ctx))
+	tb.Cleanup(func() {
+		require.NoError(tb, dev.ReleasePrimaryCtx())
 		runtime.UnlockOSThread()
 	})
 	return dev
 }
 
 // Stream makes a stream that does not wait for the default stream.
-func Stream(t testing.TB) cu.Stream {
-	t.Helper()
+func Stream(tb testing.TB) cu.Stream {
+	tb.Helper()
 	s, err := cu.MakeStream(cu.NonBlocking)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Destroy()) })
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, s.Destroy()) })
 	return s
 }
 
 // Module compiles CUDA C++ for the device and loads it.
-func Module(t testing.TB, dev cu.Device, src string, opts ...string) cu.Module {
-	t.Helper()
+func Module(tb testing.TB, dev cu.Device, src string, opts ...string) cu.Module {
+	tb.Helper()
 	d, err := driver.Describe(int(dev))
-	require.NoError(t, err)
-	image, log, err := nvrtc.Compile(src, t.Name()+".cu", d.Arch(), opts...)
-	require.NoError(t, err, log)
+	require.NoError(tb, err)
+	image, log, err := nvrtc.Compile(src, tb.Name()+".cu", d.Arch(), opts...)
+	require.NoError(tb, err, log)
 	m, err := cu.LoadData(string(image))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return m
 }
 
 // Function finds a kernel.
-func Function(t testing.TB, m cu.Module, name string) cu.Function {
-	t.Helper()
+func Function(tb testing.TB, m cu.Module, name string) cu.Function {
+	tb.Helper()
 	f, err := m.Function(name)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return f
 }
 
@@ -72,27 +72,27 @@ func Launch(f cu.Function, s cu.Stream, blocks, threads int, args ...uint64) err
 }
 
 // Alloc returns device memory for n float32, freed when the test ends.
-func Alloc(t testing.TB, n int) cu.DevicePtr {
-	t.Helper()
+func Alloc(tb testing.TB, n int) cu.DevicePtr {
+	tb.Helper()
 	p, err := cu.MemAlloc(int64(4 * n))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = cu.MemFree(p) }) // a test may have broken the context
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = cu.MemFree(p) }) // a test may have broken the context
 	return p
 }
 
 // Upload returns device memory with the values.
-func Upload(t testing.TB, values []float32) cu.DevicePtr {
-	t.Helper()
-	p := Alloc(t, len(values))
-	require.NoError(t, cu.MemcpyHtoD(p, unsafe.Pointer(unsafe.SliceData(values)), int64(4*len(values))))
+func Upload(tb testing.TB, values []float32) cu.DevicePtr {
+	tb.Helper()
+	p := Alloc(tb, len(values))
+	require.NoError(tb, cu.MemcpyHtoD(p, unsafe.Pointer(unsafe.SliceData(values)), int64(4*len(values))))
 	return p
 }
 
 // Download returns n float32 of device memory, after all that was put on any stream.
-func Download(t testing.TB, p cu.DevicePtr, n int) []float32 {
-	t.Helper()
-	require.NoError(t, cu.Synchronize())
+func Download(tb testing.TB, p cu.DevicePtr, n int) []float32 {
+	tb.Helper()
+	require.NoError(tb, cu.Synchronize())
 	values := make([]float32, n)
-	require.NoError(t, cu.MemcpyDtoH(unsafe.Pointer(unsafe.SliceData(values)), p, int64(4*n)))
+	require.NoError(tb, cu.MemcpyDtoH(unsafe.Pointer(unsafe.SliceData(values)), p, int64(4*n)))
 	return values
 }

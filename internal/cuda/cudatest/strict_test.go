@@ -96,7 +96,7 @@ func TestMemoryIsGuarded(t *testing.T) {
 	require.ErrorIs(t, cu.MemcpyHtoD(x, unsafe.Pointer(&b[0]), 404), cu.InvalidValue, "copy beyond the end")
 	require.ErrorIs(t, cu.MemcpyDtoH(unsafe.Pointer(&b[0]), x+4, 400), cu.InvalidValue)
 	require.ErrorIs(t, cu.MemsetD32(x+4, 0, 100), cu.InvalidValue)
-	require.ErrorIs(t, cu.MemcpyHtoD(x, unsafe.Pointer(x.Uintptr()), 4), cu.InvalidValue, "device memory as host memory")
+	require.ErrorIs(t, cu.MemcpyHtoD(x, *(*unsafe.Pointer)(unsafe.Pointer(&x)), 4), cu.InvalidValue, "device memory as host memory")
 	require.ErrorIs(t, cu.MemFree(x+4), cu.InvalidValue)
 
 	y, err := cu.MemAlloc(400) // 112 bytes short of two alignments
