@@ -109,3 +109,5 @@ func network() Finding {
 	f.Text = strings.Join(reachable, ", ") + "; runs on several machines need cluster.secret"
 	return f
 }
+
+func gib(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }

@@ -68,8 +68,6 @@ func field(path, name string) string {
 	return ""
 }
 
-func gib(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
-
 // sharedMemory tries what the all-reduce within a host does: memory without a
 // name that another process of the user opens through /proc.
 func sharedMemory() Finding {

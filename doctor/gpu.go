@@ -1,0 +1,119 @@
+//go:build cuda
+
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
+	"github.com/agrdist/agrdist/internal/cuda/cudnn"
+	"github.com/agrdist/agrdist/internal/cuda/dl"
+	"github.com/agrdist/agrdist/internal/cuda/driver"
+	"github.com/agrdist/agrdist/internal/cuda/nvrtc"
+)
+
+// gpus examines the driver, its devices and NVIDIA's libraries. What is missing is
+// a note: without it this machine trains on the CPU.
+func gpus() []Finding {
+	info, err := driver.Status()
+	all := []Finding{driverFinding(info, err)}
+	for i, d := range info.Devices {
+		all = append(all, Finding{
+			Status: OK, Name: fmt.Sprintf("GPU %d", i),
+			Text: fmt.Sprintf("%s, %s, %s, %d multiprocessors, %s, at %s",
+				d.Name, gib(d.Memory), d.Arch(), d.Processors, d.UUID, d.PCI),
+		})
+	}
+	if len(info.Devices) > 1 {
+		all = append(all, links(info.Devices))
+	}
+	for _, l := range libraries {
+		all = append(all, l.examine())
+	}
+	return all
+}
+
+func driverFinding(info driver.Info, err error) Finding {
+	f := Finding{Status: OK, Name: "CUDA driver"}
+	if err != nil {
+		f.Status, f.Text = Note, err.Error()
+		if v, ok := os.LookupEnv("CUDA_VISIBLE_DEVICES"); ok {
+			f.Mend = fmt.Sprintf("CUDA_VISIBLE_DEVICES is %q: it hides the GPUs that it does not name", v)
+		}
+		return f
+	}
+	f.Text = fmt.Sprintf("%s, for CUDA %v and older", info.Library, info.Version)
+	return f
+}
+
+// links shows how the GPUs reach each other: NV over NVLink, P2P over PCIe, host
+// through host memory.
+func links(devs []driver.Device) Finding {
+	f := Finding{Status: OK, Name: "GPU links"}
+	table, err := driver.Links(devs)
+	if err != nil {
+		return Finding{Status: Note, Name: f.Name, Text: err.Error()}
+	}
+	var pairs []string
+	for i := range table {
+		for j := i + 1; j < len(table); j++ {
+			kind := "host"
+			switch l := table[i][j]; {
+			case l.Access && l.Atomics:
+				kind = "NV"
+			case l.Access:
+				kind = "P2P"
+			}
+			pairs = append(pairs, fmt.Sprintf("%d-%d %s", i, j, kind))
+		}
+	}
+	f.Text = strings.Join(pairs, ", ")
+	return f
+}
+
+// library is one of NVIDIA's that is loaded at run time.
+type library struct {
+	name, without string
+	find          func() (path, version string, err error)
+}
+
+var libraries = []library{
+	{"NVRTC", "without it no GPU trains: it compiles the kernels", func() (string, string, error) {
+		path, err := nvrtc.Path()
+		if err != nil {
+			return "", "", err
+		}
+		v, err := nvrtc.Version()
+		return path, v, err
+	}},
+	{"cuBLASLt", "without it no GPU trains: matrix products are its work", func() (string, string, error) {
+		l, err := cublaslt.Open()
+		if err != nil {
+			return "", "", err
+		}
+		return l.Path(), number(l.Version()), nil
+	}},
+	{"cuDNN", "without it no GPU trains: convolutions are its work", func() (string, string, error) {
+		l, err := cudnn.Open()
+		if err != nil {
+			return "", "", err
+		}
+		return l.Path(), number(l.Version()), nil
+	}},
+}
+
+// number writes 92800 as 9.28.0, and 120604 as 12.6.4.
+func number(v int) string { return fmt.Sprintf("%d.%d.%d", v/10000, v/100%100, v%100) }
+
+func (l library) examine() Finding {
+	path, version, err := l.find()
+	if err != nil {
+		return Finding{
+			Status: Note, Name: l.name, Text: err.Error(),
+			Mend: fmt.Sprintf("%s; install it, or name its directory in %s", l.without, dl.PathVariable),
+		}
+	}
+	return Finding{Status: OK, Name: l.name, Text: fmt.Sprintf("%s, %s", version, path)}
+}
