@@ -56,6 +56,9 @@ const (
 func pickKernels() (kernels, error) {
 	all := append(vectorKernels(), kernels{name: "go", norms: optim.Norms})
 	want := os.Getenv(cpuEnv)
+	if want == "avx512bf16" { // a set of package cpu's; nothing here is bf16
+		want = "avx512"
+	}
 	if want == "" {
 		return all[0], nil
 	}

@@ -251,6 +251,12 @@ func TestPassErrors(t *testing.T) {
 	require.ErrorIs(t, err, agr.ErrConfig)
 	require.ErrorContains(t, err, `AGRDIST_CPU is "mmx", this machine runs`)
 
+	t.Setenv("AGRDIST_CPU", "avx512")
+	_, want := agr.NewPass(c, true, nil, 4, nil)
+	t.Setenv("AGRDIST_CPU", "avx512bf16")
+	_, got := agr.NewPass(c, true, nil, 4, nil)
+	require.Equal(t, want == nil, got == nil, "package cpu's bf16 is none of this package's: %v", got)
+
 	t.Setenv("AGRDIST_CPU", "go")
 	p, err := agr.NewPass(c, true, nil, 4, nil)
 	require.NoError(t, err)
