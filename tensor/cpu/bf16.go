@@ -166,7 +166,7 @@ const pairedRows = 16
 
 // pair packs a panel of B under one tap in pairs.
 func (p *packing) pair(dst, src []float32, left, cols int) {
-	if !p.transB && p.alpha == 1 {
+	if p.straight() {
 		p.pairRows(dst, src[left:], p.n, p.k, cols)
 		return
 	}

@@ -53,7 +53,7 @@ func (b *Backend) transposedOperands(a []float32, right packing, batch, m, k int
 	if b.form == paired {
 		return b.pairedOperands(a, right, batch, m, k)
 	}
-	if b.form == asIs && !right.transB && right.alpha == 1 {
+	if b.form == asIs && right.straight() {
 		return a, right.result()
 	}
 	prep := b.prepare(right, b.matrix(a, batch*k, m), m)

@@ -39,7 +39,7 @@ func (b *Backend) newPacking(nr int, src []float32, k, n int, taps []int) packin
 // one. The rows of more panels are so far apart that they hinder each other in
 // the cache.
 func (p *packing) direct(rows int) bool {
-	whole := p.form == asIs && !p.transB && p.alpha == 1 && p.n%p.nr == 0
+	whole := p.form == asIs && p.straight() && p.n%p.nr == 0
 	return whole && (p.n == p.nr || p.n == 2*p.nr && rows <= directRows)
 }
 
@@ -76,18 +76,25 @@ func (p *packing) item(i int) {
 		return
 	}
 	p.fill(dst, src, left, cols, 0, p.k)
-	if p.form == rounded {
+	if p.form == rounded && !p.straight() {
 		p.set.RoundBF16(dst, dst)
 	}
 }
+
+// straight says that the rows of the source are those of the panel.
+func (p *packing) straight() bool { return !p.transB && p.alpha == 1 }
 
 // fill copies rows [lo, hi) of B, cols columns from left on.
 func (p *packing) fill(dst, src []float32, left, cols, lo, hi int) {
 	if p.transB {
 		p.set.Transpose(dst, p.nr, src[left*p.k+lo:], p.k, cols, hi-lo)
 	} else {
+		form := asIs
+		if p.form == rounded && p.straight() {
+			form = rounded
+		}
 		for k := lo; k < hi; k++ {
-			copy(dst[(k-lo)*p.nr:][:cols], src[k*p.n+left:])
+			form.put(p.set, dst[(k-lo)*p.nr:][:cols], src[k*p.n+left:][:cols])
 		}
 	}
 	if cols < p.nr {
