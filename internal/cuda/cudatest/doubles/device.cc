@@ -43,7 +43,7 @@ static void addDevice(int physical, long memory) {
   d->name = "Double " + std::to_string(physical);
   d->memory = (size_t)memory;
   d->peers.resize(64);
-  d->random.seed((unsigned long)setting("AGRDIST_FAKE_SEED", 1) * 977 + (unsigned long)physical);
+  d->random.state = (unsigned long long)setting("AGRDIST_FAKE_SEED", 1) * 977 + (unsigned long long)physical + 1;
   d->streams.push_back(new fakeStream{d, true});
   devices.push_back(d);
 }
@@ -112,7 +112,7 @@ void Device::loop() {
       wake.wait_for(lock, std::chrono::microseconds(100));
       continue;
     }
-    fakeStream *s = heads[random() % heads.size()];
+    fakeStream *s = heads[random.below((unsigned)heads.size())];
     OpRef op = s->queue.front();
     if (op->work.run && !broken) {
       lock.unlock();
@@ -147,7 +147,7 @@ OpRef Device::put(fakeStream *s, Work work) {
   s->queue.push_back(op);
   s->last = op;
   pending++;
-  if (random() % 2) hurry = pending;
+  if (random.below(2)) hurry = pending;
   wake.notify_one();
   return op;
 }

@@ -5,11 +5,11 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "fakecuda.h"
+#include "simt_run.h"
 
 enum : CUresult {
   SUCCESS = 0,
@@ -111,7 +111,7 @@ struct Device {
   std::vector<std::shared_ptr<Capture>> captures;
   size_t pending = 0, hurry = 0, waiters = 0;
   CUresult broken = 0;  // sticky, as after a failed kernel
-  std::mt19937_64 random;
+  Random random;
   bool started = false;
 
   void start();  // under mu

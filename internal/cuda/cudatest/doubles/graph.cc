@@ -123,7 +123,7 @@ static CUresult runGraph(Device &d, const fakeGraph &g) {
     if (!missing[i]) ready.push_back(i);
   }
   while (!ready.empty()) {
-    size_t pick = d.random() % ready.size();
+    size_t pick = d.random.below((unsigned)ready.size());
     int i = ready[pick];
     ready[pick] = ready.back();
     ready.pop_back();

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <mutex>
 #include <vector>
 
@@ -60,33 +61,44 @@ struct Fiber {
   int arg = 0;
 };
 
+// Warp is the state of 32 threads, a bit each.
+struct Warp {
+  unsigned live = 0, waiting = 0;
+};
+
 // Run is one launch. There is at most one in a thread of the system.
 struct Run {
   const Launch &launch;
-  std::mt19937_64 &random;
+  Random &random;
   agr_dim block{};
   std::vector<Fiber> fibers;
-  std::vector<int> ready, now;  // threads that may run: next, and in this turn
-  std::vector<unsigned long long> order;  // of the blocks
+  std::vector<Warp> warps;
+  std::vector<int> ready, now;    // threads that may run: next, and in this turn
+  std::vector<unsigned> order;    // of the blocks
+  std::vector<char *> freeStacks;
   int live = 0, waiting = 0, predicates = 0, released = 0;
   int self = -1;
   void *scheduler = nullptr;  // its saved stack
   sigjmp_buf escape;
   char text[256] = "";
 
-  Run(const Launch &l, std::mt19937_64 &r) : launch(l), random(r) {}
+  Run(const Launch &l, Random &r) : launch(l), random(r) {}
   void runBlock();
   void resume(int i);
   void wait() { agr_switch(&fibers[self].sp, scheduler); }
-  void resolveWarp(int warp);
+  void arrive(int i);
+  void end(int i);
+  void release(int first, unsigned lanes);
   void releaseBarrier();
+  char *takeStack();
   [[noreturn]] void fail(CUresult code, const char *what);
 };
 
-thread_local Run *current;
-thread_local std::vector<char *> freeStacks;
+// Initial-exec: an access is one instruction, also from a shared library.
+__attribute__((tls_model("initial-exec"))) thread_local Run *current;
+thread_local std::vector<char *> idleStacks;  // between launches
 
-char *takeStack() {
+char *Run::takeStack() {
   if (!freeStacks.empty()) {
     char *s = freeStacks.back();
     freeStacks.pop_back();
@@ -130,49 +142,58 @@ void Run::resume(int i) {
   agr_switch(&scheduler, f.sp);
   self = -1;
   if (f.state == ENDED) {
-    freeStacks.push_back(f.stack);
-    f.stack = nullptr;
-    live--;
-    resolveWarp(i / warpLanes);
+    end(i);
   } else if (f.state == AT_BARRIER) {
     waiting++;
   } else if (f.state == IN_WARP) {
-    resolveWarp(i / warpLanes);
+    arrive(i);
   }
 }
 
-// resolveWarp lets the lanes go whose partners have all come. Lanes that have ended
-// or never were take no part.
-void Run::resolveWarp(int warp) {
-  int first = warp * warpLanes, end = std::min((int)fibers.size(), first + warpLanes);
-  for (int i = first; i < end; i++) {
-    Fiber &f = fibers[i];
-    if (f.state != IN_WARP) continue;
-    unsigned ballot = 0;
-    bool complete = true;
-    for (int j = first; j < end && complete; j++) {
-      const Fiber &o = fibers[j];
-      if (!(f.mask >> (j - first) & 1) || o.state == ENDED) continue;
-      complete = o.state == IN_WARP;
-      if (complete && (o.mask != f.mask || o.op != f.op)) fail(719, "lanes of a warp wait with different masks or operations");
-      if (complete && o.value) ballot |= 1u << (j - first);
-    }
-    if (!complete) continue;
-    unsigned mask = f.mask;
-    unsigned long long given[warpLanes], got[warpLanes];
-    memset(given, 0xff, sizeof given);  // of a lane that takes no part: anything
-    for (int j = first; j < end; j++)
-      if (mask >> (j - first) & 1 && fibers[j].state == IN_WARP) given[j - first] = fibers[j].value;
-    for (int j = first; j < end; j++) {
-      Fiber &o = fibers[j];
-      if (!(mask >> (j - first) & 1) || o.state != IN_WARP) continue;
-      got[j - first] = o.op == AGR_SHFL ? given[o.arg & 31] : ballot;
-      o.state = READY;
-      ready.push_back(j);
-    }
-    for (int j = first; j < end; j++)
-      if (mask >> (j - first) & 1 && fibers[j].state == READY) fibers[j].value = got[j - first];
+void Run::end(int i) {
+  freeStacks.push_back(fibers[i].stack);
+  fibers[i].stack = nullptr;
+  live--;
+  Warp &w = warps[i / warpLanes];
+  w.live &= ~(1u << i % warpLanes);
+  // Lanes may have waited for all but this one.
+  for (unsigned left = w.waiting; left;) {
+    int first = i / warpLanes * warpLanes;
+    unsigned lanes = fibers[first + __builtin_ctz(left)].mask & w.live;
+    left &= ~lanes;
+    if ((w.waiting & lanes) == lanes) release(first, lanes);
   }
+}
+
+// arrive lets the lanes of thread i's mask go when all have come. Lanes that have
+// ended or never were take no part.
+void Run::arrive(int i) {
+  Warp &w = warps[i / warpLanes];
+  w.waiting |= 1u << i % warpLanes;
+  unsigned lanes = fibers[i].mask & w.live;
+  if ((w.waiting & lanes) == lanes) release(i / warpLanes * warpLanes, lanes);
+}
+
+void Run::release(int first, unsigned lanes) {
+  const Fiber &any = fibers[first + __builtin_ctz(lanes)];
+  unsigned long long given[warpLanes];
+  unsigned ballot = 0;
+  memset(given, 0xff, sizeof given);  // of a lane that takes no part: anything
+  for (unsigned left = lanes; left; left &= left - 1) {
+    int k = __builtin_ctz(left);
+    const Fiber &f = fibers[first + k];
+    if (f.mask != any.mask || f.op != any.op) fail(719, "lanes of a warp wait with different masks or operations");
+    given[k] = f.value;
+    if (f.value) ballot |= 1u << k;
+  }
+  for (unsigned left = lanes; left; left &= left - 1) {
+    int k = __builtin_ctz(left);
+    Fiber &f = fibers[first + k];
+    f.value = f.op == AGR_SHFL ? given[f.arg & 31] : ballot;
+    f.state = READY;
+    ready.push_back(first + k);
+  }
+  warps[first / warpLanes].waiting &= ~lanes;
 }
 
 void Run::releaseBarrier() {
@@ -192,12 +213,14 @@ void Run::runBlock() {
   live = (int)fibers.size();
   waiting = predicates = 0;
   ready.clear();
+  std::fill(warps.begin(), warps.end(), Warp{});
   for (int i = 0; i < live; i++) {
     fibers[i].state = READY;
+    warps[i / warpLanes].live |= 1u << i % warpLanes;
     ready.push_back(i);
   }
   while (live > 0) {
-    std::shuffle(ready.begin(), ready.end(), random);
+    random.shuffle(ready);
     now.swap(ready);
     ready.clear();
     for (int i : now) resume(i);
@@ -270,7 +293,7 @@ void catchFaults() {
 
 }  // namespace
 
-CUresult runKernel(const Launch &launch, std::mt19937_64 &random) {
+CUresult runKernel(const Launch &launch, Random &random) {
   catchFaults();
   Run run(launch, random);
   *launch.module->runtime = &runtime;
@@ -278,6 +301,8 @@ CUresult runKernel(const Launch &launch, std::mt19937_64 &random) {
   *launch.module->grid_dim = launch.grid;
   const agr_dim b = launch.blockDim, g = launch.grid;
   run.fibers.resize((size_t)b.x * b.y * b.z);
+  run.warps.resize((run.fibers.size() + warpLanes - 1) / warpLanes);
+  run.freeStacks.swap(idleStacks);
   for (size_t i = 0; i < run.fibers.size(); i++)
     run.fibers[i].thread = {unsigned(i % b.x), unsigned(i / b.x % b.y), unsigned(i / b.x / b.y)};
 
@@ -289,21 +314,24 @@ CUresult runKernel(const Launch &launch, std::mt19937_64 &random) {
     fprintf(stderr, "libcuda double: kernel %s, block (%u,%u,%u), thread (%u,%u,%u): %s\n", launch.kernel->name, run.block.x,
             run.block.y, run.block.z, t.x, t.y, t.z, run.text);
     for (Fiber &f : run.fibers)
-      if (f.stack) freeStacks.push_back(f.stack);
+      if (f.stack) run.freeStacks.push_back(f.stack);
+    idleStacks.swap(run.freeStacks);
     return code;
   }
   // All blocks, shuffled within stretches that are taken from the last to the first.
   const unsigned long long n = (unsigned long long)g.x * g.y * g.z, stretch = 1 << 14;
-  std::vector<unsigned long long> &order = run.order;
+  std::vector<unsigned> &order = run.order;
   for (unsigned long long end = n; end > 0; end -= order.size()) {
     order.resize(std::min(end, stretch));
-    for (size_t i = 0; i < order.size(); i++) order[i] = end - order.size() + i;
-    std::shuffle(order.begin(), order.end(), random);
-    for (unsigned long long at : order) {
+    for (size_t i = 0; i < order.size(); i++) order[i] = (unsigned)i;
+    random.shuffle(order);
+    for (unsigned i : order) {
+      unsigned long long at = end - order.size() + i;
       run.block = {unsigned(at % g.x), unsigned(at / g.x % g.y), unsigned(at / g.x / g.y)};
       run.runBlock();
     }
   }
   current = nullptr;
+  idleStacks.swap(run.freeStacks);
   return 0;
 }

@@ -1,12 +1,24 @@
 // What the double of libcuda runs: one launch of a kernel.
 #pragma once
-#include <algorithm>
-#include <random>
 #include <utility>
 #include <vector>
 
 #include "fakecuda.h"
 #include "simt.h"
+
+// Random is xorshift64*: the shuffling is most of what a thread costs.
+struct Random {
+  unsigned long long state = 1;
+  unsigned next() {
+    state ^= state >> 12, state ^= state << 25, state ^= state >> 27;
+    return (unsigned)(state * 0x2545f4914f6cdd1dull >> 32);
+  }
+  unsigned below(unsigned n) { return (unsigned)((unsigned long long)next() * n >> 32); }
+  template <class T>
+  void shuffle(std::vector<T> &v) {
+    for (size_t i = v.size(); i > 1; i--) std::swap(v[i - 1], v[below((unsigned)i)]);
+  }
+};
 
 struct Launch {
   const agr_module *module;
@@ -19,7 +31,7 @@ struct Launch {
 
 // runKernel runs all blocks and returns 0, or the error that breaks the context; what
 // happened is on stderr.
-CUresult runKernel(const Launch &launch, std::mt19937_64 &random);
+CUresult runKernel(const Launch &launch, Random &random);
 
 // describeFault says what an address is, with respect to the allocations (memory.cc).
 // It takes no lock: the thread that faulted may hold one.
