@@ -6,7 +6,7 @@ package config
 type Config struct {
 	Seed   uint64 `mapstructure:"seed" bits:"yes" doc:"seed of every random stream of the run"`
 	Out    string `mapstructure:"out" doc:"the run's directory: config, events, samples, checkpoints, logs"`
-	Device string `mapstructure:"device" doc:"auto, cpu or cuda (cuda needs a build with -tags cuda)"`
+	Device string `mapstructure:"device" doc:"auto, cpu or cuda (a build with -tags cuda); auto: a GPU where there is one"`
 
 	Model      Model      `mapstructure:"model"`
 	Diffusion  Diffusion  `mapstructure:"diffusion"`
@@ -56,7 +56,7 @@ type Train struct {
 	Steps        int64   `mapstructure:"steps" doc:"optimizer steps of the run; a finished run goes on when it is raised"`
 	GlobalBatch  int     `mapstructure:"global_batch" bits:"yes" doc:"images a step over all workers; fixed whatever their number"`
 	Chunk        int     `mapstructure:"chunk" bits:"yes" doc:"images of one forward and backward pass; divides global_batch. At most global_batch/chunk workers have work"`
-	Precision    string  `mapstructure:"precision" bits:"yes" doc:"f32"`
+	Precision    string  `mapstructure:"precision" bits:"yes" doc:"what the operands of products are rounded to: f32, or bf16 (sums, parameters and state stay f32)"`
 	ClipGradNorm float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"largest global gradient norm; 0: no clipping"`
 	EMADecay     float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
 	MaxSkipped   int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`
@@ -91,14 +91,14 @@ type LR struct {
 
 // AllReduce is the sum of gradients over workers.
 type AllReduce struct {
-	Order    string  `mapstructure:"order" doc:"tree: one order of summation for any number of workers; ring: fastest, order depends on their number"`
+	Order    string  `mapstructure:"order" doc:"tree: one order of summation for any number of workers; ring: fastest, order depends on their number. GPUs exchange by NCCL where all workers have it, and ring is its own all-reduce"`
 	BucketMB float64 `mapstructure:"bucket_mb" doc:"size of a gradient bucket, MiB"`
 	Timeout  string  `mapstructure:"timeout" doc:"longest wait of one operation, as 2m; above the time between the fastest and the slowest worker"`
 }
 
 // Cluster is where the processes are and how they find each other.
 type Cluster struct {
-	Workers       int      `mapstructure:"workers" doc:"worker processes on a node, the same on all nodes of a run"`
+	Workers       int      `mapstructure:"workers" doc:"worker processes on a node, the same on all nodes of a run; where GPUs train, one for each (and that is the default)"`
 	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
 	Node          string   `mapstructure:"node" doc:"this node's name; empty: the host's name"`
 	RunID         string   `mapstructure:"run_id" doc:"name of the run, the same on all its nodes; keeps runs that share seeds or a network apart"`

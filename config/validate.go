@@ -70,7 +70,7 @@ func (c *Config) validateTrain(check func(bool, string, ...any), choice func(str
 		check(t.GlobalBatch%t.Chunk == 0, "train.global_batch %d is not divisible by train.chunk %d; choose a chunk that divides it (%s)",
 			t.GlobalBatch, t.Chunk, divisors(t.GlobalBatch))
 	}
-	choice("train.precision", t.Precision, "f32")
+	choice("train.precision", t.Precision, "f32", "bf16")
 	check(t.ClipGradNorm >= 0, "train.clip_grad_norm is %g; it must be 0 (off) or more", t.ClipGradNorm)
 	check(t.EMADecay >= 0 && t.EMADecay < 1, "train.ema_decay is %g; it must be in [0, 1)", t.EMADecay)
 	check(t.MaxSkipped >= 0, "train.max_skipped is %d; it must be 0 or more", t.MaxSkipped)

@@ -52,6 +52,7 @@ type Event struct {
 	Backend    string `json:"backend,omitempty"`
 	Parameters int    `json:"parameters,omitempty"`
 	Order      string `json:"allreduce_order,omitempty"`
+	Transport  string `json:"allreduce_transport,omitempty"` // host, nccl and its version, ...
 	ResumedAt  *int64 `json:"resumed_at,omitempty"`
 }
 

@@ -13,12 +13,7 @@ import (
 	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
-	"github.com/agrdist/agrdist/tensor/cpu"
 )
-
-// ErrNoCUDA is returned where the configuration asks for a device that this
-// build cannot use.
-var ErrNoCUDA = errors.New("this build has no CUDA backend; set device to cpu or auto")
 
 // UNet translates the model section.
 func UNet(m config.Model) unet.Config {
@@ -48,18 +43,6 @@ func Threads(configured, workers int) int {
 		return configured
 	}
 	return max(1, runtime.NumCPU()/max(1, workers))
-}
-
-// Backend opens the configured device.
-func Backend(device string, threads int) (*cpu.Backend, error) {
-	if device == "cuda" {
-		return nil, ErrNoCUDA
-	}
-	c := cpu.Config{Threads: threads}
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	return cpu.New(c), nil
 }
 
 // Model makes the network on a backend, with zero weights.
@@ -165,7 +148,7 @@ func Dataset(c *config.Config) (data.Dataset, error) {
 // Check validates what Config.Validate leaves to the parts.
 func Check(c *config.Config) error {
 	var errs []error
-	if c.Device == "cuda" {
+	if c.Device == "cuda" && !HasCUDA {
 		errs = append(errs, ErrNoCUDA)
 	}
 	errs = append(errs, UNet(c.Model).Validate())

@@ -47,17 +47,18 @@ func (g *gridSampler) ImageLen() int {
 }
 
 // Share puts the averaged weights in the model's place while it draws.
-func (g *gridSampler) Share(ctx context.Context, s *trainer.State, lo, hi int) ([]float32, error) {
-	if s.EMA != nil && !g.cfg.Sample.Raw {
-		raw := append([]float32(nil), s.Values...)
-		copy(s.Values, s.EMA)
-		s.Flushed()
-		defer func() {
-			copy(s.Values, raw)
-			s.Flushed()
-		}()
+func (g *gridSampler) Share(ctx context.Context, s *trainer.State, lo, hi int) (images []float32, err error) {
+	draw := func() error {
+		var err error
+		images, err = setup.Generate(ctx, g.sampler, g.model, g.cfg.Seed, lo, hi, g.batch, nil)
+		return err
 	}
-	return setup.Generate(ctx, g.sampler, g.model, g.cfg.Seed, lo, hi, g.batch, nil)
+	if g.cfg.Sample.Raw {
+		err = draw()
+	} else {
+		err = s.WithEMA(draw)
+	}
+	return images, err
 }
 
 // Write stores samples/step-N.png.

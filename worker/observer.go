@@ -53,7 +53,7 @@ func (o *observer) Generation(g cluster.Generation, rank int, step int64) {
 
 func (o *observer) Start(s trainer.Started) {
 	e := o.start
-	e.Event, e.Step, e.Steps = metrics.EventStart, s.Step, o.steps
+	e.Event, e.Step, e.Steps, e.Transport = metrics.EventStart, s.Step, o.steps, s.Transport
 	if s.Restored {
 		e.ResumedAt = &s.Step
 		o.log.Info("resumed", "step", s.Step)

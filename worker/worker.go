@@ -23,17 +23,18 @@ import (
 	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/metrics"
 	"github.com/agrdist/agrdist/setup"
-	"github.com/agrdist/agrdist/tensor/cpu"
+	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/trainer"
 )
 
 // worker holds what has to be closed.
 type worker struct {
-	spec  agent.Spec
-	cfg   *config.Config
-	log   *slog.Logger
-	keys  *security.Keys
-	close []func() error
+	spec   agent.Spec
+	cfg    *config.Config
+	log    *slog.Logger
+	keys   *security.Keys
+	device *setup.Device
+	close  []func() error
 }
 
 // Run trains as one worker until the run ends, and returns the process's exit
@@ -101,11 +102,12 @@ func (w *worker) run(ctx context.Context, stop <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	session, err := w.join(ctx, stop, endpoint, parts.Backend.Name())
+	session, err := w.join(ctx, stop, endpoint)
 	if err != nil {
 		return err
 	}
-	parts.Session, parts.Connector, parts.Member = session, endpoint, w.spec.Member
+	parts.Session, parts.Member = session, w.spec.Member
+	parts.Connector = w.device.Connector(endpoint, w.log.With("part", "allreduce"))
 	cfg, err := w.trainerConfig()
 	if err != nil {
 		return err
@@ -206,11 +208,15 @@ func finish(ctx context.Context, s *trainer.State, session *coordinator.Session)
 func (w *worker) parts() (trainer.Parts, error) {
 	c := w.cfg
 	p := trainer.Parts{Logger: w.log, Height: c.Model.SampleSize, Width: c.Model.SampleSize, Channel: c.Model.InChannels}
-	be, err := setup.Backend(c.Device, setup.Threads(c.Train.Threads, c.Cluster.Workers))
+	dev, err := setup.Open(c, w.spec.Slot)
 	if err != nil {
 		return p, &config.Error{Source: "device", Err: err}
 	}
-	w.later(be.Close)
+	w.device = dev
+	w.later(dev.Close)
+	if err := dev.Fits(c); err != nil {
+		return p, err
+	}
 	set, err := setup.Dataset(c)
 	if err != nil {
 		return p, err
@@ -219,30 +225,29 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if p.Process.Schedule, p.Process.Prediction, err = setup.Process(c); err != nil {
 		return p, err
 	}
-	model, err := setup.Model(be, c)
+	model, err := setup.Model(dev.Backend, c)
 	if err != nil {
 		return p, err
 	}
-	pass, err := setup.Pass(c, model.Params(), be.Pool())
-	if err != nil {
+	if p.Optimizer, p.DeviceOptimizer, err = dev.Optimizer(c, model.Params()); err != nil {
 		return p, err
 	}
 	grid, err := newGridSampler(c, model, w.spec.RunDir)
 	if err != nil {
 		return p, err
 	}
-	observer := w.observer(be, model.Params().Count())
+	observer := w.observer(dev.Backend, model.Params().Count())
 	store, err := newStore(c, w.spec.RunDir, model.Config(), w.log, observer.saved)
 	if err != nil {
 		return p, err
 	}
 	w.later(store.Close)
-	p.Backend, p.Model, p.Optimizer, p.Loader = be, model, pass, data.NewLoader(set, c.Seed, c.Data.Flip)
+	p.Backend, p.Model, p.Loader = dev.Backend, model, data.NewLoader(set, c.Seed, c.Data.Flip)
 	p.Sampler, p.Store, p.Observer = grid, store, observer
 	return p, nil
 }
 
-func (w *worker) observer(be *cpu.Backend, parameters int) *observer {
+func (w *worker) observer(be tensor.Backend, parameters int) *observer {
 	events := metrics.New(filepath.Join(w.spec.RunDir, "events.jsonl"))
 	w.later(events.Close)
 	return &observer{
@@ -292,7 +297,7 @@ func (w *worker) listen() (*allreduce.Endpoint, error) {
 }
 
 // join registers with the coordinator.
-func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allreduce.Endpoint, backend string) (*coordinator.Session, error) {
+func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allreduce.Endpoint) (*coordinator.Session, error) {
 	cc := coordinator.ClientConfig{Resolve: w.spec.FindCoordinator, Logger: w.log.With("part", "coordinator")}
 	if w.keys != nil {
 		cc.Credentials = w.keys.ClientCredentials()
@@ -311,7 +316,7 @@ func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allr
 		ID: w.spec.Member, Node: w.spec.Node, Slot: w.spec.Slot, DataAddr: addr, Host: host,
 		RunID: w.spec.RunID, ConfigHash: w.cfg.Hash(), PID: os.Getpid(),
 		// Other kernels round differently: the ranks of a run share one set.
-		Build: version.Build() + " on " + backend,
+		Build: version.Build() + " on " + w.device.Rounding,
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -23,11 +23,7 @@ func (s *settings) flags(c *cobra.Command) {
 
 // load reads and checks the configuration; extra settings win over --set.
 func (s *settings) load(extra ...string) (*config.Config, error) {
-	c, err := config.Load(config.Source{File: s.file, Set: append(append([]string(nil), s.set...), extra...)})
-	if err != nil {
-		return nil, err
-	}
-	return c, setup.Check(c)
+	return setup.Load(config.Source{File: s.file, Set: append(append([]string(nil), s.set...), extra...)})
 }
 
 func configCommand() *cobra.Command {

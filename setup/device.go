@@ -1,0 +1,156 @@
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/nn"
+	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu"
+	"github.com/agrdist/agrdist/trainer"
+)
+
+// ErrNoCUDA is returned where the configuration asks for a device that this
+// build cannot use.
+var ErrNoCUDA = errors.New("this build has no CUDA backend; set device to cpu or auto")
+
+// Device is what one worker computes on, and what depends on it.
+type Device struct {
+	Backend tensor.Backend
+	// Rounding names all that the last bits of a result depend on besides the
+	// configuration: the workers of a run share it.
+	Rounding  string
+	threads   optim.Runner // for work on the host; nil: there is none
+	optimizer func(o optim.Config, agr bool, segments []optim.Segment, flatLen int) (trainer.DeviceOptimizer, error)
+	connector func(trainer.Connector, *slog.Logger) trainer.Connector
+	free      func() (int64, error) // bytes of device memory that can be had
+	close     func() error          // before the backend's
+}
+
+// Close releases the device.
+func (d *Device) Close() error {
+	if d.close == nil {
+		return d.Backend.Close()
+	}
+	return errors.Join(d.close(), d.Backend.Close())
+}
+
+// Open opens the device of the worker in a slot of this node. device: auto is a GPU
+// where the build has CUDA and a driver answers, else the CPU.
+func Open(c *config.Config, slot int) (*Device, error) {
+	switch c.Device {
+	case "cuda":
+		return openCUDA(c, slot)
+	case "auto":
+		if GPUs("auto") > 0 {
+			return openCUDA(c, slot)
+		}
+	}
+	precision, err := Precision(c.Train.Precision)
+	if err != nil {
+		return nil, err
+	}
+	cc := cpu.Config{Threads: Threads(c.Train.Threads, c.Cluster.Workers), Precision: precision}
+	if err := cc.Validate(); err != nil {
+		return nil, err
+	}
+	be := cpu.New(cc)
+	return &Device{Backend: be, Rounding: be.Name(), threads: be.Pool()}, nil
+}
+
+// Backend opens the CPU in f32, for tools that train nothing.
+func Backend(device string, threads int) (*cpu.Backend, error) {
+	if device == "cuda" {
+		return nil, ErrNoCUDA
+	}
+	c := cpu.Config{Threads: threads}
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return cpu.New(c), nil
+}
+
+// Precision is the element type that train.precision names.
+func Precision(name string) (tensor.DType, error) {
+	switch name {
+	case "f32":
+		return tensor.F32, nil
+	case "bf16":
+		return tensor.BF16, nil
+	}
+	return 0, fmt.Errorf("precision %q, want f32 or bf16", name)
+}
+
+// Optimizer makes everything that follows the all-reduce: one of the two, where the
+// state lives.
+func (d *Device) Optimizer(c *config.Config, p *nn.Params) (trainer.Optimizer, trainer.DeviceOptimizer, error) {
+	if d.optimizer == nil {
+		pass, err := Pass(c, p, d.threads)
+		return pass, nil, err
+	}
+	o, err := OptimizerConfig(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	pass, err := d.optimizer(o, c.Optimizer.AGR, Segments(p), p.FlatLen())
+	return nil, pass, err
+}
+
+// Connector makes the groups of this device's generations out of connections.
+func (d *Device) Connector(e *allreduce.Endpoint, log *slog.Logger) trainer.Connector {
+	if d.connector == nil {
+		return e
+	}
+	return d.connector(e, log)
+}
+
+// Fits holds what training needs of the device against what is free.
+func (d *Device) Fits(c *config.Config) error {
+	if d.free == nil {
+		return nil
+	}
+	need, err := MemoryOf(c)
+	if err != nil {
+		return err
+	}
+	free, err := d.free()
+	if err != nil {
+		return err
+	}
+	if total := need.Total(); total > free {
+		return &config.Error{Source: d.Backend.Name(), Err: fmt.Errorf(
+			"it has %s of memory free, training needs %s (%v); lower train.chunk, or end what else runs on it",
+			gib(free), gib(total), need)}
+	}
+	return nil
+}
+
+// GPUs is how many devices a node has for a setting of device: 0 on the CPU.
+func GPUs(device string) int {
+	if device == "cpu" {
+		return 0
+	}
+	return gpus()
+}
+
+// Load reads and checks the configuration. What is not said follows the device:
+// with GPUs, one worker for each.
+func Load(s config.Source) (*config.Config, error) {
+	c, err := config.Load(s)
+	if err != nil {
+		return nil, err
+	}
+	if n := GPUs(c.Device); n > 0 && s.Base == nil {
+		base := config.Default()
+		base.Cluster.Workers = n
+		s.Base = &base
+		if c, err = config.Load(s); err != nil {
+			return nil, err
+		}
+	}
+	return c, Check(c)
+}
