@@ -50,7 +50,7 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	init := initial{residual: optional(op, residual)}
 	var per int
 	init.rows, per = b.convBias(&g, optional(op, bias), optional(op, perSample))
-	if b.form != paired && g.minimal() {
+	if b.form == asIs && g.minimal() {
 		w := b.newWinograd(&g, f32(op, x), f32(op, w), f32(op, y), g.ci, g.co)
 		w.init, w.per = init, per
 		b.runWinograd(w)

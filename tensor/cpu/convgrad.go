@@ -11,7 +11,7 @@ import (
 func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2DInputGrad"
 	g := newGeometry(op, dx, w, dy, c)
-	if b.form != paired && g.minimal() {
+	if b.form == asIs && g.minimal() {
 		w := b.newWinograd(&g, f32(op, dy), f32(op, w), f32(op, dx), g.co, g.ci)
 		w.filter.flip = true
 		b.runWinograd(w)
@@ -83,6 +83,12 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 	g := newGeometry(op, x, dw, dy, c)
 	if db.Present() {
 		want(op, "db", db, tensor.Of(g.co))
+	}
+	if b.form == asIs && g.minimal() {
+		b.runWinogradGrad(b.newWinogradGrad(&g, f32(op, dw), f32(op, x), f32(op, dy)), optional(op, db))
+		return
+	}
+	if db.Present() {
 		b.SumChannels(db, dy)
 	}
 	shape := b.products.Shape(g.co)

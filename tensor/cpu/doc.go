@@ -5,9 +5,9 @@
 // tables, so that convolution (forward, both gradients, any stride and padding)
 // and matrix multiplication are the same few loops, written in plain Go and, on
 // amd64, in generated AVX2 and AVX-512 assembly. The plain Go is the oracle the
-// assembly is tested against. Wide 3x3 convolutions of stride 1, and the
-// gradients of their inputs, go through the same tiles by Winograd's minimal
-// filtering, by a fixed table of shapes (winograd.go, with its errors).
+// assembly is tested against. 3x3 convolutions of stride 1 and both their
+// gradients go through the same tiles by Winograd's minimal filtering, by a fixed
+// table of shapes (winograd.go).
 //
 // Work is cut by the shapes alone and handed to a parallel.Pool; every sum has
 // one order. Results are the same bits for any number of threads. They differ

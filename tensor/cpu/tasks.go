@@ -2,22 +2,23 @@ package cpu
 
 // tasks are the parallel loops of all operations.
 type tasks struct {
-	copy, fill, add, blend, scale, silu, siluGrad *task[vecArgs]
-	widen, narrow                                 *task[castArgs]
-	addChannels, concat, split                    *task[rowArgs]
-	qSample                                       *task[qSampleArgs]
-	sumChannels                                   *task[sumArgs]
-	mse                                           *task[mseArgs]
-	normal, dropout                               *task[randomArgs]
-	prep                                          *task[prepArgs]
-	product                                       *task[product]
-	productT                                      *task[productT]
-	round                                         *task[vecArgs]
-	columnPairs                                   *task[columnPairs]
-	winogradPrep, winogradInput, winogradProduct  *task[winograd]
-	groupNorm, groupNormGrad                      *task[normArgs]
-	softmax, softmaxGrad                          *task[softmaxArgs]
-	upsample, upsampleGrad                        *task[resampleArgs]
+	copy, fill, add, blend, scale, silu, siluGrad              *task[vecArgs]
+	widen, narrow                                              *task[castArgs]
+	addChannels, concat, split                                 *task[rowArgs]
+	qSample                                                    *task[qSampleArgs]
+	sumChannels                                                *task[sumArgs]
+	mse                                                        *task[mseArgs]
+	normal, dropout                                            *task[randomArgs]
+	prep                                                       *task[prepArgs]
+	product                                                    *task[product]
+	productT                                                   *task[productT]
+	round                                                      *task[vecArgs]
+	columnPairs                                                *task[columnPairs]
+	winogradFilter, winogradInput, winogradProduct             *task[winograd]
+	winogradGradInput, winogradGradProduct, winogradGradFilter *task[winogradGrad]
+	groupNorm, groupNormGrad                                   *task[normArgs]
+	softmax, softmaxGrad                                       *task[softmaxArgs]
+	upsample, upsampleGrad                                     *task[resampleArgs]
 }
 
 func newTasks() tasks {
@@ -31,10 +32,12 @@ func newTasks() tasks {
 		sumChannels: newTask(sumBlock), mse: newTask(mseOne),
 		normal: newTask(normalOne), dropout: newTask(dropoutSpan),
 		prep: newTask(prepItem), product: newTask(productItem), productT: newTask(productTItem),
-		round: newTask(roundSpan), columnPairs: newTask(columnPairsItem),
-		winogradPrep: newTask(winogradPrepItem), winogradInput: newTask(winogradInputItem),
-		winogradProduct: newTask(winogradProductItem),
-		groupNorm:       newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),
+		round:          newTask(roundSpan),
+		columnPairs:    newTask(columnPairsItem),
+		winogradFilter: newTask(winogradFilterItem), winogradInput: newTask(winogradInputItem),
+		winogradProduct: newTask(winogradProductItem), winogradGradInput: newTask(winogradGradInputItem),
+		winogradGradProduct: newTask(winogradGradProductItem), winogradGradFilter: newTask(winogradGradFilterItem),
+		groupNorm: newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),
 		softmax: newTask(softmaxRows), softmaxGrad: newTask(softmaxGradRows),
 		upsample: newTask(upsampleRow), upsampleGrad: newTask(upsampleGradRow),
 	}

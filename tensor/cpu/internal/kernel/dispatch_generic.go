@@ -85,12 +85,5 @@ func (s Set) Transpose(dst []float32, ldd int, src []float32, lds, rows, cols in
 	transposeGo(dst, ldd, src, lds, rows, cols)
 }
 
-// WinogradInput is Dst = B^T Src B: 4x4 pixels to 4x4 points.
-func (s Set) WinogradInput(p *Patch) { winogradInputGo(p) }
-
-// WinogradFilter is Dst = G Src G^T: 3x3 taps to 4x4 points.
-func (s Set) WinogradFilter(p *Patch) { winogradFilterGo(p) }
-
-// WinogradOutput is Dst = A^T Src A + Bias [+ Residual]: 4x4 points to
-// 2x2 pixels.
-func (s Set) WinogradOutput(p *Patch) { winogradOutputGo(p) }
+// Transform runs a transform on the patches.
+func (s Set) Transform(tr Transform, p *Patch) { patchGo(tr, p) }

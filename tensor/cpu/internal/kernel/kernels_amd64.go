@@ -142,21 +142,3 @@ func maskBitsAVX512(dst *uint64, turns, rows, skip int, m *Mask)
 
 //go:noescape
 func transpose8(dst *float32, ldd int, src *float32, lds, blocks int)
-
-//go:noescape
-func winogradInputAVX2(t *Patch)
-
-//go:noescape
-func winogradInputAVX512(t *Patch)
-
-//go:noescape
-func winogradFilterAVX2(t *Patch)
-
-//go:noescape
-func winogradFilterAVX512(t *Patch)
-
-//go:noescape
-func winogradOutputAVX2(t *Patch)
-
-//go:noescape
-func winogradOutputAVX512(t *Patch)

@@ -2,72 +2,135 @@ package kernel
 
 // Patch is a run of small square patches of vectors of channels, each taken from
 // both sides by one matrix: Dst = L Src L^T, for the transforms of Winograd's
-// minimal filtering F(2x2,3x3) (Lavin and Gray 2016, section 4.1). Element (i, j) of patch n of Src begins at
-// Src[n*SrcStep+i*SrcRow+j*SrcCol], and of Dst likewise. The assembly knows the
-// offsets of the fields, and may read Slack floats past the end of all but Dst.
-//
-// Point 3 has the sign of d3-d1, not of the paper's d1-d3: no transform has a
-// lone negative term then.
+// minimal filtering (Lavin and Gray 2016, section 4.1). Element (i, j) of patch n
+// of Src begins at Src[SrcAt+n*SrcStep+i*SrcRow+j*SrcCol], and of Dst likewise
+// without an At. The assembly knows the offsets of the fields, and may read Slack
+// floats past the end of all but Dst.
 type Patch struct {
 	Src, Dst []float32
-	// WinogradOutput adds Bias, a value for each column, and Residual, which may be
-	// nil, is laid out as Dst and may be Dst. The others have neither.
+	// WinogradOutput adds Bias, a value for each column, and Residual, which may be nil, is
+	// laid out as Dst and may be Dst. The others have neither.
 	Bias, Residual []float32
+	// Zeros is what WinogradInput and WinogradGrad read for the rows outside of their limits: as
+	// many zeros as a row of a patch has elements, SrcCol apart.
+	Zeros []float32
 
-	N, Cols                 int // patches; channels
-	SrcRow, SrcCol, SrcStep int
-	DstRow, DstCol, DstStep int
+	N, Cols                        int // patches; channels
+	SrcAt, SrcRow, SrcCol, SrcStep int
+	DstRow, DstCol, DstStep        int
+	// WinogradInput and WinogradGrad take the rows and columns of a patch outside of [Lo, Hi) as
+	// zero; they need not lie in Src, and SrcAt may be negative.
+	RowLo, RowHi, ColLo, ColHi int
 }
 
-// line is one dimension of a transform: L src.
-type line func(src [4]float32) [4]float32
+// Transform is one of the matrices of F(4x4,3x3): outputs are made by tiles of 4x4
+// from windows of 6x6 pixels through as many points. With d a window and g the
+// taps, the tile is Output[Input d . Filter g]; and the gradient of the taps, for
+// the gradient y of the tile, is FilterGrad[Input d . Grad y].
+type Transform uint8
 
-// input is B^T d of four pixels.
-func input(d [4]float32) [4]float32 {
-	return [4]float32{d[0] - d[2], d[1] + d[2], d[2] - d[1], d[3] - d[1]}
+// The transforms, with the paper's names of the matrices.
+const (
+	WinogradInput      Transform = iota // B^T: 6x6 pixels to points
+	WinogradFilter                      // G: 3x3 taps to points
+	WinogradOutput                      // A^T: points to 4x4 pixels
+	WinogradGrad                        // A: 4x4 pixels to points
+	WinogradFilterGrad                  // G^T: points to 3x3 taps
+)
+
+// transforms are the plain Go twins, from squares of in elements to out. They
+// compute in float64, which costs nothing beside the loops around.
+var transforms = [...]struct {
+	in, out int
+	line    func(x [6]float64) [6]float64
+}{
+	WinogradInput: {6, 6, inputLine}, WinogradFilter: {3, 6, filterLine}, WinogradOutput: {6, 4, outputLine},
+	WinogradGrad: {4, 6, gradLine}, WinogradFilterGrad: {6, 3, filterGradLine},
 }
 
-// filter is G g of three taps.
-func filter(g [4]float32) [4]float32 {
-	return [4]float32{g[0], (g[0] + g[1] + g[2]) * 0.5, (g[0] - g[1] + g[2]) * 0.5, g[2]}
+// The points are 0, a, -a, b, -b and infinity; the matrices follow
+// from them by Cook's and Toom's interpolation, with the sign of a, -a so that all
+// norms are positive. The paper's 1 and 2 lose twice the bits: 5/8 and 3/2 lie on
+// both sides of 1 at about one ratio, which keeps the powers of all points close,
+// and their own powers and products are exact in float32. A search over the
+// sixteenths found no better pair by more than its noise.
+const (
+	a, b         = 5. / 8, 3. / 2
+	a2, b2       = a * a, b * b
+	norm0        = 1 / (a2 * b2)
+	normA, normB = 1 / (2 * a2 * (b2 - a2)), 1 / (2 * b2 * (b2 - a2))
+)
+
+func inputLine(d [6]float64) (v [6]float64) {
+	evenA, oddA := b2*d[2]-d[4], b2*d[1]-d[3]
+	evenB, oddB := d[4]-a2*d[2], d[3]-a2*d[1]
+	return [6]float64{
+		d[4] - (a2+b2)*d[2] + a2*b2*d[0],
+		evenA + a*oddA, evenA - a*oddA, evenB + b*oddB, evenB - b*oddB,
+		d[5] - (a2+b2)*d[3] + a2*b2*d[1],
+	}
 }
 
-// output is A^T m: two pixels.
-func output(m [4]float32) [4]float32 { return [4]float32{m[0] + m[1] + m[2], m[1] - m[2] + m[3]} }
+func filterLine(g [6]float64) (u [6]float64) {
+	evenA, oddA := normA*g[0]+normA*a2*g[2], normA*a*g[1]
+	evenB, oddB := normB*g[0]+normB*b2*g[2], normB*b*g[1]
+	return [6]float64{norm0 * g[0], evenA + oddA, evenA - oddA, evenB + oddB, evenB - oddB, g[2]}
+}
 
-// patchGo transforms patches of in x in elements to out x out.
-func patchGo(p *Patch, in, out int, f line) {
-	var half [4][4]float32 // the columns done, by column then row
-	var src [4]float32
+func outputLine(m [6]float64) (y [6]float64) {
+	evenA, oddA, evenB, oddB := m[1]+m[2], m[1]-m[2], m[3]+m[4], m[3]-m[4]
+	return [6]float64{
+		m[0] + (evenA + evenB), b*oddB + a*oddA, b2*evenB + a2*evenA, m[5] + b2*b*oddB + a2*a*oddA,
+	}
+}
+
+func gradLine(y [6]float64) (v [6]float64) {
+	evenA, oddA := y[0]+a2*y[2], a*y[1]+a2*a*y[3]
+	evenB, oddB := y[0]+b2*y[2], b*y[1]+b2*b*y[3]
+	return [6]float64{y[0], evenA + oddA, evenA - oddA, evenB + oddB, evenB - oddB, y[3]}
+}
+
+func filterGradLine(m [6]float64) (g [6]float64) {
+	evenA, oddA, evenB, oddB := m[1]+m[2], m[1]-m[2], m[3]+m[4], m[3]-m[4]
+	return [6]float64{
+		norm0*m[0] + normB*evenB + normA*evenA, normB*b*oddB + normA*a*oddA, m[5] + normB*b2*evenB + normA*a2*evenA,
+	}
+}
+
+// limited says that a transform has limits of rows and columns.
+func (tr Transform) limited() bool {
+	return tr == WinogradInput || tr == WinogradGrad
+}
+
+func patchGo(tr Transform, p *Patch) {
+	in, out, line := transforms[tr].in, transforms[tr].out, transforms[tr].line
 	for n := range p.N {
 		for c := range p.Cols {
-			from, to := n*p.SrcStep+c, n*p.DstStep+c
-			for i := range in {
-				for j := range in {
-					src[j] = p.Src[from+i*p.SrcRow+j*p.SrcCol]
+			var half [6][6]float64 // by row of Dst, then column of Src
+			for j := range in {
+				var src [6]float64
+				for i := range in {
+					if !tr.limited() || i >= p.RowLo && i < p.RowHi && j >= p.ColLo && j < p.ColHi {
+						src[i] = float64(p.Src[p.SrcAt+n*p.SrcStep+i*p.SrcRow+j*p.SrcCol+c])
+					}
 				}
-				dst := f(src)
-				for j := range out {
-					half[j][i] = dst[j]
+				for i, v := range line(src) {
+					half[i][j] = v
 				}
 			}
-			for j := range out {
-				dst := f(half[j])
-				for i := range out {
-					at := to + i*p.DstRow + j*p.DstCol
+			for i := range out {
+				dst := line(half[i])
+				for j, v := range dst[:out] {
+					at := n*p.DstStep + i*p.DstRow + j*p.DstCol + c
 					if p.Bias != nil {
-						dst[i] += p.Bias[c]
+						v += float64(p.Bias[c])
 					}
 					if p.Residual != nil {
-						dst[i] += p.Residual[at]
+						v += float64(p.Residual[at])
 					}
-					p.Dst[at] = dst[i]
+					p.Dst[at] = float32(v)
 				}
 			}
 		}
 	}
 }
-
-func winogradInputGo(p *Patch)  { patchGo(p, 4, 4, input) }
-func winogradFilterGo(p *Patch) { patchGo(p, 3, 4, filter) }
-func winogradOutputGo(p *Patch) { patchGo(p, 4, 2, output) }

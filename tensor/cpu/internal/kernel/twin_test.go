@@ -269,46 +269,6 @@ func TestGrids(t *testing.T) {
 	}
 }
 
-func TestPatches(t *testing.T) {
-	type transform struct {
-		in, out int
-		f       func(s kernel.Set, p *kernel.Patch)
-	}
-	for name, tr := range map[string]transform{
-		"WinogradInput":  {4, 4, kernel.Set.WinogradInput},
-		"WinogradFilter": {3, 4, kernel.Set.WinogradFilter},
-		"WinogradOutput": {4, 2, kernel.Set.WinogradOutput},
-	} {
-		for _, set := range assembly() {
-			for _, cols := range []int{1, 7, 8, 16, 17, 31, 40} {
-				for residual := range 3 {
-					if name != "WinogradOutput" && residual > 0 {
-						continue
-					}
-					ld, n := cols+5, 3
-					patch := func() *kernel.Patch {
-						p := &kernel.Patch{
-							Src: values(1, n*tr.in*tr.in*ld), Dst: values(2, n*tr.out*tr.out*ld), N: n, Cols: cols,
-							SrcRow: ld, SrcCol: n * tr.in * ld, SrcStep: tr.in * ld,
-							DstRow: n * tr.out * ld, DstCol: ld, DstStep: tr.out * ld,
-						}
-						if name == "WinogradOutput" {
-							p.Bias = values(3, cols)
-							p.Residual = [][]float32{nil, values(4, len(p.Dst)), p.Dst}[residual]
-						}
-						return p
-					}
-					want, got := patch(), patch()
-					tr.f(kernel.Go, want)
-					tr.f(set, got)
-					near(t, want.Dst, got.Dst, 2e-6, "%v: %s of %d channels, residual %d", set, name, cols, residual)
-					require.NotEqual(t, values(2, len(got.Dst)), got.Dst)
-				}
-			}
-		}
-	}
-}
-
 // The plain exponential, through ExpSum, against float64 over its whole range.
 func TestExp(t *testing.T) {
 	for _, set := range kernel.Supported() {

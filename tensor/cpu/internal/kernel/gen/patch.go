@@ -10,159 +10,110 @@ import (
 
 // Offsets of the fields of Patch in bytes.
 const (
-	patchSrc, patchDst, patchBias, patchResidual = 0, 24, 48, 72
-	patchN, patchCols                            = 96, 104
-	patchSrcRow, patchSrcCol, patchSrcStep       = 112, 120, 128
-	patchDstRow, patchDstCol, patchDstStep       = 136, 144, 152
+	patchSrc, patchDst, patchBias, patchResidual       = 0, 24, 48, 72
+	patchZeros, patchN, patchCols                      = 96, 120, 128
+	patchSrcAt, patchSrcRow, patchSrcCol, patchSrcStep = 136, 144, 152, 160
+	patchDstRow, patchDstCol, patchDstStep             = 168, 176, 184
+	patchRowLo, patchRowHi, patchColLo, patchColHi     = 192, 200, 208, 216
 )
 
-// term is one row of a transform's matrix: the signs of the elements of a sum,
-// and whether it is halved.
-type term struct {
-	sum  []int
-	half bool
-}
-
-// transform is a kernel on a Patch: its matrix, a term for each row.
+// transform is a kernel on a Patch: from squares of in elements to squares of
+// out, by line along one dimension and then the other.
 type transform struct {
 	name, doc string
-	in        int // elements of a row of Src
-	rows      []term
-	output    bool // adds Bias and Residual
+	in, out   int
+	line      func(l lines, x []Op) []reg.VecVirtual
+	constants []float64 // of the line, without their signs
+	border    bool      // rows and columns outside of the limits are zero
+	output    bool      // adds Bias and Residual
 }
 
-// patches are the transforms of Winograd's convolution.
+// patches are the transforms of Winograd's convolutions.
 func (s isa) patches() {
-	plain := func(signs ...int) term { return term{sum: signs} }
-	half := func(signs ...int) term { return term{sum: signs, half: true} }
+	input := []float64{a, b, a2, b2, a2 * b2, a2 + b2}
+	filter := []float64{norm0, normA, normA * a, normA * a2, normB, normB * b, normB * b2}
+	output := []float64{a, b, a2, b2, a2 * a, b2 * b}
 	for _, k := range []transform{
-		{name: "winogradInput", doc: "Dst = B^T Src B", in: 4, rows: []term{
-			plain(1, 0, -1, 0), plain(0, 1, 1, 0), plain(0, -1, 1, 0), plain(0, -1, 0, 1),
-		}},
-		{name: "winogradFilter", doc: "Dst = G Src G^T", in: 3, rows: []term{
-			plain(1, 0, 0), half(1, 1, 1), half(1, -1, 1), plain(0, 0, 1),
-		}},
-		{name: "winogradOutput", doc: "Dst = A^T Src A + Bias + Residual", in: 4, rows: []term{
-			plain(1, 1, 1, 0), plain(0, 1, -1, 1),
-		}, output: true},
+		{name: "winogradInput", doc: "Dst = B^T Src B", in: 6, out: 6, line: lines.input, constants: input, border: true},
+		{name: "winogradFilter", doc: "Dst = G Src G^T", in: 3, out: 6, line: lines.filter, constants: filter},
+		{name: "winogradOutput", doc: "Dst = A^T Src A + Bias + Residual", in: 6, out: 4, line: lines.output, constants: output, output: true},
+		{name: "winogradGrad", doc: "Dst = A Src A^T", in: 4, out: 6, line: lines.grad, constants: output, border: true},
+		{name: "winogradFilterGrad", doc: "Dst = G^T Src G", in: 6, out: 3, line: lines.filterGrad, constants: filter},
 	} {
 		s.patch(k)
 	}
 }
 
-// combine is one term of the elements.
-func (s isa) combine(t term, element func(i int) Op) reg.VecVirtual {
-	v := s.vector()
-	started := false
-	for _, positive := range []bool{true, false} {
-		for i, sign := range t.sum {
-			switch {
-			case sign == 0 || (sign > 0) != positive:
-			case !started:
-				if r, ok := element(i).(reg.VecVirtual); ok {
-					s.move(r, v)
-				} else {
-					VMOVUPS(element(i), v)
-				}
-				started = true
-			case positive:
-				VADDPS(element(i), v, v)
-			default:
-				VSUBPS(element(i), v, v)
-			}
-		}
-	}
-	if t.half {
-		VMULPS(s.bits(0x3f000000)(), v, v)
-	}
-	return v
-}
-
-// patchWalk is the registers of a patch kernel: where each row of a patch of Src
-// is, the distance of its columns and three times that; where Dst is, and the
-// distances of its rows.
+// patchWalk is what a patch kernel keeps: in registers where each row of a patch
+// of Src begins, the channels done in bytes, and the memory of the elements
+// between the two dimensions; in memory the distances in bytes.
 type patchWalk struct {
-	src              []reg.GPVirtual
-	col, col3        reg.GPVirtual
-	dst, row, row3   reg.GPVirtual
-	dstCol           Mem
-	bias, difference reg.GPVirtual // from Dst to Residual
+	lines                  lines
+	t                      reg.Register
+	src                    []reg.GPVirtual
+	done, half             reg.GPVirtual
+	to                     Mem
+	srcCol, dstRow, dstCol Mem
 }
 
 // patch writes one kernel: patch by patch, a vector of channels at a time.
 func (s isa) patch(k transform) {
-	TEXT(k.name+s.name, NOSPLIT, "func(t *byte)")
+	TEXT(k.name+s.name, 0, "func(t *byte)")
 	Doc(k.name + s.name + " is " + k.doc + " on a run of patches.")
 	t := Load(Param("t"), GP64())
-	w := patchWalk{dst: GP64()}
-	from, to, left := AllocLocal(8), AllocLocal(8), AllocLocal(8)
-	w.dstCol = AllocLocal(8)
-	keep := func(off int, at Mem, shift uint64) {
+	w := patchWalk{t: t, done: GP64(), half: GP64(), to: AllocLocal(8)}
+	from, left, end, srcRow := AllocLocal(8), AllocLocal(8), AllocLocal(8), AllocLocal(8)
+	w.srcCol, w.dstRow, w.dstCol = AllocLocal(8), AllocLocal(8), AllocLocal(8)
+	keep := func(off int, at Mem, shift uint64) reg.GPVirtual {
 		r := load(t, off)
 		if shift > 0 {
 			SHLQ(Imm(shift), r)
 		}
 		MOVQ(r, at)
+		return r
 	}
-	keep(patchSrc, from, 0)
-	keep(patchDst, to, 0)
+	at := load(t, patchSrcAt)
+	base := load(t, patchSrc)
+	LEAQ(Mem{Base: base, Index: at, Scale: 4}, at)
+	MOVQ(at, from)
+	keep(patchDst, w.to, 0)
 	keep(patchN, left, 0)
+	keep(patchSrcRow, srcRow, 2)
+	keep(patchSrcCol, w.srcCol, 2)
+	keep(patchDstRow, w.dstRow, 2)
 	keep(patchDstCol, w.dstCol, 2)
-	w.col, w.row = load(t, patchSrcCol), load(t, patchDstRow)
-	SHLQ(Imm(2), w.col)
-	SHLQ(Imm(2), w.row)
-	if k.in > 3 {
-		w.col3 = GP64()
-		LEAQ(Mem{Base: w.col, Index: w.col, Scale: 2}, w.col3)
+	keep(patchCols, end, 2)
+	if !s.fits(k) {
+		LEAQ(AllocLocal((k.in*k.out+1)*s.bytes()), w.half)
+		ADDQ(Imm(uint64(s.bytes()-1)), w.half)
+		ANDQ(I32(int32(-s.bytes())), w.half)
 	}
-	if len(k.rows) > 3 {
-		w.row3 = GP64()
-		LEAQ(Mem{Base: w.row, Index: w.row, Scale: 2}, w.row3)
-	}
-	n := load(t, patchCols)
-	ANDQ(Imm(uint64(s.lanes-1)), n)
-	mask := s.masks(n, 1)[0]
-	w.src = []reg.GPVirtual{GP64()}
-	for range k.in - 1 {
+	w.lines = s.lines(k.constants)
+	for range k.in {
 		w.src = append(w.src, GP64())
-	}
-	if k.output {
-		w.bias, w.difference = GP64(), GP64()
 	}
 
 	Label("patch")
 	MOVQ(from, w.src[0])
 	for i := range k.in - 1 {
-		MOVQ(Mem{Base: t, Disp: patchSrcRow}, w.src[i+1])
-		LEAQ(Mem{Base: w.src[i], Index: w.src[i+1], Scale: 4}, w.src[i+1])
+		MOVQ(srcRow, w.src[i+1])
+		ADDQ(w.src[i], w.src[i+1])
 	}
-	MOVQ(to, w.dst)
-	if k.output {
-		MOVQ(Mem{Base: t, Disp: patchBias}, w.bias)
-		MOVQ(Mem{Base: t, Disp: patchResidual}, w.difference)
-		SUBQ(Mem{Base: t, Disp: patchDst}, w.difference)
-	}
-	MOVQ(Mem{Base: t, Disp: patchCols}, n)
-	JMP(LabelRef("check"))
-	Label("full")
-	s.patchVector(k, &w, t, nil)
-	for _, p := range append(append([]reg.GPVirtual{}, w.src...), w.dst, w.bias) {
-		if p != nil {
-			ADDQ(Imm(uint64(s.bytes())), p)
+	if k.border {
+		zeros := load(t, patchZeros)
+		for i, r := range w.src {
+			CMPQ(Mem{Base: t, Disp: patchRowLo}, Imm(uint64(i)))
+			CMOVQGT(zeros, r)
+			CMPQ(Mem{Base: t, Disp: patchRowHi}, Imm(uint64(i)))
+			CMOVQLE(zeros, r)
 		}
 	}
-	SUBQ(Imm(uint64(s.lanes)), n)
-	Label("check")
-	CMPQ(n, Imm(uint64(s.lanes)))
-	JGE(LabelRef("full"))
-	TESTQ(n, n)
-	JZ(LabelRef("next"))
-	s.patchVector(k, &w, t, mask)
-	Label("next")
+	XORQ(w.done, w.done)
+	s.patchVectors(k, &w, end)
 	for _, p := range []struct {
 		at   Mem
 		step int
-	}{{from, patchSrcStep}, {to, patchDstStep}} {
+	}{{from, patchSrcStep}, {w.to, patchDstStep}} {
 		step := load(t, p.step)
 		SHLQ(Imm(2), step)
 		ADDQ(step, p.at)
@@ -173,49 +124,130 @@ func (s isa) patch(k transform) {
 	RET()
 }
 
-// patchVector transforms one vector of channels: for each column of Dst, the
-// rows of Src to that column, then its elements.
-func (s isa) patchVector(k transform, w *patchWalk, t reg.Register, mask Op) {
-	at := func(base, step, step3 reg.GPVirtual, i int) Mem {
-		switch i {
-		case 0:
-			return Mem{Base: base}
-		case 3:
-			return Mem{Base: base, Index: step3, Scale: 1}
-		}
-		return Mem{Base: base, Index: step, Scale: uint8(i)}
+// patchVectors transforms all channels of a patch, the last ones under a mask. A
+// mask costs nothing in AVX-512, and the code is half as long with one in every
+// vector.
+func (s isa) patchVectors(k transform, w *patchWalk, end Mem) {
+	rest := func() reg.GPVirtual {
+		r := GP64()
+		MOVQ(end, r)
+		SUBQ(w.done, r)
+		SHRQ(Imm(2), r)
+		return r
 	}
-	dst := GP64()
-	MOVQ(w.dst, dst)
-	for j, column := range k.rows {
-		part := make([]Op, k.in)
-		for i := range part {
-			part[i] = s.combine(column, func(c int) Op { return at(w.src[i], w.col, w.col3, c) })
+	if s.wide {
+		Label("vector")
+		n, limit := rest(), GP64()
+		MOVQ(U32(uint32(s.lanes)), limit)
+		CMPQ(n, limit)
+		CMOVQGT(limit, n)
+		s.patchVector(k, w, s.masks(n, 1)[0])
+		ADDQ(Imm(uint64(s.bytes())), w.done)
+		CMPQ(w.done, end)
+		JLT(LabelRef("vector"))
+		return
+	}
+	JMP(LabelRef("check"))
+	Label("full")
+	s.patchVector(k, w, nil)
+	ADDQ(Imm(uint64(s.bytes())), w.done)
+	Label("check")
+	n := rest()
+	CMPQ(n, Imm(uint64(s.lanes)))
+	JGE(LabelRef("full"))
+	TESTQ(n, n)
+	JZ(LabelRef("next"))
+	s.patchVector(k, w, s.masks(n, 1)[0])
+	Label("next")
+}
+
+// fits says that the elements between the two dimensions fit in registers.
+func (s isa) fits(k transform) bool { return s.wide && k.in*k.out <= 18 }
+
+// patchVector transforms one vector of channels: the columns of Src, one by one,
+// then the rows of what they make.
+func (s isa) patchVector(k transform, w *patchWalk, mask Op) {
+	col := GP64()
+	MOVQ(w.done, col)
+	half := make([][]Op, k.in) // by column of Src, then row of Dst
+	for j := range half {
+		half[j] = s.patchColumn(k, w, col, j, mask != nil)
+		if j+1 < k.in {
+			ADDQ(w.srcCol, col)
 		}
-		var out []reg.VecVirtual
-		for _, row := range k.rows {
-			v := s.combine(row, func(i int) Op { return part[i] })
+	}
+	row, bias, residual := GP64(), GP64(), GP64()
+	MOVQ(w.to, row)
+	ADDQ(w.done, row)
+	if k.output {
+		MOVQ(Mem{Base: w.t, Disp: patchBias}, bias)
+		MOVQ(Mem{Base: w.t, Disp: patchResidual}, residual)
+		ADDQ(w.done, bias)
+	}
+	for i := range k.out {
+		x := make([]Op, k.in)
+		for j := range x {
+			x[j] = half[j][i]
+		}
+		y := k.line(w.lines, x)
+		at := GP64()
+		MOVQ(row, at)
+		for j, v := range y {
 			if k.output {
-				VADDPS(Mem{Base: w.bias}, v, v)
+				VADDPS(Mem{Base: bias}, v, v)
+				plain := fmt.Sprintf("plain%d%d%t", i, j, mask != nil)
+				TESTQ(residual, residual)
+				JZ(LabelRef(plain))
+				from := GP64()
+				MOVQ(at, from)
+				SUBQ(Mem{Base: w.t, Disp: patchDst}, from)
+				VADDPS(Mem{Base: residual, Index: from, Scale: 1}, v, v)
+				Label(plain)
 			}
-			out = append(out, v)
-		}
-		if k.output {
-			label := fmt.Sprintf("store%d%t", j, mask != nil)
-			CMPQ(Mem{Base: t, Disp: patchResidual}, Imm(0))
-			JEQ(LabelRef(label))
-			r := GP64()
-			LEAQ(Mem{Base: dst, Index: w.difference, Scale: 1}, r)
-			for i, v := range out {
-				VADDPS(at(r, w.row, w.row3, i), v, v)
+			s.put(v, Mem{Base: at}, mask)
+			if j+1 < len(y) {
+				ADDQ(w.dstCol, at)
 			}
-			Label(label)
 		}
-		for i, v := range out {
-			s.put(v, at(dst, w.row, w.row3, i), mask)
-		}
-		if j+1 < len(k.rows) {
-			ADDQ(w.dstCol, dst)
+		if i+1 < k.out {
+			ADDQ(w.dstRow, row)
 		}
 	}
+}
+
+// patchColumn transforms column j of Src.
+func (s isa) patchColumn(k transform, w *patchWalk, col reg.GPVirtual, j int, last bool) []Op {
+	half := make([]Op, k.out)
+	for i := range half {
+		half[i] = Mem{Base: w.half, Disp: (i*k.in + j) * s.bytes()}
+		if s.fits(k) {
+			half[i] = s.vector()
+		}
+	}
+	zero, done := fmt.Sprintf("zero%d%t", j, last), fmt.Sprintf("done%d%t", j, last)
+	if k.border {
+		CMPQ(Mem{Base: w.t, Disp: patchColLo}, Imm(uint64(j)))
+		JGT(LabelRef(zero))
+		CMPQ(Mem{Base: w.t, Disp: patchColHi}, Imm(uint64(j)))
+		JLE(LabelRef(zero))
+	}
+	x := make([]Op, k.in)
+	for i := range x {
+		x[i] = Mem{Base: w.src[i], Index: col, Scale: 1}
+	}
+	for i, v := range k.line(w.lines, x) {
+		VMOVAPS(v, half[i])
+	}
+	if !k.border {
+		return half
+	}
+	JMP(LabelRef(done))
+	Label(zero)
+	v := s.vector()
+	VXORPS(v, v, v)
+	for i := range half {
+		VMOVAPS(v, half[i])
+	}
+	Label(done)
+	return half
 }
