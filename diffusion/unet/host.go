@@ -19,52 +19,63 @@ const (
 
 // staging is the device memory that host slices are copied to.
 type staging struct {
-	x, target, ts, draws tensor.Buffer
+	x, target, ts, draws input
 }
 
-// reserve makes the buffer at least n elements long.
-func reserve(be tensor.Backend, b *tensor.Buffer, dt tensor.DType, n int) error {
-	if *b != nil && (*b).Len() >= n {
-		return nil
+// input is one buffer of staging and its views by their length: whoever asks for a
+// length again gets the same buffer, so that a recorded program can be replayed.
+type input struct {
+	whole tensor.Buffer
+	views map[int]tensor.Buffer
+}
+
+// reserve returns a buffer of n elements.
+func (in *input) reserve(be tensor.Backend, dt tensor.DType, n int) (tensor.Buffer, error) {
+	if in.whole == nil || in.whole.Len() < n {
+		in.free(be)
+		whole, err := be.Alloc(dt, n)
+		if err != nil {
+			return nil, fmt.Errorf("unet: input of %d elements: %w", n, err)
+		}
+		in.whole, in.views = whole, map[int]tensor.Buffer{}
 	}
-	if *b != nil {
-		be.Free(*b)
-		*b = nil
+	if in.views[n] == nil {
+		in.views[n] = be.Slice(in.whole, 0, n)
 	}
-	var err error
-	if *b, err = be.Alloc(dt, n); err != nil {
-		return fmt.Errorf("unet: input of %d elements: %w", n, err)
+	return in.views[n], nil
+}
+
+func (in *input) free(be tensor.Backend) {
+	if in.whole != nil {
+		be.Free(in.whole)
 	}
-	return nil
+	*in = input{}
 }
 
 func (s *staging) free(be tensor.Backend) {
-	for _, b := range []tensor.Buffer{s.x, s.target, s.ts, s.draws} {
-		if b != nil {
-			be.Free(b)
-		}
+	for _, in := range []*input{&s.x, &s.target, &s.ts, &s.draws} {
+		in.free(be)
 	}
-	*s = staging{}
 }
 
 // images copies host images [n,H,W,C] to the device.
-func (s *staging) images(be tensor.Backend, b *tensor.Buffer, shape tensor.Shape, host []float32) (tensor.Tensor, error) {
-	if err := reserve(be, b, tensor.F32, len(host)); err != nil {
+func (in *input) images(be tensor.Backend, shape tensor.Shape, host []float32) (tensor.Tensor, error) {
+	buf, err := in.reserve(be, tensor.F32, len(host))
+	if err != nil {
 		return tensor.Tensor{}, err
 	}
-	view := be.Slice(*b, 0, len(host))
-	be.Upload(view, host)
-	return tensor.Tensor{Buf: view, Shape: shape}, nil
+	be.Upload(buf, host)
+	return tensor.Tensor{Buf: buf, Shape: shape}, nil
 }
 
 // integers copies [n] host integers to the device.
-func (s *staging) integers(be tensor.Backend, b *tensor.Buffer, host []int64) (tensor.Tensor, error) {
-	if err := reserve(be, b, tensor.I64, len(host)); err != nil {
+func (in *input) integers(be tensor.Backend, host []int64) (tensor.Tensor, error) {
+	buf, err := in.reserve(be, tensor.I64, len(host))
+	if err != nil {
 		return tensor.Tensor{}, err
 	}
-	view := be.Slice(*b, 0, len(host))
-	be.UploadInt64(view, host)
-	return tensor.Tensor{Buf: view, Shape: tensor.Of(len(host))}, nil
+	be.UploadInt64(buf, host)
+	return tensor.Tensor{Buf: buf, Shape: tensor.Of(len(host))}, nil
 }
 
 // Predict writes the model's output for images x [n,H,W,C] at timesteps t [n] into
@@ -81,17 +92,17 @@ func (m *Model) Predict(dst, x []float32, t []int64) error {
 		return err
 	}
 	in := &m.runner.in
-	xt, err := in.images(m.be, &in.x, shape, x)
+	xt, err := in.x.images(m.be, shape, x)
 	if err != nil {
 		return err
 	}
-	ts, err := in.integers(m.be, &in.ts, t)
+	ts, err := in.ts.integers(m.be, t)
 	if err != nil {
 		return err
 	}
 	p.Bind(p.x, xt)
 	p.Bind(p.ts, ts)
-	if err := p.Run(autograd.Step{}); err != nil {
+	if err := p.Replay(autograd.Step{}); err != nil {
 		return fmt.Errorf("unet: %w", err)
 	}
 	if err := m.be.Download(dst, p.pred.Tensor().Buf); err != nil {
@@ -151,17 +162,17 @@ func (m *Model) upload(b HostBatch, xShape, yShape tensor.Shape) (batch Batch, e
 	}
 	in := &m.runner.in
 	batch = Batch{Seed: b.Seed, Train: b.Train}
-	if batch.XT, err = in.images(m.be, &in.x, xShape, x); err != nil {
+	if batch.XT, err = in.x.images(m.be, xShape, x); err != nil {
 		return batch, err
 	}
-	if batch.Target, err = in.images(m.be, &in.target, yShape, target); err != nil {
+	if batch.Target, err = in.target.images(m.be, yShape, target); err != nil {
 		return batch, err
 	}
-	if batch.T, err = in.integers(m.be, &in.ts, b.T); err != nil {
+	if batch.T, err = in.ts.integers(m.be, b.T); err != nil {
 		return batch, err
 	}
 	if len(b.Draws) > 0 {
-		batch.Draws, err = in.integers(m.be, &in.draws, b.Draws)
+		batch.Draws, err = in.draws.integers(m.be, b.Draws)
 	}
 	return batch, err
 }
