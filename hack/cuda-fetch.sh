@@ -1,50 +1,84 @@
 #!/usr/bin/env bash
-# Print what `-tags cuda` builds need, as shell exports. Only cuda.h is NVIDIA's:
-# it is looked for in $AGRDIST_CUDA_INCLUDE, then in the cache, then in an installed
-# toolkit, and else fetched once (PyPI, then Debian). No GPU and no driver needed.
+# Fetch what of NVIDIA's is needed without a GPU, once, into the user's cache.
+#   cuda-fetch.sh build   print what `-tags cuda` builds need, as shell exports. Only
+#                         cuda.h is NVIDIA's: it is looked for in $AGRDIST_CUDA_INCLUDE,
+#                         in the cache, in an installed toolkit, and else fetched
+#                         (PyPI, then Debian). AGRDIST_CUDA_HEADERS=13 takes that of
+#                         CUDA 13 from PyPI.
+#   cuda-fetch.sh nvrtc   print the directory of NVRTC, the kernels' compiler (PyPI)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/agrdist/cuda
 mkdir -p "$cache"
 
-# Versions are pinned by the wheel's SHA-256 (linux/amd64).
-cu12='nvidia-cuda-runtime-cu12==12.6.77
+# Versions are pinned by the wheels' SHA-256 (linux/amd64).
+header12='nvidia-cuda-runtime-cu12==12.6.77
   --hash=sha256:ba3b56a4f896141e25e19ab287cd71e52a6a0f4b29d0d31609f60e3b4d5219b7
   --hash=sha256:a84d15d5e1da416dd4774cb42edf5e954a3e60cc945698dc1d5be02321c44dc8'
-cu13='nvidia-cuda-runtime==13.0.96
+header13='nvidia-cuda-runtime==13.0.96
   --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548'
+nvrtc12='nvidia-cuda-nvrtc-cu12==12.6.85
+  --hash=sha256:800927308ccc5dd6246d3f61f7fcef2ed7ec4e59e199090d360d3293f78bd5a2'
 
-# from_wheel REQUIREMENT: fetch the wheel, keep its cuda.h.
-from_wheel() {
+# wheel REQUIREMENT: unpack the wheel into $tmp/files.
+wheel() {
   command -v python3 > /dev/null || return 1
-  printf '%s\n' "$1" | tr -d '\n' > "$tmp/requirements.txt"
+  rm -rf "${tmp:?}"/*
+  printf '%s' "$1" | tr -d '\n' > "$tmp/requirements.txt"
+  # The platform tags that the wheels of linux/amd64 carry.
   python3 -m pip download -q --no-deps --only-binary=:all: --require-hashes --no-cache-dir \
-    --platform manylinux2014_x86_64 -r "$tmp/requirements.txt" -d "$tmp" 1>&2 || return 1
+    --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2010_x86_64 \
+    --platform manylinux_2_12_x86_64 -r "$tmp/requirements.txt" -d "$tmp" 1>&2 || return 1
   python3 -m zipfile -e "$tmp"/*.whl "$tmp/files"
-  header=$(find "$tmp/files" -path '*/include/cuda.h' -print -quit)
-  [ -n "$header" ] && mv "$header" "$tmp/cuda.h"
 }
 
-# from_debian: the header out of Debian's package (non-free), without installing it.
-from_debian() {
+header_from_wheel() {
+  wheel "$1" || return 1
+  find "$tmp/files" -path '*/include/cuda.h' -exec mv {} "$tmp/cuda.h" \;
+  [ -f "$tmp/cuda.h" ]
+}
+
+# The header out of Debian's package (non-free), without installing it.
+header_from_debian() {
   command -v apt-get > /dev/null || return 1
   (cd "$tmp" && apt-get -qq download nvidia-cuda-dev) 1>&2 || return 1
   dpkg-deb --fsys-tarfile "$tmp"/nvidia-cuda-dev_*.deb | tar -x -C "$tmp" ./usr/include/cuda.h &&
     mv "$tmp/usr/include/cuda.h" "$tmp/cuda.h"
 }
 
-# fetch: put cuda.h in $cache/include. The rename makes it whole or absent, also
-# when several builds do this at once.
-fetch() {
+# keep FILE DIR: a rename makes it whole or absent, also when two do this at once.
+keep() { mkdir -p "$2" && mv -f "$1" "$2/"; }
+
+in_tmp() {
   tmp=$(mktemp -d "$cache/fetch.XXXXXX")
   trap 'rm -rf "$tmp"' EXIT
-  echo "fetching cuda.h (once, into $cache)" >&2
-  if from_wheel "$cu12" || from_wheel "$cu13" || from_debian; then
-    mkdir -p "$cache/include"
-    mv "$tmp/cuda.h" "$cache/include/cuda.h"
+  echo "fetching $1 (once, into $cache)" >&2
+}
+
+find_header() {
+  include=${AGRDIST_CUDA_INCLUDE:-}
+  if [ -n "$include" ]; then
+    [ -f "$include/cuda.h" ] && return
+    echo "no cuda.h in AGRDIST_CUDA_INCLUDE=$include" >&2
+    exit 1
+  fi
+  if [ "${AGRDIST_CUDA_HEADERS:-}" = 13 ]; then
+    include=$cache/include13
+    [ -f "$include/cuda.h" ] && return
+    in_tmp "cuda.h of CUDA 13"
+    header_from_wheel "$header13" && keep "$tmp/cuda.h" "$include"
     return
   fi
-  cat >&2 <<MISSING
+  for include in "$cache/include" "${CUDA_HOME:-/usr/local/cuda}/include" /usr/include; do
+    [ -f "$include/cuda.h" ] && return
+  done
+  include=$cache/include
+  in_tmp cuda.h
+  if header_from_wheel "$header12" || header_from_wheel "$header13" || header_from_debian; then
+    keep "$tmp/cuda.h" "$include"
+    return
+  fi
+  cat >&2 << 'MISSING'
 cuda.h could not be fetched: neither pip (nvidia-cuda-runtime-cu12, nvidia-cuda-runtime)
 nor apt-get (nvidia-cuda-dev) gave it. Install python3-pip, or name a directory that
 has it: AGRDIST_CUDA_INCLUDE=/usr/local/cuda/include
@@ -52,23 +86,34 @@ MISSING
   exit 1
 }
 
-include=${AGRDIST_CUDA_INCLUDE:-}
-if [ -z "$include" ]; then
-  for dir in "$cache/include" "${CUDA_HOME:-/usr/local/cuda}/include" /usr/include; do
-    if [ -f "$dir/cuda.h" ]; then include=$dir && break; fi
-  done
-fi
-if [ -z "$include" ]; then
-  fetch
-  include=$cache/include
-fi
-[ -f "$include/cuda.h" ] || { echo "no cuda.h in $include (AGRDIST_CUDA_INCLUDE)" >&2; exit 1; }
+build() {
+  find_header
+  # gorgonia.org/cu links with -lcuda. An archive without members satisfies that:
+  # the symbols come from internal/cuda/driver, which finds the library at run time.
+  mkdir -p "$cache/lib"
+  [ -f "$cache/lib/libcuda.a" ] || printf '!<arch>\n' > "$cache/lib/libcuda.a"
+  # The header that is found before NVIDIA's is used from the cache: flags that name
+  # the checkout would compile gorgonia.org/cu again in each.
+  local ours=$root/internal/cuda/driver/include/cuda.h shim
+  shim=$cache/shim-$(sha256sum "$ours" | cut -c1-16)
+  mkdir -p "$shim"
+  cmp -s "$ours" "$shim/cuda.h" || { cp "$ours" "$shim/cuda.h.$$" && mv "$shim/cuda.h.$$" "$shim/cuda.h"; }
+  printf 'export CGO_ENABLED=1\n'
+  printf 'export CGO_CFLAGS=%q\n' "-O2 -g -I$shim -I$include"
+  printf 'export CGO_LDFLAGS=%q\n' "-L$cache/lib"
+}
 
-# gorgonia.org/cu links with -lcuda. An archive without members satisfies that:
-# the symbols come from internal/cuda/driver, which finds the library at run time.
-mkdir -p "$cache/lib"
-[ -f "$cache/lib/libcuda.a" ] || printf '!<arch>\n' > "$cache/lib/libcuda.a"
+nvrtc() {
+  local dir=$cache/nvrtc
+  if [ ! -f "$dir/libnvrtc.so.12" ]; then
+    in_tmp NVRTC
+    wheel "$nvrtc12" || { echo "pip did not give nvidia-cuda-nvrtc-cu12" >&2; exit 1; }
+    for file in "$tmp"/files/nvidia/cuda_nvrtc/lib/libnvrtc{-builtins.so.*,.so.12}; do keep "$file" "$dir"; done
+  fi
+  echo "$dir"
+}
 
-printf 'export CGO_ENABLED=1\n'
-printf 'export CGO_CFLAGS=%q\n' "-O2 -g -I$root/internal/cuda/driver/include -I$include"
-printf 'export CGO_LDFLAGS=%q\n' "-L$cache/lib"
+case ${1:-} in
+  build | nvrtc) "$1" ;;
+  *) sed -n '2,/^set/{/^#/p}' "$0" >&2; exit 2 ;;
+esac

@@ -8,8 +8,8 @@ cd "$(dirname "$0")/.."
 source hack/cuda-env.sh
 out=internal/cuda/driver/symbols.h
 
-other_headers='cuGraphAddKernelNode cuStreamWaitValue32 cuStreamWriteValue32'
-own=$(sed -n 's/^extern CUresult \(cu[A-Za-z0-9_]*\)(.*/\1/p' internal/cuda/driver/calls.h)
+other_headers=(cuGraphAddKernelNode cuStreamWaitValue32 cuStreamWriteValue32)
+mapfile -t own < <(sed -n 's/^extern CUresult \(cu[A-Za-z0-9_]*\)(.*/\1/p' internal/cuda/driver/calls.h)
 
 # of LETTERS: the cu* symbols of cu's archive with one of these nm types.
 archive=$(go list -export -f '{{.Export}}' gorgonia.org/cu)

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# All that can be checked of the tag cuda without a GPU: it builds and vets with the
+# headers of CUDA 12 and 13, the tests pass on the doubles of NVIDIA's libraries, the
+# binary starts without a driver, and NVIDIA's own compiler takes the kernels.
+# Needs gcc and g++. Arguments are handed to go test.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source hack/cuda-env.sh
+
+packages=(./internal/cuda/...)
+for p in tensor/cuda allreduce/nccl; do
+  if [ -d "$p" ]; then packages+=("./$p/..."); fi
+done
+
+echo '== the list of driver functions is what gorgonia.org/cu calls'
+hack/cuda-symbols.sh --check
+
+echo '== build and vet'
+go build -tags cuda ./...
+go vet -tags cuda "${packages[@]}" ./cmd/...
+
+echo '== build with the headers of CUDA 13'
+if env=$(AGRDIST_CUDA_HEADERS=13 hack/cuda-fetch.sh build); then
+  (eval "$env" && go build -tags cuda ./internal/cuda/...)
+else
+  echo 'SKIPPED: the header of CUDA 13 could not be fetched'
+fi
+
+echo '== tests on the doubles'
+go test -tags cuda "$@" "${packages[@]}"
+
+echo '== the binary starts without a driver'
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+make --no-print-directory cuda BIN="$dir/agrdist"
+if readelf -d "$dir/agrdist" | grep -E 'NEEDED.*(cuda|nvrtc|cudnn|cublas|nccl)'; then
+  echo 'the binary needs a library of NVIDIA at its start' >&2
+  exit 1
+fi
+bare() { env -i HOME="$dir" PATH=/usr/bin:/bin AGRDIST_LIBCUDA="$dir/libcuda.so.1" "$dir/agrdist" "$@"; }
+bare version
+bare run --help > "$dir/help"
+grep -q Usage "$dir/help"
+
+echo '== NVIDIA compiles the kernels'
+if nvrtc=$(hack/cuda-fetch.sh nvrtc); then
+  AGRDIST_TEST_GPU=1 AGRDIST_LIBNVRTC="$nvrtc/libnvrtc.so.12" go test -tags cuda -count=1 ./internal/cuda/nvrtc
+else
+  echo "SKIPPED: NVRTC could not be fetched"
+fi
