@@ -128,6 +128,30 @@ func (o opaque) TimestepEmbedding(dst, t tensor.Tensor, freqShift int, flip bool
 	o.Backend.TimestepEmbedding(in(dst), in(t), freqShift, flip)
 }
 
+// The fused operations: composed ones round in another way.
+
+func (o opaque) GroupNormSiLU(y, mean, rstd, x, gamma, beta tensor.Tensor, groups int, eps float32, drop tensor.Dropout) {
+	drop.Draws = in(drop.Draws)
+	o.Backend.(tensor.GroupNormSiLU).GroupNormSiLU(in(y), in(mean), in(rstd), in(x), in(gamma), in(beta), groups, eps, drop)
+}
+
+func (o opaque) GroupNormSiLUGrad(
+	dx, dgamma, dbeta, dy, x, gamma, beta, mean, rstd tensor.Tensor, groups int, drop tensor.Dropout,
+) {
+	drop.Draws = in(drop.Draws)
+	o.Backend.(tensor.GroupNormSiLU).GroupNormSiLUGrad(
+		in(dx), in(dgamma), in(dbeta), in(dy), in(x), in(gamma), in(beta), in(mean), in(rstd), groups, drop)
+}
+
+func (o opaque) Attention(y, lse, q, k, v tensor.Tensor, heads int, scale float32) {
+	o.Backend.(tensor.Attention).Attention(in(y), in(lse), in(q), in(k), in(v), heads, scale)
+}
+
+func (o opaque) AttentionGrad(dq, dk, dv, dy, y, lse, q, k, v tensor.Tensor, heads int, scale float32) {
+	o.Backend.(tensor.Attention).AttentionGrad(
+		in(dq), in(dk), in(dv), in(dy), in(y), in(lse), in(q), in(k), in(v), heads, scale)
+}
+
 // onDevice is the host's pass working inside a device's memory. Around every
 // update it overwrites the host's copies of the state, so that a trainer that reads
 // them without fetching them gets other numbers.

@@ -48,3 +48,49 @@ func BenchmarkGroupNormSiLU(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkAttention times one head of c channels over l pixels, as one operation
+// and composed of products and softmax. The gradient's operations are its four
+// products; computing the scores again is not counted.
+func BenchmarkAttention(b *testing.B) {
+	for _, set := range kernel.Supported() {
+		for _, s := range [][3]int{{8, 256, 256}, {8, 16, 256}, {32, 256, 64}, {32, 64, 64}, {2, 1024, 64}, {8, 64, 512}} {
+			n, l, c := s[0], s[1], s[2]
+			for _, kind := range []string{"fwd", "bwd", "fwd-composed", "bwd-composed"} {
+				b.Run(fmt.Sprintf("%s/%v/%dx%dx%d", kind, set, n, l, c), func(b *testing.B) {
+					be := newBench(b, set)
+					q, k, v, y, dy := be.of(n, l, c), be.of(n, l, c), be.of(n, l, c), be.of(n, l, c), be.of(n, l, c)
+					dq, dk, dv, lse := be.of(n, l, c), be.of(n, l, c), be.of(n, l, c), be.of(n, 1, l)
+					p, ds := be.of(n, l, l), be.of(n, l, l)
+					const scale = 0.05
+					flop := 2 * 2 * n * l * l * c
+					product := func(dst, x, y tensor.Tensor, transA, transB bool) {
+						be.MatMul(dst, x, y, tensor.MatMulArgs{TransA: transA, TransB: transB, Alpha: 1})
+					}
+					switch kind {
+					case "fwd":
+						measure(b, flop, func() { be.Attention(y, lse, q, k, v, 1, scale) })
+					case "bwd":
+						be.Attention(y, lse, q, k, v, 1, scale)
+						measure(b, 2*flop, func() { be.AttentionGrad(dq, dk, dv, dy, y, lse, q, k, v, 1, scale) })
+					case "fwd-composed":
+						measure(b, flop, func() {
+							product(p, q, k, false, true)
+							be.Softmax(p, p, scale)
+							product(y, p, v, false, false)
+						})
+					case "bwd-composed":
+						be.Softmax(p, p, scale)
+						measure(b, 2*flop, func() {
+							product(dv, p, dy, true, false)
+							product(ds, dy, v, false, true)
+							be.SoftmaxGrad(ds, ds, p, scale)
+							product(dk, ds, q, true, false)
+							product(dq, ds, k, false, false)
+						})
+					}
+				})
+			}
+		}
+	}
+}

@@ -18,6 +18,7 @@ type tasks struct {
 	winogradGradInput, winogradGradProduct, winogradGradFilter *task[winogradGrad]
 	groupNorm, groupNormGrad                                   *task[normArgs]
 	softmax, softmaxGrad                                       *task[softmaxArgs]
+	attention, attentionGrad                                   *task[attention]
 	upsample, upsampleGrad                                     *task[resampleArgs]
 }
 
@@ -39,6 +40,7 @@ func newTasks() tasks {
 		winogradGradProduct: newTask(winogradGradProductItem), winogradGradFilter: newTask(winogradGradFilterItem),
 		groupNorm: newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),
 		softmax: newTask(softmaxRows), softmaxGrad: newTask(softmaxGradRows),
+		attention: newTask(attentionItem), attentionGrad: newTask(attentionGradItem),
 		upsample: newTask(upsampleRow), upsampleGrad: newTask(upsampleGradRow),
 	}
 }

@@ -14,6 +14,7 @@ func TestAssemblyLayout(t *testing.T) {
 	var g Grid
 	var m Mask
 	var p Patch
+	var r Rows
 	require.Equal(t,
 		[]uintptr{0, 24, 48, 72, 96, 120, 144, 168, 192, 216, 224, 232, 240, 248},
 		[]uintptr{
@@ -51,5 +52,12 @@ func TestAssemblyLayout(t *testing.T) {
 			unsafe.Offsetof(p.SrcRow), unsafe.Offsetof(p.SrcCol), unsafe.Offsetof(p.SrcStep),
 			unsafe.Offsetof(p.DstRow), unsafe.Offsetof(p.DstCol), unsafe.Offsetof(p.DstStep),
 			unsafe.Offsetof(p.RowLo), unsafe.Offsetof(p.RowHi), unsafe.Offsetof(p.ColLo), unsafe.Offsetof(p.ColHi),
+		})
+	require.Equal(t,
+		[]uintptr{0, 24, 48, 72, 96, 120, 128, 136, 144},
+		[]uintptr{
+			unsafe.Offsetof(r.X), unsafe.Offsetof(r.Y), unsafe.Offsetof(r.Dst), unsafe.Offsetof(r.Top),
+			unsafe.Offsetof(r.Sum), unsafe.Offsetof(r.Rows), unsafe.Offsetof(r.Cols), unsafe.Offsetof(r.LD),
+			unsafe.Offsetof(r.Scale),
 		})
 }

@@ -2778,6 +2778,385 @@ turn:
 	VZEROUPPER
 	RET
 
+// func softmaxRowsAVX2(t *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·softmaxRowsAVX2(SB), NOSPLIT, $0-8
+	MOVQ         t+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         24(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         120(AX), SI
+	MOVQ         136(AX), DI
+	MOVQ         128(AX), R8
+	XORQ         R10, R10
+	MOVQ         R8, R9
+	ANDQ         $0x07, R9
+	SUBQ         R9, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, DI
+	LEAQ         masks<>+0(SB), R11
+	MOVQ         R9, R12
+	SUBQ         $0x00, R12
+	XORQ         R13, R13
+	CMPQ         R12, R13
+	CMOVQLT      R13, R12
+	MOVQ         $0x00000008, R13
+	CMPQ         R12, R13
+	CMOVQGT      R13, R12
+	NEGQ         R12
+	VMOVDQU      32(R11)(R12*4), Y0
+	VBROADCASTSS 144(AX), Y1
+
+row:
+	VBROADCASTSS cff800000<>+0(SB), Y2
+	VMOVUPS      Y2, Y2
+	XORQ         R11, R11
+	JMP          max_check
+
+max_full:
+	VMOVUPS (CX)(R11*1), Y3
+	VMULPS  Y1, Y3, Y3
+	VMAXPS  Y3, Y2, Y2
+	ADDQ    $0x20, R11
+
+max_check:
+	CMPQ         R11, R8
+	JLT          max_full
+	TESTQ        R9, R9
+	JZ           max_done
+	VMASKMOVPS   (CX)(R11*1), Y0, Y3
+	VMULPS       Y1, Y3, Y3
+	VBROADCASTSS cff800000<>+0(SB), Y4
+	VBLENDVPS    Y0, Y3, Y4, Y3
+	VMAXPS       Y3, Y2, Y2
+
+max_done:
+	VEXTRACTF128 $0x01, Y2, X3
+	VMAXPS       X3, X2, X2
+	VMOVHLPS     X2, X3, X3
+	VMAXPS       X3, X2, X2
+	VPSRLQ       $0x20, X2, X3
+	VMAXPS       X3, X2, X2
+	MOVQ         72(AX), R11
+	VMOVSS       X2, (R11)(R10*1)
+	VBROADCASTSS X2, Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         R11, R11
+	JMP          exp_check
+
+exp_full:
+	VMOVUPS      (CX)(R11*1), Y4
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VBROADCASTSS cc2ad0000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VBROADCASTSS c42b00000<>+0(SB), Y5
+	VMINPS       Y4, Y5, Y4
+	VBROADCASTSS c4b400000<>+0(SB), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y6
+	VFMADD231PS  Y6, Y4, Y5
+	VBROADCASTSS c4b400000<>+0(SB), Y6
+	VSUBPS       Y6, Y5, Y6
+	VBROADCASTSS c3f318000<>+0(SB), Y7
+	VFNMADD231PS Y7, Y6, Y4
+	VBROADCASTSS cb95e8083<>+0(SB), Y7
+	VFNMADD231PS Y7, Y6, Y4
+	VBROADCASTSS c3ab511e8<>+0(SB), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c3c091d10<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3d2aac79<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3e2aaa49<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3efffffe<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VBROADCASTSS c3f800000<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3f800000<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VPADDD       Y5, Y6, Y6
+	VMOVUPS      Y6, (BX)(R11*1)
+	VADDPS       Y6, Y3, Y3
+	ADDQ         $0x20, R11
+
+exp_check:
+	CMPQ         R11, R8
+	JLT          exp_full
+	TESTQ        R9, R9
+	JZ           exp_done
+	VMASKMOVPS   (CX)(R11*1), Y0, Y4
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VBROADCASTSS cc2ad0000<>+0(SB), Y2
+	VMAXPS       Y4, Y2, Y4
+	VBROADCASTSS c42b00000<>+0(SB), Y2
+	VMINPS       Y4, Y2, Y4
+	VBROADCASTSS c4b400000<>+0(SB), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS c4b400000<>+0(SB), Y5
+	VSUBPS       Y5, Y2, Y5
+	VBROADCASTSS c3f318000<>+0(SB), Y6
+	VFNMADD231PS Y6, Y5, Y4
+	VBROADCASTSS cb95e8083<>+0(SB), Y6
+	VFNMADD231PS Y6, Y5, Y4
+	VBROADCASTSS c3ab511e8<>+0(SB), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c3c091d10<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VBROADCASTSS c3d2aac79<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VBROADCASTSS c3e2aaa49<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VBROADCASTSS c3efffffe<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VPSLLD       $0x17, Y2, Y2
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VPADDD       Y2, Y5, Y5
+	VMASKMOVPS   Y5, Y0, (BX)(R11*1)
+	VANDPS       Y0, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+
+exp_done:
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPS       X2, X3, X3
+	VMOVHLPS     X3, X2, X2
+	VADDPS       X2, X3, X3
+	VPSRLQ       $0x20, X3, X2
+	VADDPS       X2, X3, X3
+	MOVQ         96(AX), R11
+	VMOVSS       X3, (R11)(R10*1)
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VDIVSS       X3, X2, X3
+	VBROADCASTSS X3, Y3
+	XORQ         R11, R11
+	JMP          scale_check
+
+scale_full:
+	VMOVUPS (BX)(R11*1), Y2
+	VMULPS  Y3, Y2, Y2
+	VMOVUPS Y2, (BX)(R11*1)
+	ADDQ    $0x20, R11
+
+scale_check:
+	CMPQ       R11, R8
+	JLT        scale_full
+	TESTQ      R9, R9
+	JZ         scale_done
+	VMASKMOVPS (BX)(R11*1), Y0, Y2
+	VMULPS     Y3, Y2, Y2
+	VMASKMOVPS Y2, Y0, (BX)(R11*1)
+
+scale_done:
+	ADDQ DI, CX
+	ADDQ DI, DX
+	ADDQ DI, BX
+	ADDQ $0x04, R10
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func softmaxGradRowsAVX2(t *byte)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·softmaxGradRowsAVX2(SB), NOSPLIT, $0-8
+	MOVQ         t+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         24(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         120(AX), SI
+	MOVQ         136(AX), DI
+	MOVQ         128(AX), R8
+	XORQ         R10, R10
+	MOVQ         R8, R9
+	ANDQ         $0x07, R9
+	SUBQ         R9, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, DI
+	LEAQ         masks<>+0(SB), R11
+	MOVQ         R9, R12
+	SUBQ         $0x00, R12
+	XORQ         R13, R13
+	CMPQ         R12, R13
+	CMOVQLT      R13, R12
+	MOVQ         $0x00000008, R13
+	CMPQ         R12, R13
+	CMOVQGT      R13, R12
+	NEGQ         R12
+	VMOVDQU      32(R11)(R12*4), Y0
+	VBROADCASTSS 144(AX), Y1
+
+row:
+	MOVQ         72(AX), R11
+	VBROADCASTSS (R11)(R10*1), Y2
+	VXORPS       Y3, Y3, Y3
+	XORQ         R11, R11
+	JMP          exp_check
+
+exp_full:
+	VMOVUPS      (CX)(R11*1), Y4
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VBROADCASTSS cc2ad0000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VBROADCASTSS c42b00000<>+0(SB), Y5
+	VMINPS       Y4, Y5, Y4
+	VBROADCASTSS c4b400000<>+0(SB), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y6
+	VFMADD231PS  Y6, Y4, Y5
+	VBROADCASTSS c4b400000<>+0(SB), Y6
+	VSUBPS       Y6, Y5, Y6
+	VBROADCASTSS c3f318000<>+0(SB), Y7
+	VFNMADD231PS Y7, Y6, Y4
+	VBROADCASTSS cb95e8083<>+0(SB), Y7
+	VFNMADD231PS Y7, Y6, Y4
+	VBROADCASTSS c3ab511e8<>+0(SB), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c3c091d10<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3d2aac79<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3e2aaa49<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3efffffe<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VPSLLD       $0x17, Y5, Y5
+	VBROADCASTSS c3f800000<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VBROADCASTSS c3f800000<>+0(SB), Y7
+	VFMADD213PS  Y7, Y4, Y6
+	VPADDD       Y5, Y6, Y6
+	VMOVUPS      Y6, (BX)(R11*1)
+	VADDPS       Y6, Y3, Y3
+	ADDQ         $0x20, R11
+
+exp_check:
+	CMPQ         R11, R8
+	JLT          exp_full
+	TESTQ        R9, R9
+	JZ           exp_done
+	VMASKMOVPS   (CX)(R11*1), Y0, Y4
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VBROADCASTSS cc2ad0000<>+0(SB), Y2
+	VMAXPS       Y4, Y2, Y4
+	VBROADCASTSS c42b00000<>+0(SB), Y2
+	VMINPS       Y4, Y2, Y4
+	VBROADCASTSS c4b400000<>+0(SB), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS c4b400000<>+0(SB), Y5
+	VSUBPS       Y5, Y2, Y5
+	VBROADCASTSS c3f318000<>+0(SB), Y6
+	VFNMADD231PS Y6, Y5, Y4
+	VBROADCASTSS cb95e8083<>+0(SB), Y6
+	VFNMADD231PS Y6, Y5, Y4
+	VBROADCASTSS c3ab511e8<>+0(SB), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c3c091d10<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VBROADCASTSS c3d2aac79<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VBROADCASTSS c3e2aaa49<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VBROADCASTSS c3efffffe<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VPSLLD       $0x17, Y2, Y2
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VBROADCASTSS c3f800000<>+0(SB), Y6
+	VFMADD213PS  Y6, Y4, Y5
+	VPADDD       Y2, Y5, Y5
+	VMASKMOVPS   Y5, Y0, (BX)(R11*1)
+	VANDPS       Y0, Y5, Y5
+	VADDPS       Y5, Y3, Y3
+
+exp_done:
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPS       X2, X3, X3
+	VMOVHLPS     X3, X2, X2
+	VADDPS       X2, X3, X3
+	VPSRLQ       $0x20, X3, X2
+	VADDPS       X2, X3, X3
+	MOVQ         96(AX), R11
+	VMOVSS       X3, (R11)(R10*1)
+	VBROADCASTSS c3f800000<>+0(SB), Y2
+	VDIVSS       X3, X2, X3
+	VBROADCASTSS X3, Y3
+	VXORPS       Y2, Y2, Y2
+	XORQ         R11, R11
+	JMP          dot_check
+
+dot_full:
+	VMOVUPS     (BX)(R11*1), Y4
+	VMULPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (BX)(R11*1)
+	VMOVUPS     (DX)(R11*1), Y5
+	VFMADD231PS Y5, Y4, Y2
+	ADDQ        $0x20, R11
+
+dot_check:
+	CMPQ        R11, R8
+	JLT         dot_full
+	TESTQ       R9, R9
+	JZ          dot_done
+	VMASKMOVPS  (BX)(R11*1), Y0, Y4
+	VMULPS      Y3, Y4, Y4
+	VMASKMOVPS  Y4, Y0, (BX)(R11*1)
+	VMASKMOVPS  (DX)(R11*1), Y0, Y3
+	VFMADD231PS Y3, Y4, Y2
+
+dot_done:
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X3, X3
+	VADDPS       X3, X2, X2
+	VPSRLQ       $0x20, X2, X3
+	VADDPS       X3, X2, X2
+	VBROADCASTSS X2, Y2
+	XORQ         R11, R11
+	JMP          grad_check
+
+grad_full:
+	VMOVUPS (BX)(R11*1), Y3
+	VMOVUPS (DX)(R11*1), Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y1, Y3, Y3
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, (DX)(R11*1)
+	ADDQ    $0x20, R11
+
+grad_check:
+	CMPQ       R11, R8
+	JLT        grad_full
+	TESTQ      R9, R9
+	JZ         grad_done
+	VMASKMOVPS (BX)(R11*1), Y0, Y3
+	VMASKMOVPS (DX)(R11*1), Y0, Y4
+	VSUBPS     Y2, Y4, Y4
+	VMULPS     Y1, Y3, Y3
+	VMULPS     Y3, Y4, Y4
+	VMASKMOVPS Y4, Y0, (DX)(R11*1)
+
+grad_done:
+	ADDQ DI, CX
+	ADDQ DI, DX
+	ADDQ DI, BX
+	ADDQ $0x04, R10
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
 // func addAVX512(dst *float32, x *float32, y *float32, n int)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·addAVX512(SB), NOSPLIT, $0-32
@@ -5450,6 +5829,339 @@ turn:
 	VPADDD          Z9, Z8, Z8
 	DECQ            DX
 	JNZ             row
+	VZEROUPPER
+	RET
+
+// func softmaxRowsAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·softmaxRowsAVX512(SB), NOSPLIT, $0-8
+	MOVQ         t+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         24(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         120(AX), SI
+	MOVQ         136(AX), DI
+	MOVQ         128(AX), R8
+	XORQ         R10, R10
+	MOVQ         R8, R9
+	ANDQ         $0x0f, R9
+	SUBQ         R9, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, DI
+	MOVQ         $-1, R11
+	BZHIQ        R9, R11, R11
+	KMOVW        R11, K1
+	VBROADCASTSS 144(AX), Z0
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Z1
+	VBROADCASTSS c4b400000<>+0(SB), Z2
+	VBROADCASTSS c3f318000<>+0(SB), Z3
+	VBROADCASTSS cb95e8083<>+0(SB), Z4
+	VBROADCASTSS c3f800000<>+0(SB), Z5
+	VBROADCASTSS cc2ad0000<>+0(SB), Z6
+	VBROADCASTSS c42b00000<>+0(SB), Z7
+	VBROADCASTSS c3ab511e8<>+0(SB), Z8
+	VBROADCASTSS c3c091d10<>+0(SB), Z9
+	VBROADCASTSS c3d2aac79<>+0(SB), Z10
+	VBROADCASTSS c3e2aaa49<>+0(SB), Z11
+	VBROADCASTSS c3efffffe<>+0(SB), Z12
+
+row:
+	VBROADCASTSS cff800000<>+0(SB), Z13
+	VMOVUPS      Z13, Z13
+	XORQ         R11, R11
+	JMP          max_check
+
+max_full:
+	VMOVUPS (CX)(R11*1), Z14
+	VMULPS  Z0, Z14, Z14
+	VMAXPS  Z14, Z13, Z13
+	ADDQ    $0x40, R11
+
+max_check:
+	CMPQ      R11, R8
+	JLT       max_full
+	TESTQ     R9, R9
+	JZ        max_done
+	VMOVUPS.Z (CX)(R11*1), K1, Z14
+	VMULPS    Z0, Z14, Z14
+	VMAXPS    Z14, Z13, K1, Z13
+
+max_done:
+	VEXTRACTF64X4 $0x01, Z13, Y14
+	VMAXPS        Y14, Y13, Y13
+	VEXTRACTF128  $0x01, Y13, X14
+	VMAXPS        X14, X13, X13
+	VMOVHLPS      X13, X14, X14
+	VMAXPS        X14, X13, X13
+	VPSRLQ        $0x20, X13, X14
+	VMAXPS        X14, X13, X13
+	MOVQ          72(AX), R11
+	VMOVSS        X13, (R11)(R10*1)
+	VBROADCASTSS  X13, Z13
+	VXORPS        Z14, Z14, Z14
+	XORQ          R11, R11
+	JMP           exp_check
+
+exp_full:
+	VMOVUPS      (CX)(R11*1), Z15
+	VMULPS       Z0, Z15, Z15
+	VSUBPS       Z13, Z15, Z15
+	VMAXPS       Z15, Z6, Z15
+	VMINPS       Z15, Z7, Z15
+	VMOVAPS      Z2, Z16
+	VFMADD231PS  Z1, Z15, Z16
+	VSUBPS       Z2, Z16, Z17
+	VFNMADD231PS Z3, Z17, Z15
+	VFNMADD231PS Z4, Z17, Z15
+	VMOVAPS      Z8, Z17
+	VFMADD213PS  Z9, Z15, Z17
+	VFMADD213PS  Z10, Z15, Z17
+	VFMADD213PS  Z11, Z15, Z17
+	VFMADD213PS  Z12, Z15, Z17
+	VPSLLD       $0x17, Z16, Z16
+	VFMADD213PS  Z5, Z15, Z17
+	VFMADD213PS  Z5, Z15, Z17
+	VPADDD       Z16, Z17, Z17
+	VMOVUPS      Z17, (BX)(R11*1)
+	VADDPS       Z17, Z14, Z14
+	ADDQ         $0x40, R11
+
+exp_check:
+	CMPQ         R11, R8
+	JLT          exp_full
+	TESTQ        R9, R9
+	JZ           exp_done
+	VMOVUPS.Z    (CX)(R11*1), K1, Z15
+	VMULPS       Z0, Z15, Z15
+	VSUBPS       Z13, Z15, Z15
+	VMAXPS       Z15, Z6, Z15
+	VMINPS       Z15, Z7, Z15
+	VMOVAPS      Z2, Z13
+	VFMADD231PS  Z1, Z15, Z13
+	VSUBPS       Z2, Z13, Z16
+	VFNMADD231PS Z3, Z16, Z15
+	VFNMADD231PS Z4, Z16, Z15
+	VMOVAPS      Z8, Z16
+	VFMADD213PS  Z9, Z15, Z16
+	VFMADD213PS  Z10, Z15, Z16
+	VFMADD213PS  Z11, Z15, Z16
+	VFMADD213PS  Z12, Z15, Z16
+	VPSLLD       $0x17, Z13, Z13
+	VFMADD213PS  Z5, Z15, Z16
+	VFMADD213PS  Z5, Z15, Z16
+	VPADDD       Z13, Z16, Z16
+	VMOVUPS      Z16, K1, (BX)(R11*1)
+	VADDPS       Z16, Z14, K1, Z14
+
+exp_done:
+	VEXTRACTF64X4 $0x01, Z14, Y13
+	VADDPS        Y13, Y14, Y14
+	VEXTRACTF128  $0x01, Y14, X13
+	VADDPS        X13, X14, X14
+	VMOVHLPS      X14, X13, X13
+	VADDPS        X13, X14, X14
+	VPSRLQ        $0x20, X14, X13
+	VADDPS        X13, X14, X14
+	MOVQ          96(AX), R11
+	VMOVSS        X14, (R11)(R10*1)
+	VDIVSS        X14, X5, X14
+	VBROADCASTSS  X14, Z14
+	XORQ          R11, R11
+	JMP           scale_check
+
+scale_full:
+	VMOVUPS (BX)(R11*1), Z13
+	VMULPS  Z14, Z13, Z13
+	VMOVUPS Z13, (BX)(R11*1)
+	ADDQ    $0x40, R11
+
+scale_check:
+	CMPQ      R11, R8
+	JLT       scale_full
+	TESTQ     R9, R9
+	JZ        scale_done
+	VMOVUPS.Z (BX)(R11*1), K1, Z13
+	VMULPS    Z14, Z13, Z13
+	VMOVUPS   Z13, K1, (BX)(R11*1)
+
+scale_done:
+	ADDQ DI, CX
+	ADDQ DI, DX
+	ADDQ DI, BX
+	ADDQ $0x04, R10
+	DECQ SI
+	JNZ  row
+	VZEROUPPER
+	RET
+
+// func softmaxGradRowsAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·softmaxGradRowsAVX512(SB), NOSPLIT, $0-8
+	MOVQ         t+0(FP), AX
+	MOVQ         (AX), CX
+	MOVQ         24(AX), DX
+	MOVQ         48(AX), BX
+	MOVQ         120(AX), SI
+	MOVQ         136(AX), DI
+	MOVQ         128(AX), R8
+	XORQ         R10, R10
+	MOVQ         R8, R9
+	ANDQ         $0x0f, R9
+	SUBQ         R9, R8
+	SHLQ         $0x02, R8
+	SHLQ         $0x02, DI
+	MOVQ         $-1, R11
+	BZHIQ        R9, R11, R11
+	KMOVW        R11, K1
+	VBROADCASTSS 144(AX), Z0
+	VBROADCASTSS c3fb8aa3b<>+0(SB), Z1
+	VBROADCASTSS c4b400000<>+0(SB), Z2
+	VBROADCASTSS c3f318000<>+0(SB), Z3
+	VBROADCASTSS cb95e8083<>+0(SB), Z4
+	VBROADCASTSS c3f800000<>+0(SB), Z5
+	VBROADCASTSS cc2ad0000<>+0(SB), Z6
+	VBROADCASTSS c42b00000<>+0(SB), Z7
+	VBROADCASTSS c3ab511e8<>+0(SB), Z8
+	VBROADCASTSS c3c091d10<>+0(SB), Z9
+	VBROADCASTSS c3d2aac79<>+0(SB), Z10
+	VBROADCASTSS c3e2aaa49<>+0(SB), Z11
+	VBROADCASTSS c3efffffe<>+0(SB), Z12
+
+row:
+	MOVQ         72(AX), R11
+	VBROADCASTSS (R11)(R10*1), Z13
+	VXORPS       Z14, Z14, Z14
+	XORQ         R11, R11
+	JMP          exp_check
+
+exp_full:
+	VMOVUPS      (CX)(R11*1), Z15
+	VMULPS       Z0, Z15, Z15
+	VSUBPS       Z13, Z15, Z15
+	VMAXPS       Z15, Z6, Z15
+	VMINPS       Z15, Z7, Z15
+	VMOVAPS      Z2, Z16
+	VFMADD231PS  Z1, Z15, Z16
+	VSUBPS       Z2, Z16, Z17
+	VFNMADD231PS Z3, Z17, Z15
+	VFNMADD231PS Z4, Z17, Z15
+	VMOVAPS      Z8, Z17
+	VFMADD213PS  Z9, Z15, Z17
+	VFMADD213PS  Z10, Z15, Z17
+	VFMADD213PS  Z11, Z15, Z17
+	VFMADD213PS  Z12, Z15, Z17
+	VPSLLD       $0x17, Z16, Z16
+	VFMADD213PS  Z5, Z15, Z17
+	VFMADD213PS  Z5, Z15, Z17
+	VPADDD       Z16, Z17, Z17
+	VMOVUPS      Z17, (BX)(R11*1)
+	VADDPS       Z17, Z14, Z14
+	ADDQ         $0x40, R11
+
+exp_check:
+	CMPQ         R11, R8
+	JLT          exp_full
+	TESTQ        R9, R9
+	JZ           exp_done
+	VMOVUPS.Z    (CX)(R11*1), K1, Z15
+	VMULPS       Z0, Z15, Z15
+	VSUBPS       Z13, Z15, Z15
+	VMAXPS       Z15, Z6, Z15
+	VMINPS       Z15, Z7, Z15
+	VMOVAPS      Z2, Z13
+	VFMADD231PS  Z1, Z15, Z13
+	VSUBPS       Z2, Z13, Z16
+	VFNMADD231PS Z3, Z16, Z15
+	VFNMADD231PS Z4, Z16, Z15
+	VMOVAPS      Z8, Z16
+	VFMADD213PS  Z9, Z15, Z16
+	VFMADD213PS  Z10, Z15, Z16
+	VFMADD213PS  Z11, Z15, Z16
+	VFMADD213PS  Z12, Z15, Z16
+	VPSLLD       $0x17, Z13, Z13
+	VFMADD213PS  Z5, Z15, Z16
+	VFMADD213PS  Z5, Z15, Z16
+	VPADDD       Z13, Z16, Z16
+	VMOVUPS      Z16, K1, (BX)(R11*1)
+	VADDPS       Z16, Z14, K1, Z14
+
+exp_done:
+	VEXTRACTF64X4 $0x01, Z14, Y13
+	VADDPS        Y13, Y14, Y14
+	VEXTRACTF128  $0x01, Y14, X13
+	VADDPS        X13, X14, X14
+	VMOVHLPS      X14, X13, X13
+	VADDPS        X13, X14, X14
+	VPSRLQ        $0x20, X14, X13
+	VADDPS        X13, X14, X14
+	MOVQ          96(AX), R11
+	VMOVSS        X14, (R11)(R10*1)
+	VDIVSS        X14, X5, X14
+	VBROADCASTSS  X14, Z14
+	VXORPS        Z13, Z13, Z13
+	XORQ          R11, R11
+	JMP           dot_check
+
+dot_full:
+	VMOVUPS     (BX)(R11*1), Z15
+	VMULPS      Z14, Z15, Z15
+	VMOVUPS     Z15, (BX)(R11*1)
+	VMOVUPS     (DX)(R11*1), Z16
+	VFMADD231PS Z16, Z15, Z13
+	ADDQ        $0x40, R11
+
+dot_check:
+	CMPQ        R11, R8
+	JLT         dot_full
+	TESTQ       R9, R9
+	JZ          dot_done
+	VMOVUPS.Z   (BX)(R11*1), K1, Z15
+	VMULPS      Z14, Z15, Z15
+	VMOVUPS     Z15, K1, (BX)(R11*1)
+	VMOVUPS.Z   (DX)(R11*1), K1, Z14
+	VFMADD231PS Z14, Z15, Z13
+
+dot_done:
+	VEXTRACTF64X4 $0x01, Z13, Y14
+	VADDPS        Y14, Y13, Y13
+	VEXTRACTF128  $0x01, Y13, X14
+	VADDPS        X14, X13, X13
+	VMOVHLPS      X13, X14, X14
+	VADDPS        X14, X13, X13
+	VPSRLQ        $0x20, X13, X14
+	VADDPS        X14, X13, X13
+	VBROADCASTSS  X13, Z13
+	XORQ          R11, R11
+	JMP           grad_check
+
+grad_full:
+	VMOVUPS (BX)(R11*1), Z14
+	VMOVUPS (DX)(R11*1), Z15
+	VSUBPS  Z13, Z15, Z15
+	VMULPS  Z0, Z14, Z14
+	VMULPS  Z14, Z15, Z15
+	VMOVUPS Z15, (DX)(R11*1)
+	ADDQ    $0x40, R11
+
+grad_check:
+	CMPQ      R11, R8
+	JLT       grad_full
+	TESTQ     R9, R9
+	JZ        grad_done
+	VMOVUPS.Z (BX)(R11*1), K1, Z14
+	VMOVUPS.Z (DX)(R11*1), K1, Z15
+	VSUBPS    Z13, Z15, Z15
+	VMULPS    Z0, Z14, Z14
+	VMULPS    Z14, Z15, Z15
+	VMOVUPS   Z15, K1, (DX)(R11*1)
+
+grad_done:
+	ADDQ DI, CX
+	ADDQ DI, DX
+	ADDQ DI, BX
+	ADDQ $0x04, R10
+	DECQ SI
+	JNZ  row
 	VZEROUPPER
 	RET
 

@@ -170,7 +170,7 @@ var groups = map[string]func(){
 		for i := range 8 {
 			DATA(4*i, U32(1<<i))
 		}
-		each(sets, isa.vectors, isa.reductions, isa.columns, isa.dropout)()
+		each(sets, isa.vectors, isa.reductions, isa.columns, isa.dropout, isa.softmax)()
 		transpose8()
 	},
 	"patch": each(sets, isa.patches),

@@ -165,6 +165,14 @@ func (s isa) reduction(name, doc string, operands []string, scalars string,
 	Doc(name + s.name + " is " + doc + ".")
 	acc := s.vector()
 	s.each(operands, setup(acc))
+	s.fold(acc, join)
+	Store(acc.AsX(), ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
+
+// fold joins the lanes in the lowest one.
+func (s isa) fold(acc reg.VecVirtual, join func(v Op, acc reg.VecVirtual)) {
 	if s.wide {
 		upper := YMM()
 		VEXTRACTF64X4(Imm(1), acc, upper)
@@ -178,7 +186,4 @@ func (s isa) reduction(name, doc string, operands []string, scalars string,
 	join(upper, low)
 	VPSRLQ(Imm(32), low, upper)
 	join(upper, low)
-	Store(low, ReturnIndex(0))
-	VZEROUPPER()
-	RET()
 }
