@@ -58,16 +58,21 @@ func checkPrecision(dt tensor.DType) error {
 	return nil
 }
 
-// roundedWeight is a weight that is read where it lies, in the values of the
-// backend's precision.
-func (b *Backend) roundedWeight(w []float32) []float32 {
+// filtered are the operands of a convolution that goes by minimal filtering, which
+// has no copies of them to round: in precision BF16, copies made for it. The
+// transforms are float32's, and so far more exact than the operands.
+func (b *Backend) filtered(x, y []float32) (xr, yr []float32) {
 	if b.form == asIs {
-		return w
+		return x, y
 	}
-	dst := b.scratch.weight.get(len(w))
-	b.tasks.round.run(b.pool, spans(len(w)), vecArgs{set: b.set, dst: dst, x: w})
-	return dst
+	xr, yr = b.scratch.rounded[0].get(len(x)), b.scratch.rounded[1].get(len(y))
+	b.tasks.round.run(b.pool, spans(len(x)), vecArgs{set: b.set, dst: xr, x: x})
+	b.tasks.round.run(b.pool, spans(len(y)), vecArgs{set: b.set, dst: yr, x: y})
+	return xr, yr
 }
+
+// filters says that a convolution goes by minimal filtering: pairs do not.
+func (b *Backend) filters(g *geometry) bool { return b.form != paired && g.minimal() }
 
 func roundSpan(a *vecArgs, i int) {
 	lo, hi := bounds(i, len(a.dst))

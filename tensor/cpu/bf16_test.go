@@ -116,14 +116,15 @@ var bf16Convs = []tensor.Conv{
 	{Kernel: 1, Stride: 1},
 }
 
-// Small integers are bf16 already, their sums exact in any order: all sets give the
-// same bits. (F32 does not: it filters, winograd.)
+// Small integers are bf16 already, their sums exact in any order: all sets and both
+// precisions give the same bits, but for filtering (winograd), which these images
+// are too small for.
 func TestBF16IsExactOnIntegers(t *testing.T) {
 	value := func(id, i int) float32 { return float32((i*7+i/11*5+id*3)%17 - 8) }
 	for _, c := range bf16Convs {
-		for _, s := range []tensor.Shape{tensor.Of(2, 9, 11, 5), tensor.Of(1, 8, 8, 64)} {
+		for _, s := range []tensor.Shape{tensor.Of(2, 9, 11, 5), tensor.Of(3, 5, 5, 64)} {
 			for _, co := range []int{3, 40, 64} {
-				be := bf16Backend(kernel.Go, 1)(t)
+				be := backend(kernel.Go, 1)(t)
 				want := products(t, be, s, co, c, value)
 				require.NoError(t, be.Close())
 				for _, set := range bf16Sets() {

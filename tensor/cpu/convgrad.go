@@ -11,8 +11,9 @@ import (
 func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2DInputGrad"
 	g := newGeometry(op, dx, w, dy, c)
-	if b.form == asIs && g.minimal() {
-		w := b.newWinograd(&g, f32(op, dy), f32(op, w), f32(op, dx), g.co, g.ci)
+	if b.filters(&g) {
+		src, weight := b.filtered(f32(op, dy), f32(op, w))
+		w := b.newWinograd(&g, src, weight, f32(op, dx), g.co, g.ci)
 		w.filter.flip = true
 		b.runWinograd(w)
 		return
@@ -84,12 +85,16 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 	if db.Present() {
 		want(op, "db", db, tensor.Of(g.co))
 	}
-	if b.form == asIs && g.minimal() {
-		b.runWinogradGrad(b.newWinogradGrad(&g, f32(op, dw), f32(op, x), f32(op, dy)), optional(op, db))
-		return
-	}
-	if db.Present() {
+	filters := b.filters(&g)
+	sum := optional(op, db)
+	if sum != nil && !(filters && b.form == asIs) { // which sums dy on its way
 		b.SumChannels(db, dy)
+		sum = nil
+	}
+	if filters {
+		left, right := b.filtered(f32(op, x), f32(op, dy))
+		b.runWinogradGrad(b.newWinogradGrad(&g, f32(op, dw), left, right), sum)
+		return
 	}
 	shape := b.products.Shape(g.co)
 	p := productT{shape: shape, batch: 1, m: g.ci, n: g.co, c: f32(op, dw), ct: g.ci * g.co}

@@ -21,7 +21,8 @@
 // In precision BF16 the operands of products are rounded to bf16 where they are
 // copied anyway, into padded images and packed panels; sums, and all that is no
 // product, stay F32. Where the processor is fast at it (kernel.BestBF16) the copies
-// hold pairs of bf16 for AVX512-BF16, which convolves directly; elsewhere float32
-// with the same values, for the kernels of F32, Winograd's filtering included.
+// hold pairs of bf16 for AVX512-BF16, and convolutions are direct; elsewhere they
+// are float32 with the same values, for the kernels of F32, and a convolution that
+// F32 filters is filtered, in F32, from rounded operands.
 // BF16 buffers can be filled, copied and read, no more.
 package cpu

@@ -189,8 +189,8 @@ func prepItem(a *prepArgs, i int) {
 type scratch struct {
 	panels, image, bias floats
 	sums, norm          floats
-	points, slots       floats // of winograd
-	weight              floats // of winograd, rounded
+	points, slots       floats    // of winograd
+	rounded             [2]floats // operands of winograd
 	zeros               floats
 	arow, crow, irow    []int
 	taps, shift         []int
