@@ -19,8 +19,13 @@ import (
 // EnvLibrary names the library's file in place of the SONAME.
 const EnvLibrary = "AGRDIST_LIBCUDNN"
 
-// ErrStatus is wrapped by every failure that the library reports.
-var ErrStatus = errors.New("cudnn")
+var (
+	// ErrStatus is wrapped by every failure that the library reports.
+	ErrStatus = errors.New("cudnn")
+	// ErrNoAlgorithm is wrapped by Plan where the library has no algorithm that is
+	// deterministic and fits the workspace.
+	ErrNoAlgorithm = errors.New("cudnn: no deterministic algorithm")
+)
 
 // Library is the opened library. It stays open until the process ends.
 type Library struct {

@@ -82,7 +82,10 @@ cudnnStatus_t agr_cudnn_plan_init(const agr_cudnn* lib, cudnnHandle_t handle, co
   agr_perf perf[MOST];
   memset(perf, 0, sizeof perf);
   int n = 0;
-  TRY(rank(lib, handle, plan, perf, &n));
+  cudnnStatus_t ranked = rank(lib, handle, plan, perf, &n);
+  // 3000 to 3999 are the reasons why something is not supported.
+  if (ranked / 1000 * 1000 == CUDNN_STATUS_NOT_SUPPORTED) return CUDNN_STATUS_SUCCESS;
+  TRY(ranked);
   for (int i = 0; i < n && !*found; i++) {
     if (perf[i].status != CUDNN_STATUS_SUCCESS || perf[i].determinism != CUDNN_DETERMINISTIC) continue;
     // An algorithm comes with a math type. FMA stays FMA: the library would

@@ -81,7 +81,8 @@ type Plan struct {
 	c       C.agr_plan
 }
 
-// Plan chooses the algorithm (package doc). Errors wrap ErrStatus.
+// Plan chooses the algorithm (package doc). Errors wrap ErrNoAlgorithm or
+// ErrStatus.
 func (h *Handle) Plan(p Problem) (*Plan, error) {
 	problem := C.agr_conv{
 		direction: C.int(p.Direction),
@@ -102,8 +103,7 @@ func (h *Handle) Plan(p Problem) (*Plan, error) {
 	s := C.agr_cudnn_plan_init(h.lib.api, h.h, &problem, &plan.c, &found)
 	err := h.lib.err("algorithm for the "+p.String(), s)
 	if err == nil && found == 0 {
-		err = fmt.Errorf("%w: no deterministic algorithm for the %v within %d bytes of workspace",
-			ErrStatus, p, p.MaxWorkspace)
+		err = fmt.Errorf("%w for the %v within %d bytes of workspace", ErrNoAlgorithm, p, p.MaxWorkspace)
 	}
 	if err != nil {
 		plan.Destroy()

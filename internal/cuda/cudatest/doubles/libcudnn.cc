@@ -1,7 +1,7 @@
 // A double of cuDNN 9's legacy convolutions: NHWC only, naive sums, and strict.
 // A call that the documentation does not allow returns the status that it names;
 // algorithms that are not deterministic give other bits each time; workspaces are
-// checked and overwritten.
+// checked and overwritten. AGRDIST_FAKE_CUDNN=none makes the heuristics find nothing.
 #include "library.h"
 
 namespace {
@@ -111,6 +111,8 @@ struct Perf {
 int rank(Direction d, const Problem &p, int requested, int *returned, Perf *perf) {
   if (!returned || !perf || requested < 1) return fail(BAD_PARAM, "no room for the answer");
   *returned = 0;
+  const char *mode = getenv("AGRDIST_FAKE_CUDNN");
+  if (mode && !strcmp(mode, "none")) return SUCCESS;
   auto add = [&](Perf q) {
     if (*returned < requested) perf[(*returned)++] = q;
   };
