@@ -6,7 +6,8 @@
 # Without names, all of them, which takes about 15 minutes on two cores. PYTHON names the
 # interpreter whose PyTorch is the peer (default python3); what is not installed is
 # skipped, and the table says so. TORCH_FLAGS are handed to the peer's step and conv
-# (--channels-last, --bf16).
+# (--channels-last). PRECISION=bf16 has both sides multiply in bf16: steps, runs (the
+# peer's under autocast) and convolutions.
 #
 # One pair is two fresh processes, one after the other. A ratio is peer / agrdist of
 # a pair, so more than 1 means that agrdist takes less; the table has the median
@@ -19,12 +20,14 @@ while getopts n:t: option; do
   case $option in
     n) pairs=$OPTARG ;;
     t) threads=$OPTARG ;;
-    *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 shift $((OPTIND - 1))
 [ $# -gt 0 ] || set -- small full ddp optimizer conv allreduce
 read -ra flags <<< "${TORCH_FLAGS:-}"
+precision=${PRECISION:-f32}
+if [ "$precision" = bf16 ]; then flags+=(--bf16); fi
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -80,7 +83,7 @@ step() {
   local time=step_ms clock=wall
   if [ "$threads" = 1 ]; then time=cpu_ms clock=CPU; fi
   if ! has torch; then skip "step $1" "$python has no torch"; return; fi
-  ours() { "$tmp/agrdist" bench step --preset "$preset" --batch "$batch" --steps "$steps" --threads "$threads" --json; }
+  ours() { "$tmp/agrdist" bench step --precision "$precision" --preset "$preset" --batch "$batch" --steps "$steps" --threads "$threads" --json; }
   theirs() { peer step --preset "$preset" --batch "$batch" --steps "$steps" --threads "$threads" ${flags[@]+"${flags[@]}"}; }
   local preset=$1 batch=$2 steps=$3
   take "step $1"
@@ -99,7 +102,7 @@ ddp() {
     "$tmp/agrdist" run --workers 2 --out "$tmp/run" --set train.threads=1 --set data.name=records \
       --set data.dir="$tmp/images" --set model.sample_size=32 --set model.in_channels=3 \
       --set model.block_out_channels=32,64,64 --set model.dropout=0.1 --set train.global_batch=32 \
-      --set train.chunk=16 --set train.steps=10 --set sample.count=0 --set log.every=1 > "$tmp/run.log" 2>&1 ||
+      --set train.chunk=16 --set train.steps=10 --set sample.count=0 --set log.every=1 --set train.precision="$precision" > "$tmp/run.log" 2>&1 ||
       { cat "$tmp/run.log" >&2; return 1; }
     sed -n 's/.*"event":"step".*"step_ms":\([0-9.]*\).*/\1/p' "$tmp/run/events.jsonl" | tail -n +3 | sort -n |
       awk '{ x[NR] = $1 } END { printf "{\"step_ms\":%s}\n", NR % 2 ? x[(NR + 1) / 2] : (x[NR / 2] + x[NR / 2 + 1]) / 2 }'
@@ -119,7 +122,7 @@ optimizer() {
 
 conv() {
   if ! has torch; then skip conv "$python has no torch"; return; fi
-  ours() { "$tmp/agrdist" bench kernels --filter '^conv3x3' --time 500ms --threads "$threads" --json; }
+  ours() { "$tmp/agrdist" bench kernels --precision "$precision" --filter '^conv3x3' --time 500ms --threads "$threads" --json; }
   theirs() { peer conv --time 0.5 --threads "$threads" ${flags[@]+"${flags[@]}"}; }
   take conv
   local shape name
@@ -165,7 +168,7 @@ else
   version="no PyTorch"
 fi
 printf '# %s; agrdist %s, %d thread(s); %d pairs; peer: %s %s\n' "$(date -u +%Y-%m-%d)" \
-  "$(git describe --always --dirty)" "$threads" "$pairs" "$version" "${TORCH_FLAGS:-}"
+  "$(git describe --always --dirty)" "$threads" "$pairs" "$version" "${flags[*]-}"
 printf '%-44s %11s %11s %7s  %s\n' measurement agrdist peer ratio '[range]'
 for name; do
   case $name in
