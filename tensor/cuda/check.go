@@ -1,0 +1,116 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"fmt"
+	"slices"
+
+	"gorgonia.org/cu"
+
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// The checks of operands: a failure is a programmer's error and panics.
+
+func foreign(op string, b tensor.Buffer) string {
+	return fmt.Sprintf("cuda: %s: buffer of another backend: %T", op, b)
+}
+
+func sameLen(op string, a, b int) {
+	if a != b {
+		panic(fmt.Sprintf("cuda: %s: lengths %d and %d", op, a, b))
+	}
+}
+
+// own returns the buffer as this backend's.
+func (b *Backend) own(op string, buf tensor.Buffer) *buffer {
+	m, ok := buf.(*buffer)
+	if !ok || m.be != b {
+		panic(foreign(op, buf))
+	}
+	return m
+}
+
+// operand returns the memory of a tensor of one of the types.
+func (b *Backend) operand(op string, t tensor.Tensor, types ...tensor.DType) *buffer {
+	if !t.Present() {
+		panic(fmt.Sprintf("cuda: %s: operand of shape %v is absent", op, t.Shape))
+	}
+	m := b.own(op, t.Buf)
+	if n := t.Shape.Len(); n > m.n {
+		panic(fmt.Sprintf("cuda: %s: shape %v on a buffer of %d elements", op, t.Shape, m.n))
+	}
+	if slices.Contains(types, m.dtype) {
+		return m
+	}
+	// A copy, so that the callers' lists stay on their stacks.
+	panic(fmt.Sprintf("cuda: %s: operand of shape %v is %v, want one of %v", op, t.Shape, m.dtype, slices.Clone(types)))
+}
+
+// f32 is the address of an F32 tensor.
+func (b *Backend) f32(op string, t tensor.Tensor) cu.DevicePtr {
+	return b.operand(op, t, tensor.F32).ptr
+}
+
+// i64 is the address of an I64 tensor.
+func (b *Backend) i64(op string, t tensor.Tensor) cu.DevicePtr {
+	return b.operand(op, t, tensor.I64).ptr
+}
+
+// values is the address of an activation of the given type.
+func (b *Backend) values(op string, t tensor.Tensor, dt tensor.DType) cu.DevicePtr {
+	return b.operand(op, t, dt).ptr
+}
+
+// activation returns the type of an activation, F32 or BF16, which the other
+// operands of the operation share.
+func (b *Backend) activation(op string, t tensor.Tensor) tensor.DType {
+	return b.operand(op, t, tensor.F32, tensor.BF16).dtype
+}
+
+// same panics unless a and b have one shape.
+func same(op string, a, b tensor.Tensor) {
+	if a.Shape != b.Shape {
+		panic(fmt.Sprintf("cuda: %s: shapes %v and %v", op, a.Shape, b.Shape))
+	}
+}
+
+// want panics unless t has the shape s.
+func want(op, name string, t tensor.Tensor, s tensor.Shape) {
+	if t.Shape != s {
+		panic(fmt.Sprintf("cuda: %s: %s is %v, want %v", op, name, t.Shape, s))
+	}
+}
+
+// rank panics unless t has n dimensions.
+func rank(op, name string, t tensor.Tensor, n int) {
+	if t.Shape.Rank() != n {
+		panic(fmt.Sprintf("cuda: %s: %s is %v, want %d dimensions", op, name, t.Shape, n))
+	}
+}
+
+// samples splits a shape in its first dimension and the rest. A scalar is one
+// sample of one element.
+func samples(s tensor.Shape) (n, per int) {
+	if s.Rank() == 0 {
+		return 1, 1
+	}
+	per = 1
+	for i := 1; i < s.Rank(); i++ {
+		per *= s.Dim(i)
+	}
+	return s.Dim(0), per
+}
+
+// rows splits a shape in its last dimension and the product of those before.
+func rows(s tensor.Shape) (n, width int) {
+	if s.Rank() == 0 {
+		return 1, 1
+	}
+	n = 1
+	for i := range s.Rank() - 1 {
+		n *= s.Dim(i)
+	}
+	return n, s.Dim(-1)
+}

@@ -1,0 +1,197 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
+	"github.com/agrdist/agrdist/internal/cuda/cudnn"
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// convolution is one call as the library is asked for it: the operands in the
+// precision of the products; the image with its margin where the padding is not
+// the same on all sides; channels in the multiples that the tensor cores want.
+type convolution struct {
+	be      *Backend
+	g       geometry
+	dir     cudnn.Direction
+	x, w, y *buffer // the caller's
+
+	product       cublaslt.Compute
+	ci, co        int // channels, padded
+	margin        int // zero rows above and columns left that the image has
+	height, width int // of the image with its margins
+
+	px      part // x, [n,height,width,ci]
+	pw      part // w, [co,kernel,kernel,ci], or as it lies for a pointwise convolution
+	py      part // y, [n,oh,ow,co]
+	scratch part // the library's workspace
+
+	conv *cudnn.Plan    // cuDNN's; or
+	gemm *cublaslt.Plan // of a pointwise convolution; or
+	turn int            // the images whose patches are multiplied at a time
+	// patches is [turn,oh,ow,kernel,kernel,ci].
+	patches part
+}
+
+// maxConvWorkspace is the most that cuDNN may use, whatever memory is free: the
+// choice of an algorithm must not depend on that.
+const maxConvWorkspace = 256 << 20
+
+// channelMultiple is what the tensor cores want of NHWC operands: 16 bytes.
+func channelMultiple(c cublaslt.Compute) int {
+	switch c {
+	case cublaslt.TF32:
+		return 4
+	case cublaslt.BF16:
+		return 8
+	case cublaslt.F32:
+	}
+	return 1
+}
+
+func (b *Backend) newConvolution(op string, dir cudnn.Direction, g geometry, x, w, y tensor.Tensor) *convolution {
+	v := &b.libraries.call
+	*v = convolution{
+		be: b, g: g, dir: dir, ci: g.ci, co: g.co, height: g.ih, width: g.iw,
+		x: b.operand(op, x, tensor.F32, tensor.BF16),
+		w: b.operand(op, w, tensor.F32, tensor.BF16),
+		y: b.operand(op, y, tensor.F32, tensor.BF16),
+	}
+	switch dir {
+	case cudnn.Forward:
+		v.product = b.precision(v.x, v.w)
+	case cudnn.InputGrad:
+		v.product = b.precision(v.y, v.w)
+	case cudnn.WeightGrad:
+		v.product = b.precision(v.x, v.y)
+	}
+	if g.pointwise() {
+		return v
+	}
+	m := channelMultiple(v.product)
+	v.ci, v.co = ceil(g.ci, m)*m, ceil(g.co, m)*m
+	if g.PadLo != g.PadHi {
+		v.margin, v.height, v.width = g.PadLo, g.ih+g.PadLo+g.PadHi, g.iw+g.PadLo+g.PadHi
+	}
+	return v
+}
+
+// begin finds the library's algorithm and memory, and brings the operands to the
+// library's form. apart says that the result must not be written in place. Where
+// it returns false, the failure sticks.
+func (v *convolution) begin(apart bool) bool {
+	workspace, ok := v.plan()
+	if !ok {
+		return false
+	}
+	g, dt := &v.g, operandType(v.product)
+	types, fit := [3]tensor.DType{dt, dt, dt}, [3]bool{v.ci == g.ci && v.height == g.ih, v.conv == nil, v.co == g.co}
+	out := v.output()
+	if v.conv == nil {
+		types[out] = tensor.F32 // what cuBLASLt writes
+	}
+	fit[out] = fit[out] && !apart
+	var r room
+	if v.turn > 0 {
+		v.patches = v.patchRoom(&r)
+	}
+	if v.turn > 0 && out == 0 { // gathered from the patches
+		v.px = part{ptr: v.x.ptr, dtype: v.x.dtype, direct: true}
+	} else {
+		v.px = r.operand(v.x, types[0], g.n*v.height*v.width*v.ci, fit[0])
+	}
+	v.pw = r.operand(v.w, types[1], g.taps()*v.ci*v.co, fit[1])
+	v.py = r.operand(v.y, types[2], g.n*g.oh*g.ow*v.co, fit[2])
+	v.scratch = r.bytes(workspace)
+	base, ok := v.be.scratch(r.size)
+	if !ok {
+		return false
+	}
+	for _, p := range []*part{&v.px, &v.pw, &v.py, &v.scratch, &v.patches} {
+		p.place(base)
+	}
+	if out != 0 {
+		v.loadImage()
+	}
+	if out != 1 {
+		v.loadFilter()
+	}
+	if out != 2 {
+		v.loadGrad()
+	}
+	return true
+}
+
+// output is which of x, w and y is computed.
+func (v *convolution) output() int {
+	switch v.dir {
+	case cudnn.InputGrad:
+		return 0
+	case cudnn.WeightGrad:
+		return 1
+	case cudnn.Forward:
+	}
+	return 2
+}
+
+// plan finds the algorithm and the workspace that it needs.
+func (v *convolution) plan() (workspace uint64, ok bool) {
+	g := &v.g
+	if !g.pointwise() {
+		p := cudnn.Problem{
+			Direction: v.dir, N: g.n, H: v.height, W: v.width, C: v.ci, K: v.co,
+			Kernel: g.Kernel, Stride: g.Stride, Compute: cudnn.Compute(v.product), MaxWorkspace: maxConvWorkspace,
+		}
+		if g.PadLo == g.PadHi {
+			p.Pad = g.PadLo
+		}
+		if v.conv, ok = v.be.convPlan(p); !ok {
+			return 0, false
+		}
+		if v.conv != nil {
+			return v.conv.Workspace(), true
+		}
+		return v.asPatches()
+	}
+	p := cublaslt.Problem{Batch: 1, Compute: v.product}
+	pixels := g.n * g.oh * g.ow
+	switch v.dir {
+	case cudnn.Forward: // y = x w
+		p.M, p.N, p.K = pixels, v.co, v.ci
+	case cudnn.InputGrad: // dx = dy w'
+		p.M, p.N, p.K, p.TransB = pixels, v.ci, v.co, true
+	case cudnn.WeightGrad: // dw = x' dy
+		p.M, p.N, p.K, p.TransA = v.ci, v.co, pixels, true
+	}
+	if v.gemm, ok = v.be.productPlan(p); ok {
+		workspace = v.gemm.Workspace()
+	}
+	return workspace, ok
+}
+
+// factors are the operands of a pointwise convolution in the order of a product
+// c = a b.
+func (v *convolution) factors() (a, b, c *part) {
+	switch v.dir {
+	case cudnn.InputGrad:
+		return &v.py, &v.pw, &v.px
+	case cudnn.WeightGrad:
+		return &v.px, &v.py, &v.pw
+	case cudnn.Forward:
+	}
+	return &v.px, &v.pw, &v.py
+}
+
+func (v *convolution) run() {
+	if v.conv != nil {
+		v.be.check("convolution", v.conv.Run(uintptr(v.px.ptr), uintptr(v.pw.ptr), uintptr(v.py.ptr), uintptr(v.scratch.ptr)))
+		return
+	}
+	if v.turn > 0 {
+		v.runPatches()
+		return
+	}
+	a, b, c := v.factors()
+	v.be.product(v.gemm, 1, 0, a, b, c, &v.scratch)
+}

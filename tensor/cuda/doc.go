@@ -1,0 +1,19 @@
+// Package cuda computes on one NVIDIA GPU: tensor.Backend on gorgonia.org/cu.
+// It is built with -tags cuda and is empty otherwise.
+//
+// The one idea: every operation is a launch on one stream whose grid is a
+// function of the operands' shapes alone. No kernel adds floats atomically, no
+// grid asks how many multiprocessors there are, so two runs give the same bits.
+// The kernels of this project (kernels/*.cu) are compiled by NVRTC for the
+// device at hand, without contraction of multiply and add, and kept on disk;
+// convolutions come from cuDNN, matrix products from cuBLASLt.
+//
+// Operations return before they ran. A failure of the device sticks: Sync and
+// Download report the first one.
+//
+// Activations may be F32 or BF16, with F32 arithmetic between; parameters,
+// statistics and gradients of parameters are F32.
+//
+// What it does not do: it does not choose a device, talk to other ranks, or
+// fall back to the host.
+package cuda

@@ -1,0 +1,112 @@
+//go:build cuda
+
+package cuda_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/rng"
+	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu"
+	"github.com/agrdist/agrdist/tensor/cuda"
+)
+
+// normal returns n standard normal values; different ids give different ones.
+func normal(id, n int) []float32 {
+	v := make([]float32, n)
+	rng.New(5, rng.StreamNoise).Normal(v, uint64(id))
+	return v
+}
+
+// alloc is a buffer with the given content until the test ends.
+func alloc(tb testing.TB, be tensor.Backend, dt tensor.DType, v []float32) tensor.Buffer {
+	tb.Helper()
+	buf, err := be.Alloc(dt, len(v))
+	require.NoError(tb, err)
+	tb.Cleanup(func() { be.Free(buf) })
+	be.Upload(buf, v)
+	return buf
+}
+
+func download(tb testing.TB, be tensor.Backend, buf tensor.Buffer) []float32 {
+	tb.Helper()
+	v := make([]float32, buf.Len())
+	require.NoError(tb, be.Download(v, buf))
+	return v
+}
+
+func TestUnknownDevice(t *testing.T) {
+	for _, device := range []int{-1, 99} {
+		_, err := cuda.New(cuda.Config{Device: device})
+		require.ErrorIs(t, err, cuda.ErrUnavailable)
+	}
+}
+
+// The error of an allocation names what was asked for and what there is, and the
+// backend goes on.
+func TestOutOfMemory(t *testing.T) {
+	be := open(t)
+	free, total, err := be.MemInfo()
+	require.NoError(t, err)
+	require.Positive(t, free)
+	require.LessOrEqual(t, free, total)
+	_, err = be.Alloc(tensor.I64, int(total/8)+1)
+	require.ErrorIs(t, err, cuda.ErrMemory)
+	require.ErrorContains(t, err, be.Name())
+	require.ErrorContains(t, err, "bytes asked for")
+	require.ErrorContains(t, err, "free")
+	_, err = be.Alloc(tensor.F32, math.MaxInt)
+	require.ErrorIs(t, err, cuda.ErrMemory)
+	require.NoError(t, be.Sync())
+}
+
+func TestForeignBuffers(t *testing.T) {
+	be, other := open(t), open(t)
+	host := cpu.New(cpu.Config{Threads: 1})
+	defer host.Close()
+	for _, stranger := range []tensor.Backend{host, other} {
+		b := alloc(t, stranger, tensor.F32, []float32{1})
+		x := tensor.Tensor{Buf: b, Shape: tensor.Of(1)}
+		require.Panics(t, func() { be.Fill(x, 1) })
+		require.Panics(t, func() { be.Free(b) })
+		require.Panics(t, func() { be.Slice(b, 0, 1) })
+	}
+	_, ok := cuda.Pointer(alloc(t, host, tensor.F32, []float32{1}))
+	require.False(t, ok)
+	p, ok := cuda.Pointer(alloc(t, be, tensor.F32, []float32{1}))
+	require.True(t, ok)
+	require.Zero(t, p%256, "alignment of an allocation")
+}
+
+// Freeing a view, or a buffer twice, does nothing.
+func TestFree(t *testing.T) {
+	be := open(t)
+	buf, err := be.Alloc(tensor.F32, 8)
+	require.NoError(t, err)
+	view := be.Slice(buf, 2, 3)
+	be.Free(view)
+	be.Upload(buf, normal(1, 8))
+	require.Equal(t, normal(1, 8)[2:5], download(t, be, view))
+	be.Free(buf)
+	be.Free(buf)
+	require.NoError(t, be.Sync())
+}
+
+// An operation that the device cannot run is reported by Sync and Download, and
+// stays.
+func TestFailureSticks(t *testing.T) {
+	be, err := cuda.New(cuda.Config{})
+	require.NoError(t, err)
+	buf, err := be.Alloc(tensor.F32, 8)
+	require.NoError(t, err)
+	x := tensor.Tensor{Buf: buf, Shape: tensor.Of(8)}
+	be.FailForTest()
+	be.Fill(x, 1)
+	first := be.Sync()
+	require.Error(t, first)
+	require.Equal(t, first, be.Download(make([]float32, 8), buf))
+	require.NoError(t, be.Close())
+}

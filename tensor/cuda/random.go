@@ -1,0 +1,50 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/agrdist/agrdist/tensor"
+)
+
+// randomThreads each make a Philox block, four elements.
+const randomThreads = 256
+
+// randomGrid is for n samples of per elements.
+func randomGrid(n, per int) grid { return grid{ceil(n*ceil(per, 4), randomThreads), 1} }
+
+// Normal fills dst[n,...] with the standard normal sequence of draws[n].
+func (b *Backend) Normal(dst, draws tensor.Tensor, seed uint64, stream uint32) {
+	const op = "Normal"
+	n, per := samples(dst.Shape)
+	want(op, "draws", draws, tensor.Of(n))
+	places(op, dst.Shape)
+	dt := b.activation(op, dst)
+	b.launch(b.kernels.normal.of(dt), randomGrid(n, per), randomThreads, at(b.values(op, dst, dt)), at(b.i64(op, draws)),
+		intArg(n), intArg(per), seed, uint64(stream))
+}
+
+// Dropout is dst = x m/(1-p); element j of a sample is kept when word j of its
+// sequence is >= round(p 2^32).
+func (b *Backend) Dropout(dst, x, draws tensor.Tensor, p float32, seed uint64, stream uint32) {
+	const op = "Dropout"
+	same(op, dst, x)
+	n, per := samples(dst.Shape)
+	want(op, "draws", draws, tensor.Of(n))
+	places(op, dst.Shape)
+	limit, keep := threshold(op, p)
+	dt := b.activation(op, dst)
+	b.launch(b.kernels.dropout.of(dt), randomGrid(n, per), randomThreads, at(b.values(op, dst, dt)), at(b.values(op, x, dt)),
+		at(b.i64(op, draws)), intArg(n), intArg(per), seed, uint64(stream), uint64(limit), f32arg(keep))
+}
+
+// threshold is the least word that keeps an element, and the factor of those
+// kept.
+func threshold(op string, p float32) (limit uint32, keep float32) {
+	if !(p >= 0 && p < 1) {
+		panic(fmt.Sprintf("cuda: %s with p = %v", op, p))
+	}
+	return uint32(math.Round(float64(p) * (1 << 32))), 1 / (1 - p) // p < 1 in float32: below 2^32
+}
