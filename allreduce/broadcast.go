@@ -54,22 +54,23 @@ func (c *chainCast) forward() {
 	}
 }
 
-func (c *chainCast) place(peer int, h *header) ([]byte, bool, error) {
+func (c *chainCast) place(peer int, h *header) (place, bool, error) {
 	if peer != c.predecessor() || c.g.rank == c.root || c.come == c.cut.segments(0) {
-		return nil, false, fmt.Errorf("%w: unexpected %v frame in the chain from rank %d", ErrFrame, h.kind, c.root)
+		return place{}, false, fmt.Errorf("%w: unexpected %v frame in the chain from rank %d", ErrFrame, h.kind, c.root)
 	}
 	lo, hi := c.cut.segment(0, c.come)
 	if int(h.slice) != c.root || int(h.segment) != c.come || h.part != 0 || int(h.length) != 4*(hi-lo) {
-		return nil, false, fmt.Errorf("%w: segment %d from root %d (%d bytes) where segment %d from root %d (%d bytes) was due",
+		return place{}, false, fmt.Errorf("%w: segment %d from root %d (%d bytes) where segment %d from root %d (%d bytes) was due",
 			ErrFrame, h.segment, h.slice, h.length, c.come, c.root, 4*(hi-lo))
 	}
-	return bytesOf(c.buf[lo:hi]), true, nil
+	return place{dst: bytesOf(c.buf[lo:hi])}, true, nil
 }
 
-func (c *chainCast) arrived(_ int, _ *header) {
+func (c *chainCast) arrived(_ int, _ *header) error {
 	lo, hi := c.cut.segment(0, c.come)
 	fromWire(c.buf[lo:hi], littleEndian)
 	c.come++
+	return nil
 }
 
 // next has work where a segment can be passed on.
@@ -81,6 +82,7 @@ func (c *chainCast) work() {
 	c.g.mu.Lock()
 	c.forward()
 	c.g.mu.Unlock()
+	c.g.flush()
 }
 
 func (c *chainCast) owes(peer int) debt {

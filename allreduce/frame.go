@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
 // A connection between two ranks carries frames in both directions: a header
@@ -42,6 +44,18 @@ import (
 //	           frames in op and waits for ...
 //	abort      origin u32, culprit u32, reason (UTF-8)  0            0
 //	goodbye    none: the sender has left the group      0            0
+//	block      a ticket: the sender may lend this block 0            0
+//	mapped     none: the block with the id segment      0            1: it is mapped,
+//	           has come                                              0: it cannot be
+//	lend       where the sender's vectors lie: for      its owner    0
+//	           each subtree sum and for the result
+//	           a block's id u32, 0 u32, offset u64
+//	taken      none: the sender has copied the          its owner    0
+//	           finished sum
+//
+// The last four go through shared memory only (lend.go). To a rank to which an
+// owner has lent its result, a gather frame has no payload: all segments up to
+// this one lie where the owner said.
 const (
 	frameMagic   = 0x46524741 // "AGRF"
 	frameVersion = 1
@@ -58,11 +72,16 @@ const (
 	frameStall
 	frameAbort
 	frameGoodbye
+	frameBlock
+	frameMapped
+	frameLend
+	frameTaken
 )
 
 var frameNames = [...]string{
 	frameReduce: "reduce", frameGather: "gather", frameBroadcast: "broadcast", frameWord: "word",
 	frameStall: "stall", frameAbort: "abort", frameGoodbye: "goodbye",
+	frameBlock: "block", frameMapped: "mapped", frameLend: "lend", frameTaken: "taken",
 }
 
 func (t frameType) String() string {
@@ -147,7 +166,11 @@ func (h *header) decode(b *[headerSize]byte) error {
 		limit = MaxWord
 	case frameAbort:
 		limit = maxAbort
-	case frameStall, frameGoodbye:
+	case frameBlock:
+		limit = sharedmem.TicketSize
+	case frameLend:
+		limit = maxLend
+	case frameStall, frameGoodbye, frameMapped, frameTaken:
 	default:
 		return fmt.Errorf("%w: unknown %v", ErrFrame, h.kind)
 	}

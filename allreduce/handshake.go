@@ -34,7 +34,7 @@ import (
 //	verdict    "AGRV" | status u8 | length u16 | reason or offer
 //	ready      "AGRR" | choice u8
 const (
-	handshakeVersion = 1
+	handshakeVersion = 2 // 2: ranks of one host lend each other memory
 
 	nonceSize = 32
 	proofSize = sha256.Size

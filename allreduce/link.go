@@ -19,17 +19,21 @@ type link struct {
 	g    *mesh
 	peer int
 	conn stream
+	shm  *shmStream // conn, where it is shared memory
 
 	// Guarded by g.mu.
 	work    sync.Cond // the writer: something to send
 	urgent  sendQueue // goes first
 	bulk    sendQueue
 	pending int         // items queued or being written
+	writing bool        // somebody writes
+	broken  error       // a write has failed: the stream is not at a frame's boundary
 	left    bool        // the peer has said goodbye
 	mute    bool        // the writer has ended
 	stall   stallReport // the peer's last
+	lending lending
 
-	// The writer's.
+	// Of whom has set writing.
 	sent    uint64
 	out     [headerSize]byte
 	swapped []float32
@@ -60,20 +64,20 @@ type sendQueue struct {
 
 func (q *sendQueue) push(it sendItem) { q.items = append(q.items, it) }
 
-func (q *sendQueue) pop() (sendItem, bool) {
-	if q.head == len(q.items) {
-		return sendItem{}, false
-	}
+func (q *sendQueue) empty() bool { return q.head == len(q.items) }
+
+// pop takes the first item of a queue that has one.
+func (q *sendQueue) pop() sendItem {
 	it := q.items[q.head]
 	q.items[q.head] = sendItem{}
 	q.head++
 	if q.head == len(q.items) {
 		q.items, q.head = q.items[:0], 0
 	}
-	return it, true
+	return it
 }
 
-// push queues a frame; g.mu is held.
+// push queues a frame; g.mu is held. The caller flushes when it has let go of it.
 func (l *link) push(it sendItem) {
 	if it.urgent {
 		l.urgent.push(it)
@@ -81,7 +85,61 @@ func (l *link) push(it sendItem) {
 		l.bulk.push(it)
 	}
 	l.pending++
-	l.work.Signal()
+}
+
+// directBytes bounds the payload of a frame that flush writes itself.
+const directBytes = 4 << 10
+
+// flush sees to it that what is queued gets written. Small frames that fit into
+// shared memory it writes at once, which never blocks; all others are left to
+// the writer, whose wake-up takes longer than such a frame.
+func (l *link) flush() {
+	g := l.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for l.shm != nil && !l.writing && !l.mute && l.broken == nil && g.fault == nil {
+		it := l.next()
+		if it == nil || it.floats != nil || len(it.raw) > directBytes || !l.shm.out.fits(headerSize+len(it.raw)) {
+			break
+		}
+		l.writeOne()
+	}
+	if l.next() != nil || l.broken != nil || l.left || g.fault != nil {
+		l.work.Signal()
+	}
+}
+
+// flush is link.flush of all links.
+func (g *mesh) flush() {
+	for _, l := range g.links {
+		if l != nil {
+			l.flush()
+		}
+	}
+}
+
+// writeOne writes the next frame. g.mu is held, except while writing.
+func (l *link) writeOne() {
+	g := l.g
+	it := l.take()
+	op := g.op
+	l.writing = true
+	g.busy++
+	g.mu.Unlock()
+
+	err := l.send(op, &it)
+
+	g.mu.Lock()
+	g.busy--
+	l.writing = false
+	l.pending--
+	l.broken = err
+	if g.fault != nil {
+		g.cond.Broadcast()
+	}
+	if l.pending == 0 {
+		g.notify()
+	}
 }
 
 // run is the link's life.
@@ -94,6 +152,7 @@ func (l *link) run() {
 	l.read()
 	<-done
 	_ = l.conn.Close()
+	l.unmap()
 }
 
 // interrupt makes the reader return at once, and the writer soon.
@@ -105,48 +164,38 @@ func (l *link) interrupt() {
 // write sends queued frames until the group ends or the peer leaves.
 func (l *link) write() {
 	g := l.g
-	intact := true // the stream is at a frame's boundary
+	g.mu.Lock()
 	for {
-		g.mu.Lock()
-		it, ok := l.take()
-		for !ok && g.fault == nil && !l.left {
+		for l.writing || l.next() == nil && l.broken == nil && g.fault == nil && !l.left {
 			l.work.Wait()
-			it, ok = l.take()
 		}
-		if g.fault != nil || !ok {
-			l.mute = true
-			g.mu.Unlock()
+		if g.fault != nil || l.broken != nil || l.next() == nil {
 			break
 		}
-		op := g.op
-		g.busy++
-		g.mu.Unlock()
-
-		err := l.send(op, &it)
-		intact = err == nil
-
-		g.mu.Lock()
-		g.busy--
-		l.pending--
-		idle := l.pending == 0
-		if g.fault != nil {
-			g.cond.Broadcast()
-		}
-		g.mu.Unlock()
-		if idle {
-			g.notify()
-		}
-		if err != nil {
-			l.writeFailed(err)
-			break
-		}
+		l.writeOne()
 	}
-	l.leave(intact)
+	l.mute = true
+	err := l.broken
+	g.mu.Unlock()
+	if err != nil {
+		l.writeFailed(err)
+	}
+	l.leave(err == nil)
 }
 
-func (l *link) take() (sendItem, bool) {
-	if it, ok := l.urgent.pop(); ok {
-		return it, true
+// next returns the frame to be written next, or nil.
+func (l *link) next() *sendItem {
+	for _, q := range []*sendQueue{&l.urgent, &l.bulk} {
+		if !q.empty() {
+			return &q.items[q.head]
+		}
+	}
+	return nil
+}
+
+func (l *link) take() sendItem {
+	if !l.urgent.empty() {
+		return l.urgent.pop()
 	}
 	return l.bulk.pop()
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
 // DefaultOpTimeout is the deadline of an operation where GroupConfig sets none.
@@ -72,9 +74,9 @@ type collective interface {
 	start()
 	// place says where the payload of a frame goes; ok is false while there is
 	// no room for it yet.
-	place(peer int, h *header) (dst []byte, ok bool, err error)
+	place(peer int, h *header) (to place, ok bool, err error)
 	// arrived tells that the payload is in its place and correct.
-	arrived(peer int, h *header)
+	arrived(peer int, h *header) error
 	// next says whether there is arithmetic to do, and whether all is done.
 	next() (work, done bool)
 	// work does the arithmetic that next announced, without the mutex.
@@ -84,6 +86,10 @@ type collective interface {
 	// release drops the references to the caller's memory.
 	release()
 }
+
+// place is where a payload goes. It comes from the stream, or from memory that
+// the peer has lent.
+type place struct{ dst, from []byte }
 
 // debt is what a peer still owes to an operation.
 type debt int
@@ -124,6 +130,8 @@ func newMesh(cfg GroupConfig, streams []stream, log *slog.Logger) *mesh {
 			continue
 		}
 		l := &link{g: g, peer: peer, conn: s}
+		l.shm, _ = s.(*shmStream)
+		l.lending.open = sharedmem.Open
 		l.work.L = &g.mu
 		g.links[peer] = l
 		g.sums = g.sums || !s.Memory()
@@ -227,6 +235,7 @@ func (g *mesh) run(ctx context.Context, c collective, op opState, timeout time.D
 	c.start()
 	g.cond.Broadcast()
 	g.mu.Unlock()
+	g.flush()
 
 	for {
 		g.mu.Lock()
@@ -268,6 +277,10 @@ func (g *mesh) run(ctx context.Context, c collective, op opState, timeout time.D
 	}
 	g.current = nil
 	c.release()
+	if failed {
+		g.withdraw()
+		g.cond.Broadcast()
+	}
 	g.mu.Unlock()
 	g.timer.Stop()
 	g.gate <- struct{}{}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/allreduce/allreducetest"
+	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
 // childEnv holds a child's orders: the test binary runs itself as a rank of its
@@ -29,6 +31,19 @@ type childOrders struct {
 	Transport allreduce.Transport
 	Timeout   time.Duration
 	Elems     int
+	Lend      bool // the vectors lie where the peers can read them
+}
+
+// vector is where an operation's vectors lie.
+func (o *childOrders) vector() ([]float32, error) {
+	if !o.Lend {
+		return make([]float32, o.Elems), nil
+	}
+	m, err := sharedmem.Alloc(4 * o.Elems) // until the process ends
+	if err != nil {
+		return nil, err
+	}
+	return m.Float32s(), nil
 }
 
 func TestMain(m *testing.M) {
@@ -69,7 +84,19 @@ func runChild(text string) error {
 	if err != nil {
 		return err
 	}
-	return reduceUntilError(plan, o.Elems)(g)
+	part, err := o.vector()
+	if err != nil {
+		return err
+	}
+	dst, err := o.vector()
+	if err != nil {
+		return err
+	}
+	for bucket := uint32(0); ; bucket++ {
+		if err := g.AllReduce(context.Background(), bucket, [][]float32{part}, dst); err != nil {
+			return err
+		}
+	}
 }
 
 // withChild connects a group whose last rank is a child process.
@@ -106,12 +133,17 @@ func withChild(t *testing.T, o childOrders) ([]allreduce.Group, *exec.Cmd) {
 // after a while; it returns the ranks' errors.
 func strike(t *testing.T, groups []allreduce.Group, o childOrders, blow func()) []error {
 	t.Helper()
-	plan := allreducetest.Plan(t, o.World, o.World)
-	parts := [][]float32{make([]float32, o.Elems)}
 	return allreducetest.Each(t, groups, func(g allreduce.Group) error {
-		dst := make([]float32, o.Elems)
+		part, err := o.vector()
+		if err != nil {
+			return err
+		}
+		dst, err := o.vector()
+		if err != nil {
+			return err
+		}
 		for bucket := range uint32(3) {
-			if err := g.AllReduce(context.Background(), bucket, parts, dst); err != nil {
+			if err := g.AllReduce(context.Background(), bucket, [][]float32{part}, dst); err != nil {
 				return err
 			}
 		}
@@ -119,7 +151,7 @@ func strike(t *testing.T, groups []allreduce.Group, o childOrders, blow func()) 
 			blow() // the other ranks are in the next operation, or enter it
 		}
 		for bucket := uint32(3); ; bucket++ {
-			if err := g.AllReduce(context.Background(), bucket, [][]float32{parts[0][:len(plan.Nodes(g.Rank()))*o.Elems]}, dst); err != nil {
+			if err := g.AllReduce(context.Background(), bucket, [][]float32{part}, dst); err != nil {
 				return err
 			}
 		}
@@ -164,7 +196,18 @@ func childCases(timeout time.Duration) []childOrders {
 			}
 		}
 	}
+	if runtime.GOOS == "linux" {
+		for _, world := range []int{2, 4} {
+			cases = append(cases, childOrders{World: world, Timeout: timeout, Elems: 200_000, Lend: true})
+		}
+	}
 	return cases
 }
 
-func (o childOrders) name() string { return fmt.Sprintf("%v/%v/%d", o.Transport, o.Order, o.World) }
+func (o childOrders) name() string {
+	name := fmt.Sprintf("%v/%v/%d", o.Transport, o.Order, o.World)
+	if o.Lend {
+		name += "/lent"
+	}
+	return name
+}

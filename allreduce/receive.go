@@ -91,7 +91,15 @@ func (l *link) receive() error {
 			g.mu.Lock()
 			l.stall = stallReport{op: h.op, rank: int(h.slice), received: h.segment}
 			g.mu.Unlock()
-		case frameReduce, frameGather, frameBroadcast, frameWord:
+		case frameBlock:
+			if err := l.mapBlock(h); err != nil {
+				return err
+			}
+		case frameMapped:
+			if err := l.blockMapped(h); err != nil {
+				return err
+			}
+		case frameReduce, frameGather, frameBroadcast, frameWord, frameLend, frameTaken:
 			if err := l.data(h); err != nil {
 				return err
 			}
@@ -149,7 +157,7 @@ func (l *link) readPayload(h *header, dst []byte) error {
 func (l *link) data(h *header) error {
 	g := l.g
 	g.mu.Lock()
-	dst, err := l.await(h)
+	to, err := l.await(h)
 	if err != nil {
 		g.mu.Unlock()
 		return err
@@ -157,39 +165,53 @@ func (l *link) data(h *header) error {
 	g.busy++
 	g.mu.Unlock()
 
-	err = l.readPayload(h, dst)
+	if to.from != nil {
+		copy(to.dst, to.from)
+		if l.shm.Withdrawn() {
+			err = errWithdrawn
+		}
+	} else {
+		err = l.readPayload(h, to.dst)
+	}
 
 	g.mu.Lock()
 	g.busy--
 	if g.fault != nil {
 		g.cond.Broadcast()
 	} else if err == nil {
-		g.current.arrived(l.peer, h)
+		err = g.current.arrived(l.peer, h)
 		g.frames++
 	}
+	owes := l.next() != nil
 	g.mu.Unlock()
+	if owes {
+		l.flush()
+	}
 	g.notify()
+	if errors.Is(err, errWithdrawn) {
+		return nil // the peer has failed: the next frame says why
+	}
 	return err
 }
 
 // await returns the place for a frame's payload; g.mu is held.
-func (l *link) await(h *header) ([]byte, error) {
+func (l *link) await(h *header) (place, error) {
 	g := l.g
 	for {
 		if g.fault != nil {
-			return nil, errGroupEnded
+			return place{}, errGroupEnded
 		}
 		running := g.current != nil
 		switch {
 		case h.op < g.op.number, h.op == g.op.number && !running:
-			return nil, fmt.Errorf("%w: %v frame of operation %d after its end", ErrFrame, h.kind, h.op)
+			return place{}, fmt.Errorf("%w: %v frame of operation %d after its end", ErrFrame, h.kind, h.op)
 		case h.op == g.op.number:
 			if err := g.op.agrees(h); err != nil {
-				return nil, err
+				return place{}, err
 			}
-			dst, ok, err := g.current.place(l.peer, h)
+			to, ok, err := g.current.place(l.peer, h)
 			if err != nil || ok {
-				return dst, err
+				return to, err
 			}
 		}
 		g.cond.Wait()
@@ -199,8 +221,10 @@ func (l *link) await(h *header) ([]byte, error) {
 // agrees checks that a peer is in the same operation.
 func (op *opState) agrees(h *header) error {
 	kind := h.kind
-	if kind == frameGather {
+	switch kind {
+	case frameGather, frameLend, frameTaken:
 		kind = frameReduce
+	default:
 	}
 	if kind == op.kind && h.bucket == op.bucket && h.elems == op.elems {
 		return nil
@@ -220,7 +244,7 @@ func describe(kind frameType, bucket uint32, elems uint64) string {
 			return OpBarrier
 		}
 		return OpAllGather
-	case frameGather, frameStall, frameAbort, frameGoodbye:
+	default:
 	}
 	return kind.String()
 }

@@ -116,9 +116,9 @@ func (r *ringReduce) start() {
 	}
 }
 
-func (r *ringReduce) place(peer int, h *header) ([]byte, bool, error) {
+func (r *ringReduce) place(peer int, h *header) (place, bool, error) {
 	if peer != r.prev() || r.in.round == r.rounds() {
-		return nil, false, fmt.Errorf("%w: unexpected %v frame in the ring", ErrFrame, h.kind)
+		return place{}, false, fmt.Errorf("%w: unexpected %v frame in the ring", ErrFrame, h.kind)
 	}
 	kind := frameGather
 	if r.adds(r.in.round) {
@@ -126,19 +126,19 @@ func (r *ringReduce) place(peer int, h *header) ([]byte, bool, error) {
 	}
 	dst := r.at(r.in)
 	if h.kind != kind || int(h.slice) != r.slice(r.in.round) || int(h.segment) != r.in.segment || h.part != 0 || int(h.length) != 4*len(dst) {
-		return nil, false, fmt.Errorf("%w: %v of slice %d segment %d (%d bytes) where %v of slice %d segment %d (%d bytes) was due",
+		return place{}, false, fmt.Errorf("%w: %v of slice %d segment %d (%d bytes) where %v of slice %d segment %d (%d bytes) was due",
 			ErrFrame, h.kind, h.slice, h.segment, h.length, kind, r.slice(r.in.round), r.in.segment, 4*len(dst))
 	}
 	if kind == frameGather {
-		return bytesOf(dst), true, nil
+		return place{dst: bytesOf(dst)}, true, nil
 	}
 	if r.ready == r.depth {
-		return nil, false, nil
+		return place{}, false, nil
 	}
-	return bytesOf(r.staging[r.in.count%r.depth][:len(dst)]), true, nil
+	return place{dst: bytesOf(r.staging[r.in.count%r.depth][:len(dst)])}, true, nil
 }
 
-func (r *ringReduce) arrived(_ int, _ *header) {
+func (r *ringReduce) arrived(_ int, _ *header) error {
 	dst := r.at(r.in)
 	if r.adds(r.in.round) {
 		dst = r.staging[r.in.count%r.depth][:len(dst)]
@@ -148,6 +148,7 @@ func (r *ringReduce) arrived(_ int, _ *header) {
 	r.in.segment++
 	r.in.count++
 	r.skip(&r.in)
+	return nil
 }
 
 func (r *ringReduce) next() (work, done bool) {
@@ -174,6 +175,7 @@ func (r *ringReduce) work() {
 	r.ready--
 	r.g.cond.Broadcast()
 	r.g.mu.Unlock()
+	r.g.flush()
 }
 
 func (r *ringReduce) owes(peer int) debt {

@@ -18,10 +18,10 @@ import (
 // byte on it is a bell that wakes the other side, and its end is the peer's
 // death.
 //
-//	0      8         64        128       192      4096            4096+size
+//	0      32        64        128       192     256      4096    4096+size
 //	+------+---------+---------+---------+--------+---------------+-------
-//	|nonce | written | read    | flags   |  ...   | bytes         | the
-//	|      |         |         |         |        |               | other ring
+//	|nonce | written | read    | flags   | with-  | bytes         | the
+//	|      |         |         |         | drawn  |               | other ring
 //	+------+---------+---------+---------+--------+---------------+-------
 //
 // written and read count bytes for ever; the ring holds written - read of them.
@@ -33,6 +33,7 @@ const (
 	shmSleeper   = 192 // u32: the reader sleeps
 	shmFull      = 196 // u32: the writer sleeps
 	shmEnded     = 200 // u32: the writer has ended
+	shmWithdrawn = 256 // u32: what the writer has lent must not be read any more
 	shmNonceSize = 32
 
 	// shmChunk is what is copied before it is made visible, in bytes.
@@ -52,6 +53,7 @@ type byteRing struct {
 	data                 []byte // a power of two
 	written, read        *atomic.Uint64
 	sleeper, full, ended *atomic.Uint32
+	withdrawn            *atomic.Uint32
 }
 
 // newByteRing views memory of shmControl + a power of two bytes as a ring.
@@ -61,6 +63,7 @@ func newByteRing(mem []byte) byteRing {
 	return byteRing{
 		data: mem[shmControl:], written: u64(shmWritten), read: u64(shmRead),
 		sleeper: u32(shmSleeper), full: u32(shmFull), ended: u32(shmEnded),
+		withdrawn: u32(shmWithdrawn),
 	}
 }
 
@@ -74,6 +77,12 @@ func (r *byteRing) held() (int, error) {
 		return 0, fmt.Errorf("%w: shared memory is corrupt: %d bytes in a ring of %d", ErrFrame, n, len(r.data))
 	}
 	return int(n), nil
+}
+
+// fits tells whether a writer can put n bytes at once.
+func (r *byteRing) fits(n int) bool {
+	held, err := r.held()
+	return err == nil && n <= len(r.data)-held
 }
 
 // put copies as much of b as fits, at most a chunk, and returns how much.
@@ -137,6 +146,8 @@ type shmStream struct {
 	writable    func() bool
 	closing     sync.Once
 	errUnmap    error
+	mapped      sync.RWMutex // guards closed: Withdraw and Withdrawn may come late
+	closed      bool
 }
 
 // newShmStream returns the stream over memory whose first half is the ring
@@ -290,6 +301,25 @@ func (s *shmStream) SetWriteDeadline(t time.Time) error {
 // Memory implements stream.
 func (s *shmStream) Memory() bool { return true }
 
+// Withdraw tells the peer that what this side has lent it is about to change.
+func (s *shmStream) Withdraw() {
+	s.mapped.RLock()
+	defer s.mapped.RUnlock()
+	if !s.closed {
+		s.out.withdrawn.Store(1)
+	}
+}
+
+// Withdrawn tells whether the peer may have changed what it had lent by the time
+// of the call. What was read before a call that says no was as the peer had lent
+// it.
+func (s *shmStream) Withdrawn() bool {
+	fence.Add(1) // reads before stay before, on every processor
+	s.mapped.RLock()
+	defer s.mapped.RUnlock()
+	return s.closed || s.in.withdrawn.Load() != 0
+}
+
 // CloseWrite implements stream.
 func (s *shmStream) CloseWrite() error {
 	s.out.ended.Store(1)
@@ -304,6 +334,9 @@ func (s *shmStream) Close() error {
 		<-s.gone
 		s.readBy.set(time.Time{})
 		s.writeBy.set(time.Time{})
+		s.mapped.Lock()
+		defer s.mapped.Unlock()
+		s.closed = true
 		s.errUnmap = s.unmap(s.mem)
 	})
 	return s.errUnmap

@@ -49,6 +49,7 @@ func (g *mesh) stalled(ctx context.Context, c collective, waited time.Duration) 
 		}
 	}
 	g.mu.Unlock()
+	g.flush()
 	if changed && peer != NoPeer {
 		g.log.WarnContext(ctx, "still waiting", "peer", peer, "op", op.name, "bucket", op.bucket,
 			"op_number", op.number, "waited", waited.Round(time.Millisecond))

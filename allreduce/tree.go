@@ -10,6 +10,9 @@ import "fmt"
 //	                                        all there: add in tree order into dst
 //	  dst, slice k             <--gather--  send the sum to all
 //
+// Between ranks of one host vectors can be lent (lend.go): then the subtree sums
+// need no staging, and a gather frame only says that a segment is done.
+//
 // It cannot deadlock: a reader stops only at a reduce frame for which staging
 // has no room, that is one at least depth segments ahead of the first segment
 // that is not complete. The frames of that first segment are behind no such
@@ -27,16 +30,28 @@ type treeReduce struct {
 	cut    segmented
 	own    int // segments of the own slice
 	summed int // of these, the ones done
-	// missing[i] counts the subtree sums that segment i (mod depth) still waits for.
+	batch  int // of these, the ones that work adds now
+	// missing[i] counts the subtree sums that segment i (mod depth) still waits
+	// for; sent is how many come as frames, segment by segment.
 	missing []int
+	sent    int
 	peers   []treePeer // by rank
 	toCome  int        // gather frames still to come, from all peers
+
+	refs      []ref       // where the parts and dst lie
+	lent      [][]float32 // by leaf: the own slice of a subtree sum that a peer lends; nil: it is sent
+	takers    int         // peers that still read dst
+	withdrawn bool        // a lender has failed: nothing more can be added
 }
 
-// treePeer is what has come from a peer.
+// treePeer is what has come from a peer, and what it has been lent.
 type treePeer struct {
-	segment, part    int // of its next reduce frame
-	gathered, gather int // gather frames that have come, and in all
+	segment, part    int       // of its next reduce frame
+	gathered, gather int       // gather frames that have come, and in all
+	terms            []byte    // payload of its lend frame
+	lends            bool      // it has come
+	result           []float32 // its slice of its result, where it lends that
+	takes            bool      // it reads dst, and has not said taken
 }
 
 // stagingLeaves bounds the memory of staging: about this many segments.
@@ -52,6 +67,9 @@ func (t *treeReduce) init(g *mesh, seg int) {
 	t.leaves = make([][]float32, t.prog.leaves)
 	t.missing = make([]int, t.depth)
 	t.peers = make([]treePeer, g.world)
+	t.lent = make([][]float32, t.prog.leaves)
+	lo, hi := t.mine()
+	t.refs = make([]ref, hi-lo+1)
 }
 
 // mine returns the registers [lo, hi) of this rank's subtrees.
@@ -79,11 +97,12 @@ func (t *treeReduce) prepare(parts [][]float32, dst []float32) {
 			}
 		}
 	}
+	t.sent, t.takers, t.withdrawn = t.remote(), 0, false
 	for i := range t.missing {
-		t.missing[i] = t.remote()
+		t.missing[i] = t.sent
 	}
 	for peer := range t.peers {
-		t.peers[peer] = treePeer{}
+		t.peers[peer] = treePeer{terms: t.peers[peer].terms}
 		if peer != rank {
 			t.peers[peer].gather = t.cut.segments(peer)
 			t.toCome += t.peers[peer].gather
@@ -93,7 +112,7 @@ func (t *treeReduce) prepare(parts [][]float32, dst []float32) {
 
 func (t *treeReduce) start() {
 	for _, l := range t.g.links {
-		if l == nil {
+		if l == nil || t.lend(l) {
 			continue
 		}
 		for i := range t.cut.segments(l.peer) {
@@ -108,43 +127,61 @@ func (t *treeReduce) start() {
 	}
 }
 
-func (t *treeReduce) place(peer int, h *header) ([]byte, bool, error) {
+func (t *treeReduce) place(peer int, h *header) (place, bool, error) {
 	p := &t.peers[peer]
 	var dst []float32
-	if h.kind == frameGather {
+	switch h.kind {
+	case frameLend, frameTaken:
+		return t.placeLending(peer, h)
+	case frameGather:
+		if p.result != nil {
+			return t.placeLent(peer, h)
+		}
 		if int(h.slice) != peer || int(h.segment) != p.gathered || p.gathered == p.gather {
-			return nil, false, fmt.Errorf("%w: segment %d of sum %d where segment %d of %d of its own sum was due",
+			return place{}, false, fmt.Errorf("%w: segment %d of sum %d where segment %d of %d of its own sum was due",
 				ErrFrame, h.segment, h.slice, p.gathered, p.gather)
 		}
 		lo, hi := t.cut.segment(peer, p.gathered)
 		dst = t.dst[lo:hi]
-	} else {
+	default:
 		base := t.prog.first[peer]
 		held := t.prog.first[peer+1] - base
 		if int(h.slice) != t.g.rank || held == 0 || p.segment == t.own || int(h.segment) != p.segment || int(h.part) != p.part {
-			return nil, false, fmt.Errorf("%w: part %d of segment %d for rank %d where part %d of %d of segment %d of %d was due",
+			return place{}, false, fmt.Errorf("%w: part %d of segment %d for rank %d where part %d of %d of segment %d of %d was due",
 				ErrFrame, h.part, h.segment, h.slice, p.part, held, p.segment, t.own)
 		}
 		if p.segment >= t.summed+t.depth {
-			return nil, false, nil
+			return place{}, false, nil
 		}
 		lo, hi := t.cut.segment(t.g.rank, p.segment)
 		dst = t.staging[p.segment%t.depth*t.prog.leaves+base+p.part][:hi-lo]
 	}
 	if int(h.length) != len(dst)*4 {
-		return nil, false, fmt.Errorf("%w: %v frame of %d bytes where %d were due", ErrFrame, h.kind, h.length, len(dst)*4)
+		return place{}, false, fmt.Errorf("%w: %v frame of %d bytes where %d were due", ErrFrame, h.kind, h.length, len(dst)*4)
 	}
-	return bytesOf(dst), true, nil
+	return place{dst: bytesOf(dst)}, true, nil
 }
 
-func (t *treeReduce) arrived(peer int, h *header) {
+func (t *treeReduce) arrived(peer int, h *header) error {
 	p := &t.peers[peer]
-	if h.kind == frameGather {
+	switch h.kind {
+	case frameLend:
+		return t.borrow(peer)
+	case frameTaken:
+		p.takes = false
+		t.takers--
+		return nil
+	case frameGather:
+		if p.result != nil {
+			t.tookLent(peer, h)
+			return nil
+		}
 		lo, hi := t.cut.segment(peer, p.gathered)
 		fromWire(t.dst[lo:hi], littleEndian)
 		p.gathered++
 		t.toCome--
-		return
+		return nil
+	default:
 	}
 	slot := p.segment % t.depth
 	base := t.prog.first[peer]
@@ -155,45 +192,64 @@ func (t *treeReduce) arrived(peer int, h *header) {
 		p.part = 0
 		p.segment++
 	}
+	return nil
 }
 
 func (t *treeReduce) next() (work, done bool) {
 	if t.summed < t.own {
-		return t.missing[t.summed%t.depth] == 0, false
+		t.batch = t.together()
+		return t.missing[t.summed%t.depth] == 0 && !t.withdrawn, false
 	}
-	return false, t.toCome == 0
+	return false, t.toCome == 0 && t.takers == 0
 }
 
-// work adds one segment of the own slice and sends the sum to all.
+// work adds a segment of the own slice, or several where all are there, and
+// sends the sum to all.
 func (t *treeReduce) work() {
 	rank, slot := t.g.rank, t.summed%t.depth
-	lo, hi := t.cut.segment(rank, t.summed)
+	lo, _ := t.cut.segment(rank, t.summed)
+	_, hi := t.cut.segment(rank, t.summed+t.batch-1)
+	begin, _ := t.cut.slice(rank)
 	first, end := t.mine()
 	for i := range t.leaves {
-		if i >= first && i < end {
+		switch {
+		case i >= first && i < end:
 			t.leaves[i] = t.parts[i-first][lo:hi]
-		} else {
+		case t.lent[i] != nil:
+			t.leaves[i] = t.lent[i][lo-begin : hi-begin]
+		default:
 			t.leaves[i] = t.staging[slot*t.prog.leaves+i][:hi-lo]
 		}
 	}
 	sum := t.dst[lo:hi]
 	t.machine.reduce(sum, t.leaves)
+	if !t.stillLent() {
+		t.g.mu.Lock()
+		t.withdrawn = true // the lender has failed; the group is about to
+		t.g.mu.Unlock()
+		return
+	}
 	it := sendItem{
-		kind: frameGather, urgent: true, slice: u16(rank), segment: u32(t.summed), floats: sum,
+		kind: frameGather, urgent: true, slice: u16(rank), segment: u32(t.summed + t.batch - 1), floats: sum,
 	}
 	if t.g.sums && littleEndian {
 		it.crc, it.summed = checksum(bytesOf(sum)), true
 	}
 	t.g.mu.Lock()
-	t.missing[slot] = t.remote()
-	t.summed++
+	t.missing[slot] = t.sent
+	t.summed += t.batch
 	for _, l := range t.g.links {
-		if l != nil {
+		switch {
+		case l == nil:
+		case t.peers[l.peer].takes:
+			l.push(sendItem{kind: frameGather, urgent: true, slice: it.slice, segment: it.segment})
+		default:
 			l.push(it)
 		}
 	}
 	t.g.cond.Broadcast() // a slot of staging is free
 	t.g.mu.Unlock()
+	t.g.flush()
 }
 
 // owes: what a peer has sent may wait in the connection for room in staging, so
@@ -204,7 +260,9 @@ func (t *treeReduce) owes(peer int) debt {
 	switch {
 	case behind && p.segment == t.summed:
 		return owesOwn
-	case behind || p.gathered < p.gather:
+	case p.takes && t.summed == t.own:
+		return owesOwn
+	case behind || p.takes || p.gathered < p.gather:
 		return owesRelayed
 	default:
 		return owesNothing
@@ -214,4 +272,8 @@ func (t *treeReduce) owes(peer int) debt {
 func (t *treeReduce) release() {
 	t.parts, t.dst = nil, nil
 	clear(t.leaves)
+	clear(t.lent)
+	for peer := range t.peers {
+		t.peers[peer].result = nil
+	}
 }

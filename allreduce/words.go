@@ -32,17 +32,18 @@ func (w *wordGather) start() {
 	}
 }
 
-func (w *wordGather) place(peer int, h *header) ([]byte, bool, error) {
+func (w *wordGather) place(peer int, h *header) (place, bool, error) {
 	if w.came[peer] {
-		return nil, false, fmt.Errorf("%w: a second word", ErrFrame)
+		return place{}, false, fmt.Errorf("%w: a second word", ErrFrame)
 	}
 	w.result[peer] = make([]byte, h.length) // bounded by MaxWord
-	return w.result[peer], true, nil
+	return place{dst: w.result[peer]}, true, nil
 }
 
-func (w *wordGather) arrived(peer int, _ *header) {
+func (w *wordGather) arrived(peer int, _ *header) error {
 	w.came[peer] = true
 	w.toCome--
+	return nil
 }
 
 func (w *wordGather) next() (work, done bool) { return false, w.toCome == 0 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
 // AllReduceConfig is one sweep of the collective over sizes.
@@ -15,8 +16,23 @@ type AllReduceConfig struct {
 	World      int
 	From, To   int64 // bytes of a vector
 	Factor     int64 // from one size to the next
-	Iterations int   // measured calls a size, after one to warm up
+	Iterations int   // measured calls a size, after some to warm up
 	Order      allreduce.Order
+	// Private keeps the vectors in memory of each rank alone, so that all of
+	// them are copied through the transport. Otherwise they lie as a trainer's
+	// gradients do, where the other ranks of the host can read them.
+	Private bool
+	// Command starts this program as another rank: a process that calls
+	// AllReduceRank with its standard input and output. Without one, all ranks
+	// are goroutines of this process.
+	Command []string `json:"-"`
+}
+
+func (c *AllReduceConfig) validate() error {
+	if c.World < 1 || c.From < 4 || c.To < c.From || c.Factor < 2 || c.Iterations < 1 {
+		return fmt.Errorf("world %d, sizes %d to %d by %d, %d iterations: sizes are 4 bytes or more and grow, the rest is positive", c.World, c.From, c.To, c.Factor, c.Iterations)
+	}
+	return nil
 }
 
 // AllReduceResult is one size. The columns are those of nccl-tests: algbw is
@@ -26,115 +42,128 @@ type AllReduceResult struct {
 	Bytes  int64   `json:"bytes"`
 	World  int     `json:"world"`
 	Order  string  `json:"order"`
-	Millis float64 `json:"time_ms"`    // median
+	Ranks  string  `json:"ranks"`      // "processes" or "goroutines"
+	Memory string  `json:"memory"`     // of the vectors: "shared" or "private"
+	Millis float64 `json:"time_ms"`    // median, of rank 0, from a barrier on
 	AlgBW  float64 `json:"algbw_gb_s"` // 10^9 bytes/s
 	BusBW  float64 `json:"busbw_gb_s"` // 10^9 bytes/s
 }
 
-// AllReduce measures the collective among ranks of this process, each with
-// endpoint, connections and goroutines of its own, over loopback.
+// AllReduce measures the collective among ranks of this host, each with
+// endpoint, connections and goroutines of its own.
 func AllReduce(ctx context.Context, c AllReduceConfig, each func(AllReduceResult)) error {
-	if c.World < 1 || c.From < 4 || c.To < c.From || c.Factor < 2 || c.Iterations < 1 {
-		return fmt.Errorf("world %d, sizes %d to %d by %d, %d iterations: sizes are 4 bytes or more and grow, the rest is positive", c.World, c.From, c.To, c.Factor, c.Iterations)
-	}
-	groups, closeAll, err := connect(ctx, c)
-	if err != nil {
+	if err := c.validate(); err != nil {
 		return err
 	}
-	defer closeAll()
-	bucket := uint32(0)
-	for bytes := c.From; bytes <= c.To; bytes *= c.Factor {
-		times, err := sweep(ctx, groups, int(bytes/4), c.Iterations, &bucket)
+	if len(c.Command) > 0 {
+		return amongProcesses(ctx, c, each)
+	}
+	return amongGoroutines(ctx, c, each)
+}
+
+// amongGoroutines runs all ranks in this process.
+func amongGoroutines(ctx context.Context, c AllReduceConfig, each func(AllReduceResult)) error {
+	ends, peers := make([]*allreduce.Endpoint, c.World), make([]string, c.World)
+	for rank := range ends {
+		e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: benchRun})
 		if err != nil {
 			return err
 		}
-		ms := median(times)
-		alg := float64(bytes) / ms / 1e6
-		each(AllReduceResult{
-			Bytes: bytes, World: c.World, Order: c.Order.String(), Millis: ms,
-			AlgBW: alg, BusBW: alg * 2 * float64(c.World-1) / float64(c.World),
-		})
+		defer func() { _ = e.Close() }() // measured already
+		ends[rank], peers[rank] = e, e.Addr()
 	}
-	return nil
+	errs := make([]error, c.World)
+	var wg sync.WaitGroup
+	for rank, e := range ends {
+		wg.Go(func() { errs[rank] = c.run(ctx, e, rank, peers, each) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
-func connect(ctx context.Context, c AllReduceConfig) (groups []allreduce.Group, closeAll func(), err error) {
+const (
+	benchRun = "bench"
+	// warmUps lets buffers grow and the ranks map each other's memory.
+	warmUps = 3
+)
+
+// run is a rank's part. Rank 0 reports.
+func (c *AllReduceConfig) run(ctx context.Context, e *allreduce.Endpoint, rank int, peers []string, each func(AllReduceResult)) error {
 	plan, err := allreduce.NewPlan(c.World, c.World)
 	if err != nil {
-		return nil, nil, err
-	}
-	var ends []*allreduce.Endpoint
-	closeAll = func() {
-		for _, g := range groups {
-			if g != nil {
-				_ = g.Close() // measured already
-			}
-		}
-		for _, e := range ends {
-			_ = e.Close()
-		}
-	}
-	var peers []string
-	for range c.World {
-		e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: "bench"})
-		if err != nil {
-			closeAll()
-			return nil, nil, err
-		}
-		ends, peers = append(ends, e), append(peers, e.Addr())
-	}
-	groups = make([]allreduce.Group, c.World)
-	err = together(c.World, func(rank int) (err error) {
-		groups[rank], err = ends[rank].Connect(ctx, allreduce.GroupConfig{
-			Generation: 1, Rank: rank, Peers: peers, Plan: plan, Order: c.Order, OpTimeout: time.Minute,
-		})
 		return err
+	}
+	g, err := e.Connect(ctx, allreduce.GroupConfig{
+		Generation: 1, Rank: rank, Peers: peers, Plan: plan, Order: c.Order, OpTimeout: time.Minute,
 	})
 	if err != nil {
-		closeAll()
-		return nil, nil, err
+		return err
 	}
-	return groups, closeAll, nil
+	defer func() { _ = g.Close() }()
+	bucket := uint32(0)
+	for bytes := c.From; bytes <= c.To; bytes *= c.Factor {
+		times, memory, err := c.measure(ctx, g, int(bytes/4), &bucket)
+		if err != nil {
+			return err
+		}
+		if rank == 0 {
+			ms := median(times)
+			alg := float64(bytes) / ms / 1e6
+			each(AllReduceResult{
+				Bytes: bytes, World: c.World, Order: c.Order.String(), Ranks: c.ranks(), Memory: memory, Millis: ms,
+				AlgBW: alg, BusBW: alg * 2 * float64(c.World-1) / float64(c.World),
+			})
+		}
+	}
+	return g.Barrier(ctx)
 }
 
-func sweep(ctx context.Context, groups []allreduce.Group, n, iterations int, bucket *uint32) ([]float64, error) {
-	in, out := make([][]float32, len(groups)), make([][]float32, len(groups))
-	for i := range groups {
-		in[i], out[i] = make([]float32, n), make([]float32, n)
-		for j := range in[i] {
-			in[i][j] = float32(i + 1)
-		}
+func (c *AllReduceConfig) ranks() string {
+	if len(c.Command) > 0 {
+		return "processes"
 	}
-	want := float32(len(groups) * (len(groups) + 1) / 2)
-	var times []float64
-	for i := range iterations + 1 {
-		start := time.Now()
-		err := together(len(groups), func(rank int) error {
-			return groups[rank].AllReduce(ctx, *bucket, [][]float32{in[rank]}, out[rank])
-		})
-		if err != nil {
-			return nil, err
+	return "goroutines"
+}
+
+// measure times the collective on vectors of n elements, from a barrier to its
+// return on this rank.
+func (c *AllReduceConfig) measure(ctx context.Context, g allreduce.Group, n int, bucket *uint32) (times []float64, memory string, err error) {
+	in, out, memory, free := c.vectors(n)
+	defer free()
+	for i := range in {
+		in[i] = float32(g.Rank() + 1)
+	}
+	parts := [][]float32{in}
+	for i := range c.Iterations + warmUps {
+		if err := g.Barrier(ctx); err != nil {
+			return nil, memory, err
 		}
-		if i > 0 {
+		start := time.Now()
+		if err := g.AllReduce(ctx, *bucket, parts, out); err != nil {
+			return nil, memory, err
+		}
+		if i >= warmUps {
 			times = append(times, millis(time.Since(start)))
 		}
 		*bucket++
 	}
-	for rank, o := range out {
-		if o[0] != want || o[n-1] != want {
-			return nil, fmt.Errorf("bench: rank %d has %g and %g, expected the sum %g", rank, o[0], o[n-1], want)
-		}
+	if want := float32(c.World * (c.World + 1) / 2); out[0] != want || out[n/2] != want || out[n-1] != want {
+		return nil, memory, fmt.Errorf("bench: rank %d has %g and %g, expected the sum %g", g.Rank(), out[0], out[n-1], want)
 	}
-	return times, nil
+	return times, memory, nil
 }
 
-// together runs f for every rank at once.
-func together(n int, f func(rank int) error) error {
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for rank := range n {
-		wg.Go(func() { errs[rank] = f(rank) })
+// vectors returns two vectors of n elements, and what they lie in.
+func (c *AllReduceConfig) vectors(n int) (in, out []float32, memory string, free func()) {
+	if !c.Private {
+		a, err := sharedmem.Alloc(4 * n)
+		if err == nil {
+			b, err := sharedmem.Alloc(4 * n)
+			if err == nil {
+				return a.Float32s(), b.Float32s(), "shared", func() { a.Free(); b.Free() }
+			}
+			a.Free()
+		}
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return make([]float32, n), make([]float32, n), "private", func() {}
 }

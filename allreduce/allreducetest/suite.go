@@ -33,6 +33,19 @@ type Options struct {
 	// Sizes are the vector lengths to try; nil is a default for
 	// implementations with small segments.
 	Sizes []int
+	// Vector allocates a zeroed vector of n elements of a rank; nil is make.
+	Vector func(tb testing.TB, rank, n int) []float32
+}
+
+// vector returns a vector of a rank with the elements of v.
+func (o *Options) vector(tb testing.TB, rank int, v []float32) []float32 {
+	tb.Helper()
+	to := make([]float32, len(v))
+	if o.Vector != nil && len(v) > 0 {
+		to = o.Vector(tb, rank, len(v))
+	}
+	copy(to, v)
+	return to
 }
 
 // Run is the conformance suite.
@@ -45,7 +58,7 @@ func Run(t *testing.T, o Options, factory Factory) {
 	t.Run("AllGather", func(t *testing.T) { testAllGather(t, factory) })
 	t.Run("Broadcast", func(t *testing.T) { testBroadcast(t, o, factory) })
 	t.Run("Barrier", func(t *testing.T) { testBarrier(t, factory) })
-	t.Run("Mixed", func(t *testing.T) { testMixed(t, factory) })
+	t.Run("Mixed", func(t *testing.T) { testMixed(t, o, factory) })
 	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, factory) })
 	t.Run("Abort", func(t *testing.T) { testAbort(t, factory) })
 	t.Run("AbortByPeer", func(t *testing.T) { testAbortByPeer(t, factory) })
@@ -167,7 +180,7 @@ func testAllReduce(t *testing.T, o Options, factory Factory) {
 				grads, want := known[chunks].grads[i*chunks:(i+1)*chunks], known[chunks].want[i]
 				results := make([][]float32, world)
 				AllOK(t, groups, func(g allreduce.Group) (err error) {
-					results[g.Rank()], err = reduceTwice(g, bucket, accumulate(plan, g.Rank(), grads), n)
+					results[g.Rank()], err = reduceTwice(t, o, g, bucket, accumulate(plan, g.Rank(), grads), n)
 					return err
 				})
 				for rank := range results {
@@ -183,23 +196,32 @@ func testAllReduce(t *testing.T, o Options, factory Factory) {
 	}
 }
 
-// reduceTwice reduces into fresh memory, then in place of one of the parts, and
-// compares.
-func reduceTwice(g allreduce.Group, bucket uint32, parts [][]float32, n int) ([]float32, error) {
+// reduceTwice reduces into fresh memory, then once more there (by now the ranks
+// may know each other's memory), then in place of one of the parts, and compares.
+func reduceTwice(tb testing.TB, o Options, g allreduce.Group, bucket uint32, parts [][]float32, n int) ([]float32, error) {
+	tb.Helper()
 	work := make([][]float32, len(parts))
 	for i := range parts {
-		work[i] = append([]float32(nil), parts[i]...)
+		work[i] = o.vector(tb, g.Rank(), parts[i])
 	}
-	dst := make([]float32, n)
-	if err := g.AllReduce(context.Background(), bucket, work, dst); err != nil {
+	first := o.vector(tb, g.Rank(), make([]float32, n))
+	if err := g.AllReduce(context.Background(), bucket, work, first); err != nil {
 		return nil, err
+	}
+	dst := append([]float32(nil), first...)
+	clear(first)
+	if err := g.AllReduce(context.Background(), bucket, work, first); err != nil {
+		return nil, err
+	}
+	if err := compare(first, dst); err != nil {
+		return nil, fmt.Errorf("once more: %w", err)
 	}
 	for i := range parts {
 		if err := compare(work[i], parts[i]); err != nil {
 			return nil, fmt.Errorf("a part was changed: %w", err)
 		}
 	}
-	again := make([]float32, n)
+	again := first
 	if len(work) > 0 {
 		again = work[g.Rank()%len(work)]
 	}
@@ -319,9 +341,9 @@ func testBarrier(t *testing.T, factory Factory) {
 
 // testMixed runs a random sequence of operations, with ranks that leave an
 // operation early being in the next one already.
-func testMixed(t *testing.T, factory Factory) {
+func testMixed(t *testing.T, o Options, factory Factory) {
 	t.Helper()
-	const n = 3000
+	const n = 9000
 	for _, world := range Worlds {
 		plan := Plan(t, 8, world)
 		groups := start(t, factory, 8, world)
@@ -329,7 +351,10 @@ func testMixed(t *testing.T, factory Factory) {
 		AllOK(t, groups, func(g allreduce.Group) error {
 			r := rand.New(rand.NewPCG(4, 5)) //nolint:gosec // the same sequence on all ranks
 			parts := accumulate(plan, g.Rank(), grads)
-			dst := make([]float32, n)
+			for i := range parts {
+				parts[i] = o.vector(t, g.Rank(), parts[i])
+			}
+			dst := o.vector(t, g.Rank(), make([]float32, n))
 			for range 40 {
 				var err error
 				switch lo := r.IntN(n); r.IntN(4) {

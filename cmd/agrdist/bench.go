@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -144,11 +145,21 @@ func benchAllReduce() *cobra.Command {
 		asJSON   bool
 		from, to string
 		order    string
+		oneRank  bool // this process is one of another's ranks
+		together bool
 	)
 	c := &cobra.Command{
 		Use: "allreduce", Short: "Sum of vectors over ranks on this machine, in the columns of nccl-tests",
+		Long: `Measures the sum of vectors over ranks on this machine, each in a process of its own.
+
+Times are rank 0's, from a barrier to the return of the call. The vectors lie as the
+gradients of a run do, where the ranks of one host can read each other's; --private
+has them in ordinary memory, so that they are copied through the transport.`,
 		Example: "  agrdist bench allreduce -n 2 -b 4M -e 128M",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if oneRank {
+				return bench.AllReduceRank(c.Context(), c.InOrStdin(), c.OutOrStdout())
+			}
 			if o.From, err = parseSize(from); err != nil {
 				return &usageError{err}
 			}
@@ -157,6 +168,13 @@ func benchAllReduce() *cobra.Command {
 			}
 			if o.Order, err = allreduce.ParseOrder(order); err != nil {
 				return &usageError{err}
+			}
+			if !together {
+				self, err := os.Executable()
+				if err != nil {
+					return fmt.Errorf("find this program, to start the ranks: %w", err)
+				}
+				o.Command = []string{self, "bench", "allreduce", "--as-rank"}
 			}
 			out := c.OutOrStdout()
 			if !asJSON {
@@ -178,7 +196,11 @@ func benchAllReduce() *cobra.Command {
 	f.Int64VarP(&o.Factor, "factor", "f", 4, "from one size to the next")
 	f.IntVarP(&o.Iterations, "iterations", "i", 10, "measured calls a size; the median counts")
 	f.StringVar(&order, "order", "tree", "tree or ring")
+	f.BoolVar(&o.Private, "private", false, "vectors that no other process can read")
+	f.BoolVar(&together, "in-process", false, "run all ranks in one process")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object a size")
+	f.BoolVar(&oneRank, "as-rank", false, "be one of the ranks that another process has started")
+	_ = f.MarkHidden("as-rank") // it exists
 	return c
 }
 
