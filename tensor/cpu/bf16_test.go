@@ -31,6 +31,9 @@ func bf16Backend(set kernel.Set, threads int) func(testing.TB) tensor.Backend {
 // The operands round as the suite's references do, and the errors of the sums are
 // those of float32.
 func TestBF16Conformance(t *testing.T) {
+	if race {
+		t.Skip("the loops that are precision BF16's own run in the other tests")
+	}
 	for _, set := range bf16Sets() {
 		t.Run(set.String(), func(t *testing.T) {
 			tensortest.RunOptions(t, tensortest.Options{New: bf16Backend(set, 2), Operands: tensor.BF16})
@@ -39,11 +42,15 @@ func TestBF16Conformance(t *testing.T) {
 }
 
 func TestBF16ThreadsChangeNoBit(t *testing.T) {
-	set := bf16Sets()[len(bf16Sets())-1]
-	for _, n := range []int{2, 3} {
-		t.Run(fmt.Sprintf("%v/1=%d", set, n), func(t *testing.T) {
-			tensortest.RunSame(t, bf16Backend(set, 1), bf16Backend(set, n))
-		})
+	if race {
+		t.Skip("as in TestBF16Conformance")
+	}
+	for _, set := range bf16Sets()[len(sets())-1:] { // the two forms of the copies
+		for _, n := range []int{2, 3} {
+			t.Run(fmt.Sprintf("%v/1=%d", set, n), func(t *testing.T) {
+				tensortest.RunSame(t, bf16Backend(set, 1), bf16Backend(set, n))
+			})
+		}
 	}
 }
 
@@ -51,7 +58,7 @@ func TestBF16AllocatesNothing(t *testing.T) {
 	if race {
 		t.Skip("allocations are no race")
 	}
-	for _, set := range bf16Sets()[len(sets())-1:] {
+	for _, set := range bf16Sets()[len(sets())-1:] { // the two forms of the copies
 		t.Run(set.String(), func(t *testing.T) { tensortest.RunAllocs(t, bf16Backend(set, 2)) })
 	}
 }
