@@ -53,7 +53,9 @@ func (b *Backend) capture(f func() error) (exec driver.GraphExec, err error) {
 	if err := driver.BeginCapture(b.stream, driver.CaptureThreadLocal); err != nil {
 		return exec, err
 	}
+	b.staging.recording = true
 	called := f()
+	b.staging.recording = false
 	// What a forbidden call broke is the recording, not the device.
 	failed := b.failed
 	b.failed = nil

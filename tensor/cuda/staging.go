@@ -28,7 +28,12 @@ const stagingHalf = 8 << 20
 type staging struct {
 	halves [2]half
 	now    int
+	// recording says that operations are being recorded: copies from and to the
+	// host are no part of that.
+	recording bool
 }
+
+var errRecordCopy = errors.New("copy from or to the host while recording")
 
 type half struct {
 	host   unsafe.Pointer // pinned
@@ -98,6 +103,10 @@ func (b *Backend) reserve(bytes int64) (h *half, off int64) {
 // upload copies n elements of a size in bytes to dst; fill writes elements
 // [from, to) to pinned memory.
 func (b *Backend) upload(dst cu.DevicePtr, n, size int, fill func(to unsafe.Pointer, lo, hi int)) {
+	if b.staging.recording {
+		b.check("upload", errRecordCopy)
+		return
+	}
 	b.enter()
 	defer b.leave()
 	most := stagingHalf / size
@@ -188,6 +197,9 @@ func (b *Backend) copyOut(dst unsafe.Pointer, src cu.DevicePtr, bytes int64) err
 // download copies n elements from the device once all earlier work is done; take
 // reads elements [from, to) from pinned memory.
 func (b *Backend) download(src cu.DevicePtr, n, size int, take func(from unsafe.Pointer, lo, hi int)) error {
+	if b.staging.recording {
+		return errRecordCopy
+	}
 	b.enter()
 	defer b.leave()
 	b.check("synchronize", b.stream.Synchronize())
