@@ -4,6 +4,7 @@ package nvrtc_test
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,7 @@ import (
 // options that package compiles them with.
 const kernels = "../../../tensor/cuda/kernels"
 
-var options = []string{"--std=c++17", "--fmad=false", "--extra-device-vectorization"}
+var options = []string{"--std=c++17", "--fmad=false", "--device-as-default-execution-space", "--extra-device-vectorization"}
 
 // TestKernelSources compiles every kernel with NVIDIA's own compiler, which needs no
 // GPU: for the oldest architecture that is promised, and for the H100. The doubles'
@@ -51,17 +52,11 @@ func TestKernelSources(t *testing.T) {
 	}
 }
 
-// requireCubin: machine code of NVIDIA's, with a kernel in it.
+// requireCubin: an ELF file for NVIDIA's machine, with a section of code for each
+// kernel. Package elf refuses the version that NVIDIA writes into it.
 func requireCubin(t *testing.T, cubin []byte) {
 	t.Helper()
-	f, err := elf.NewFile(strings.NewReader(string(cubin)))
-	require.NoError(t, err)
-	require.Equal(t, elf.Machine(190), f.Machine) // EM_CUDA
-	entries := 0
-	for _, s := range f.Sections {
-		if strings.HasPrefix(s.Name, ".text.") {
-			entries++
-		}
-	}
-	require.NotZero(t, entries)
+	require.Equal(t, elf.ELFMAG, string(cubin[:4]))
+	require.Equal(t, uint16(190), binary.LittleEndian.Uint16(cubin[18:]), "EM_CUDA")
+	require.Contains(t, string(cubin), "\x00.text.")
 }

@@ -63,6 +63,24 @@ func TestCompileErrors(t *testing.T) {
 	require.Contains(t, err.Error(), "INVALID_OPTION")
 }
 
+// TestHostLambda: without a word on where it runs, a generic lambda is the host's; a
+// plain one goes where the function around it goes.
+func TestHostLambda(t *testing.T) {
+	const src = `
+extern "C" __global__ void fill(float *x) {
+  auto f = [=](auto i) { x[i] = 1; };
+  f(threadIdx.x);
+}`
+	_, log, err := nvrtc.Compile(src, "lambda.cu", "sm_90")
+	require.ErrorIs(t, err, nvrtc.ErrCompile)
+	require.Contains(t, log, "lambda.cu(3)")
+	require.Contains(t, log, "-default-device")
+	_, log, err = nvrtc.Compile(strings.Replace(src, "auto i", "int i", 1), "lambda.cu", "sm_90")
+	require.NoError(t, err, log)
+	_, log, err = nvrtc.Compile(src, "lambda.cu", "sm_90", "--device-as-default-execution-space")
+	require.NoError(t, err, log)
+}
+
 // TestCompileAtOnce: from several goroutines, each gets its own result.
 func TestCompileAtOnce(t *testing.T) {
 	var wg sync.WaitGroup

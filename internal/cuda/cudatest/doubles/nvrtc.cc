@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <regex>
 #include <sstream>
@@ -82,9 +83,20 @@ bool run(const std::vector<std::string> &args, const std::string &log) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+// hostLambda finds a generic lambda without __device__, which NVRTC takes for a host
+// function and refuses, unless an option says otherwise. g++ has no such notion.
+bool hostLambda(const std::string &source, std::string *where) {
+  static const std::regex lambda("\\[[=&][^\\]]*\\]\\s*\\([^()]*\\bauto\\b[^()]*\\)\\s*(mutable\\s*)?\\{");
+  std::smatch m;
+  if (!std::regex_search(source, m, lambda)) return false;
+  *where = std::to_string(1 + std::count(source.begin(), m[0].first, '\n'));
+  return true;
+}
+
 // options splits NVRTC's options into those for g++ and the architecture. It refuses
 // what it does not know, as NVRTC does.
-int options(int n, const char *const *opts, std::vector<std::string> *gcc, unsigned *arch, std::string *log) {
+int options(int n, const char *const *opts, std::vector<std::string> *gcc, unsigned *arch, bool *device, std::string *log) {
+  *device = false;
   *arch = 52;
   for (int i = 0; i < n; i++) {
     std::string o = opts[i];
@@ -93,9 +105,11 @@ int options(int n, const char *const *opts, std::vector<std::string> *gcc, unsig
       *arch = (unsigned)std::stoi(m[1]);
     } else if (std::regex_match(o, m, std::regex("(?:--std|-std)=(c\\+\\+(?:14|17|20))"))) {
       gcc->push_back("-std=" + std::string(m[1]));
+    } else if (o == "--device-as-default-execution-space" || o == "-default-device") {
+      *device = true;
     } else if (o.compare(0, 2, "-D") == 0 || o.compare(0, 15, "--define-macro=") == 0) {
       gcc->push_back("-D" + o.substr(o[1] == 'D' ? 2 : 15));
-    } else if (!std::regex_match(o, std::regex("--(fmad|ftz|prec-div|prec-sqrt|maxrregcount)=.*|--extra-device-vectorization|--generate-line-info|-lineinfo|--restrict|--device-as-default-execution-space|-default-device|-w|--dopt=on|--split-compile=.*"))) {
+    } else if (!std::regex_match(o, std::regex("--(fmad|ftz|prec-div|prec-sqrt|maxrregcount)=.*|--extra-device-vectorization|--generate-line-info|-lineinfo|--restrict|-w|--dopt=on|--split-compile=.*"))) {
       *log = "nvrtc: error: invalid value for option or unknown option: " + o + "\n";
       return INVALID_OPTION;
     }
@@ -177,7 +191,13 @@ API int nvrtcCompileProgram(Program *p, int n, const char *const *opts) {
   if (!p) return INVALID_PROGRAM;
   std::vector<std::string> gcc;
   unsigned arch;
-  if (int code = options(n, opts, &gcc, &arch, &p->log)) return code;
+  bool device;
+  if (int code = options(n, opts, &gcc, &arch, &device, &p->log)) return code;
+  std::string line;
+  if (!device && hostLambda(p->source, &line)) {
+    p->log = p->name + "(" + line + "): error: a generic lambda without __device__ is a host function; see -default-device\n";
+    return COMPILATION;
+  }
   std::string all = std::to_string(AGR_STAMP) + "\n" + std::to_string(arch) + "\n" + p->name + "\n";
   for (const std::string &o : gcc) all += o + "\n";
   std::string file = cacheFile(all + p->source), object = file.empty() ? "" : slurp(file);
