@@ -28,19 +28,18 @@ type segment struct {
 type recordingKey struct {
 	seed       uint64
 	gradScale  float32
-	ready      bool
 	generation int
 	inputs     []tensor.Tensor
 }
 
 func (k recordingKey) equal(o recordingKey) bool {
-	return k.seed == o.seed && k.gradScale == o.gradScale && k.ready == o.ready && k.generation == o.generation &&
+	return k.seed == o.seed && k.gradScale == o.gradScale && k.generation == o.generation &&
 		slices.Equal(k.inputs, o.inputs)
 }
 
 // Replay does what Run does, the same bits, with less work on the host where the
 // backend is a tensor.Replayer: when it is called for the second time in a row with
-// the same bindings and the same Step, the program is recorded, and from then on
+// the same bindings, Seed and GradScale, the program is recorded, and from then on
 // replayed. What the inputs hold may change between calls.
 //
 // Step.Ready is called in the same order as by Run, but for several parameters
@@ -55,7 +54,7 @@ func (p *Program) Replay(s Step) error {
 			return err
 		}
 	}
-	key := recordingKey{seed: s.Seed, gradScale: s.GradScale, ready: s.Ready != nil, generation: p.generation}
+	key := recordingKey{seed: s.Seed, gradScale: s.GradScale, generation: p.generation}
 	for _, v := range p.inputs {
 		key.inputs = append(key.inputs, v.t)
 	}
@@ -87,7 +86,7 @@ func (p *Program) record(r tensor.Replayer, key recordingKey, s Step) error {
 	s.Ready = nil
 	rec := recording{key: key}
 	for lo := 0; lo < len(p.nodes); {
-		hi, ready := p.segment(lo, key.ready)
+		hi, ready := p.segment(lo)
 		nodes := p.nodes[lo:hi]
 		replay, err := r.Record(func() error {
 			for _, n := range nodes {
@@ -106,13 +105,10 @@ func (p *Program) record(r tensor.Replayer, key recordingKey, s Step) error {
 }
 
 // segment returns the end of the segment that begins at node lo, and what is ready
-// then. Where nobody waits for gradients the program is one segment.
-func (p *Program) segment(lo int, cut bool) (hi int, ready []int) {
+// then.
+func (p *Program) segment(lo int) (hi int, ready []int) {
 	elems := 0
-	for hi = lo; hi < len(p.nodes); hi++ {
-		if cut && elems >= segmentElems {
-			return hi, ready
-		}
+	for hi = lo; hi < len(p.nodes) && elems < segmentElems; hi++ {
 		for _, i := range p.nodes[hi].ready {
 			ready = append(ready, i)
 			elems += p.elems[i]

@@ -253,3 +253,26 @@ func TestBatchErrors(t *testing.T) {
 	b := hostBatch(2, c, false)
 	require.ErrorIs(t, m.Predict(b.Target, b.XT[1:], b.T), unet.ErrBatch)
 }
+
+// Losses that stay on the device are those that LossAndGrad adds up.
+func TestLossesOnTheDevice(t *testing.T) {
+	be := newCPU(t, 1)
+	c := oddConfig()
+	m := newModel(t, be, c)
+	b := deviceBatch(t, be, c, hostBatch(3, c, false))
+	want, err := m.LossAndGrad(b, nil)
+	require.NoError(t, err)
+	buf, err := be.Alloc(tensor.F32, 4)
+	require.NoError(t, err)
+	b.Losses = tensor.Tensor{Buf: be.Slice(buf, 1, 3), Shape: tensor.Of(3)}
+	sum, err := m.LossAndGrad(b, nil)
+	require.NoError(t, err)
+	require.Zero(t, sum)
+	losses := make([]float32, 4)
+	require.NoError(t, be.Download(losses, buf))
+	require.Zero(t, losses[0])
+	require.Equal(t, want, float64(losses[1])+float64(losses[2])+float64(losses[3]))
+	b.Losses.Shape = tensor.Of(2)
+	_, err = m.LossAndGrad(b, nil)
+	require.ErrorIs(t, err, unet.ErrBatch)
+}

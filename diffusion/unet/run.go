@@ -24,6 +24,9 @@ type Batch struct {
 	GradScale float32
 	Seed      uint64 // of the dropout masks
 	Train     bool   // dropout acts
+	// Losses, where present, is F32 [n] and receives each sample's sum of squared
+	// errors. LossAndGrad then does not wait for the device and returns 0.
+	Losses tensor.Tensor
 }
 
 // mode is what a program is recorded for.
@@ -111,7 +114,7 @@ func (m *Model) shape(n, channels int) tensor.Shape {
 }
 
 // LossAndGrad runs forward and backward on a batch. lossSum is the sum of squared
-// errors, added in sample order. The gradient of GradScale times it overwrites
+// errors, added in sample order, unless b.Losses takes them. The gradient of GradScale times it overwrites
 // Params().Grads(). ready, which may be nil, is called with the index in
 // Params().List() of each parameter once the operations that write its gradient
 // have been called, in the order of ReadyOrder. Errors wrap ErrBatch or come from
@@ -136,6 +139,10 @@ func (m *Model) LossAndGrad(b Batch, ready func(i int)) (lossSum float64, err er
 	}
 	if err := p.Replay(autograd.Step{Seed: b.Seed, GradScale: b.GradScale, Ready: ready}); err != nil {
 		return 0, fmt.Errorf("unet: %w", err)
+	}
+	if b.Losses.Present() {
+		m.be.Copy(b.Losses, p.loss.Tensor())
+		return 0, nil
 	}
 	if err := m.be.Download(p.losses, p.loss.Tensor().Buf); err != nil {
 		return 0, fmt.Errorf("unet: loss: %w", err)
@@ -164,6 +171,9 @@ func (m *Model) check(b Batch, want mode) error {
 		operand("Target", b.Target, tensor.F32, m.shape(want.n, m.config.OutChannels)),
 		operand("T", b.T, tensor.I64, tensor.Of(want.n)),
 	)
+	if b.Losses.Present() {
+		err = errors.Join(err, operand("Losses", b.Losses, tensor.F32, tensor.Of(want.n)))
+	}
 	if want.dropout {
 		err = errors.Join(err, operand("Draws", b.Draws, tensor.I64, tensor.Of(want.n)))
 	}
