@@ -11,7 +11,15 @@ import (
 // drivers can reach at best.
 func BenchmarkTile(b *testing.B) {
 	const k, taps, pixels = 64, 9, 256
-	for _, set := range kernel.Supported() {
+	sets := kernel.Supported()
+	if _, err := kernel.Parse(kernel.AVX512BF16.String()); err == nil {
+		sets = append(sets, kernel.AVX512BF16)
+	}
+	for _, set := range sets {
+		values := 1 // of an element of A and B
+		if set == kernel.AVX512BF16 {
+			values = 2
+		}
 		for _, n := range []int{32, 64} {
 			shape := set.Shape(n)
 			mr, nr := shape.Rows, shape.Cols
@@ -29,7 +37,7 @@ func BenchmarkTile(b *testing.B) {
 				for b.Loop() {
 					shape.NN(&t)
 				}
-				rate(b, 2*mr*nr*k*taps)
+				rate(b, 2*mr*nr*k*values*taps)
 			})
 			u := kernel.TileT{
 				A: make([]float32, pixels*mr), ASeg: []int{0}, B: make([]float32, pixels*nr), BSeg: []int{0},
@@ -39,7 +47,7 @@ func BenchmarkTile(b *testing.B) {
 				for b.Loop() {
 					shape.TN(&u)
 				}
-				rate(b, 2*mr*nr*pixels)
+				rate(b, 2*mr*nr*pixels*values)
 			})
 		}
 	}
