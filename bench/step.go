@@ -17,10 +17,11 @@ import (
 // StepConfig is one measurement of the training step.
 type StepConfig struct {
 	Preset    string // digits, small or full
+	Device    string // cpu, which empty means, or cuda
 	Batch     int    // images of one forward and backward pass
 	Threads   int
 	Precision string // f32 or bf16
-	Steps     int    // measured steps, after one to warm up
+	Steps     int    // measured steps, after one (on a GPU five) to warm up
 }
 
 // StepResult is what a step costs.
@@ -41,7 +42,7 @@ type StepResult struct {
 	GFLOP float64 `json:"step_gflop"`
 	// PeakGFLOPS is the best probe of one thread's multiply-adds in this run, and
 	// FLOPSShare the step's rate over Threads times that. On one thread both are
-	// per processor time.
+	// per processor time. On a GPU they are 0.
 	PeakGFLOPS float64 `json:"peak_gflops"`
 	FLOPSShare float64 `json:"flops_share"`
 	RSSMB      float64 `json:"rss_mb"` // largest resident set of the process, MB
@@ -74,6 +75,9 @@ func Step(c StepConfig) (StepResult, error) {
 	}
 	cfg := config.Default()
 	cfg.Model = model
+	if c.Device != "" && c.Device != "cpu" {
+		return deviceStep(c, cfg)
+	}
 	be, err := newBackend(c.Threads, c.Precision)
 	if err != nil {
 		return StepResult{}, err

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -38,24 +39,37 @@ func benchStep() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(c.OutOrStdout()).Encode(r)
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), `%s: %d parameters, batch %d, %d threads, %s, %s
-  images/s  %.2f
-  step      %.1f ms (forward and backward %.1f, update %.1f); processor time %.1f ms
-  share     %.1f %% of %.0f GFLOP/s a thread, the measured peak (a step is %.1f GFLOP)
-  peak RSS  %.0f MB
-`, r.Preset, r.Parameters, r.Batch, r.Threads, r.Precision, r.Backend, r.ImagesPerS, r.StepMillis, r.ComputeMillis, r.UpdateMillis, r.CPUMillis,
-				100*r.FLOPSShare, r.PeakGFLOPS, r.GFLOP, r.RSSMB)
-			return err
+			return printStep(c.OutOrStdout(), r)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&o.Preset, "preset", "digits", "digits (701,345 parameters), small (1.11M, 32x32) or full (35.7M, 32x32)")
 	f.IntVar(&o.Batch, "batch", 8, "images of one pass")
-	f.IntVar(&o.Threads, "threads", runtime.NumCPU(), "threads")
+	f.IntVar(&o.Threads, "threads", runtime.NumCPU(), "threads; on a GPU they do not count")
+	f.StringVar(&o.Device, "device", "cpu", "cpu or cuda")
 	f.StringVar(&o.Precision, "precision", "f32", "f32 or bf16")
 	f.IntVar(&o.Steps, "steps", 5, "measured steps; the median counts")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
+}
+
+func printStep(w io.Writer, r bench.StepResult) error {
+	threads := ""
+	if r.Threads > 0 {
+		threads = fmt.Sprintf("%d threads, ", r.Threads)
+	}
+	share := fmt.Sprintf("%.1f TFLOP/s", r.GFLOP/r.StepMillis)
+	if r.PeakGFLOPS > 0 {
+		share = fmt.Sprintf("%.1f %% of %.0f GFLOP/s a thread, the measured peak", 100*r.FLOPSShare, r.PeakGFLOPS)
+	}
+	_, err := fmt.Fprintf(w, `%s: %d parameters, batch %d, %s%s, %s
+  images/s  %.2f
+  step      %.1f ms (forward and backward %.1f, update %.1f); processor time %.1f ms
+  rate      %s (a step is %.1f GFLOP)
+  peak RSS  %.0f MB
+`, r.Preset, r.Parameters, r.Batch, threads, r.Precision, r.Backend, r.ImagesPerS, r.StepMillis, r.ComputeMillis, r.UpdateMillis,
+		r.CPUMillis, share, r.GFLOP, r.RSSMB)
+	return err
 }
 
 func benchKernels() *cobra.Command {
