@@ -38,6 +38,9 @@ type convolution struct {
 // choice of an algorithm must not depend on that.
 const maxConvWorkspace = 256 << 20
 
+// convCompute is a precision as package cudnn names it.
+var convCompute = [...]cudnn.Compute{cublaslt.F32: cudnn.F32, cublaslt.TF32: cudnn.TF32, cublaslt.BF16: cudnn.BF16}
+
 // channelMultiple is what the tensor cores want of NHWC operands: 16 bytes.
 func channelMultiple(c cublaslt.Compute) int {
 	switch c {
@@ -86,7 +89,8 @@ func (v *convolution) begin(apart bool) bool {
 		return false
 	}
 	g, dt := &v.g, operandType(v.product)
-	types, fit := [3]tensor.DType{dt, dt, dt}, [3]bool{v.ci == g.ci && v.height == g.ih, v.conv == nil, v.co == g.co}
+	types := [3]tensor.DType{operandX: dt, operandW: dt, operandY: dt}
+	fit := [3]bool{operandX: v.ci == g.ci && v.height == g.ih, operandW: v.conv == nil, operandY: v.co == g.co}
 	out := v.output()
 	if v.conv == nil {
 		types[out] = tensor.F32 // what cuBLASLt writes
@@ -96,13 +100,13 @@ func (v *convolution) begin(apart bool) bool {
 	if v.turn > 0 {
 		v.patches = v.patchRoom(&r)
 	}
-	if v.turn > 0 && out == 0 { // gathered from the patches
+	if v.turn > 0 && out == operandX { // gathered from the patches
 		v.px = part{ptr: v.x.ptr, dtype: v.x.dtype, direct: true}
 	} else {
-		v.px = r.operand(v.x, types[0], g.n*v.height*v.width*v.ci, fit[0])
+		v.px = r.operand(v.x, types[operandX], g.n*v.height*v.width*v.ci, fit[operandX])
 	}
-	v.pw = r.operand(v.w, types[1], g.taps()*v.ci*v.co, fit[1])
-	v.py = r.operand(v.y, types[2], g.n*g.oh*g.ow*v.co, fit[2])
+	v.pw = r.operand(v.w, types[operandW], g.taps()*v.ci*v.co, fit[operandW])
+	v.py = r.operand(v.y, types[operandY], g.n*g.oh*g.ow*v.co, fit[operandY])
 	v.scratch = r.bytes(workspace)
 	base, ok := v.be.scratch(r.size)
 	if !ok {
@@ -111,28 +115,35 @@ func (v *convolution) begin(apart bool) bool {
 	for _, p := range []*part{&v.px, &v.pw, &v.py, &v.scratch, &v.patches} {
 		p.place(base)
 	}
-	if out != 0 {
+	if out != operandX {
 		v.loadImage()
 	}
-	if out != 1 {
+	if out != operandW {
 		v.loadFilter()
 	}
-	if out != 2 {
+	if out != operandY {
 		v.loadGrad()
 	}
 	return true
 }
 
-// output is which of x, w and y is computed.
+// The three operands of a convolution.
+const (
+	operandX = iota
+	operandW
+	operandY
+)
+
+// output is the operand that is computed.
 func (v *convolution) output() int {
 	switch v.dir {
 	case cudnn.InputGrad:
-		return 0
+		return operandX
 	case cudnn.WeightGrad:
-		return 1
+		return operandW
 	case cudnn.Forward:
 	}
-	return 2
+	return operandY
 }
 
 // plan finds the algorithm and the workspace that it needs.
@@ -141,7 +152,7 @@ func (v *convolution) plan() (workspace uint64, ok bool) {
 	if !g.pointwise() {
 		p := cudnn.Problem{
 			Direction: v.dir, N: g.n, H: v.height, W: v.width, C: v.ci, K: v.co,
-			Kernel: g.Kernel, Stride: g.Stride, Compute: cudnn.Compute(v.product), MaxWorkspace: maxConvWorkspace,
+			Kernel: g.Kernel, Stride: g.Stride, Compute: convCompute[v.product], MaxWorkspace: maxConvWorkspace,
 		}
 		if g.PadLo == g.PadHi {
 			p.Pad = g.PadLo

@@ -8,6 +8,13 @@
 // device at hand, without contraction of multiply and add, and kept on disk;
 // convolutions come from cuDNN, matrix products from cuBLASLt.
 //
+// The libraries' algorithms are chosen by their rules of thumb among those that are
+// deterministic, never by timing; where cuDNN has none, a convolution is a matrix
+// product of patches.
+//
+// Host values go through pinned memory and a stream of their own, so that input
+// arrives while the device computes. Record makes CUDA graphs (tensor.Replayer).
+//
 // Operations return before they ran. A failure of the device sticks: Sync and
 // Download report the first one.
 //
