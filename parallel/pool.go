@@ -12,17 +12,20 @@ type Pool struct {
 	threads int
 	busy    atomic.Bool // a loop is running; an inner or second one goes inline
 
-	// The loop being run. Written by Run before it sends a token, read by a
-	// helper after it took one: the channel orders the two.
+	// The loop being run. Written by Run before it opens the loop, read by those who
+	// entered: the counter orders the two.
 	f    func(i int)
 	n    int64
 	next atomic.Int64
 
-	tokens  chan struct{} // one for each helper asked to join
-	joined  atomic.Int64  // helpers asked to join and not yet done
-	done    chan struct{} // sent by the helper that finds joined at zero
+	// inside counts the threads in the loop. Who finds none may not enter: the loop is
+	// over.
+	inside  atomic.Int64
+	tokens  chan struct{} // wakes a helper
+	done    chan struct{} // sent by a helper that was the last to leave
 	failure atomic.Pointer[failure]
 
+	unpin   func() // set by Pin: takes back what it did to the thread that calls
 	closing sync.Once
 	workers sync.WaitGroup
 }
@@ -67,13 +70,16 @@ func (p *Pool) Run(n int, f func(i int)) {
 	}
 	p.f, p.n = f, int64(n)
 	p.next.Store(0)
-	p.joined.Store(int64(helpers) + 1) // and the caller
+	p.inside.Store(1)
 	for range helpers {
-		p.tokens <- struct{}{}
+		select {
+		case p.tokens <- struct{}{}:
+		default: // as many as there are helpers wait already
+		}
 	}
 	p.work()
 	p.recall()
-	if p.joined.Add(-1) > 0 {
+	if p.inside.Add(-1) > 0 {
 		<-p.done
 	}
 	failed := p.failure.Swap(nil)
@@ -84,8 +90,9 @@ func (p *Pool) Run(n int, f func(i int)) {
 	}
 }
 
-// recall takes back the tokens of helpers that have not begun: nothing is left
-// for them to do, and waiting for them to be scheduled would cost time.
+// recall takes back the tokens that nobody took: nothing is left to do. A helper
+// that took one and has yet to be scheduled finds the loop over, or the next one;
+// nobody waits for it.
 func (p *Pool) recall() {
 	for {
 		select {
@@ -93,19 +100,37 @@ func (p *Pool) recall() {
 			if !open {
 				return
 			}
-			p.joined.Add(-1)
 		default:
 			return
 		}
 	}
 }
 
-// help is a helper goroutine: one loop for each token.
+// help is a helper goroutine: it looks for a loop at each token.
 func (p *Pool) help() {
 	for range p.tokens {
+		if !p.enter() {
+			continue
+		}
 		p.work()
-		if p.joined.Add(-1) == 0 {
+		if p.inside.Add(-1) == 0 {
 			p.done <- struct{}{}
+		}
+	}
+	if p.unpin != nil {
+		p.unpin()
+	}
+}
+
+// enter joins the loop that is running, if there is one.
+func (p *Pool) enter() bool {
+	for {
+		n := p.inside.Load()
+		if n <= 0 {
+			return false
+		}
+		if p.inside.CompareAndSwap(n, n+1) {
+			return true
 		}
 	}
 }

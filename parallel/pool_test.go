@@ -1,6 +1,7 @@
 package parallel_test
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 
@@ -104,12 +105,21 @@ func TestRunDoesNotAllocate(t *testing.T) {
 
 func BenchmarkRun(b *testing.B) {
 	for _, threads := range []int{1, 2} {
-		p := pool(b, threads)
-		f := func(int) {}
-		b.Run(map[int]string{1: "threads=1", 2: "threads=2"}[threads], func(b *testing.B) {
-			for b.Loop() {
-				p.Run(16, f)
-			}
-		})
+		for _, pin := range []bool{false, true} {
+			b.Run(fmt.Sprintf("threads=%d/pinned=%t", threads, pin), func(b *testing.B) {
+				p := pool(b, threads)
+				if pin {
+					cores, err := parallel.Cores(0, 1, threads)
+					require.NoError(b, err)
+					release, err := p.Pin(cores)
+					require.NoError(b, err)
+					defer release()
+				}
+				f := func(int) {}
+				for b.Loop() {
+					p.Run(16, f)
+				}
+			})
+		}
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
@@ -43,6 +45,23 @@ func TestThreadsChangeNoBit(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestPinningChangesNoBit(t *testing.T) {
+	const threads = 2
+	cores, err := parallel.Cores(0, 1, threads)
+	if err != nil {
+		t.Skip(err)
+	}
+	set := sets()[len(sets())-1]
+	tensortest.RunSame(t, backend(set, threads), func(tb testing.TB) tensor.Backend {
+		tb.Helper()
+		be := cpu.New(cpu.Config{Threads: threads, Kernels: set.String()})
+		release, err := be.Pool().Pin(cores)
+		require.NoError(tb, err)
+		tb.Cleanup(release)
+		return be
+	})
 }
 
 func TestAllocatesNothing(t *testing.T) {
