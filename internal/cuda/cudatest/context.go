@@ -15,11 +15,14 @@ import (
 )
 
 // Context makes the primary context of a device current for the test, which stays on
-// its thread of the system, and lets go of it when the test ends.
+// its thread of the system, and lets go of it when the test ends; then the one that
+// was current before is current again.
 func Context(tb testing.TB, ordinal int) cu.Device {
 	tb.Helper()
 	require.NoError(tb, driver.Init())
 	runtime.LockOSThread()
+	before, err := cu.CurrentContext()
+	require.NoError(tb, err)
 	dev, err := cu.GetDevice(ordinal)
 	require.NoError(tb, err)
 	ctx, err := dev.RetainPrimaryCtx()
@@ -27,6 +30,7 @@ func Context(tb testing.TB, ordinal int) cu.Device {
 	require.NoError(tb, cu.SetCurrentContext(ctx))
 	tb.Cleanup(func() {
 		require.NoError(tb, dev.ReleasePrimaryCtx())
+		require.NoError(tb, cu.SetCurrentContext(before))
 		runtime.UnlockOSThread()
 	})
 	return dev

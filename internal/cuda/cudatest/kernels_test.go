@@ -15,7 +15,12 @@ import (
 	"github.com/agrdist/agrdist/internal/cuda/driver"
 )
 
-func TestMain(m *testing.M) { os.Exit(cudatest.Main(m)) }
+func TestMain(m *testing.M) {
+	if err := os.Setenv("AGRDIST_FAKE_GPUS", "2"); err != nil {
+		panic(err)
+	}
+	os.Exit(cudatest.Main(m))
+}
 
 // count returns 0, 1, ..., n-1.
 func count(n int) []float32 {
