@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
 // Accumulator pre-sums the gradients of a rank's chunks into the sums of its
@@ -23,6 +25,7 @@ type Accumulator struct {
 	steps  []mergeStep // by chunk of the block
 	parts  []int       // by node: its slot
 	slots  [][]float32
+	blocks []*sharedmem.Memory     // some slots' memory
 	last   atomic.Pointer[float32] // the gradient of the last chunk, where it is a part by itself
 }
 
@@ -34,6 +37,7 @@ type mergeStep struct{ slot, merges int }
 const alias = -1
 
 // NewAccumulator returns the accumulator of a rank for gradients of n elements.
+// The caller should Free it.
 func NewAccumulator(p *Plan, rank, n int) *Accumulator {
 	if n < 0 {
 		panic(fmt.Sprintf("allreduce: accumulator of %d elements", n))
@@ -61,9 +65,30 @@ func NewAccumulator(p *Plan, rank, n int) *Accumulator {
 		a.parts[len(a.parts)-1] = alias
 	}
 	for range depth {
-		a.slots = append(a.slots, make([]float32, n))
+		a.slots = append(a.slots, a.vector(p.World() > 1))
 	}
 	return a
+}
+
+// vector returns n zeros, where other ranks of this host can read them if that
+// pays and the system has such memory.
+func (a *Accumulator) vector(share bool) []float32 {
+	if share && a.n >= sharedmem.Worth/4 {
+		if m, err := sharedmem.Alloc(4 * a.n); err == nil {
+			a.blocks = append(a.blocks, m)
+			return m.Float32s()
+		}
+	}
+	return make([]float32, a.n)
+}
+
+// Free gives the memory back, which not all of is the garbage collector's. The
+// accumulator and what Parts has returned must not be used afterwards.
+func (a *Accumulator) Free() {
+	for _, m := range a.blocks {
+		m.Free()
+	}
+	a.blocks, a.slots = nil, nil
 }
 
 // fold climbs from the top of a stack of neighbouring nodes: a right child

@@ -56,7 +56,8 @@ func (p *Params) Add(name string, kind Kind, shape ...int) int {
 	return len(p.list) - 1
 }
 
-// Alloc allocates values and gradients, zeroed, on a backend.
+// Alloc allocates values and gradients, zeroed, on a backend; the gradients where
+// other ranks of the host can read them, if it has such memory.
 func (p *Params) Alloc(be tensor.Backend) error {
 	if p.values != nil {
 		return errors.New("nn: parameters are allocated already")
@@ -65,7 +66,11 @@ func (p *Params) Alloc(be tensor.Backend) error {
 	if err != nil {
 		return fmt.Errorf("nn: parameters: %w", err)
 	}
-	grads, err := be.Alloc(tensor.F32, p.flat)
+	alloc := be.Alloc
+	if s, ok := be.(tensor.Sharer); ok {
+		alloc = s.AllocShared
+	}
+	grads, err := alloc(tensor.F32, p.flat)
 	if err != nil {
 		be.Free(values)
 		return fmt.Errorf("nn: gradients: %w", err)

@@ -115,3 +115,23 @@ func TestFlattenUndoesUnflatten(t *testing.T) {
 	tensors[0].Name, tensors[0].Shape, tensors[0].Data = "a.weight", []int{3, 5}, tensors[0].Data[:14]
 	require.ErrorIs(t, p.Flatten(got, tensors, nil), nn.ErrShape)
 }
+
+// sharer counts what is allocated for sharing.
+type sharer struct {
+	gradcheck.Backend
+	shared *[]int
+}
+
+func (s sharer) AllocShared(dt tensor.DType, n int) (tensor.Buffer, error) {
+	*s.shared = append(*s.shared, n)
+	return s.Alloc(dt, n)
+}
+
+// Gradients, and only they, go where other ranks can read them.
+func TestGradientsAreShared(t *testing.T) {
+	var p nn.Params
+	p.Add("w", nn.Linear, 5, 7)
+	var shared []int
+	require.NoError(t, p.Alloc(sharer{shared: &shared}))
+	require.Equal(t, []int{p.FlatLen()}, shared)
+}

@@ -130,4 +130,5 @@ func (h *hostReduction) wait(context.Context) error { return <-h.done }
 func (h *hostReduction) stop() {
 	close(h.quit)
 	<-h.served
+	h.acc.Free()
 }

@@ -16,6 +16,10 @@ const nonceSize = 32
 // padding up to a page, so that the memory begins on one.
 const headerSize = 4096
 
+// Worth is the size from which sharing a vector is worth a file descriptor, in
+// bytes.
+const Worth = 1 << 20
+
 // maxBytes bounds a block.
 const maxBytes = 1 << 40
 

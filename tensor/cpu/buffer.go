@@ -5,6 +5,7 @@ import (
 	"math"
 	"unsafe"
 
+	"github.com/agrdist/agrdist/internal/sharedmem"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
@@ -24,6 +25,7 @@ type (
 	memory[T element] struct {
 		data  []T
 		bytes int64
+		block *sharedmem.Memory // of AllocShared
 	}
 
 	f32Buffer  struct{ memory[float32] }
@@ -32,6 +34,7 @@ type (
 )
 
 var (
+	_ tensor.Sharer = (*Backend)(nil)
 	_ tensor.Host   = (*f32Buffer)(nil)
 	_ tensor.Buffer = (*bf16Buffer)(nil)
 	_ tensor.Buffer = (*i64Buffer)(nil)
@@ -82,13 +85,29 @@ func (b *Backend) Alloc(dt tensor.DType, n int) (tensor.Buffer, error) {
 	b.used += bytes
 	switch dt {
 	case tensor.F32:
-		return &f32Buffer{memory[float32]{aligned[float32](n), bytes}}, nil
+		return &f32Buffer{memory[float32]{data: aligned[float32](n), bytes: bytes}}, nil
 	case tensor.BF16:
-		return &bf16Buffer{memory[uint16]{aligned[uint16](n), bytes}}, nil
+		return &bf16Buffer{memory[uint16]{data: aligned[uint16](n), bytes: bytes}}, nil
 	case tensor.I64:
-		return &i64Buffer{memory[int64]{aligned[int64](n), bytes}}, nil
+		return &i64Buffer{memory[int64]{data: aligned[int64](n), bytes: bytes}}, nil
 	}
 	panic("cpu: allocation of " + dt.String())
+}
+
+// AllocShared implements tensor.Sharer: a large F32 buffer is a block of package
+// sharedmem where the system has them, and Free ends its life; all others are as
+// Alloc's.
+func (b *Backend) AllocShared(dt tensor.DType, n int) (tensor.Buffer, error) {
+	if dt != tensor.F32 || n < sharedmem.Worth/4 || int64(n) > (b.limit-b.used-slack)/4 {
+		return b.Alloc(dt, n)
+	}
+	bytes := 4*n + slack
+	block, err := sharedmem.Alloc(bytes)
+	if err != nil {
+		return b.Alloc(dt, n)
+	}
+	b.used += int64(bytes)
+	return &f32Buffer{memory[float32]{data: block.Float32s()[:n], bytes: int64(bytes), block: block}}, nil
 }
 
 // Free gives back a buffer of Alloc. Freeing one twice, or a view, does
@@ -109,7 +128,10 @@ func (b *Backend) Free(buf tensor.Buffer) {
 func free[T element](b *Backend, m *memory[T]) {
 	if m.bytes > 0 {
 		b.used -= m.bytes
-		m.data, m.bytes = nil, 0
+		if m.block != nil {
+			m.block.Free()
+		}
+		*m = memory[T]{}
 	}
 }
 

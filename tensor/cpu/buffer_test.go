@@ -1,11 +1,13 @@
 package cpu
 
 import (
+	"runtime"
 	"testing"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/internal/sharedmem"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -51,4 +53,37 @@ func TestBuffersBeginOnCacheLinesAndHaveSlack(t *testing.T) {
 			require.GreaterOrEqual(t, 8*(cap(i)-n), slack)
 		}
 	}
+}
+
+// A large buffer that is to be shared lies in a block until it is freed; where
+// there is none, and for small ones, it is an ordinary buffer.
+func TestAllocShared(t *testing.T) {
+	be := New(Config{Threads: 1, Kernels: "go"})
+	defer func() { require.NoError(t, be.Close()) }()
+	for _, n := range []int{0, 100, sharedmem.Worth / 4, sharedmem.Worth/4 + 7} {
+		b, err := be.AllocShared(tensor.F32, n)
+		require.NoError(t, err)
+		f := b.(tensor.Host).Float32s()
+		require.Len(t, f, n)
+		require.GreaterOrEqual(t, 4*(cap(f)-n), slack)
+		require.Zero(t, uintptr(unsafe.Pointer(unsafe.SliceData(f)))%alignment)
+		_, _, shared := sharedmem.Find(f)
+		require.Equal(t, runtime.GOOS == "linux" && n >= sharedmem.Worth/4, shared)
+		require.Positive(t, be.used)
+
+		be.Free(be.Slice(b, 0, n))
+		_, _, still := sharedmem.Find(f)
+		require.Equal(t, shared, still, "a view holds nothing to give back")
+		be.Free(b)
+		be.Free(b)
+		require.Zero(t, be.used)
+		_, _, still = sharedmem.Find(f)
+		require.False(t, still)
+	}
+	b, err := be.AllocShared(tensor.I64, sharedmem.Worth)
+	require.NoError(t, err)
+	be.Free(b)
+	be.limit = sharedmem.Worth
+	_, err = be.AllocShared(tensor.F32, sharedmem.Worth)
+	require.ErrorIs(t, err, ErrMemory)
 }
