@@ -71,8 +71,9 @@ func (b *Backend) filtered(x, y []float32) (xr, yr []float32) {
 	return xr, yr
 }
 
-// filters says that a convolution goes by minimal filtering: pairs do not.
-func (b *Backend) filters(g *geometry) bool { return b.form != paired && g.minimal() }
+// filters says that a convolution whose sums have so many terms goes by minimal
+// filtering: pairs do not.
+func (b *Backend) filters(g *geometry, terms int) bool { return b.form != paired && g.minimal(terms) }
 
 func roundSpan(a *vecArgs, i int) {
 	lo, hi := bounds(i, len(a.dst))

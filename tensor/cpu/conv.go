@@ -50,7 +50,7 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	init := initial{residual: optional(op, residual)}
 	var per int
 	init.rows, per = b.convBias(&g, optional(op, bias), optional(op, perSample))
-	if b.filters(&g) {
+	if b.filters(&g, g.ci) {
 		src, weight := b.filtered(f32(op, x), f32(op, w))
 		w := b.newWinograd(&g, src, weight, f32(op, y), g.ci, g.co)
 		w.init, w.per = init, per

@@ -11,7 +11,7 @@ import (
 func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2DInputGrad"
 	g := newGeometry(op, dx, w, dy, c)
-	if b.filters(&g) {
+	if b.filters(&g, g.co) {
 		src, weight := b.filtered(f32(op, dy), f32(op, w))
 		w := b.newWinograd(&g, src, weight, f32(op, dx), g.co, g.ci)
 		w.filter.flip = true
@@ -85,7 +85,7 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 	if db.Present() {
 		want(op, "db", db, tensor.Of(g.co))
 	}
-	filters := b.filters(&g)
+	filters := b.filters(&g, g.oh*g.ow)
 	sum := optional(op, db)
 	if sum != nil && !(filters && b.form == asIs) { // which sums dy on its way
 		b.SumChannels(db, dy)

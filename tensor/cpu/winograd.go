@@ -12,20 +12,19 @@ const (
 	window = tile + 2 // pixels, and points, of a side
 	points = window * window
 
-	minChannels = 16
+	minTerms = 8
 )
 
-// minimal says whether a convolution goes by the filtering, the gradient of its
-// input and that of its weight. It is a fixed table: channels enough to pay for
-// the transforms of a tile, and tiles of which enough lies in the image that the
-// products are half of the direct sum's at most. It does not look at the number of
-// images: no image's result depends on the others of its batch.
-func (g *geometry) minimal() bool {
-	if g.Kernel != 3 || g.Stride != 1 || g.PadLo != 1 || g.PadHi != 1 {
-		return false
-	}
+// minimal says whether a convolution goes by the filtering that sums over so many
+// terms: input channels, or output channels for the gradient of the input, or
+// pixels for that of the weight. It is a fixed table: terms enough to pay for the
+// transform of what is summed, and tiles of which enough lies in the image that
+// the products are half of the direct sum's at most. It does not look at the
+// number of images: no image's result depends on the others of its batch.
+func (g *geometry) minimal(terms int) bool {
 	tiles := (g.oh + tile - 1) / tile * ((g.ow + tile - 1) / tile)
-	return min(g.ci, g.co) >= minChannels && 2*points*tiles <= 9*g.oh*g.ow
+	return g.Kernel == 3 && g.Stride == 1 && g.PadLo == 1 && g.PadHi == 1 &&
+		terms >= minTerms && 2*points*tiles <= 9*g.oh*g.ow
 }
 
 // tiling cuts images of h x w outputs in tiles.

@@ -44,8 +44,8 @@ type wFilter struct {
 
 // The sizes of Winograd's working memory. None changes a bit of a result.
 const (
-	passFloats   = 1 << 20 // of the points of a pass
-	blockTiles   = 64      // about how many make one item of the products
+	passFloats   = 1 << 18 // of the points of a pass, for each thread
+	blockTiles   = 72      // at most, to a tile of rows, make one item of the products
 	inputTiles   = 16      // make one item of the transform of the input
 	filterRows   = 32      // of the weight, make one item of its transform
 	pointPadding = 16      // floats that keep the points of a tile in different sets of the cache
@@ -57,7 +57,7 @@ func (b *Backend) newWinograd(g *geometry, src, weight, c []float32, ci, co int)
 	mr, nr := shape.Rows, shape.Cols
 	w := winograd{
 		tiling: newTiling(g.n, g.oh, g.ow), set: b.set, shape: shape, ci: ci, co: co, c: c,
-		block: max(1, blockTiles/mr) * mr, zeros: b.scratch.zeros.get(max(co, window*ci)),
+		zeros: b.scratch.zeros.get(max(co, window*ci)),
 	}
 	w.in = windows{
 		set: b.set, transform: kernel.WinogradInput, src: src, zeros: w.zeros, h: g.oh, w: g.ow, c: ci,
@@ -68,8 +68,11 @@ func (b *Backend) newWinograd(g *geometry, src, weight, c []float32, ci, co int)
 	f.panel = points * f.point
 	f.dst = b.scratch.panels.get(f.panels * f.panel)
 	w.filter = f
+	// Blocks of about one size, of whole tiles of rows.
+	blocks := (w.tiles + blockTiles - 1) / blockTiles
+	w.block = max(1, (w.tiles+blocks*mr-1)/max(1, blocks*mr)) * mr
 	w.point = w.block*ci + pointPadding
-	w.count = min(max(1, passFloats/(points*w.point)), (w.tiles+w.block-1)/w.block) * w.block
+	w.count = min(max(1, b.pool.Threads()*passFloats/(points*w.point)), blocks) * w.block
 	w.points = b.scratch.points.get(w.count / w.block * points * w.point)
 	w.arow, w.crow = grow(&b.scratch.arow, w.block), grow(&b.scratch.crow, w.block)
 	for i := range w.block {

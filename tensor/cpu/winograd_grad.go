@@ -29,8 +29,8 @@ type winogradGrad struct {
 
 // The sizes of the gradient's work. gradTiles is part of the order of the sum.
 const (
-	gradTiles = 128 // about how many tiles make a pass
-	gradRows  = 4   // row tiles of an item of the products
+	gradTiles = 64 // about how many tiles make a pass
+	gradRows  = 4  // row tiles of an item of the products
 )
 
 func (b *Backend) newWinogradGrad(g *geometry, dw, x, dy []float32) winogradGrad {
@@ -75,6 +75,9 @@ func (b *Backend) runWinogradGrad(w winogradGrad, db []float32) {
 		clear(w.right) // what the tiles read past the last column
 	}
 	all, pass := w.tiles/w.tw, w.rows
+	if all == 0 {
+		clear(w.sums)
+	}
 	for ; w.firstRow < all; w.firstRow += pass {
 		w.rows = min(pass, all-w.firstRow)
 		w.count = w.rows * w.tw
