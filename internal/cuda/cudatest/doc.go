@@ -27,5 +27,6 @@
 //	AGRDIST_FAKE_CC           compute capability (9.0)
 //	AGRDIST_FAKE_SEED         of all shuffling (1)
 //	AGRDIST_FAKE_CUINIT       what cuInit answers (0)
+//	AGRDIST_FAKE_CUDNN        none: cuDNN's heuristics find no algorithm
 //	AGRDIST_FAKE_DRIVER       what cuDriverGetVersion answers (12060)
 package cudatest
