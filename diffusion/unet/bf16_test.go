@@ -23,7 +23,7 @@ func bf16Kernels() []string {
 }
 
 // Rounding the operands of every product to 8 bits moves no gradient by more than
-// 2 % of its tensor's norm; or of 1 % of the whole gradient's where a tensor's is
+// 3 % of its tensor's norm; or of 1 % of the whole gradient's where a tensor's is
 // below that, and be it nought, as that of a key's bias, which no softmax sees.
 func TestBF16Gradients(t *testing.T) {
 	for name, c := range map[string]unet.Config{"digits": unet.Digits(), "odd": oddConfig()} {
@@ -48,7 +48,7 @@ func TestBF16Gradients(t *testing.T) {
 			require.InEpsilon(t, wantLoss, loss, 5e-3)
 			same := 0
 			for p, g := range want {
-				requireClose(t, name+", "+be.Name()+": "+p, g, got[p], 2e-2, 1e-2*global)
+				requireClose(t, name+", "+be.Name()+": "+p, g, got[p], 3e-2, 1e-2*global)
 				if slices.Equal(g, got[p]) {
 					same++
 				}

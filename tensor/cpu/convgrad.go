@@ -87,7 +87,7 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 	}
 	filters := b.filters(&g, g.oh*g.ow)
 	sum := optional(op, db)
-	if sum != nil && !(filters && b.form == asIs) { // which sums dy on its way
+	if sum != nil && (!filters || b.form != asIs) { // or else it sums dy on its way
 		b.SumChannels(db, dy)
 		sum = nil
 	}

@@ -114,8 +114,16 @@ func wrong(want []float64, got []float32) (rms, largest float64) {
 // and channels that fill their vectors and panels and that do not.
 func TestWinogradAgainstFloat64(t *testing.T) {
 	shapes := []filtered{
-		{1, 7, 7, 32, 32}, {2, 9, 7, 40, 33}, {1, 33, 17, 32, 35}, {3, 8, 8, 33, 64}, {5, 8, 8, 32, 96}, {4, 10, 7, 65, 36},
-		{2, 16, 12, 8, 3}, {2, 8, 9, 1, 40}, {1, 6, 4, 3, 1}, {2, 4, 4, 192, 20},
+		{1, 7, 7, 32, 32},
+		{2, 9, 7, 40, 33},
+		{1, 33, 17, 32, 35},
+		{3, 8, 8, 33, 64},
+		{5, 8, 8, 32, 96},
+		{4, 10, 7, 65, 36},
+		{2, 16, 12, 8, 3},
+		{2, 8, 9, 1, 40},
+		{1, 6, 4, 3, 1},
+		{2, 4, 4, 192, 20},
 	}
 	if race {
 		shapes = shapes[:2]
