@@ -20,6 +20,7 @@
 //	}
 //	parts := acc.Parts(nil, 0, n)
 //	err = group.AllReduce(ctx, 0, parts, grad)      // grad: the sum over all chunks
+//	acc.Free()                                      // with the generation
 //
 // The pieces, from pure to wire:
 //
@@ -37,6 +38,14 @@
 // sends at most O(log C) subtree sums. Slices are cut in segments, and the two
 // phases of different segments overlap. OrderRing is the classic ring: fewest
 // bytes for any count, but an order of sums that depends on the world size.
+//
+// Ranks of one host do not send each other vectors that lie in memory which both
+// can read (package internal/sharedmem: the accumulator's slots, and gradients of
+// package nn on the CPU): owners add straight from the others' subtree sums, and
+// the others copy from where the sum was made, one addition and one copy of a
+// slice a rank. Everything else goes through a ring of bytes that both map. A
+// vector that only some can read is lent to them and sent to the others; the bits
+// are the same on every way.
 //
 // A Group lives for one generation. The first failure of any kind (a peer's
 // death, a corrupt frame, a deadline, a cancelled context, Abort) ends it for
