@@ -30,6 +30,9 @@ type chunker struct {
 	dtsig, dtnoise tensor.Tensor
 	ddraws, dtimes tensor.Tensor
 	scale          float32
+
+	dlosses tensor.Buffer // of all samples of a batch, where they stay on the device
+	hlosses []float32     // of a chunk
 }
 
 // newChunker allocates what a chunk of images of h x w x c needs.
@@ -71,9 +74,35 @@ func newChunker(cfg Config, proc Process, be tensor.Backend, m Model, l Loader, 
 	return k, nil
 }
 
+// keepLosses leaves the losses on the device until they are asked for, so that the
+// host does not wait for each chunk.
+func (k *chunker) keepLosses() (err error) {
+	k.hlosses = make([]float32, k.cfg.Chunk)
+	if k.dlosses, err = k.be.Alloc(tensor.F32, k.cfg.GlobalBatch); err != nil {
+		return fmt.Errorf("trainer: room for losses: %w", err)
+	}
+	return nil
+}
+
+// appendLosses reads what compute would have returned for the chunks [lo, hi).
+func (k *chunker) appendLosses(own []float64, lo, hi int) ([]float64, error) {
+	n := k.cfg.Chunk
+	for c := lo; c < hi; c++ {
+		if err := k.be.Download(k.hlosses, k.be.Slice(k.dlosses, c*n, n)); err != nil {
+			return nil, fmt.Errorf("trainer: losses: %w", err)
+		}
+		var sum float64
+		for _, l := range k.hlosses {
+			sum += float64(l)
+		}
+		own = append(own, sum)
+	}
+	return own, nil
+}
+
 // compute runs forward and backward of one chunk of a step. The gradient of the
 // batch's mean loss is left in the model; the chunk's sum of squared errors is
-// returned.
+// returned, but after keepLosses.
 func (k *chunker) compute(step int64, chunk int, ready func(i int)) (float64, error) {
 	first := k.firstDraw(step, chunk)
 	T := len(k.proc.Schedule.Betas)
@@ -103,10 +132,14 @@ func (k *chunker) compute(step int64, chunk int, ready func(i int)) (float64, er
 		k.be.QSample(k.dtarget, k.dx0, k.deps, k.dtsig, k.dtnoise)
 		target = k.dtarget
 	}
-	loss, err := k.model.LossAndGrad(unet.Batch{
+	b := unet.Batch{
 		XT: k.dxt, Target: target, T: k.dtimes, Draws: k.ddraws,
 		GradScale: k.scale, Seed: k.cfg.Seed, Train: true,
-	}, ready)
+	}
+	if n := k.cfg.Chunk; k.dlosses != nil {
+		b.Losses = tensor.Tensor{Buf: k.be.Slice(k.dlosses, chunk*n, n), Shape: tensor.Of(n)}
+	}
+	loss, err := k.model.LossAndGrad(b, ready)
 	if err != nil {
 		return math.NaN(), fmt.Errorf("trainer: step %d, chunk %d: %w", step, chunk, err)
 	}

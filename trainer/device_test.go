@@ -258,3 +258,30 @@ type broken struct {
 func (b broken) Update(DeviceUpdate) (optim.Stats, error) {
 	return optim.Stats{GradNorm: math.NaN()}, b.err
 }
+
+// stuck is a group that cannot let go of the device.
+type stuck struct{ allreduce.Group }
+
+var errStuck = errors.New("the device does not let go")
+
+func (s stuck) Close() error { return errors.Join(s.Group.Close(), errStuck) }
+
+type stuckConnector struct{ Connector }
+
+func (c stuckConnector) Connect(ctx context.Context, g allreduce.GroupConfig) (allreduce.Group, error) {
+	group, err := c.Connector.Connect(ctx, g)
+	return stuck{group}, err
+}
+
+// A worker whose device is lost with a generation does not go on to the next.
+func TestStuckGroup(t *testing.T) {
+	cfg := smallConfig(100)
+	w := newWorld(t, cfg.Chunks())
+	a := w.add(cfg, func(_ *Config, p *Parts) { p.Connector = stuckConnector{p.Connector} })
+	b := w.add(cfg)
+	atStep(b, 1, b.kill)
+	w.form(a, b)
+	w.wait(a, b)
+	require.ErrorIs(t, a.err, errStuck)
+	require.ErrorContains(t, a.err, "leave generation 1")
+}

@@ -17,7 +17,8 @@ type Model interface {
 	// Init sets the weights that a run with this seed starts from.
 	Init(seed uint64)
 	// LossAndGrad overwrites the gradients and returns the sum of squared
-	// errors; ready is called as soon as a parameter's gradient is final.
+	// errors, or leaves those of the samples in b.Losses; ready is called as
+	// soon as a parameter's gradient is final.
 	LossAndGrad(b unet.Batch, ready func(i int)) (float64, error)
 }
 

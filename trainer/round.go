@@ -180,6 +180,9 @@ func (r *round) gradients(ctx context.Context) ([]float64, error) {
 	if err := r.reduce.wait(ctx); err != nil {
 		return nil, err
 	}
+	if r.device != nil {
+		return r.chunks.appendLosses(own[:0], r.lo, r.hi)
+	}
 	return own, nil
 }
 

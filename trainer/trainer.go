@@ -88,6 +88,9 @@ func New(cfg Config, p Parts) (*Trainer, error) {
 		grads: newMirror(p.Backend, params.Grads()), losses: make([]float64, cfg.Chunks()), lastRank: -1,
 	}
 	if p.DeviceOptimizer != nil {
+		if err := chunks.keepLosses(); err != nil {
+			return nil, err
+		}
 		t.acc = allreduce.NewDeviceAccumulator(p.Backend, params.FlatLen())
 		if t.state, err = newDeviceState(p.Backend, params, p.DeviceOptimizer, cfg.EMADecay > 0); err != nil {
 			return nil, err
@@ -193,7 +196,7 @@ func (t *Trainer) saveAlone(ctx context.Context) error {
 }
 
 // generation trains in one generation until the run ends or the generation does.
-func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster.Generation, rank int) (Outcome, error) {
+func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster.Generation, rank int) (out Outcome, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer gens.onNewer(gen.Number, func() { cancel(errSuperseded) })()
@@ -217,7 +220,11 @@ func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster
 		if cause := context.Cause(ctx); cause != nil {
 			group.Abort(cause)
 		}
-		_ = group.Close() // what can go wrong here was reported by an operation
+		// What went wrong on the way was reported by an operation. A group that
+		// cannot let go of its memory is another matter: there is no next one.
+		if stuck := group.Close(); stuck != nil {
+			out, err = 0, fmt.Errorf("trainer: leave generation %d: %w", gen.Number, stuck)
+		}
 	}()
 	aborted := context.AfterFunc(ctx, func() { group.Abort(context.Cause(ctx)) })
 	defer aborted()
@@ -229,7 +236,7 @@ func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster
 			r.device = allreduce.Staged(group, t.parts.Backend)
 		}
 	}
-	out, err := r.train(ctx)
+	out, err = r.train(ctx)
 	t.lastRank = rank
 	if err != nil {
 		group.Abort(err)
