@@ -94,3 +94,42 @@ func BenchmarkAttention(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPasses times what only moves memory, on one thread, at shapes of the
+// small model and of the full one.
+func BenchmarkPasses(b *testing.B) {
+	for _, s := range [][3]int{{32, 32, 32}, {8, 128, 32}} {
+		n, c, size := s[0], s[1], s[2]
+		be := newBench(b, kernel.Supported()[len(kernel.Supported())-1])
+		x, y, both := be.of(n, size, size, c), be.of(n, size, size, c), be.of(n, size, size, 2*c)
+		small, sums, e, loss := be.of(n, size/2, size/2, c), be.of(c), be.of(n, c), be.of(n)
+		for _, k := range []struct {
+			name    string
+			tensors float64 // passes over x
+			f       func()
+		}{
+			{"Add", 3, func() { be.Add(x, x, y) }},
+			{"SiLU", 2, func() { be.SiLU(y, x) }},
+			{"AddChannels", 2, func() { be.AddChannels(x, x, e) }},
+			{"Concat", 4, func() { be.Concat(both, x, y) }},
+			{"Split", 4, func() { be.Split(x, y, both) }},
+			{"SumChannels", 1, func() { be.SumChannels(sums, x) }},
+			{"SumChannelsSample", 1, func() { be.SumChannels(e, x) }},
+			{"Upsample", 1.25, func() { be.Upsample(x, small) }},
+			{"UpsampleGrad", 1.25, func() { be.UpsampleGrad(small, x) }},
+			{"MSE", 3, func() { be.MSE(loss, x, x, y, 1) }},
+			{"QSample", 3, func() { be.QSample(x, x, y, loss, loss) }},
+		} {
+			b.Run(fmt.Sprintf("%s/%dx%dx%dx%d", k.name, n, size, size, c), func(b *testing.B) {
+				be.Fill(x, 1)
+				be.Fill(y, 1)
+				be.Fill(loss, 0.5)
+				start := processorTime(b)
+				for b.Loop() {
+					k.f()
+				}
+				b.ReportMetric(k.tensors*4*float64(n*size*size*c)*float64(b.N)/float64((processorTime(b)-start).Nanoseconds()), "GB/s")
+			})
+		}
+	}
+}

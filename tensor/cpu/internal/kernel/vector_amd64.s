@@ -745,6 +745,35 @@ rows4:
 check4:
 	CMPQ CX, $0x20
 	JGE  full4
+	JMP  check2
+
+full2:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   (AX), BX
+	ADDQ   DX, BX
+	MOVQ   232(AX), SI
+	MOVQ   216(AX), DI
+	SHLQ   $0x02, SI
+
+rows2:
+	VMOVUPS (BX), Y2
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS 32(BX), Y2
+	VADDPS  Y2, Y1, Y1
+	ADDQ    SI, BX
+	DECQ    DI
+	JNZ     rows2
+	MOVQ    168(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS Y0, (BX)
+	VMOVUPS Y1, 32(BX)
+	ADDQ    $0x00000040, DX
+	SUBQ    $0x10, CX
+
+check2:
+	CMPQ CX, $0x10
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -870,6 +899,49 @@ rows4:
 check4:
 	CMPQ CX, $0x20
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+
+rows2:
+	VMOVUPS     (BX), Y6
+	VSUBPS      Y0, Y6, Y6
+	VADDPS      Y6, Y2, Y2
+	VFMADD231PS Y6, Y6, Y4
+	VMOVUPS     32(BX), Y6
+	VSUBPS      Y1, Y6, Y6
+	VADDPS      Y6, Y3, Y3
+	VFMADD231PS Y6, Y6, Y5
+	ADDQ        SI, BX
+	DECQ        DI
+	JNZ         rows2
+	MOVQ        168(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Y2, (BX)
+	VMOVUPS     Y3, 32(BX)
+	MOVQ        192(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Y4, (BX)
+	VMOVUPS     Y5, 32(BX)
+	ADDQ        $0x00000040, DX
+	SUBQ        $0x10, CX
+
+check2:
+	CMPQ CX, $0x10
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -1020,6 +1092,54 @@ rows4:
 check4:
 	CMPQ CX, $0x20
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+
+rows2:
+	VMOVUPS     (BX), Y6
+	VMOVUPS     (R8), Y7
+	VADDPS      Y7, Y2, Y2
+	VSUBPS      Y0, Y6, Y6
+	VFMADD231PS Y6, Y7, Y4
+	VMOVUPS     32(BX), Y6
+	VMOVUPS     32(R8), Y7
+	VADDPS      Y7, Y3, Y3
+	VSUBPS      Y1, Y6, Y6
+	VFMADD231PS Y6, Y7, Y5
+	ADDQ        SI, BX
+	ADDQ        SI, R8
+	DECQ        DI
+	JNZ         rows2
+	MOVQ        168(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Y2, (BX)
+	VMOVUPS     Y3, 32(BX)
+	MOVQ        192(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Y4, (BX)
+	VMOVUPS     Y5, 32(BX)
+	ADDQ        $0x00000040, DX
+	SUBQ        $0x10, CX
+
+check2:
+	CMPQ CX, $0x10
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -1166,6 +1286,48 @@ rows4:
 check4:
 	CMPQ CX, $0x20
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y2
+	VMOVUPS 32(BX), Y3
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Y4
+	VMOVUPS 32(BX), Y5
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+
+rows2:
+	VMOVUPS     (BX), Y6
+	VSUBPS      Y0, Y6, Y6
+	VFMADD213PS Y4, Y2, Y6
+	VMOVUPS     Y6, (R8)
+	VMOVUPS     32(BX), Y6
+	VSUBPS      Y1, Y6, Y6
+	VFMADD213PS Y5, Y3, Y6
+	VMOVUPS     Y6, 32(R8)
+	ADDQ        SI, BX
+	ADDQ        SI, R8
+	DECQ        DI
+	JNZ         rows2
+	ADDQ        $0x00000040, DX
+	SUBQ        $0x10, CX
+
+check2:
+	CMPQ CX, $0x10
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -3698,6 +3860,35 @@ rows4:
 check4:
 	CMPQ CX, $0x40
 	JGE  full4
+	JMP  check2
+
+full2:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	MOVQ   (AX), BX
+	ADDQ   DX, BX
+	MOVQ   232(AX), SI
+	MOVQ   216(AX), DI
+	SHLQ   $0x02, SI
+
+rows2:
+	VMOVUPS (BX), Z2
+	VADDPS  Z2, Z0, Z0
+	VMOVUPS 64(BX), Z2
+	VADDPS  Z2, Z1, Z1
+	ADDQ    SI, BX
+	DECQ    DI
+	JNZ     rows2
+	MOVQ    168(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS Z0, (BX)
+	VMOVUPS Z1, 64(BX)
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x20, CX
+
+check2:
+	CMPQ CX, $0x20
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -3816,6 +4007,49 @@ rows4:
 check4:
 	CMPQ CX, $0x40
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+
+rows2:
+	VMOVUPS     (BX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VADDPS      Z6, Z2, Z2
+	VFMADD231PS Z6, Z6, Z4
+	VMOVUPS     64(BX), Z6
+	VSUBPS      Z1, Z6, Z6
+	VADDPS      Z6, Z3, Z3
+	VFMADD231PS Z6, Z6, Z5
+	ADDQ        SI, BX
+	DECQ        DI
+	JNZ         rows2
+	MOVQ        168(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Z2, (BX)
+	VMOVUPS     Z3, 64(BX)
+	MOVQ        192(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Z4, (BX)
+	VMOVUPS     Z5, 64(BX)
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, CX
+
+check2:
+	CMPQ CX, $0x20
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -3959,6 +4193,54 @@ rows4:
 check4:
 	CMPQ CX, $0x40
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+
+rows2:
+	VMOVUPS     (BX), Z6
+	VMOVUPS     (R8), Z7
+	VADDPS      Z7, Z2, Z2
+	VSUBPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z7, Z4
+	VMOVUPS     64(BX), Z6
+	VMOVUPS     64(R8), Z7
+	VADDPS      Z7, Z3, Z3
+	VSUBPS      Z1, Z6, Z6
+	VFMADD231PS Z6, Z7, Z5
+	ADDQ        SI, BX
+	ADDQ        SI, R8
+	DECQ        DI
+	JNZ         rows2
+	MOVQ        168(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Z2, (BX)
+	VMOVUPS     Z3, 64(BX)
+	MOVQ        192(AX), BX
+	ADDQ        DX, BX
+	VMOVUPS     Z4, (BX)
+	VMOVUPS     Z5, 64(BX)
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, CX
+
+check2:
+	CMPQ CX, $0x20
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -4098,6 +4380,48 @@ rows4:
 check4:
 	CMPQ CX, $0x40
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z2
+	VMOVUPS 64(BX), Z3
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z4
+	VMOVUPS 64(BX), Z5
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+
+rows2:
+	VMOVUPS     (BX), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMOVUPS     Z6, (R8)
+	VMOVUPS     64(BX), Z6
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMOVUPS     Z6, 64(R8)
+	ADDQ        SI, BX
+	ADDQ        SI, R8
+	DECQ        DI
+	JNZ         rows2
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, CX
+
+check2:
+	CMPQ CX, $0x20
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -4248,6 +4572,59 @@ rows4:
 check4:
 	CMPQ CX, $0x40
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z0
+	VMOVUPS 64(BX), Z1
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z2
+	VMOVUPS 64(BX), Z3
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z4
+	VMOVUPS 64(BX), Z5
+	MOVQ    144(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z6
+	VMOVUPS 64(BX), Z7
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    24(AX), R8
+	ADDQ    DX, R8
+	MOVQ    48(AX), R9
+	ADDQ    DX, R9
+
+rows2:
+	VMOVUPS      (BX), Z8
+	VMOVUPS      (R8), Z9
+	VSUBPS       Z0, Z8, Z8
+	VFNMSUB213PS Z6, Z4, Z8
+	VFMADD231PS  Z9, Z2, Z8
+	VMOVUPS      Z8, (R9)
+	VMOVUPS      64(BX), Z8
+	VMOVUPS      64(R8), Z9
+	VSUBPS       Z1, Z8, Z8
+	VFNMSUB213PS Z7, Z5, Z8
+	VFMADD231PS  Z9, Z3, Z8
+	VMOVUPS      Z8, 64(R9)
+	ADDQ         SI, BX
+	ADDQ         SI, R8
+	ADDQ         SI, R9
+	DECQ         DI
+	JNZ          rows2
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, CX
+
+check2:
+	CMPQ CX, $0x20
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -4481,6 +4858,84 @@ rows4:
 check4:
 	CMPQ CX, $0x40
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ    72(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z11
+	VMOVUPS 64(BX), Z12
+	MOVQ    96(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z13
+	VMOVUPS 64(BX), Z14
+	MOVQ    120(AX), BX
+	ADDQ    DX, BX
+	VMOVUPS (BX), Z15
+	VMOVUPS 64(BX), Z16
+	MOVQ    (AX), BX
+	ADDQ    DX, BX
+	MOVQ    232(AX), SI
+	MOVQ    216(AX), DI
+	SHLQ    $0x02, SI
+	MOVQ    48(AX), R8
+	ADDQ    DX, R8
+
+rows2:
+	VMOVUPS     (BX), Z17
+	VSUBPS      Z11, Z17, Z17
+	VFMADD213PS Z15, Z13, Z17
+	VRANGEPS    $0x02, Z5, Z17, Z18
+	VMOVAPS     Z1, Z19
+	VFMADD231PS Z0, Z18, Z19
+	VSUBPS      Z1, Z19, Z20
+	VFMADD231PS Z2, Z20, Z18
+	VFMADD231PS Z3, Z20, Z18
+	VMOVAPS     Z6, Z20
+	VFMADD213PS Z7, Z18, Z20
+	VFMADD213PS Z8, Z18, Z20
+	VFMADD213PS Z9, Z18, Z20
+	VFMADD213PS Z10, Z18, Z20
+	VPSLLD      $0x17, Z19, Z19
+	VFMSUB213PS Z4, Z18, Z20
+	VPADDD      Z4, Z19, Z19
+	VMULPS      Z19, Z18, Z18
+	VFMADD213PS Z4, Z18, Z20
+	VADDPS      Z19, Z20, Z20
+	VDIVPS      Z20, Z17, Z17
+	VMOVUPS     Z17, (R8)
+	VMOVUPS     64(BX), Z17
+	VSUBPS      Z12, Z17, Z17
+	VFMADD213PS Z16, Z14, Z17
+	VRANGEPS    $0x02, Z5, Z17, Z18
+	VMOVAPS     Z1, Z19
+	VFMADD231PS Z0, Z18, Z19
+	VSUBPS      Z1, Z19, Z20
+	VFMADD231PS Z2, Z20, Z18
+	VFMADD231PS Z3, Z20, Z18
+	VMOVAPS     Z6, Z20
+	VFMADD213PS Z7, Z18, Z20
+	VFMADD213PS Z8, Z18, Z20
+	VFMADD213PS Z9, Z18, Z20
+	VFMADD213PS Z10, Z18, Z20
+	VPSLLD      $0x17, Z19, Z19
+	VFMSUB213PS Z4, Z18, Z20
+	VPADDD      Z4, Z19, Z19
+	VMULPS      Z19, Z18, Z18
+	VFMADD213PS Z4, Z18, Z20
+	VADDPS      Z19, Z20, Z20
+	VDIVPS      Z20, Z17, Z17
+	VMOVUPS     Z17, 64(R8)
+	ADDQ        SI, BX
+	ADDQ        SI, R8
+	DECQ        DI
+	JNZ         rows2
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, CX
+
+check2:
+	CMPQ CX, $0x20
+	JGE  full2
 	JMP  check1
 
 full1:
@@ -4754,6 +5209,98 @@ rows4:
 check4:
 	CMPQ CX, $0x40
 	JGE  full4
+	JMP  check2
+
+full2:
+	MOVQ         72(AX), BX
+	ADDQ         DX, BX
+	VMOVUPS      (BX), Z11
+	VMOVUPS      64(BX), Z12
+	MOVQ         96(AX), BX
+	ADDQ         DX, BX
+	VMOVUPS      (BX), Z13
+	VMOVUPS      64(BX), Z14
+	MOVQ         120(AX), BX
+	ADDQ         DX, BX
+	VMOVUPS      (BX), Z15
+	VMOVUPS      64(BX), Z16
+	MOVQ         (AX), BX
+	ADDQ         DX, BX
+	MOVQ         232(AX), SI
+	MOVQ         216(AX), DI
+	SHLQ         $0x02, SI
+	MOVQ         48(AX), R8
+	ADDQ         DX, R8
+	MOVQ         240(AX), R9
+	MOVQ         224(AX), R10
+	SHRQ         $0x03, R10
+	MOVQ         DX, R11
+	SHRQ         $0x05, R11
+	ADDQ         R11, R9
+	VBROADCASTSS 264(AX), Z17
+
+rows2:
+	VMOVUPS     (BX), Z18
+	VSUBPS      Z11, Z18, Z18
+	VFMADD213PS Z15, Z13, Z18
+	VRANGEPS    $0x02, Z5, Z18, Z19
+	VMOVAPS     Z1, Z20
+	VFMADD231PS Z0, Z19, Z20
+	VSUBPS      Z1, Z20, Z21
+	VFMADD231PS Z2, Z21, Z19
+	VFMADD231PS Z3, Z21, Z19
+	VMOVAPS     Z6, Z21
+	VFMADD213PS Z7, Z19, Z21
+	VFMADD213PS Z8, Z19, Z21
+	VFMADD213PS Z9, Z19, Z21
+	VFMADD213PS Z10, Z19, Z21
+	VPSLLD      $0x17, Z20, Z20
+	VFMSUB213PS Z4, Z19, Z21
+	VPADDD      Z4, Z20, Z20
+	VMULPS      Z20, Z19, Z19
+	VFMADD213PS Z4, Z19, Z21
+	VADDPS      Z20, Z21, Z21
+	VDIVPS      Z21, Z18, Z18
+	KMOVW       (R9), K1
+	VMOVUPS.Z   Z17, K1, Z19
+	VMULPS      Z19, Z18, Z18
+	VMOVUPS     Z18, (R8)
+	VMOVUPS     64(BX), Z18
+	VSUBPS      Z12, Z18, Z18
+	VFMADD213PS Z16, Z14, Z18
+	VRANGEPS    $0x02, Z5, Z18, Z19
+	VMOVAPS     Z1, Z20
+	VFMADD231PS Z0, Z19, Z20
+	VSUBPS      Z1, Z20, Z21
+	VFMADD231PS Z2, Z21, Z19
+	VFMADD231PS Z3, Z21, Z19
+	VMOVAPS     Z6, Z21
+	VFMADD213PS Z7, Z19, Z21
+	VFMADD213PS Z8, Z19, Z21
+	VFMADD213PS Z9, Z19, Z21
+	VFMADD213PS Z10, Z19, Z21
+	VPSLLD      $0x17, Z20, Z20
+	VFMSUB213PS Z4, Z19, Z21
+	VPADDD      Z4, Z20, Z20
+	VMULPS      Z20, Z19, Z19
+	VFMADD213PS Z4, Z19, Z21
+	VADDPS      Z20, Z21, Z21
+	VDIVPS      Z21, Z18, Z18
+	KMOVW       2(R9), K1
+	VMOVUPS.Z   Z17, K1, Z19
+	VMULPS      Z19, Z18, Z18
+	VMOVUPS     Z18, 64(R8)
+	ADDQ        SI, BX
+	ADDQ        SI, R8
+	ADDQ        R10, R9
+	DECQ        DI
+	JNZ         rows2
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, CX
+
+check2:
+	CMPQ CX, $0x20
+	JGE  full2
 	JMP  check1
 
 full1:

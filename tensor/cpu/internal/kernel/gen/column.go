@@ -144,11 +144,7 @@ func (s isa) column(c column) {
 	if s.wide {
 		vecs = c.wide
 	}
-	sizes := []int{vecs, 1}
-	if vecs == 1 {
-		sizes = sizes[:1]
-	}
-	for _, n := range sizes {
+	for n := vecs; n > 0; n /= 2 {
 		label := string(rune('0' + n))
 		JMP(LabelRef("check" + label))
 		Label("full" + label)
