@@ -25,6 +25,10 @@ cuda: ## Build BIN=FILE for NVIDIA GPUs (linux/amd64, needs gcc; fetches cuda.h)
 	@[ -n "$(BIN)" ] || { echo "usage: make cuda BIN=FILE" >&2; exit 2; }
 	bash -c '. hack/cuda-env.sh && GOOS=linux GOARCH=amd64 $(GO) build -trimpath -tags cuda -o "$(BIN)" ./cmd/agrdist'
 
+.PHONY: cuda-check
+cuda-check: ## Check the GPU build on doubles of NVIDIA's libraries, without a GPU
+	hack/cuda-check.sh
+
 .PHONY: test
 test: ## Run all tests with the race detector
 	hack/test.sh
