@@ -13,8 +13,8 @@ const (
 	productTile    = 64
 	productThreads = 256
 	scoreWarps     = 4
-	// scoreBytes bounds the scores of wide heads that exist at one time.
-	scoreBytes = 256 << 20
+	// maxScoreBytes bounds the scores of wide heads that exist at one time.
+	maxScoreBytes = 256 << 20
 )
 
 // matrix is one side of a product for each head of some samples: rows of the
@@ -123,7 +123,7 @@ func (a *attention) scores(n int) int64 {
 // samples is how many samples' scores, copies times, are within scoreBytes and a
 // grid's height; at least 1.
 func (a *attention) samples(copies int64) int {
-	return int(max(1, min(scoreBytes/max(1, copies*a.scores(1)), int64(maxGridY/a.heads), int64(a.n))))
+	return int(max(1, min(a.be.scoreBytes/max(1, copies*a.scores(1)), int64(maxGridY/a.heads), int64(a.n))))
 }
 
 // skip is the bytes before a sample in q, k, v, y and their gradients, skipSums in

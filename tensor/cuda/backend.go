@@ -42,9 +42,9 @@ type Backend struct {
 	device  cu.Device
 	context cu.CUContext
 
-	// stream carries all operations; side is for copies of input ahead of time,
-	// comm for collectives.
-	stream, side, comm cu.Stream
+	// stream carries all operations, side copies input ahead of time.
+	stream, side cu.Stream
+	lane         Lane
 
 	kernels   kernels
 	libraries libraries
@@ -53,6 +53,8 @@ type Backend struct {
 	outer     workspace // of operations that call operations
 	args      arguments
 	views     [3]buffer // of scratch memory, for operations that call operations
+	// scoreBytes is maxScoreBytes, but in tests of attention in several parts.
+	scoreBytes int64
 
 	failed  error          // the first failure of the device
 	closers []func() error // run by Close in reverse order, the context current
@@ -72,7 +74,7 @@ func New(c Config) (*Backend, error) {
 	if c.Device < 0 || c.Device >= count {
 		return nil, fmt.Errorf("%w: device %d of %d", ErrUnavailable, c.Device, count)
 	}
-	b := &Backend{config: c}
+	b := &Backend{config: c, scoreBytes: maxScoreBytes}
 	b.args.init()
 	if err := b.open(); err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -94,11 +96,14 @@ func (b *Backend) open() (err error) {
 
 	b.enter()
 	defer b.leave()
-	for _, s := range []*cu.Stream{&b.stream, &b.side, &b.comm} {
+	for _, s := range []*cu.Stream{&b.stream, &b.side, &b.lane.stream} {
 		if *s, err = cu.MakeStream(cu.NonBlocking); err != nil {
 			return fmt.Errorf("cuda: stream on %s: %w", b.name, err)
 		}
 		b.closers = append(b.closers, s.Destroy)
+	}
+	if err := b.lane.open(b, d.UUID); err != nil {
+		return err
 	}
 	if err := b.loadKernels(); err != nil {
 		return err

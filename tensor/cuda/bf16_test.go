@@ -128,22 +128,24 @@ func mixedNorms(n, h, w, c, groups int) []mixedCase {
 
 // mixedAttention has narrow and wide heads.
 func mixedAttention() []mixedCase {
-	var all []mixedCase
-	for _, d := range [][4]int{{2, 16, 32, 2}, {1, 70, 24, 1}, {2, 17, 48, 1}, {1, 80, 80, 2}} {
-		n, l, c, heads := d[0], d[1], d[2], d[3]
-		x, sums := act(n, l, c), param(n, heads, l)
-		scale := float32(1 / math.Sqrt(float64(c/heads)))
-		all = append(all, mixedCase{
-			name: fmt.Sprintf("Attention/%v", d), in: []operand{x, x, x, x}, out: []operand{x, x, x, x, sums},
-			tol: 1.0 / 256, // the gradient reads y and, in wide heads, probabilities: they are rounded
-			run: func(be tensor.Backend, in, out []tensor.Tensor) {
-				a := be.(tensor.Attention)
-				a.Attention(out[3], out[4], in[0], in[1], in[2], heads, scale)
-				a.AttentionGrad(out[0], out[1], out[2], in[3], out[3], out[4], in[0], in[1], in[2], heads, scale)
-			},
-		})
+	return []mixedCase{
+		attentionCase(2, 16, 32, 2), attentionCase(1, 70, 24, 1), attentionCase(2, 17, 48, 1), attentionCase(1, 80, 80, 2),
 	}
-	return all
+}
+
+// attentionCase is Attention and its gradient for [n, l, c].
+func attentionCase(n, l, c, heads int) mixedCase {
+	x, sums := act(n, l, c), param(n, heads, l)
+	scale := float32(1 / math.Sqrt(float64(c/heads)))
+	return mixedCase{
+		name: fmt.Sprintf("Attention/%d,%d,%d/%d", n, l, c, heads), in: []operand{x, x, x, x}, out: []operand{x, x, x, x, sums},
+		tol: 1.0 / 256, // the gradient reads y and, in wide heads, probabilities: they are rounded
+		run: func(be tensor.Backend, in, out []tensor.Tensor) {
+			a := be.(tensor.Attention)
+			a.Attention(out[3], out[4], in[0], in[1], in[2], heads, scale)
+			a.AttentionGrad(out[0], out[1], out[2], in[3], out[3], out[4], in[0], in[1], in[2], heads, scale)
+		},
+	}
 }
 
 // On BF16 activations every operation computes in F32 what float64 gives on the

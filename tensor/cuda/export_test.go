@@ -7,6 +7,9 @@ func (b *Backend) FailForTest() {
 	b.launch(&b.kernels.digestSum, grid{1, 1}, 4096, 0, 0, 0)
 }
 
+// SetScoreBytes bounds the scores that attention keeps at one time.
+func (b *Backend) SetScoreBytes(n int64) { b.scoreBytes = n }
+
 // Compile is compile.
 var Compile = compile
 

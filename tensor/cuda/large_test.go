@@ -34,38 +34,47 @@ func largeCases() []mixedCase {
 	for _, d := range [][4]int{
 		{1, 256, 8, 1}, {1, 100, 48, 6}, {1, 16, 512, 1}, {2, 65, 128, 2}, {1, 130, 64, 1}, {3, 33, 80, 2}, {1, 300, 32, 1}, {1, 70, 60, 3},
 	} {
-		n, l, c, heads := d[0], d[1], d[2], d[3]
-		x := act(n, l, c)
-		scale := float32(1 / math.Sqrt(float64(c/heads)))
-		all = append(all, mixedCase{
-			name: fmt.Sprintf("Attention/%v", d), in: []operand{x, x, x, x}, out: []operand{x, x, x, x, param(n, heads, l)},
-			run: func(be tensor.Backend, in, out []tensor.Tensor) {
-				a := be.(tensor.Attention)
-				a.Attention(out[3], out[4], in[0], in[1], in[2], heads, scale)
-				a.AttentionGrad(out[0], out[1], out[2], in[3], out[3], out[4], in[0], in[1], in[2], heads, scale)
-			},
-		})
+		all = append(all, attentionCase(d[0], d[1], d[2], d[3]))
 	}
 	return all
 }
 
 // In F32 every large case is float64's to the rounding of sums.
 func TestLargeShapes(t *testing.T) {
+	if race {
+		t.Skip("arithmetic is no race")
+	}
 	be := open(t)
 	for _, c := range largeCases() {
 		t.Run(c.name, func(t *testing.T) {
-			for i := range c.in {
-				c.in[i].activation = false
-			}
-			for i := range c.out {
-				c.out[i].activation = false
-			}
+			c.inF32()
 			want, got := c.results(t, gradcheck.Fused{}), c.results(t, be)
 			require.Equal(t, got, c.results(t, be), "two calls")
 			for i := range want {
 				requireElements(t, want[i], got[i], 2e-5, 0, "output %d", i)
 			}
 		})
+	}
+}
+
+// Scores that do not fit their bound are made some samples at a time, with the
+// same bits.
+func TestAttentionInParts(t *testing.T) {
+	be, parts := open(t), open(t)
+	parts.SetScoreBytes(3 * 20 * 20 * 4)
+	for _, heads := range []int{1, 2} {
+		c := attentionCase(5, 20, 80, heads)
+		c.inF32()
+		require.Equal(t, c.results(t, be), c.results(t, parts), "%d heads", heads)
+	}
+}
+
+// inF32 makes every operand F32.
+func (c *mixedCase) inF32() {
+	for _, list := range [][]operand{c.in, c.out} {
+		for i := range list {
+			list[i].activation = false
+		}
 	}
 }
 

@@ -60,13 +60,13 @@ const maxGridY = 65535
 
 // launch runs k on the stream. An empty grid does nothing.
 func (b *Backend) launch(k *kernel, g grid, threads int, args ...uint64) {
-	if g.x == 0 || g.y == 0 {
-		return
-	}
 	b.launchOn(b.stream, k, g, threads, args...)
 }
 
 func (b *Backend) launchOn(s cu.Stream, k *kernel, g grid, threads int, args ...uint64) {
+	if g.x == 0 || g.y == 0 {
+		return
+	}
 	copy(b.args.values[:], args)
 	b.enter()
 	defer b.leave()

@@ -39,6 +39,11 @@ func Pointer(b tensor.Buffer) (ptr uintptr, ok bool) {
 // Alloc returns a zeroed buffer, aligned to 256 bytes or more. The error wraps
 // ErrMemory and names the bytes asked for and those free.
 func (b *Backend) Alloc(dt tensor.DType, n int) (tensor.Buffer, error) {
+	return b.allocOn(b.stream, dt, n)
+}
+
+// allocOn is Alloc for first use on a stream.
+func (b *Backend) allocOn(on cu.Stream, dt tensor.DType, n int) (tensor.Buffer, error) {
 	if n < 0 {
 		panic(fmt.Sprintf("cuda: allocation of %d elements", n))
 	}
@@ -56,7 +61,7 @@ func (b *Backend) Alloc(dt tensor.DType, n int) (tensor.Buffer, error) {
 	if m.ptr, err = b.allocate(m.bytes); err != nil {
 		return nil, err
 	}
-	if err := cu.MemsetD8Async(m.ptr, 0, m.bytes, b.stream); err != nil {
+	if err := cu.MemsetD8Async(m.ptr, 0, m.bytes, on); err != nil {
 		b.check("clear a new buffer", err)
 	}
 	return m, nil
