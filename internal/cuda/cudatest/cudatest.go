@@ -40,7 +40,7 @@ const compiler = "libnvrtc.so.12"
 var libraries = []library{
 	{
 		"libcuda.so.1", "AGRDIST_LIBCUDA",
-		[]string{"device.cc", "stream.cc", "graph.cc", "memory.cc", "module.cc", "simt.cc"},
+		[]string{"device.cc", "context.cc", "stream.cc", "graph.cc", "memory.cc", "module.cc", "simt.cc"},
 		[]string{"fakecuda.h", "device.h", "simt.h", "simt_run.h"},
 	},
 	{compiler, "AGRDIST_LIBNVRTC", []string{"nvrtc.cc"}, []string{"simt.h", "kernel_prelude.h", "kernel_math.h"}},

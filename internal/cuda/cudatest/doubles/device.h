@@ -125,6 +125,11 @@ struct Device {
 extern std::vector<Device *> devices;  // as CUDA_VISIBLE_DEVICES shows them
 extern thread_local Device *currentDevice;
 
+extern bool initialised;  // cuInit was called
+
+// deviceOf finds a device by its ordinal.
+CUresult deviceOf(int dev, Device **d);
+
 // enter is what nearly every call does first: the current device in *d, or an error.
 CUresult enter(Device **d);
 
