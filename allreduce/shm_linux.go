@@ -133,6 +133,9 @@ func mapShm(fd int) ([]byte, error) {
 	return mem, nil
 }
 
+// yieldCore lets other threads and processes have the core, if any wait for it.
+func yieldCore() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
 // bootID names the running kernel.
 func bootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

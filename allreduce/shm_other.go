@@ -19,3 +19,5 @@ func (o *shmOffer) withdraw()              {}
 func takeShm(net.Conn, []byte) (stream, error) {
 	return nil, errors.New("allreduce: no shared memory on this system")
 }
+
+func yieldCore() {}
