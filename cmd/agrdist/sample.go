@@ -29,6 +29,8 @@ type sampling struct {
 	raw       bool
 	batch     int
 	threads   int
+	device    string
+	precision string
 	sampler   string
 	steps     int
 	eta       float64
@@ -55,6 +57,8 @@ alone: the same command writes the same bytes, whatever the batch.`,
 	f.BoolVar(&o.raw, "raw", false, "raw weights instead of their moving average")
 	f.IntVar(&o.batch, "batch", 16, "images computed at a time; changes no image")
 	f.IntVar(&o.threads, "threads", 0, "threads; 0: all cores")
+	f.StringVar(&o.device, "device", "auto", "auto, cpu or cuda; devices round differently")
+	f.StringVar(&o.precision, "precision", "f32", "f32 or bf16, what operands of products are rounded to")
 	f.StringVar(&o.sampler, "sampler", "", "ddim or ddpm; the run's own when not given")
 	f.IntVar(&o.steps, "steps", 0, "sampler steps; the run's own when not given")
 	f.Float64Var(&o.eta, "eta", 0, "ddim: 0 deterministic to 1 as noisy as ddpm")
@@ -80,12 +84,12 @@ func (o *sampling) run(c *cobra.Command) error {
 	if err != nil {
 		return &config.Error{Source: "sampler", Err: err}
 	}
-	be, err := setup.Backend("cpu", setup.Threads(o.threads, 1))
+	dev, err := o.open(cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = be.Close() }() // nothing of it is kept
-	model, err := setup.Model(be, cfg)
+	defer func() { _ = dev.Close() }() // nothing of it is kept
+	model, err := setup.Model(dev.Backend, cfg)
 	if err != nil {
 		return err
 	}
@@ -106,6 +110,25 @@ func (o *sampling) run(c *cobra.Command) error {
 	_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d images, %s, %d steps, seed %d, %s\n",
 		o.out, o.count, src.sampler.Method, len(sampler.Timesteps()), cfg.Seed, roundTime(time.Since(began)))
 	return err
+}
+
+// open opens the device, whatever the run was trained on and in.
+func (o *sampling) open(c *config.Config) (*setup.Device, error) {
+	one := *c
+	one.Device, one.Train.Threads, one.Train.Precision, one.Cluster.Workers = o.device, o.threads, o.precision, 1
+	switch one.Device {
+	case "auto", "cpu", "cuda":
+	default:
+		return nil, &usageError{fmt.Errorf("--device is %q; choose auto, cpu or cuda", one.Device)}
+	}
+	if _, err := setup.Precision(o.precision); err != nil {
+		return nil, &usageError{fmt.Errorf("--%w", err)}
+	}
+	dev, err := setup.Open(&one, 0)
+	if err != nil {
+		return nil, &config.Error{Source: "--device", Err: err}
+	}
+	return dev, nil
 }
 
 // source is what images are drawn from.
