@@ -16,8 +16,8 @@ __device__ inline bool place(i64 n, u32 per, u32& sample, u32& j) {
   u32 blocks = (per + 3) / 4;
   i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n * blocks) return false;
-  sample = (u32)(i / blocks);
-  j = (u32)(i % blocks) * 4;
+  sample = (u32)i / blocks;  // there are less than 2^32
+  j = (u32)i % blocks * 4;
   return true;
 }
 
