@@ -282,7 +282,10 @@ int launch() {
   return c->later([=] {
     for (int i = 0; i < 1 + number % 5; i++) pause();
     bool ok = !c->aborted && enqueue(stream, "nccl", [=]() -> CUresult {
-      if (number == c->failing) c->state = fail(REMOTE, "operation fails as told");
+      if (number == c->failing) {  // found out later, as a broken network is
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        c->state = fail(REMOTE, "operation fails as told");
+      }
       bool on = number != c->failing && number != c->hanging;
       if (on)
         for (auto &step : steps)
