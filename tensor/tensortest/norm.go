@@ -36,6 +36,9 @@ func normShapes() []normShape {
 		{1, 5, 7, 36, 9},
 		{2, 4, 4, 96, 32},
 		{1, 16, 17, 40, 8},
+		// So large that a backend may divide the channels, evenly or not.
+		{1, 32, 40, 128, 8},
+		{1, 16, 32, 192, 3},
 	}
 }
 
