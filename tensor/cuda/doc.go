@@ -15,6 +15,10 @@
 // Host values go through pinned memory and a stream of their own, so that input
 // arrives while the device computes. Record makes CUDA graphs (tensor.Replayer).
 //
+// Beside the contract and all its optional interfaces there is the update pass
+// (Pass), with the bits of package agr's; a digest of parameters (Digest); and a
+// second stream for collectives (Lane).
+//
 // Operations return before they ran. A failure of the device sticks: Sync and
 // Download report the first one.
 //

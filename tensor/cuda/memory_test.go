@@ -4,10 +4,14 @@ package cuda_test
 
 import (
 	"math"
+	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/internal/cuda/cudatest"
+	"github.com/agrdist/agrdist/internal/cuda/driver"
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
@@ -43,6 +47,38 @@ func TestUnknownDevice(t *testing.T) {
 		_, err := cuda.New(cuda.Config{Device: device})
 		require.ErrorIs(t, err, cuda.ErrUnavailable)
 	}
+}
+
+// envChild marks a process that TestWithoutDriver starts.
+const envChild = "AGRDIST_TEST_WITHOUT_DRIVER"
+
+// Without a driver the program runs, and New says what is missing. The driver is
+// loaded once a process, so this takes another one.
+func TestWithoutDriver(t *testing.T) {
+	const missing = "/nonexistent/libcuda.so.1"
+	if os.Getenv(envChild) == "" {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWithoutDriver$")
+		cmd.Env = append(os.Environ(), envChild+"=1", cudatest.GPUVariable+"=1", driver.LibraryVariable+"="+missing)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		return
+	}
+	_, err := cuda.New(cuda.Config{})
+	require.ErrorIs(t, err, cuda.ErrUnavailable)
+	require.ErrorIs(t, err, driver.ErrNoLibrary)
+	require.ErrorContains(t, err, missing)
+}
+
+// A library that is missing is named, and what was opened before it is closed.
+func TestWithoutLibraries(t *testing.T) {
+	for _, variable := range []string{"AGRDIST_LIBCUDNN", "AGRDIST_LIBCUBLASLT"} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, "/nonexistent/library.so")
+			_, err := cuda.New(cuda.Config{})
+			require.ErrorContains(t, err, "/nonexistent/library.so")
+		})
+	}
+	open(t)
 }
 
 // The error of an allocation names what was asked for and what there is, and the
