@@ -54,6 +54,7 @@ func aligned[T element](n int) []T {
 	var zero T
 	size := int(unsafe.Sizeof(zero))
 	all := make([]T, n+(alignment+slack)/size)
+	hugePages(unsafe.Pointer(unsafe.SliceData(all)), len(all)*size)
 	off := -int(uintptr(unsafe.Pointer(&all[0]))%alignment) / size
 	if off < 0 {
 		off += alignment / size

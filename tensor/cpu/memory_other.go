@@ -2,7 +2,13 @@
 
 package cpu
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
 // physicalMemory is the machine's memory in bytes; unknown here.
 func physicalMemory() int64 { return math.MaxInt64 }
+
+// hugePages does nothing.
+func hugePages(unsafe.Pointer, int) {}
