@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -130,6 +131,29 @@ func TestNotFiniteOnTheDevice(t *testing.T) {
 	require.NoError(t, errors.Join(a.err, b.err))
 	require.Len(t, b.skips, 1)
 	require.Equal(t, runs(t, 1, cfg, bad), a.digest)
+}
+
+// A device whose memory went wrong is found and named, by its own digest or the
+// host's.
+func TestDigestOnTheDevice(t *testing.T) {
+	cfg := smallConfig(8)
+	for _, open := range []func() tensor.Backend{
+		func() tensor.Backend { return opaque{cpu.New(cpu.Config{Threads: 1})} },
+		func() tensor.Backend { return fingerprinting{opaque{cpu.New(cpu.Config{Threads: 1})}} },
+	} {
+		w := newWorld(t, cfg.Chunks())
+		w.open = open
+		a, b := w.add(cfg, device), w.add(cfg, device)
+		var once sync.Once
+		b.onStep = func(StepInfo) { once.Do(func() { inside(b.trainer.state.values.buf)[100] += 1e-3 }) }
+		w.form(a, b)
+		w.wait(a, b)
+		for _, r := range []*rank{a, b} {
+			require.ErrorIs(t, r.err, ErrDigest)
+			require.ErrorContains(t, r.err, "rank 1")
+		}
+	}
+	require.Implements(t, (*Digester)(nil), fingerprinting{})
 }
 
 // averaging is a Sampler that looks at the model's parameters in the device while

@@ -56,6 +56,13 @@ type DeviceSlot struct {
 	Buf  tensor.Buffer // the state itself
 }
 
+// Digester is implemented by backends that can fingerprint their memory: the
+// comparison of ranks while training then copies nothing to the host.
+type Digester interface {
+	// Digest is a function of the bits of an F32 buffer, the same on all ranks.
+	Digest(b tensor.Buffer) (uint64, error)
+}
+
 // Loader reads training images. *data.Loader is one.
 type Loader interface {
 	// Load fills dst [len(draws), H, W, C] with the images of the draws; a draw

@@ -176,14 +176,14 @@ func (r *round) gradients(ctx context.Context) ([]float64, error) {
 			return nil, err
 		}
 	}
+	if r.device != nil { // waits for this device alone: who is slow shows
+		var err error
+		if own, err = r.chunks.appendLosses(own[:0], r.lo, r.hi); err != nil {
+			return nil, err
+		}
+	}
 	r.progress.set(cluster.PhaseAllReduce, 0)
-	if err := r.reduce.wait(ctx); err != nil {
-		return nil, err
-	}
-	if r.device != nil {
-		return r.chunks.appendLosses(own[:0], r.lo, r.hi)
-	}
-	return own, nil
+	return own, r.reduce.wait(ctx)
 }
 
 // release hands buckets that a parameter has completed to the reduction.

@@ -164,6 +164,14 @@ func (s *State) digest() (d [16]byte, err error) {
 
 // parameterDigest is the cheap comparison made while training.
 func (s *State) parameterDigest() (d [16]byte, err error) {
+	if be, ok := s.values.be.(Digester); ok && !s.values.same {
+		sum, err := be.Digest(s.values.buf)
+		if err != nil {
+			return d, fmt.Errorf("trainer: digest on %s: %w", s.values.be.Name(), err)
+		}
+		binary.LittleEndian.PutUint64(d[:], sum)
+		return d, nil
+	}
 	if err := s.values.pull(); err != nil {
 		return d, err
 	}

@@ -58,8 +58,9 @@ func TestGPUs(t *testing.T) {
 	t.Run("nccl", func(t *testing.T) {
 		t.Parallel()
 		dir := filepath.Join(root, "two")
-		startEnv(t, onGPUs(t, 2), onDevice(dir)...).ended(exitOK)
+		startEnv(t, onGPUs(t, 3, "CUDA_VISIBLE_DEVICES=2,1"), onDevice(dir)...).ended(exitOK)
 		require.Len(t, events(t, dir)[0].Members, 2)
+		require.Equal(t, "cuda:0 Double 2", begin(t, dir).Backend)
 		require.Contains(t, begin(t, dir).Transport, "nccl 2.")
 		require.Equal(t, want, finish(t, dir).ModelDigest)
 		requireQuiet(t, dir)
