@@ -49,7 +49,7 @@ func Optimizer(c OptimizerConfig, each func(OptimizerResult)) error {
 	if err != nil {
 		return err
 	}
-	be, err := setup.Backend("cpu", c.Threads)
+	be, err := setup.CPU(c.Threads)
 	if err != nil {
 		return err
 	}

@@ -62,11 +62,8 @@ func Open(c *config.Config, slot int) (*Device, error) {
 	return &Device{Backend: be, Rounding: be.Name(), threads: be.Pool()}, nil
 }
 
-// Backend opens the CPU in f32, for tools that train nothing.
-func Backend(device string, threads int) (*cpu.Backend, error) {
-	if device == "cuda" {
-		return nil, ErrNoCUDA
-	}
+// CPU opens the processor in f32, for tools that train nothing.
+func CPU(threads int) (*cpu.Backend, error) {
 	c := cpu.Config{Threads: threads}
 	if err := c.Validate(); err != nil {
 		return nil, err

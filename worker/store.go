@@ -91,7 +91,7 @@ func (s *store) Save(ctx context.Context, state *trainer.State) error {
 // Begin writes the checkpoint of step 0 of a run that starts from given weights,
 // and returns where it is.
 func Begin(ctx context.Context, c *config.Config, weights []nn.Tensor) (string, error) {
-	be, err := setup.Backend("cpu", 1)
+	be, err := setup.CPU(1)
 	if err != nil {
 		return "", err
 	}
