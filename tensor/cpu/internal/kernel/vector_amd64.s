@@ -703,7 +703,7 @@ DATA c3e2aaa49<>+0(SB)/4, $0x3e2aaa49
 GLOBL c3e2aaa49<>(SB), RODATA|NOPTR, $4
 
 // func colSumsAVX2(t *byte)
-// Requires: AVX, CMOV
+// Requires: AVX, CMOV, MMX+
 TEXT ·colSumsAVX2(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
 	MOVQ 224(AX), CX
@@ -720,27 +720,31 @@ full4:
 	MOVQ   232(AX), SI
 	MOVQ   216(AX), DI
 	SHLQ   $0x02, SI
+	MOVQ   SI, R8
+	SHLQ   $0x04, R8
 
 rows4:
-	VMOVUPS (BX), Y4
-	VADDPS  Y4, Y0, Y0
-	VMOVUPS 32(BX), Y4
-	VADDPS  Y4, Y1, Y1
-	VMOVUPS 64(BX), Y4
-	VADDPS  Y4, Y2, Y2
-	VMOVUPS 96(BX), Y4
-	VADDPS  Y4, Y3, Y3
-	ADDQ    SI, BX
-	DECQ    DI
-	JNZ     rows4
-	MOVQ    168(AX), BX
-	ADDQ    DX, BX
-	VMOVUPS Y0, (BX)
-	VMOVUPS Y1, 32(BX)
-	VMOVUPS Y2, 64(BX)
-	VMOVUPS Y3, 96(BX)
-	ADDQ    $0x00000080, DX
-	SUBQ    $0x20, CX
+	PREFETCHT0 (BX)(R8*1)
+	VMOVUPS    (BX), Y4
+	VADDPS     Y4, Y0, Y0
+	VMOVUPS    32(BX), Y4
+	VADDPS     Y4, Y1, Y1
+	PREFETCHT0 64(BX)(R8*1)
+	VMOVUPS    64(BX), Y4
+	VADDPS     Y4, Y2, Y2
+	VMOVUPS    96(BX), Y4
+	VADDPS     Y4, Y3, Y3
+	ADDQ       SI, BX
+	DECQ       DI
+	JNZ        rows4
+	MOVQ       168(AX), BX
+	ADDQ       DX, BX
+	VMOVUPS    Y0, (BX)
+	VMOVUPS    Y1, 32(BX)
+	VMOVUPS    Y2, 64(BX)
+	VMOVUPS    Y3, 96(BX)
+	ADDQ       $0x00000080, DX
+	SUBQ       $0x20, CX
 
 check4:
 	CMPQ CX, $0x20
@@ -755,21 +759,24 @@ full2:
 	MOVQ   232(AX), SI
 	MOVQ   216(AX), DI
 	SHLQ   $0x02, SI
+	MOVQ   SI, R8
+	SHLQ   $0x04, R8
 
 rows2:
-	VMOVUPS (BX), Y2
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS 32(BX), Y2
-	VADDPS  Y2, Y1, Y1
-	ADDQ    SI, BX
-	DECQ    DI
-	JNZ     rows2
-	MOVQ    168(AX), BX
-	ADDQ    DX, BX
-	VMOVUPS Y0, (BX)
-	VMOVUPS Y1, 32(BX)
-	ADDQ    $0x00000040, DX
-	SUBQ    $0x10, CX
+	PREFETCHT0 (BX)(R8*1)
+	VMOVUPS    (BX), Y2
+	VADDPS     Y2, Y0, Y0
+	VMOVUPS    32(BX), Y2
+	VADDPS     Y2, Y1, Y1
+	ADDQ       SI, BX
+	DECQ       DI
+	JNZ        rows2
+	MOVQ       168(AX), BX
+	ADDQ       DX, BX
+	VMOVUPS    Y0, (BX)
+	VMOVUPS    Y1, 32(BX)
+	ADDQ       $0x00000040, DX
+	SUBQ       $0x10, CX
 
 check2:
 	CMPQ CX, $0x10
@@ -783,18 +790,21 @@ full1:
 	MOVQ   232(AX), SI
 	MOVQ   216(AX), DI
 	SHLQ   $0x02, SI
+	MOVQ   SI, R8
+	SHLQ   $0x04, R8
 
 rows1:
-	VMOVUPS (BX), Y1
-	VADDPS  Y1, Y0, Y0
-	ADDQ    SI, BX
-	DECQ    DI
-	JNZ     rows1
-	MOVQ    168(AX), BX
-	ADDQ    DX, BX
-	VMOVUPS Y0, (BX)
-	ADDQ    $0x00000020, DX
-	SUBQ    $0x08, CX
+	PREFETCHT0 (BX)(R8*1)
+	VMOVUPS    (BX), Y1
+	VADDPS     Y1, Y0, Y0
+	ADDQ       SI, BX
+	DECQ       DI
+	JNZ        rows1
+	MOVQ       168(AX), BX
+	ADDQ       DX, BX
+	VMOVUPS    Y0, (BX)
+	ADDQ       $0x00000020, DX
+	SUBQ       $0x08, CX
 
 check1:
 	CMPQ    CX, $0x08
@@ -817,8 +827,11 @@ check1:
 	MOVQ    232(AX), BX
 	MOVQ    216(AX), SI
 	SHLQ    $0x02, BX
+	MOVQ    BX, DI
+	SHLQ    $0x04, DI
 
 rowsMasked:
+	PREFETCHT0 (CX)(DI*1)
 	VMOVUPS    (CX), Y2
 	VADDPS     Y2, Y1, Y1
 	ADDQ       BX, CX
@@ -833,7 +846,7 @@ done:
 	RET
 
 // func colMomentsAVX2(t *byte)
-// Requires: AVX, CMOV, FMA3
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·colMomentsAVX2(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
 	MOVQ 224(AX), CX
@@ -860,8 +873,11 @@ full4:
 	MOVQ    232(AX), SI
 	MOVQ    216(AX), DI
 	SHLQ    $0x02, SI
+	MOVQ    SI, R8
+	SHLQ    $0x04, R8
 
 rows4:
+	PREFETCHT0  (BX)(R8*1)
 	VMOVUPS     (BX), Y12
 	VSUBPS      Y0, Y12, Y12
 	VADDPS      Y12, Y4, Y4
@@ -870,6 +886,7 @@ rows4:
 	VSUBPS      Y1, Y12, Y12
 	VADDPS      Y12, Y5, Y5
 	VFMADD231PS Y12, Y12, Y9
+	PREFETCHT0  64(BX)(R8*1)
 	VMOVUPS     64(BX), Y12
 	VSUBPS      Y2, Y12, Y12
 	VADDPS      Y12, Y6, Y6
@@ -915,8 +932,11 @@ full2:
 	MOVQ    232(AX), SI
 	MOVQ    216(AX), DI
 	SHLQ    $0x02, SI
+	MOVQ    SI, R8
+	SHLQ    $0x04, R8
 
 rows2:
+	PREFETCHT0  (BX)(R8*1)
 	VMOVUPS     (BX), Y6
 	VSUBPS      Y0, Y6, Y6
 	VADDPS      Y6, Y2, Y2
@@ -955,8 +975,11 @@ full1:
 	MOVQ    232(AX), SI
 	MOVQ    216(AX), DI
 	SHLQ    $0x02, SI
+	MOVQ    SI, R8
+	SHLQ    $0x04, R8
 
 rows1:
+	PREFETCHT0  (BX)(R8*1)
 	VMOVUPS     (BX), Y3
 	VSUBPS      Y0, Y3, Y3
 	VADDPS      Y3, Y1, Y1
@@ -998,8 +1021,11 @@ check1:
 	MOVQ       232(AX), BX
 	MOVQ       216(AX), SI
 	SHLQ       $0x02, BX
+	MOVQ       BX, DI
+	SHLQ       $0x04, DI
 
 rowsMasked:
+	PREFETCHT0  (CX)(DI*1)
 	VMOVUPS     (CX), Y4
 	VSUBPS      Y1, Y4, Y4
 	VADDPS      Y4, Y2, Y2
@@ -1019,7 +1045,7 @@ done:
 	RET
 
 // func colGradsAVX2(t *byte)
-// Requires: AVX, CMOV, FMA3
+// Requires: AVX, CMOV, FMA3, MMX+
 TEXT ·colGradsAVX2(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
 	MOVQ 224(AX), CX
@@ -1048,8 +1074,12 @@ full4:
 	SHLQ    $0x02, SI
 	MOVQ    24(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows4:
+	PREFETCHT0  (BX)(R9*1)
+	PREFETCHT0  (R8)(R9*1)
 	VMOVUPS     (BX), Y12
 	VMOVUPS     (R8), Y13
 	VADDPS      Y13, Y4, Y4
@@ -1060,6 +1090,8 @@ rows4:
 	VADDPS      Y13, Y5, Y5
 	VSUBPS      Y1, Y12, Y12
 	VFMADD231PS Y12, Y13, Y9
+	PREFETCHT0  64(BX)(R9*1)
+	PREFETCHT0  64(R8)(R9*1)
 	VMOVUPS     64(BX), Y12
 	VMOVUPS     64(R8), Y13
 	VADDPS      Y13, Y6, Y6
@@ -1110,8 +1142,12 @@ full2:
 	SHLQ    $0x02, SI
 	MOVQ    24(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows2:
+	PREFETCHT0  (BX)(R9*1)
+	PREFETCHT0  (R8)(R9*1)
 	VMOVUPS     (BX), Y6
 	VMOVUPS     (R8), Y7
 	VADDPS      Y7, Y2, Y2
@@ -1155,8 +1191,12 @@ full1:
 	SHLQ    $0x02, SI
 	MOVQ    24(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows1:
+	PREFETCHT0  (BX)(R9*1)
+	PREFETCHT0  (R8)(R9*1)
 	VMOVUPS     (BX), Y3
 	VMOVUPS     (R8), Y4
 	VADDPS      Y4, Y1, Y1
@@ -1202,8 +1242,12 @@ check1:
 	SHLQ       $0x02, BX
 	MOVQ       24(AX), DI
 	ADDQ       DX, DI
+	MOVQ       BX, R8
+	SHLQ       $0x04, R8
 
 rowsMasked:
+	PREFETCHT0  (CX)(R8*1)
+	PREFETCHT0  (DI)(R8*1)
 	VMOVUPS     (CX), Y4
 	VMOVUPS     (DI), Y5
 	VADDPS      Y5, Y2, Y2
@@ -1258,6 +1302,8 @@ full4:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows4:
 	VMOVUPS     (BX), Y12
@@ -1308,6 +1354,8 @@ full2:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows2:
 	VMOVUPS     (BX), Y6
@@ -1347,6 +1395,8 @@ full1:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows1:
 	VMOVUPS     (BX), Y3
@@ -1391,6 +1441,8 @@ check1:
 	SHLQ       $0x02, BX
 	MOVQ       48(AX), AX
 	ADDQ       DX, AX
+	MOVQ       BX, DX
+	SHLQ       $0x04, DX
 
 rowsMasked:
 	VMOVUPS     (CX), Y4
@@ -1440,6 +1492,8 @@ full2:
 	ADDQ    DX, R8
 	MOVQ    48(AX), R9
 	ADDQ    DX, R9
+	MOVQ    SI, R10
+	SHLQ    $0x04, R10
 
 rows2:
 	VMOVUPS      (BX), Y8
@@ -1489,6 +1543,8 @@ full1:
 	ADDQ    DX, R8
 	MOVQ    48(AX), R9
 	ADDQ    DX, R9
+	MOVQ    SI, R10
+	SHLQ    $0x04, R10
 
 rows1:
 	VMOVUPS      (BX), Y4
@@ -1541,6 +1597,8 @@ check1:
 	ADDQ       DX, DI
 	MOVQ       48(AX), AX
 	ADDQ       DX, AX
+	MOVQ       BX, DX
+	SHLQ       $0x04, DX
 
 rowsMasked:
 	VMOVUPS      (CX), Y5
@@ -1584,6 +1642,8 @@ full1:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows1:
 	VMOVUPS      (BX), Y3
@@ -1662,6 +1722,8 @@ check1:
 	SHLQ       $0x02, BX
 	MOVQ       48(AX), AX
 	ADDQ       DX, AX
+	MOVQ       BX, DX
+	SHLQ       $0x04, DX
 
 rowsMasked:
 	VMOVUPS      (CX), Y4
@@ -1744,6 +1806,8 @@ full1:
 	ADDQ         R11, R9
 	VBROADCASTSS 264(AX), Y3
 	VMOVUPS      bits<>+0(SB), Y4
+	MOVQ         SI, R11
+	SHLQ         $0x04, R11
 
 rows1:
 	VMOVUPS      (BX), Y5
@@ -1835,6 +1899,8 @@ check1:
 	ADDQ         DX, R8
 	VBROADCASTSS 264(AX), Y4
 	VMOVUPS      bits<>+0(SB), Y5
+	MOVQ         BX, AX
+	SHLQ         $0x04, AX
 
 rowsMasked:
 	VMOVUPS      (CX), Y6
@@ -1891,7 +1957,7 @@ done:
 	RET
 
 // func colAffineSiLUGradAVX2(t *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·colAffineSiLUGradAVX2(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
 	MOVQ 224(AX), CX
@@ -1919,8 +1985,13 @@ full1:
 	ADDQ    DX, R8
 	MOVQ    48(AX), R9
 	ADDQ    DX, R9
+	MOVQ    SI, R10
+	SHLQ    $0x04, R10
 
 rows1:
+	PREFETCHT0   (BX)(R10*1)
+	PREFETCHT0   (R8)(R10*1)
+	PREFETCHT0   (R9)(R10*1)
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (R8), Y6
 	VSUBPS       Y0, Y5, Y5
@@ -2017,8 +2088,13 @@ check1:
 	ADDQ       DX, DI
 	MOVQ       48(AX), R8
 	ADDQ       DX, R8
+	MOVQ       BX, R9
+	SHLQ       $0x04, R9
 
 rowsMasked:
+	PREFETCHT0   (CX)(R9*1)
+	PREFETCHT0   (DI)(R9*1)
+	PREFETCHT0   (R8)(R9*1)
 	VMOVUPS      (CX), Y6
 	VMOVUPS      (DI), Y7
 	VSUBPS       Y1, Y6, Y6
@@ -2083,7 +2159,7 @@ done:
 	RET
 
 // func colAffineSiLUGradDropAVX2(t *byte)
-// Requires: AVX, AVX2, CMOV, FMA3
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·colAffineSiLUGradDropAVX2(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
 	MOVQ 224(AX), CX
@@ -2119,8 +2195,13 @@ full1:
 	ADDQ         R12, R10
 	VBROADCASTSS 264(AX), Y5
 	VMOVUPS      bits<>+0(SB), Y6
+	MOVQ         SI, R12
+	SHLQ         $0x04, R12
 
 rows1:
+	PREFETCHT0   (BX)(R12*1)
+	PREFETCHT0   (R8)(R12*1)
+	PREFETCHT0   (R9)(R12*1)
 	VMOVUPS      (BX), Y7
 	VMOVUPS      (R8), Y8
 	VSUBPS       Y0, Y7, Y7
@@ -2231,8 +2312,13 @@ check1:
 	ADDQ         R11, R9
 	VBROADCASTSS 264(AX), Y6
 	VMOVUPS      bits<>+0(SB), Y7
+	MOVQ         BX, R11
+	SHLQ         $0x04, R11
 
 rowsMasked:
+	PREFETCHT0   (CX)(R11*1)
+	PREFETCHT0   (DI)(R11*1)
+	PREFETCHT0   (R8)(R11*1)
 	VMOVUPS      (CX), Y8
 	VMOVUPS      (DI), Y9
 	VSUBPS       Y1, Y8, Y8
@@ -3818,7 +3904,7 @@ done:
 	RET
 
 // func colSumsAVX512(t *byte)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
 TEXT ·colSumsAVX512(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
 	MOVQ 224(AX), CX
@@ -3835,27 +3921,33 @@ full4:
 	MOVQ   232(AX), SI
 	MOVQ   216(AX), DI
 	SHLQ   $0x02, SI
+	MOVQ   SI, R8
+	SHLQ   $0x04, R8
 
 rows4:
-	VMOVUPS (BX), Z4
-	VADDPS  Z4, Z0, Z0
-	VMOVUPS 64(BX), Z4
-	VADDPS  Z4, Z1, Z1
-	VMOVUPS 128(BX), Z4
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS 192(BX), Z4
-	VADDPS  Z4, Z3, Z3
-	ADDQ    SI, BX
-	DECQ    DI
-	JNZ     rows4
-	MOVQ    168(AX), BX
-	ADDQ    DX, BX
-	VMOVUPS Z0, (BX)
-	VMOVUPS Z1, 64(BX)
-	VMOVUPS Z2, 128(BX)
-	VMOVUPS Z3, 192(BX)
-	ADDQ    $0x00000100, DX
-	SUBQ    $0x40, CX
+	PREFETCHT0 (BX)(R8*1)
+	VMOVUPS    (BX), Z4
+	VADDPS     Z4, Z0, Z0
+	PREFETCHT0 64(BX)(R8*1)
+	VMOVUPS    64(BX), Z4
+	VADDPS     Z4, Z1, Z1
+	PREFETCHT0 128(BX)(R8*1)
+	VMOVUPS    128(BX), Z4
+	VADDPS     Z4, Z2, Z2
+	PREFETCHT0 192(BX)(R8*1)
+	VMOVUPS    192(BX), Z4
+	VADDPS     Z4, Z3, Z3
+	ADDQ       SI, BX
+	DECQ       DI
+	JNZ        rows4
+	MOVQ       168(AX), BX
+	ADDQ       DX, BX
+	VMOVUPS    Z0, (BX)
+	VMOVUPS    Z1, 64(BX)
+	VMOVUPS    Z2, 128(BX)
+	VMOVUPS    Z3, 192(BX)
+	ADDQ       $0x00000100, DX
+	SUBQ       $0x40, CX
 
 check4:
 	CMPQ CX, $0x40
@@ -3870,21 +3962,25 @@ full2:
 	MOVQ   232(AX), SI
 	MOVQ   216(AX), DI
 	SHLQ   $0x02, SI
+	MOVQ   SI, R8
+	SHLQ   $0x04, R8
 
 rows2:
-	VMOVUPS (BX), Z2
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS 64(BX), Z2
-	VADDPS  Z2, Z1, Z1
-	ADDQ    SI, BX
-	DECQ    DI
-	JNZ     rows2
-	MOVQ    168(AX), BX
-	ADDQ    DX, BX
-	VMOVUPS Z0, (BX)
-	VMOVUPS Z1, 64(BX)
-	ADDQ    $0x00000080, DX
-	SUBQ    $0x20, CX
+	PREFETCHT0 (BX)(R8*1)
+	VMOVUPS    (BX), Z2
+	VADDPS     Z2, Z0, Z0
+	PREFETCHT0 64(BX)(R8*1)
+	VMOVUPS    64(BX), Z2
+	VADDPS     Z2, Z1, Z1
+	ADDQ       SI, BX
+	DECQ       DI
+	JNZ        rows2
+	MOVQ       168(AX), BX
+	ADDQ       DX, BX
+	VMOVUPS    Z0, (BX)
+	VMOVUPS    Z1, 64(BX)
+	ADDQ       $0x00000080, DX
+	SUBQ       $0x20, CX
 
 check2:
 	CMPQ CX, $0x20
@@ -3898,18 +3994,21 @@ full1:
 	MOVQ   232(AX), SI
 	MOVQ   216(AX), DI
 	SHLQ   $0x02, SI
+	MOVQ   SI, R8
+	SHLQ   $0x04, R8
 
 rows1:
-	VMOVUPS (BX), Z1
-	VADDPS  Z1, Z0, Z0
-	ADDQ    SI, BX
-	DECQ    DI
-	JNZ     rows1
-	MOVQ    168(AX), BX
-	ADDQ    DX, BX
-	VMOVUPS Z0, (BX)
-	ADDQ    $0x00000040, DX
-	SUBQ    $0x10, CX
+	PREFETCHT0 (BX)(R8*1)
+	VMOVUPS    (BX), Z1
+	VADDPS     Z1, Z0, Z0
+	ADDQ       SI, BX
+	DECQ       DI
+	JNZ        rows1
+	MOVQ       168(AX), BX
+	ADDQ       DX, BX
+	VMOVUPS    Z0, (BX)
+	ADDQ       $0x00000040, DX
+	SUBQ       $0x10, CX
 
 check1:
 	CMPQ   CX, $0x10
@@ -3925,23 +4024,26 @@ check1:
 	MOVQ   232(AX), BX
 	MOVQ   216(AX), SI
 	SHLQ   $0x02, BX
+	MOVQ   BX, DI
+	SHLQ   $0x04, DI
 
 rowsMasked:
-	VMOVUPS (CX), Z1
-	VADDPS  Z1, Z0, Z0
-	ADDQ    BX, CX
-	DECQ    SI
-	JNZ     rowsMasked
-	MOVQ    168(AX), AX
-	ADDQ    DX, AX
-	VMOVUPS Z0, K1, (AX)
+	PREFETCHT0 (CX)(DI*1)
+	VMOVUPS    (CX), Z1
+	VADDPS     Z1, Z0, Z0
+	ADDQ       BX, CX
+	DECQ       SI
+	JNZ        rowsMasked
+	MOVQ       168(AX), AX
+	ADDQ       DX, AX
+	VMOVUPS    Z0, K1, (AX)
 
 done:
 	VZEROUPPER
 	RET
 
 // func colMomentsAVX512(t *byte)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
 TEXT ·colMomentsAVX512(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
 	MOVQ 224(AX), CX
@@ -3968,20 +4070,26 @@ full4:
 	MOVQ    232(AX), SI
 	MOVQ    216(AX), DI
 	SHLQ    $0x02, SI
+	MOVQ    SI, R8
+	SHLQ    $0x04, R8
 
 rows4:
+	PREFETCHT0  (BX)(R8*1)
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z0, Z12, Z12
 	VADDPS      Z12, Z4, Z4
 	VFMADD231PS Z12, Z12, Z8
+	PREFETCHT0  64(BX)(R8*1)
 	VMOVUPS     64(BX), Z12
 	VSUBPS      Z1, Z12, Z12
 	VADDPS      Z12, Z5, Z5
 	VFMADD231PS Z12, Z12, Z9
+	PREFETCHT0  128(BX)(R8*1)
 	VMOVUPS     128(BX), Z12
 	VSUBPS      Z2, Z12, Z12
 	VADDPS      Z12, Z6, Z6
 	VFMADD231PS Z12, Z12, Z10
+	PREFETCHT0  192(BX)(R8*1)
 	VMOVUPS     192(BX), Z12
 	VSUBPS      Z3, Z12, Z12
 	VADDPS      Z12, Z7, Z7
@@ -4023,12 +4131,16 @@ full2:
 	MOVQ    232(AX), SI
 	MOVQ    216(AX), DI
 	SHLQ    $0x02, SI
+	MOVQ    SI, R8
+	SHLQ    $0x04, R8
 
 rows2:
+	PREFETCHT0  (BX)(R8*1)
 	VMOVUPS     (BX), Z6
 	VSUBPS      Z0, Z6, Z6
 	VADDPS      Z6, Z2, Z2
 	VFMADD231PS Z6, Z6, Z4
+	PREFETCHT0  64(BX)(R8*1)
 	VMOVUPS     64(BX), Z6
 	VSUBPS      Z1, Z6, Z6
 	VADDPS      Z6, Z3, Z3
@@ -4063,8 +4175,11 @@ full1:
 	MOVQ    232(AX), SI
 	MOVQ    216(AX), DI
 	SHLQ    $0x02, SI
+	MOVQ    SI, R8
+	SHLQ    $0x04, R8
 
 rows1:
+	PREFETCHT0  (BX)(R8*1)
 	VMOVUPS     (BX), Z3
 	VSUBPS      Z0, Z3, Z3
 	VADDPS      Z3, Z1, Z1
@@ -4099,8 +4214,11 @@ check1:
 	MOVQ      232(AX), BX
 	MOVQ      216(AX), SI
 	SHLQ      $0x02, BX
+	MOVQ      BX, DI
+	SHLQ      $0x04, DI
 
 rowsMasked:
+	PREFETCHT0  (CX)(DI*1)
 	VMOVUPS     (CX), Z3
 	VSUBPS      Z0, Z3, Z3
 	VADDPS      Z3, Z1, Z1
@@ -4120,7 +4238,7 @@ done:
 	RET
 
 // func colGradsAVX512(t *byte)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
 TEXT ·colGradsAVX512(SB), NOSPLIT, $0-8
 	MOVQ t+0(FP), AX
 	MOVQ 224(AX), CX
@@ -4149,23 +4267,33 @@ full4:
 	SHLQ    $0x02, SI
 	MOVQ    24(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows4:
+	PREFETCHT0  (BX)(R9*1)
+	PREFETCHT0  (R8)(R9*1)
 	VMOVUPS     (BX), Z12
 	VMOVUPS     (R8), Z13
 	VADDPS      Z13, Z4, Z4
 	VSUBPS      Z0, Z12, Z12
 	VFMADD231PS Z12, Z13, Z8
+	PREFETCHT0  64(BX)(R9*1)
+	PREFETCHT0  64(R8)(R9*1)
 	VMOVUPS     64(BX), Z12
 	VMOVUPS     64(R8), Z13
 	VADDPS      Z13, Z5, Z5
 	VSUBPS      Z1, Z12, Z12
 	VFMADD231PS Z12, Z13, Z9
+	PREFETCHT0  128(BX)(R9*1)
+	PREFETCHT0  128(R8)(R9*1)
 	VMOVUPS     128(BX), Z12
 	VMOVUPS     128(R8), Z13
 	VADDPS      Z13, Z6, Z6
 	VSUBPS      Z2, Z12, Z12
 	VFMADD231PS Z12, Z13, Z10
+	PREFETCHT0  192(BX)(R9*1)
+	PREFETCHT0  192(R8)(R9*1)
 	VMOVUPS     192(BX), Z12
 	VMOVUPS     192(R8), Z13
 	VADDPS      Z13, Z7, Z7
@@ -4211,13 +4339,19 @@ full2:
 	SHLQ    $0x02, SI
 	MOVQ    24(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows2:
+	PREFETCHT0  (BX)(R9*1)
+	PREFETCHT0  (R8)(R9*1)
 	VMOVUPS     (BX), Z6
 	VMOVUPS     (R8), Z7
 	VADDPS      Z7, Z2, Z2
 	VSUBPS      Z0, Z6, Z6
 	VFMADD231PS Z6, Z7, Z4
+	PREFETCHT0  64(BX)(R9*1)
+	PREFETCHT0  64(R8)(R9*1)
 	VMOVUPS     64(BX), Z6
 	VMOVUPS     64(R8), Z7
 	VADDPS      Z7, Z3, Z3
@@ -4256,8 +4390,12 @@ full1:
 	SHLQ    $0x02, SI
 	MOVQ    24(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows1:
+	PREFETCHT0  (BX)(R9*1)
+	PREFETCHT0  (R8)(R9*1)
 	VMOVUPS     (BX), Z3
 	VMOVUPS     (R8), Z4
 	VADDPS      Z4, Z1, Z1
@@ -4296,8 +4434,12 @@ check1:
 	SHLQ      $0x02, BX
 	MOVQ      24(AX), DI
 	ADDQ      DX, DI
+	MOVQ      BX, R8
+	SHLQ      $0x04, R8
 
 rowsMasked:
+	PREFETCHT0  (CX)(R8*1)
+	PREFETCHT0  (DI)(R8*1)
 	VMOVUPS     (CX), Z3
 	VMOVUPS     (DI), Z4
 	VADDPS      Z4, Z1, Z1
@@ -4352,6 +4494,8 @@ full4:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows4:
 	VMOVUPS     (BX), Z12
@@ -4402,6 +4546,8 @@ full2:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows2:
 	VMOVUPS     (BX), Z6
@@ -4441,6 +4587,8 @@ full1:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows1:
 	VMOVUPS     (BX), Z3
@@ -4478,6 +4626,8 @@ check1:
 	SHLQ      $0x02, BX
 	MOVQ      48(AX), AX
 	ADDQ      DX, AX
+	MOVQ      BX, DX
+	SHLQ      $0x04, DX
 
 rowsMasked:
 	VMOVUPS     (CX), Z3
@@ -4535,6 +4685,8 @@ full4:
 	ADDQ    DX, R8
 	MOVQ    48(AX), R9
 	ADDQ    DX, R9
+	MOVQ    SI, R10
+	SHLQ    $0x04, R10
 
 rows4:
 	VMOVUPS      (BX), Z16
@@ -4600,6 +4752,8 @@ full2:
 	ADDQ    DX, R8
 	MOVQ    48(AX), R9
 	ADDQ    DX, R9
+	MOVQ    SI, R10
+	SHLQ    $0x04, R10
 
 rows2:
 	VMOVUPS      (BX), Z8
@@ -4649,6 +4803,8 @@ full1:
 	ADDQ    DX, R8
 	MOVQ    48(AX), R9
 	ADDQ    DX, R9
+	MOVQ    SI, R10
+	SHLQ    $0x04, R10
 
 rows1:
 	VMOVUPS      (BX), Z4
@@ -4694,6 +4850,8 @@ check1:
 	ADDQ      DX, DI
 	MOVQ      48(AX), AX
 	ADDQ      DX, AX
+	MOVQ      BX, DX
+	SHLQ      $0x04, DX
 
 rowsMasked:
 	VMOVUPS      (CX), Z4
@@ -4758,6 +4916,8 @@ full4:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows4:
 	VMOVUPS     (BX), Z23
@@ -4880,6 +5040,8 @@ full2:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows2:
 	VMOVUPS     (BX), Z17
@@ -4955,6 +5117,8 @@ full1:
 	SHLQ    $0x02, SI
 	MOVQ    48(AX), R8
 	ADDQ    DX, R8
+	MOVQ    SI, R9
+	SHLQ    $0x04, R9
 
 rows1:
 	VMOVUPS     (BX), Z14
@@ -5010,6 +5174,8 @@ check1:
 	SHLQ      $0x02, BX
 	MOVQ      48(AX), AX
 	ADDQ      DX, AX
+	MOVQ      BX, DX
+	SHLQ      $0x04, DX
 
 rowsMasked:
 	VMOVUPS     (CX), Z14
@@ -5096,6 +5262,8 @@ full4:
 	SHRQ         $0x05, R11
 	ADDQ         R11, R9
 	VBROADCASTSS 264(AX), Z23
+	MOVQ         SI, R11
+	SHLQ         $0x04, R11
 
 rows4:
 	VMOVUPS     (BX), Z24
@@ -5238,6 +5406,8 @@ full2:
 	SHRQ         $0x05, R11
 	ADDQ         R11, R9
 	VBROADCASTSS 264(AX), Z17
+	MOVQ         SI, R11
+	SHLQ         $0x04, R11
 
 rows2:
 	VMOVUPS     (BX), Z18
@@ -5327,6 +5497,8 @@ full1:
 	SHRQ         $0x05, R11
 	ADDQ         R11, R9
 	VBROADCASTSS 264(AX), Z14
+	MOVQ         SI, R11
+	SHLQ         $0x04, R11
 
 rows1:
 	VMOVUPS     (BX), Z15
@@ -5392,6 +5564,8 @@ check1:
 	SHRQ         $0x05, DX
 	ADDQ         DX, R8
 	VBROADCASTSS 264(AX), Z14
+	MOVQ         BX, AX
+	SHLQ         $0x04, AX
 
 rowsMasked:
 	VMOVUPS     (CX), Z15
@@ -5430,7 +5604,7 @@ done:
 	RET
 
 // func colAffineSiLUGradAVX512(t *byte)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
 TEXT ·colAffineSiLUGradAVX512(SB), NOSPLIT, $0-8
 	MOVQ         t+0(FP), AX
 	VBROADCASTSS cbfb8aa3b<>+0(SB), Z0
@@ -5475,8 +5649,13 @@ full2:
 	ADDQ    DX, R8
 	MOVQ    48(AX), R9
 	ADDQ    DX, R9
+	MOVQ    SI, R10
+	SHLQ    $0x04, R10
 
 rows2:
+	PREFETCHT0  (BX)(R10*1)
+	PREFETCHT0  (R8)(R10*1)
+	PREFETCHT0  (R9)(R10*1)
 	VMOVUPS     (BX), Z21
 	VMOVUPS     (R8), Z22
 	VSUBPS      Z11, Z21, Z21
@@ -5506,6 +5685,9 @@ rows2:
 	VADDPS      Z26, Z17, Z17
 	VFMADD231PS Z21, Z26, Z19
 	VMOVUPS     Z26, (R9)
+	PREFETCHT0  64(BX)(R10*1)
+	PREFETCHT0  64(R8)(R10*1)
+	PREFETCHT0  64(R9)(R10*1)
 	VMOVUPS     64(BX), Z21
 	VMOVUPS     64(R8), Z22
 	VSUBPS      Z12, Z21, Z21
@@ -5577,8 +5759,13 @@ full1:
 	ADDQ    DX, R8
 	MOVQ    48(AX), R9
 	ADDQ    DX, R9
+	MOVQ    SI, R10
+	SHLQ    $0x04, R10
 
 rows1:
+	PREFETCHT0  (BX)(R10*1)
+	PREFETCHT0  (R8)(R10*1)
+	PREFETCHT0  (R9)(R10*1)
 	VMOVUPS     (BX), Z16
 	VMOVUPS     (R8), Z17
 	VSUBPS      Z11, Z16, Z16
@@ -5650,8 +5837,13 @@ check1:
 	ADDQ      DX, DI
 	MOVQ      48(AX), R8
 	ADDQ      DX, R8
+	MOVQ      BX, R9
+	SHLQ      $0x04, R9
 
 rowsMasked:
+	PREFETCHT0  (CX)(R9*1)
+	PREFETCHT0  (DI)(R9*1)
+	PREFETCHT0  (R8)(R9*1)
 	VMOVUPS     (CX), Z16
 	VMOVUPS     (DI), Z17
 	VSUBPS      Z11, Z16, Z16
@@ -5698,7 +5890,7 @@ done:
 	RET
 
 // func colAffineSiLUGradDropAVX512(t *byte)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, MMX+
 TEXT ·colAffineSiLUGradDropAVX512(SB), NOSPLIT, $0-8
 	MOVQ         t+0(FP), AX
 	VBROADCASTSS cbfb8aa3b<>+0(SB), Z0
@@ -5750,8 +5942,13 @@ full2:
 	SHRQ         $0x05, R12
 	ADDQ         R12, R10
 	VBROADCASTSS 264(AX), Z21
+	MOVQ         SI, R12
+	SHLQ         $0x04, R12
 
 rows2:
+	PREFETCHT0  (BX)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
 	VMOVUPS     (BX), Z22
 	VMOVUPS     (R8), Z23
 	VSUBPS      Z11, Z22, Z22
@@ -5784,6 +5981,9 @@ rows2:
 	VADDPS      Z27, Z17, Z17
 	VFMADD231PS Z22, Z27, Z19
 	VMOVUPS     Z27, (R9)
+	PREFETCHT0  64(BX)(R12*1)
+	PREFETCHT0  64(R8)(R12*1)
+	PREFETCHT0  64(R9)(R12*1)
 	VMOVUPS     64(BX), Z22
 	VMOVUPS     64(R8), Z23
 	VSUBPS      Z12, Z22, Z22
@@ -5866,8 +6066,13 @@ full1:
 	SHRQ         $0x05, R12
 	ADDQ         R12, R10
 	VBROADCASTSS 264(AX), Z16
+	MOVQ         SI, R12
+	SHLQ         $0x04, R12
 
 rows1:
+	PREFETCHT0  (BX)(R12*1)
+	PREFETCHT0  (R8)(R12*1)
+	PREFETCHT0  (R9)(R12*1)
 	VMOVUPS     (BX), Z17
 	VMOVUPS     (R8), Z18
 	VSUBPS      Z11, Z17, Z17
@@ -5950,8 +6155,13 @@ check1:
 	SHRQ         $0x05, R11
 	ADDQ         R11, R9
 	VBROADCASTSS 264(AX), Z16
+	MOVQ         BX, R11
+	SHLQ         $0x04, R11
 
 rowsMasked:
+	PREFETCHT0  (CX)(R11*1)
+	PREFETCHT0  (DI)(R11*1)
+	PREFETCHT0  (R8)(R11*1)
 	VMOVUPS     (CX), Z17
 	VMOVUPS     (DI), Z18
 	VSUBPS      Z11, Z17, Z17

@@ -15,6 +15,10 @@ const (
 	gridBits, gridKeep         = 240, 264
 )
 
+// farRows is the logarithm of how many rows ahead the kernels with sums, the first
+// to look at their operands, fetch from memory.
+const farRows, cacheLine = 4, 64
+
 // column is a kernel on a Grid: which row operands it reads, how many vectors of
 // column parameters and of sums it has, whether it writes Dst, and what it does
 // to a row of one vector's width.
@@ -195,8 +199,20 @@ func (s isa) chunk(c column, e exponential, g reg.Register, at reg.GPVirtual, n 
 		dst = field(gridDst)
 	}
 	drop, next := s.bitMask(c, g, at)
+	far := GP64() // bytes to the row that is fetched now
+	MOVQ(ld, far)
+	SHLQ(Imm(farRows), far)
 	Label(label)
 	for j := range n {
+		// Rows of a part of the channels are no run of memory that the processor
+		// sees by itself. Kernels without sums find their operands in the cache.
+		if c.sums > 0 && j*s.bytes()%cacheLine == 0 {
+			for _, p := range []reg.GPVirtual{x, y, dst} {
+				if p != nil {
+					PREFETCHT0(Mem{Base: p, Index: far, Scale: 1, Disp: j * s.bytes()})
+				}
+			}
+		}
 		v := columnVector{e: e, x: s.get(Mem{Base: x, Disp: j * s.bytes()}, nil), p: params[j], sum: sums[j]}
 		v.drop = func(v reg.VecVirtual) { drop(v, j) }
 		if c.y {
