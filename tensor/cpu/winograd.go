@@ -7,12 +7,24 @@ import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 // of 6x6 pixels is transformed to as many points, and at each point the channels
 // of all tiles are multiplied with one matrix: 36 products for 16 outputs where
 // the direct sum takes 144.
+//
+// Errors against float64, root mean square over that of the result, for normal
+// operands on AVX-512 and AVX2, and those of the direct sum: of the outputs (the
+// gradient of the input has the same) and of the gradient of the weight. The
+// largest single errors are ten times those.
+//
+//	              outputs           weight
+//	2x32x32x128   1.0e-6 (6.0e-7)   7.8e-7 (2.9e-7)
+//	2x16x16x256   1.5e-6 (8.4e-7)   6.0e-7 (2.8e-7)
+//	4x8x8x256     1.5e-6 (8.1e-7)   5.0e-7 (2.6e-7)
+//	16x32x32x32   5.9e-7 (3.0e-7)   8.5e-7 (3.1e-7)
+//	32x16x16x64   7.8e-7 (4.2e-7)   8.3e-7 (2.9e-7)
 const (
 	tile   = 4        // outputs of a side
 	window = tile + 2 // pixels, and points, of a side
 	points = window * window
 
-	minTerms = 8
+	minTerms = 8 // of a sum (minimal)
 )
 
 // minimal says whether a convolution goes by the filtering that sums over so many
