@@ -25,18 +25,21 @@ const (
 	points = window * window
 
 	minTerms = 8 // of a sum (minimal)
+	minTiles = 4 // of an image
 )
 
 // minimal says whether a convolution goes by the filtering that sums over so many
 // terms: input channels, or output channels for the gradient of the input, or
 // pixels for that of the weight. It is a fixed table: terms enough to pay for the
-// transform of what is summed, and tiles of which enough lies in the image that
-// the products are half of the direct sum's at most. It does not look at the
+// transform of what is summed, tiles of which enough lies in the image that the
+// products are half of the direct sum's at most, and so many of them that they pay
+// for the transform of the weight and even out their errors (on 4x4 pixels little
+// is gained, and a trained weight is twice as far off). It does not look at the
 // number of images: no image's result depends on the others of its batch.
 func (g *geometry) minimal(terms int) bool {
 	tiles := (g.oh + tile - 1) / tile * ((g.ow + tile - 1) / tile)
 	return g.Kernel == 3 && g.Stride == 1 && g.PadLo == 1 && g.PadHi == 1 &&
-		terms >= minTerms && 2*points*tiles <= 9*g.oh*g.ow
+		terms >= minTerms && tiles >= minTiles && 2*points*tiles <= 9*g.oh*g.ow
 }
 
 // tiling cuts images of h x w outputs in tiles.

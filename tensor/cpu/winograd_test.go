@@ -110,8 +110,8 @@ func wrong(want []float64, got []float32) (rms, largest float64) {
 	return math.Sqrt(sum/float64(len(want))) / scale, largest / scale
 }
 
-// Tiles that end inside and outside of the image, runs of tiles of every kind,
-// and channels that fill their vectors and panels and that do not.
+// Tiles that end inside and outside of the image, runs of tiles of every kind, sums
+// of several passes, and channels that fill their vectors and panels and that do not.
 func TestWinogradAgainstFloat64(t *testing.T) {
 	shapes := []filtered{
 		{1, 7, 7, 32, 32},
@@ -120,10 +120,11 @@ func TestWinogradAgainstFloat64(t *testing.T) {
 		{3, 8, 8, 33, 64},
 		{5, 8, 8, 32, 96},
 		{4, 10, 7, 65, 36},
+		{2, 33, 33, 8, 9},
 		{2, 16, 12, 8, 3},
 		{2, 8, 9, 1, 40},
-		{1, 6, 4, 3, 1},
-		{2, 4, 4, 192, 20},
+		{1, 6, 6, 3, 1},
+		{2, 6, 7, 192, 20},
 	}
 	if race {
 		shapes = shapes[:2]
