@@ -62,6 +62,7 @@ type Train struct {
 	MaxSkipped   int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`
 	DigestEvery  int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps; 0: never"`
 	Threads      int     `mapstructure:"threads" doc:"threads of a worker; 0: cores / workers on the node"`
+	PinThreads   bool    `mapstructure:"pin_threads" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
 }
 
 // Optimizer is the rule that applies the reduced gradient. Unset values take the

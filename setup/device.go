@@ -9,6 +9,7 @@ import (
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
 	"github.com/agrdist/agrdist/trainer"
@@ -24,7 +25,7 @@ type Device struct {
 	// Rounding names all that the last bits of a result depend on besides the
 	// configuration: the workers of a run share it.
 	Rounding  string
-	threads   optim.Runner // for work on the host; nil: there is none
+	threads   *parallel.Pool // for work on the host; nil: there is none
 	optimizer func(o optim.Config, agr bool, segments []optim.Segment, flatLen int) (trainer.DeviceOptimizer, error)
 	connector func(trainer.Connector, *slog.Logger) trainer.Connector
 	free      func() (int64, error) // bytes of device memory that can be had
@@ -124,6 +125,24 @@ func (d *Device) Fits(c *config.Config) error {
 			gib(free), gib(total), need)}
 	}
 	return nil
+}
+
+// Pin keeps the threads of the worker in a slot on cores of their own where
+// train.pin_threads asks for it. It is called, and so is release, by the goroutine
+// that trains.
+func (d *Device) Pin(c *config.Config, slot int) (release func(), err error) {
+	if !c.Train.PinThreads || d.threads == nil {
+		return func() {}, nil
+	}
+	cores, err := parallel.Cores(slot, c.Cluster.Workers, d.threads.Threads())
+	if err != nil {
+		return nil, &config.Error{Source: "train.pin_threads", Err: err}
+	}
+	release, err = d.threads.Pin(cores)
+	if err != nil {
+		return nil, &config.Error{Source: "train.pin_threads", Err: err}
+	}
+	return release, nil
 }
 
 // GPUs is how many devices a node has for a setting of device: 0 on the CPU.

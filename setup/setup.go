@@ -37,12 +37,13 @@ func ModelSection(u unet.Config) config.Model {
 	}
 }
 
-// Threads is how many threads one of several workers on this machine takes.
+// Threads is how many threads one of several workers on this machine takes. The
+// cores are those that the process's CPU limit leaves (GOMAXPROCS).
 func Threads(configured, workers int) int {
 	if configured > 0 {
 		return configured
 	}
-	return max(1, runtime.NumCPU()/max(1, workers))
+	return max(1, runtime.GOMAXPROCS(0)/max(1, workers))
 }
 
 // Model makes the network on a backend, with zero weights.

@@ -150,14 +150,25 @@ func (w *worker) train(ctx context.Context, stop <-chan os.Signal, t *trainer.Tr
 			}
 		}
 	}()
-	outcome, err := t.Run(ctx)
-	if err == nil {
-		err = w.farewell(ctx, t, session, outcome)
-	}
+	err := w.steps(ctx, t, session)
 	cancel(nil)
 	<-watched
 	<-over
 	return err
+}
+
+// steps trains on this goroutine to the end, and takes leave.
+func (w *worker) steps(ctx context.Context, t *trainer.Trainer, session *coordinator.Session) error {
+	release, err := w.device.Pin(w.cfg, w.spec.Slot)
+	if err != nil {
+		return err
+	}
+	defer release()
+	outcome, err := t.Run(ctx)
+	if err != nil {
+		return err
+	}
+	return w.farewell(ctx, t, session, outcome)
 }
 
 // farewellTime bounds the last words to the coordinator.
