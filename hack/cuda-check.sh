@@ -7,10 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source hack/cuda-env.sh
 
-packages=(./internal/cuda/...)
-for p in tensor/cuda allreduce/nccl; do
-  if [ -d "$p" ]; then packages+=("./$p/..."); fi
-done
+packages=(./internal/cuda/... ./tensor/cuda ./allreduce/nccl ./doctor ./setup)
 
 echo '== the list of driver functions is what gorgonia.org/cu calls'
 hack/cuda-symbols.sh --check
@@ -28,6 +25,7 @@ fi
 
 echo '== tests on the doubles'
 go test -tags cuda "$@" "${packages[@]}"
+go test -tags cuda -run 'CUDA|GPU' "$@" ./cmd/agrdist
 
 echo '== the binary starts without a driver'
 dir=$(mktemp -d)
