@@ -46,7 +46,7 @@ var libraries = []library{
 	{compiler, "AGRDIST_LIBNVRTC", []string{"nvrtc.cc"}, []string{"simt.h", "kernel_prelude.h", "kernel_math.h"}},
 	{"libcudnn.so.9", "AGRDIST_LIBCUDNN", []string{"libcudnn.cc"}, []string{"fakecuda.h", "library.h"}},
 	{"libcublasLt.so.12", "AGRDIST_LIBCUBLASLT", []string{"libcublaslt.cc"}, []string{"fakecuda.h", "library.h"}},
-	{"libnccl.so.2", "AGRDIST_LIBNCCL", []string{"libnccl.cc"}, []string{"fakecuda.h", "library.h"}},
+	{"libnccl.so.2", "AGRDIST_LIBNCCL", []string{"libnccl.cc"}, []string{"fakecuda.h", "library.h", "libnccl_ranks.h"}},
 }
 
 // Main is the body of a TestMain: it sets the doubles up and runs the tests. The
