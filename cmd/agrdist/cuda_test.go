@@ -73,6 +73,13 @@ func TestGPUs(t *testing.T) {
 		require.Contains(t, p.stderr.String(), "no NCCL: gradients are copied through the host")
 		require.Equal(t, want, finish(t, dir).ModelDigest)
 	})
+	t.Run("ring", func(t *testing.T) {
+		t.Parallel()
+		dir := filepath.Join(root, "ring")
+		startEnv(t, onGPUs(t, 2), onDevice(dir, "--set", "allreduce.order=ring", "--set", "train.steps=2")...).ended(exitOK)
+		require.Regexp(t, "^nccl 2.*its own all-reduce$", begin(t, dir).Transport)
+		require.Equal(t, int64(2), finish(t, dir).Steps)
+	})
 	t.Run("killed", func(t *testing.T) {
 		t.Parallel()
 		dir := filepath.Join(root, "killed")
