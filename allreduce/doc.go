@@ -27,6 +27,8 @@
 //	Plan, Node, Accumulator   who holds which subtrees; arithmetic, no I/O
 //	Group                     the operations of one generation of ranks
 //	NewLocal                  a Group for ranks that share a process (tests)
+//	DeviceGroup               the same for memory of devices: package nccl, or
+//	                          Staged, which copies through the host
 //	Endpoint                  a process's listener, kept over generations;
 //	                          Connect makes a Group of TCP connections, or of
 //	                          shared memory between ranks of one host

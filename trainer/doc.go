@@ -19,6 +19,11 @@
 // collective fails, the loop drops the step in flight, meets the others in the
 // new generation, compares step counts and goes on.
 //
+// Where the update runs on a device with memory of its own (Parts.DeviceOptimizer),
+// the state lives there: chunks are summed, reduced, applied and copied to peers on
+// the device, with the same bits, and the host waits once a step. State's slices are
+// then copies, fetched when somebody reads them.
+//
 // The package knows no gRPC, no gossip, no configuration file and no device. It
 // does not decide who is a member, and it never restarts a process.
 package trainer
