@@ -154,7 +154,7 @@ NCCL ncclCommDestroy(Comm *c) {
 NCCL ncclCommAbort(Comm *c) {
   c->aborted = true;
   c->stop();
-  if (c->rank == 0) unlink(c->file.c_str());
+  unlink(c->file.c_str());  // it is gone already where all ranks have met
   delete c;
   return SUCCESS;
 }
