@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/agrdist/agrdist/allreduce/nccl"
 	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
 	"github.com/agrdist/agrdist/internal/cuda/cudnn"
 	"github.com/agrdist/agrdist/internal/cuda/dl"
@@ -101,6 +102,13 @@ var libraries = []library{
 			return "", "", err
 		}
 		return l.Path(), number(l.Version()), nil
+	}},
+	{"NCCL", "without it several GPUs train with gradients copied through the host", func() (string, string, error) {
+		l, err := nccl.Open()
+		if err != nil {
+			return "", "", err
+		}
+		return l.Path(), fmt.Sprint(l.Version()), nil
 	}},
 }
 

@@ -32,7 +32,7 @@ func TestGPUs(t *testing.T) {
 	require.Regexp(t, `GiB, sm_90, \d+ multiprocessors, GPU-`, found["GPU 1"].Text)
 	require.NotEqual(t, found["GPU 0"].Text, found["GPU 1"].Text)
 	require.Regexp(t, `^0-1 (NV|P2P|host)$`, found["GPU links"].Text)
-	for _, name := range []string{"NVRTC", "cuBLASLt", "cuDNN"} {
+	for _, name := range []string{"NVRTC", "cuBLASLt", "cuDNN", "NCCL"} {
 		require.Regexp(t, `^\d+\.\d+.*, /`, found[name].Text, name)
 	}
 }

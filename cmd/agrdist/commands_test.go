@@ -96,7 +96,7 @@ func strict(text string, into any) error {
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	text := run(t, "doctor").ended(exitOK).stdout.String()
-	for _, line := range []string{`ok +processor +\S`, `ok +cores +\d`, `ok +loopback +127\.0\.0\.1`, `\w+ +GPU`} {
+	for _, line := range []string{`ok +processor +\S`, `ok +cores +\d`, `ok +loopback +127\.0\.0\.1`, `\w+ +(GPU|CUDA)`} {
 		require.Regexp(t, `(?m)^`+line, text)
 	}
 	p := startEnv(t, []string{"AGRDIST_CPU=sse"}, "doctor", "--json").ended(exitFailed)
