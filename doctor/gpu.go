@@ -108,7 +108,7 @@ var libraries = []library{
 		if err != nil {
 			return "", "", err
 		}
-		return l.Path(), fmt.Sprint(l.Version()), nil
+		return l.Path(), l.Version(), nil
 	}},
 }
 
