@@ -5,6 +5,7 @@ import (
 
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 // vecArgs are the operands of a loop over elements: x and y are inputs.
@@ -179,7 +180,7 @@ func siluGradSpan(a *vecArgs, i int) {
 func (b *Backend) AddChannels(dst, x, e tensor.Tensor) {
 	const op = "AddChannels"
 	same(op, dst, x)
-	n, c := rows(x.Shape)
+	n, c := shapes.Rows(x.Shape)
 	a, iterations := newRows(n, c)
 	a.set, a.dst, a.x, a.y, a.per = b.set, f32(op, dst), f32(op, x), f32(op, e), n
 	if e.Shape.Rank() == 2 {
@@ -201,9 +202,9 @@ func addChannelsRows(a *rowArgs, i int) {
 
 // joint checks the shapes of Concat and Split: whole is [..., ca+cb].
 func joint(op string, whole, x, y tensor.Tensor) rowArgs {
-	n, c := rows(whole.Shape)
-	nx, cx := rows(x.Shape)
-	ny, cy := rows(y.Shape)
+	n, c := shapes.Rows(whole.Shape)
+	nx, cx := shapes.Rows(x.Shape)
+	ny, cy := shapes.Rows(y.Shape)
 	ok := whole.Shape.Rank() == x.Shape.Rank() && x.Shape.Rank() == y.Shape.Rank()
 	if !ok || n != nx || n != ny || c != cx+cy {
 		panic(fmt.Sprintf("cpu: %s: %v is not %v beside %v", op, whole.Shape, x.Shape, y.Shape))
@@ -256,7 +257,7 @@ func (b *Backend) QSample(dst, x0, eps, ca, cb tensor.Tensor) {
 	const op = "QSample"
 	same(op, dst, x0)
 	same(op, dst, eps)
-	n, per := samples(dst.Shape)
+	n, per := shapes.Samples(dst.Shape)
 	want(op, "ca", ca, tensor.Of(n))
 	want(op, "cb", cb, tensor.Of(n))
 	b.tasks.qSample.run(b.pool, n, qSampleArgs{

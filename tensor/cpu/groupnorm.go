@@ -5,6 +5,7 @@ import (
 
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 var _ tensor.GroupNormSiLU = (*Backend)(nil)
@@ -43,7 +44,7 @@ const (
 
 func (b *Backend) newNorm(op string, y, x, gamma, mean, rstd tensor.Tensor, groups int) (a normArgs, iterations int) {
 	same(op, y, x)
-	total, c := rows(x.Shape)
+	total, c := shapes.Rows(x.Shape)
 	n := x.Shape.Dim(0)
 	if groups < 1 || c%groups != 0 {
 		panic(fmt.Sprintf("cpu: %s: %d channels in %d groups", op, c, groups))

@@ -1,15 +1,11 @@
 package cpu
 
-import (
-	"fmt"
-
-	"github.com/agrdist/agrdist/tensor"
-)
+import "github.com/agrdist/agrdist/tensor"
 
 // MatMul is dst = Alpha op(a) op(b) + Beta dst.
 func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 	const op = "MatMul"
-	batch, m, n, k := matMulShape(dst.Shape, x.Shape, y.Shape, args)
+	batch, m, n, k := checks.MatMul(dst.Shape, x.Shape, y.Shape, args)
 	c, a, w := f32(op, dst), f32(op, x), f32(op, y)
 	shape, taps := b.products.Shape(n), b.zeroTap()
 	if args.Beta != 0 && args.Beta != 1 {
@@ -97,33 +93,4 @@ func (b *Backend) transposedProduct(p productT, k int) {
 		items := p.plan()
 		b.tasks.productT.run(b.pool, items, p)
 	}
-}
-
-// matMulShape checks the shapes and returns the sizes: dst is [m, n], the inner
-// dimension k.
-func matMulShape(dst, x, y tensor.Shape, args tensor.MatMulArgs) (batch, m, n, k int) {
-	r := dst.Rank()
-	ok := (r == 2 || r == 3) && x.Rank() == r && y.Rank() == r
-	if ok {
-		batch = 1
-		if r == 3 {
-			batch = dst.Dim(0)
-			ok = x.Dim(0) == batch && y.Dim(0) == batch
-		}
-		m, k = x.Dim(-2), x.Dim(-1)
-		if args.TransA {
-			m, k = k, m
-		}
-		rows := y.Dim(-2)
-		n = y.Dim(-1)
-		if args.TransB {
-			rows, n = n, rows
-		}
-		ok = ok && k == rows && dst.Dim(-2) == m && dst.Dim(-1) == n
-	}
-	if !ok {
-		panic(fmt.Sprintf("cpu: MatMul: %v = %v (transposed %t) x %v (transposed %t)",
-			dst, x, args.TransA, y, args.TransB))
-	}
-	return batch, m, n, k
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 type randomArgs struct {
@@ -22,7 +23,7 @@ type randomArgs struct {
 // Normal fills dst[n,...] with the standard normal sequence of draws[n].
 func (b *Backend) Normal(dst, draws tensor.Tensor, seed uint64, stream uint32) {
 	const op = "Normal"
-	n, per := samples(dst.Shape)
+	n, per := shapes.Samples(dst.Shape)
 	want(op, "draws", draws, tensor.Of(n))
 	b.tasks.normal.run(b.pool, n, randomArgs{
 		dst: f32(op, dst), draws: i64(op, draws), per: per, src: rng.New(seed, rng.Stream(stream)),
@@ -38,7 +39,7 @@ func normalOne(a *randomArgs, n int) {
 func (b *Backend) Dropout(dst, x, draws tensor.Tensor, p float32, seed uint64, stream uint32) {
 	const op = "Dropout"
 	same(op, dst, x)
-	n, per := samples(dst.Shape)
+	n, per := shapes.Samples(dst.Shape)
 	want(op, "draws", draws, tensor.Of(n))
 	a := randomArgs{
 		set: b.set, dst: f32(op, dst), x: f32(op, x), draws: i64(op, draws), per: per, blocks: spans(per),

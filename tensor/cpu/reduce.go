@@ -3,6 +3,7 @@ package cpu
 import (
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 // sumRows is how many rows are summed in float32; the sums of such blocks are
@@ -21,7 +22,7 @@ type sumArgs struct {
 // SumChannels is dst[c], or dst[n,c], = sum of x[...,c].
 func (b *Backend) SumChannels(dst, x tensor.Tensor) {
 	const op = "SumChannels"
-	n, c := rows(x.Shape)
+	n, c := shapes.Rows(x.Shape)
 	sums := 1
 	if dst.Shape.Rank() == 2 {
 		sums = x.Shape.Dim(0)
@@ -70,7 +71,7 @@ func (b *Backend) MSE(loss, dpred, pred, target tensor.Tensor, scale float32) {
 	if dpred.Present() {
 		same(op, dpred, pred)
 	}
-	n, per := samples(pred.Shape)
+	n, per := shapes.Samples(pred.Shape)
 	want(op, "loss", loss, tensor.Of(n))
 	b.tasks.mse.run(b.pool, n, mseArgs{
 		f32(op, loss), optional(op, dpred), f32(op, pred), f32(op, target), per, scale,

@@ -3,6 +3,7 @@ package cpu
 import (
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 type softmaxArgs struct {
@@ -14,7 +15,7 @@ type softmaxArgs struct {
 // Softmax is y = softmax(scale x) over the last dimension.
 func (b *Backend) Softmax(y, x tensor.Tensor, scale float32) {
 	same("Softmax", y, x)
-	r, iterations := newRows(rows(x.Shape))
+	r, iterations := newRows(shapes.Rows(x.Shape))
 	r.set = b.set
 	b.tasks.softmax.run(b.pool, iterations, softmaxArgs{
 		dst: f32("Softmax", y), y: f32("Softmax", x), scale: scale, rowArgs: r,
@@ -40,7 +41,7 @@ func (b *Backend) SoftmaxGrad(dx, dy, y tensor.Tensor, scale float32) {
 	const op = "SoftmaxGrad"
 	same(op, dx, dy)
 	same(op, dx, y)
-	r, iterations := newRows(rows(y.Shape))
+	r, iterations := newRows(shapes.Rows(y.Shape))
 	r.set = b.set
 	b.tasks.softmaxGrad.run(b.pool, iterations, softmaxArgs{f32(op, dx), f32(op, y), f32(op, dy), scale, r})
 }

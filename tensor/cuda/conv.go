@@ -3,8 +3,6 @@
 package cuda
 
 import (
-	"fmt"
-
 	"gorgonia.org/cu"
 
 	"github.com/agrdist/agrdist/internal/cuda/cudnn"
@@ -18,23 +16,8 @@ type geometry struct {
 }
 
 func newGeometry(op string, x, weight, y tensor.Tensor, c tensor.Conv) geometry {
-	rank(op, "x", x, 4)
-	rank(op, "y", y, 4)
-	rank(op, "w", weight, 4)
-	if (c.Kernel != 1 && c.Kernel != 3) || (c.Stride != 1 && c.Stride != 2) || c.PadLo < 0 || c.PadHi < 0 {
-		panic(fmt.Sprintf("cuda: %s: unsupported convolution %+v", op, c))
-	}
-	g := geometry{
-		n: x.Shape.Dim(0), ih: x.Shape.Dim(1), iw: x.Shape.Dim(2), ci: x.Shape.Dim(3),
-		co: y.Shape.Dim(3), Conv: c,
-	}
-	if min(g.ih, g.iw)+c.PadLo+c.PadHi < c.Kernel {
-		panic(fmt.Sprintf("cuda: %s: x %v is smaller than the kernel of %+v", op, x.Shape, c))
-	}
-	g.oh, g.ow = c.OutSize(g.ih), c.OutSize(g.iw)
-	want(op, "y", y, tensor.Of(g.n, g.oh, g.ow, g.co))
-	want(op, "w", weight, tensor.Of(c.Kernel, c.Kernel, g.ci, g.co))
-	return g
+	s := checks.Conv(op, x, weight, y, c)
+	return geometry{n: s.N, ih: s.IH, iw: s.IW, ci: s.CI, oh: s.OH, ow: s.OW, co: s.CO, Conv: s.Conv}
 }
 
 // taps is the number of pixels under the kernel.

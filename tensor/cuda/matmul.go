@@ -3,8 +3,6 @@
 package cuda
 
 import (
-	"fmt"
-
 	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
 	"github.com/agrdist/agrdist/tensor"
 )
@@ -12,7 +10,7 @@ import (
 // MatMul is dst = Alpha op(a) op(b) + Beta dst.
 func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 	const op = "MatMul"
-	batch, m, n, k := matMulShape(dst.Shape, x.Shape, y.Shape, args)
+	batch, m, n, k := checks.MatMul(dst.Shape, x.Shape, y.Shape, args)
 	to := b.operand(op, dst, tensor.F32, tensor.BF16)
 	left, right := b.operand(op, x, tensor.F32, tensor.BF16), b.operand(op, y, tensor.F32, tensor.BF16)
 	switch {
@@ -53,33 +51,4 @@ func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 	}
 	b.product(plan, args.Alpha, args.Beta, &pa, &pb, &pc, &scratch)
 	b.store(to, &pc)
-}
-
-// matMulShape checks the shapes and returns the sizes: dst is [m, n], the inner
-// dimension k.
-func matMulShape(dst, x, y tensor.Shape, args tensor.MatMulArgs) (batch, m, n, k int) {
-	r := dst.Rank()
-	ok := (r == 2 || r == 3) && x.Rank() == r && y.Rank() == r
-	if ok {
-		batch = 1
-		if r == 3 {
-			batch = dst.Dim(0)
-			ok = x.Dim(0) == batch && y.Dim(0) == batch
-		}
-		m, k = x.Dim(-2), x.Dim(-1)
-		if args.TransA {
-			m, k = k, m
-		}
-		rows := y.Dim(-2)
-		n = y.Dim(-1)
-		if args.TransB {
-			rows, n = n, rows
-		}
-		ok = ok && k == rows && dst.Dim(-2) == m && dst.Dim(-1) == n
-	}
-	if !ok {
-		panic(fmt.Sprintf("cuda: MatMul: %v = %v (transposed %t) x %v (transposed %t)",
-			dst, x, args.TransA, y, args.TransB))
-	}
-	return batch, m, n, k
 }

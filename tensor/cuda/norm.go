@@ -8,6 +8,7 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 var _ tensor.GroupNormSiLU = (*Backend)(nil)
@@ -95,7 +96,7 @@ type norm struct {
 
 func (b *Backend) newNorm(op string, y, x, gamma, mean, rstd tensor.Tensor, groups int) norm {
 	same(op, y, x)
-	total, c := rows(x.Shape)
+	total, c := shapes.Rows(x.Shape)
 	n := x.Shape.Dim(0)
 	if groups < 1 || c%groups != 0 {
 		panic(fmt.Sprintf("cuda: %s: %d channels in %d groups", op, c, groups))

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 // randomThreads each make a Philox block, four elements.
@@ -18,7 +19,7 @@ func randomGrid(n, per int) grid { return grid{ceil(n*ceil(per, 4), randomThread
 // Normal fills dst[n,...] with the standard normal sequence of draws[n].
 func (b *Backend) Normal(dst, draws tensor.Tensor, seed uint64, stream uint32) {
 	const op = "Normal"
-	n, per := samples(dst.Shape)
+	n, per := shapes.Samples(dst.Shape)
 	want(op, "draws", draws, tensor.Of(n))
 	places(op, dst.Shape)
 	dt := b.activation(op, dst)
@@ -31,7 +32,7 @@ func (b *Backend) Normal(dst, draws tensor.Tensor, seed uint64, stream uint32) {
 func (b *Backend) Dropout(dst, x, draws tensor.Tensor, p float32, seed uint64, stream uint32) {
 	const op = "Dropout"
 	same(op, dst, x)
-	n, per := samples(dst.Shape)
+	n, per := shapes.Samples(dst.Shape)
 	want(op, "draws", draws, tensor.Of(n))
 	places(op, dst.Shape)
 	limit, keep := threshold(op, p)

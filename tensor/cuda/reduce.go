@@ -6,6 +6,7 @@ import (
 	"gorgonia.org/cu"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 const (
@@ -34,7 +35,7 @@ func (s columns) tile(dt tensor.DType) int {
 // SumChannels is dst[c], or dst[n,c], = sum of x[...,c]. dst is F32, or like x.
 func (b *Backend) SumChannels(dst, x tensor.Tensor) {
 	const op = "SumChannels"
-	n, c := rows(x.Shape)
+	n, c := shapes.Rows(x.Shape)
 	s := columns{parts: 1, rows: n, c: c}
 	if dst.Shape.Rank() == 2 {
 		s.parts = x.Shape.Dim(0)
@@ -81,7 +82,7 @@ func (b *Backend) sumColumns(k *kernel, out, x cu.DevicePtr, s columns, dt tenso
 func (b *Backend) MSE(loss, dpred, pred, target tensor.Tensor, scale float32) {
 	const op = "MSE"
 	same(op, pred, target)
-	n, per := samples(pred.Shape)
+	n, per := shapes.Samples(pred.Shape)
 	want(op, "loss", loss, tensor.Of(n))
 	dt := b.activation(op, pred)
 	var grad cu.DevicePtr

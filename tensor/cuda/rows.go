@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
 // maxPlaces is where kernels that divide places in 32 bits end.
@@ -24,7 +25,7 @@ func places(op string, s tensor.Shape) int {
 func (b *Backend) AddChannels(dst, x, e tensor.Tensor) {
 	const op = "AddChannels"
 	same(op, dst, x)
-	n, c := rows(x.Shape)
+	n, c := shapes.Rows(x.Shape)
 	per := n * c
 	if e.Shape.Rank() == 2 {
 		batch := x.Shape.Dim(0)
@@ -50,9 +51,9 @@ func (b *Backend) Split(dx, dy, src tensor.Tensor) { b.join("Split", &b.kernels.
 
 // join checks the shapes of Concat and Split: whole is [..., ca+cb].
 func (b *Backend) join(op string, k *pair, whole, x, y tensor.Tensor) {
-	n, c := rows(whole.Shape)
-	nx, cx := rows(x.Shape)
-	ny, cy := rows(y.Shape)
+	n, c := shapes.Rows(whole.Shape)
+	nx, cx := shapes.Rows(x.Shape)
+	ny, cy := shapes.Rows(y.Shape)
 	ok := whole.Shape.Rank() == x.Shape.Rank() && x.Shape.Rank() == y.Shape.Rank()
 	if !ok || n != nx || n != ny || c != cx+cy {
 		panic(fmt.Sprintf("cuda: %s: %v is not %v beside %v", op, whole.Shape, x.Shape, y.Shape))
@@ -67,7 +68,7 @@ func (b *Backend) QSample(dst, x0, eps, ca, cb tensor.Tensor) {
 	const op = "QSample"
 	same(op, dst, x0)
 	same(op, dst, eps)
-	n, per := samples(dst.Shape)
+	n, per := shapes.Samples(dst.Shape)
 	want(op, "ca", ca, tensor.Of(n))
 	want(op, "cb", cb, tensor.Of(n))
 	dt := b.activation(op, dst)

@@ -2,7 +2,10 @@
 
 package cuda
 
-import "github.com/agrdist/agrdist/tensor"
+import (
+	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
+)
 
 // softmaxWarps is how many rows a block of threads has.
 const softmaxWarps = 4
@@ -11,7 +14,7 @@ const softmaxWarps = 4
 func (b *Backend) Softmax(y, x tensor.Tensor, scale float32) {
 	const op = "Softmax"
 	same(op, y, x)
-	n, width := rows(x.Shape)
+	n, width := shapes.Rows(x.Shape)
 	dt := b.activation(op, y)
 	b.launch(b.kernels.softmax.of(dt), grid{ceil(n, softmaxWarps), 1}, 32*softmaxWarps, at(b.values(op, y, dt)),
 		at(b.values(op, x, dt)), intArg(n), intArg(width), f32arg(scale))
@@ -22,7 +25,7 @@ func (b *Backend) SoftmaxGrad(dx, dy, y tensor.Tensor, scale float32) {
 	const op = "SoftmaxGrad"
 	same(op, dx, dy)
 	same(op, dx, y)
-	n, width := rows(y.Shape)
+	n, width := shapes.Rows(y.Shape)
 	dt := b.activation(op, dx)
 	b.launch(b.kernels.softmaxGrad.of(dt), grid{ceil(n, softmaxWarps), 1}, 32*softmaxWarps, at(b.values(op, dx, dt)),
 		at(b.values(op, dy, dt)), at(b.values(op, y, dt)), intArg(n), intArg(width), f32arg(scale))
