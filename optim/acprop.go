@@ -22,17 +22,20 @@ type ACProp struct {
 	core
 	c    Config
 	m, s []float32
-	k    acpropStep
+	k    ACPropStep
 }
 
-type acpropStep struct {
-	beta1, rest1, beta2, rest2 float32
-	eps                        float32
-	floor                      float32 // added to s: eps from t = 2 on, else 0
-	root                       float32 // 1/sqrt(1-b2^(t-1)), or 1
-	step                       float32 // what multiplies the fraction, or m
-	decay                      float32 // h L
-	momentum                   bool    // the step is along m, not g/D
+// ACPropStep holds the scalars of one ACProp update. They are float64 until
+// here and rounded once.
+type ACPropStep struct {
+	Beta1, Rest1 float32 // b1, 1-b1
+	Beta2, Rest2 float32
+	Eps          float32
+	Floor        float32 // added to s: eps from t = 2 on, else 0
+	Root         float32 // 1/sqrt(1-b2^(t-1)) without rectification from t = 2 on, else 1
+	Step         float32 // what multiplies g/D, h or h r; with Momentum h/(1-b1^t), of m
+	Decay        float32 // h L
+	Momentum     bool    // the step is along m, not g/D
 }
 
 func newACProp(c Config, base core) Optimizer {
@@ -56,33 +59,36 @@ func rectification(beta2 float64, t int64) (r float64, ok bool) {
 	return math.Sqrt(correction * (n - 4) / (limit - 4) * (n - 2) / n * limit / (limit - 2)), true
 }
 
-// Begin implements Elementwise.
-func (a *ACProp) Begin(lr float64, t int64) {
+// Scalars computes the scalars of update t.
+func (a *ACProp) Scalars(lr float64, t int64) ACPropStep {
 	c := a.c
-	k := acpropStep{
-		beta1: float32(c.Beta1), rest1: float32(1 - c.Beta1),
-		beta2: float32(c.Beta2), rest2: float32(1 - c.Beta2),
-		eps: float32(c.Eps), root: 1,
-		decay: float32(lr * c.WeightDecay),
+	k := ACPropStep{
+		Beta1: float32(c.Beta1), Rest1: float32(1 - c.Beta1),
+		Beta2: float32(c.Beta2), Rest2: float32(1 - c.Beta2),
+		Eps: float32(c.Eps), Root: 1,
+		Decay: float32(lr * c.WeightDecay),
 	}
 	if t > 1 {
-		k.floor = k.eps
+		k.Floor = k.Eps
 	}
 	r, defined := 1.0, t > 1
 	switch {
 	case t > 1 && c.Rectify:
 		r, defined = rectification(c.Beta2, t)
 	case t > 1:
-		k.root = float32(1 / math.Sqrt(biasCorrection(c.Beta2, t-1)))
+		k.Root = float32(1 / math.Sqrt(biasCorrection(c.Beta2, t-1)))
 	}
 	if defined {
-		k.step = float32(lr * r)
+		k.Step = float32(lr * r)
 	} else {
-		k.momentum = true
-		k.step = float32(lr / biasCorrection(c.Beta1, t))
+		k.Momentum = true
+		k.Step = float32(lr / biasCorrection(c.Beta1, t))
 	}
-	a.k = k
+	return k
 }
+
+// Begin implements Elementwise.
+func (a *ACProp) Begin(lr float64, t int64) { a.k = a.Scalars(lr, t) }
 
 // Step implements Optimizer.
 func (a *ACProp) Step(params, grads []float32, lr float64, t int64) {
@@ -99,16 +105,16 @@ func (a *ACProp) Apply(params, grads []float32, off int) {
 	ss := a.s[off:][:len(w)]
 	for i := range w {
 		g := gs[i]
-		m := float32(k.beta1*ms[i]) + float32(k.rest1*g)
-		s := ss[i] + k.floor
-		x := w[i] - float32(k.decay*w[i])
-		if k.momentum {
-			w[i] = x - float32(k.step*m)
+		m := float32(k.Beta1*ms[i]) + float32(k.Rest1*g)
+		s := ss[i] + k.Floor
+		x := w[i] - float32(k.Decay*w[i])
+		if k.Momentum {
+			w[i] = x - float32(k.Step*m)
 		} else {
-			w[i] = x - float32(k.step*g)/(float32(sqrt32(s)*k.root)+k.eps)
+			w[i] = x - float32(k.Step*g)/(float32(sqrt32(s)*k.Root)+k.Eps)
 		}
 		e := g - m
 		ms[i] = m
-		ss[i] = float32(k.beta2*s) + float32(float32(k.rest2*e)*e)
+		ss[i] = float32(k.Beta2*s) + float32(float32(k.Rest2*e)*e)
 	}
 }

@@ -15,25 +15,29 @@ type Adam struct {
 	core
 	c    Config
 	m, v []float32
-	k    adamStep
+	k    AdamStep
 }
 
-// adamStep holds the scalars of one update of Adam or AdamW.
-type adamStep struct {
-	beta1, rest1, beta2, rest2 float32
-	eps                        float32
-	root                       float32 // 1/sqrt(1-b2^t)
-	step                       float32 // h/(1-b1^t)
-	decay                      float32 // L (Adam), h L (AdamW)
+// AdamStep holds the scalars of one update of Adam or AdamW. They are float64
+// until here and rounded once.
+type AdamStep struct {
+	Beta1, Rest1 float32 // b1, 1-b1
+	Beta2, Rest2 float32
+	Eps          float32
+	Root         float32 // 1/sqrt(1-b2^t)
+	Step         float32 // h/(1-b1^t)
+	Decay        float32 // L (Adam), h L (AdamW)
 }
 
-func newAdamStep(c Config, lr float64, t int64) adamStep {
-	return adamStep{
-		beta1: float32(c.Beta1), rest1: float32(1 - c.Beta1),
-		beta2: float32(c.Beta2), rest2: float32(1 - c.Beta2),
-		eps:  float32(c.Eps),
-		root: float32(1 / math.Sqrt(biasCorrection(c.Beta2, t))),
-		step: float32(lr / biasCorrection(c.Beta1, t)),
+// newAdamStep computes the scalars; decay is the one in which the two differ.
+func newAdamStep(c Config, lr float64, t int64, decay float64) AdamStep {
+	return AdamStep{
+		Beta1: float32(c.Beta1), Rest1: float32(1 - c.Beta1),
+		Beta2: float32(c.Beta2), Rest2: float32(1 - c.Beta2),
+		Eps:   float32(c.Eps),
+		Root:  float32(1 / math.Sqrt(biasCorrection(c.Beta2, t))),
+		Step:  float32(lr / biasCorrection(c.Beta1, t)),
+		Decay: float32(decay),
 	}
 }
 
@@ -46,11 +50,13 @@ func newAdam(c Config, base core) Optimizer {
 // Slots implements Optimizer.
 func (a *Adam) Slots() []Slot { return []Slot{{"exp_avg", a.m}, {"exp_avg_sq", a.v}} }
 
-// Begin implements Elementwise.
-func (a *Adam) Begin(lr float64, t int64) {
-	a.k = newAdamStep(a.c, lr, t)
-	a.k.decay = float32(a.c.WeightDecay)
+// Scalars computes the scalars of update t.
+func (a *Adam) Scalars(lr float64, t int64) AdamStep {
+	return newAdamStep(a.c, lr, t, a.c.WeightDecay)
 }
+
+// Begin implements Elementwise.
+func (a *Adam) Begin(lr float64, t int64) { a.k = a.Scalars(lr, t) }
 
 // Step implements Optimizer.
 func (a *Adam) Step(params, grads []float32, lr float64, t int64) {
@@ -66,11 +72,11 @@ func (a *Adam) Apply(params, grads []float32, off int) {
 	ms := a.m[off:][:len(w)]
 	vs := a.v[off:][:len(w)]
 	for i := range w {
-		g := gs[i] + float32(k.decay*w[i])
-		m := float32(k.beta1*ms[i]) + float32(k.rest1*g)
-		v := float32(k.beta2*vs[i]) + float32(float32(k.rest2*g)*g)
-		denominator := float32(sqrt32(v)*k.root) + k.eps
-		w[i] -= float32(k.step*m) / denominator
+		g := gs[i] + float32(k.Decay*w[i])
+		m := float32(k.Beta1*ms[i]) + float32(k.Rest1*g)
+		v := float32(k.Beta2*vs[i]) + float32(float32(k.Rest2*g)*g)
+		denominator := float32(sqrt32(v)*k.Root) + k.Eps
+		w[i] -= float32(k.Step*m) / denominator
 		ms[i], vs[i] = m, v
 	}
 }

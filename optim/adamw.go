@@ -13,7 +13,7 @@ type AdamW struct {
 	core
 	c    Config
 	m, v []float32
-	k    adamStep
+	k    AdamStep
 }
 
 func newAdamW(c Config, base core) Optimizer {
@@ -25,11 +25,13 @@ func newAdamW(c Config, base core) Optimizer {
 // Slots implements Optimizer.
 func (a *AdamW) Slots() []Slot { return []Slot{{"exp_avg", a.m}, {"exp_avg_sq", a.v}} }
 
-// Begin implements Elementwise.
-func (a *AdamW) Begin(lr float64, t int64) {
-	a.k = newAdamStep(a.c, lr, t)
-	a.k.decay = float32(lr * a.c.WeightDecay)
+// Scalars computes the scalars of update t.
+func (a *AdamW) Scalars(lr float64, t int64) AdamStep {
+	return newAdamStep(a.c, lr, t, lr*a.c.WeightDecay)
 }
+
+// Begin implements Elementwise.
+func (a *AdamW) Begin(lr float64, t int64) { a.k = a.Scalars(lr, t) }
 
 // Step implements Optimizer.
 func (a *AdamW) Step(params, grads []float32, lr float64, t int64) {
@@ -46,11 +48,11 @@ func (a *AdamW) Apply(params, grads []float32, off int) {
 	vs := a.v[off:][:len(w)]
 	for i := range w {
 		g := gs[i]
-		m := float32(k.beta1*ms[i]) + float32(k.rest1*g)
-		v := float32(k.beta2*vs[i]) + float32(float32(k.rest2*g)*g)
-		denominator := float32(sqrt32(v)*k.root) + k.eps
-		x := w[i] - float32(k.decay*w[i])
-		w[i] = x - float32(k.step*m)/denominator
+		m := float32(k.Beta1*ms[i]) + float32(k.Rest1*g)
+		v := float32(k.Beta2*vs[i]) + float32(float32(k.Rest2*g)*g)
+		denominator := float32(sqrt32(v)*k.Root) + k.Eps
+		x := w[i] - float32(k.Decay*w[i])
+		w[i] = x - float32(k.Step*m)/denominator
 		ms[i], vs[i] = m, v
 	}
 }

@@ -31,6 +31,10 @@
 // reference implementation gives it, so a checkpoint reads like a PyTorch
 // optimizer's.
 //
+// An optimizer's Scalars are what its rule, as its docstring gives it, takes for
+// one update, already rounded: whoever applies the rule elsewhere, in vector
+// kernels or on a GPU, gets the same bits from the same scalars.
+//
 // # Clipping
 //
 // ClipScale is torch.nn.utils.clip_grad_norm_'s factor, min(1, max/(norm +

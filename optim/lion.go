@@ -12,8 +12,16 @@ type Lion struct {
 	core
 	c Config
 	m []float32
+	k LionStep
+}
 
-	step, decay float32
+// LionStep holds the scalars of one Lion update. They are float64 until here and
+// rounded once.
+type LionStep struct {
+	Beta1, Rest1 float32 // b1, 1-b1
+	Beta2, Rest2 float32
+	Step         float32 // h
+	Decay        float32 // h L
 }
 
 func newLion(c Config, base core) Optimizer {
@@ -25,10 +33,18 @@ func newLion(c Config, base core) Optimizer {
 // Slots implements Optimizer.
 func (l *Lion) Slots() []Slot { return []Slot{{"exp_avg", l.m}} }
 
-// Begin implements Elementwise.
-func (l *Lion) Begin(lr float64, _ int64) {
-	l.step, l.decay = float32(lr), float32(lr*l.c.WeightDecay)
+// Scalars computes the scalars of an update; all updates have the same.
+func (l *Lion) Scalars(lr float64, _ int64) LionStep {
+	c := l.c
+	return LionStep{
+		Beta1: float32(c.Beta1), Rest1: float32(1 - c.Beta1),
+		Beta2: float32(c.Beta2), Rest2: float32(1 - c.Beta2),
+		Step: float32(lr), Decay: float32(lr * c.WeightDecay),
+	}
 }
+
+// Begin implements Elementwise.
+func (l *Lion) Begin(lr float64, t int64) { l.k = l.Scalars(lr, t) }
 
 // Step implements Optimizer.
 func (l *Lion) Step(params, grads []float32, lr float64, t int64) {
@@ -38,22 +54,21 @@ func (l *Lion) Step(params, grads []float32, lr float64, t int64) {
 
 // Apply implements Elementwise.
 func (l *Lion) Apply(params, grads []float32, off int) {
-	beta1, rest1 := float32(l.c.Beta1), float32(1-l.c.Beta1)
-	beta2, rest2 := float32(l.c.Beta2), float32(1-l.c.Beta2)
+	k := l.k
 	w := params
 	gs := grads[:len(w)]
 	ms := l.m[off:][:len(w)]
 	for i := range w {
 		g, m := gs[i], ms[i]
-		u := float32(beta1*m) + float32(rest1*g)
-		x := w[i] - float32(l.decay*w[i])
+		u := float32(k.Beta1*m) + float32(k.Rest1*g)
+		x := w[i] - float32(k.Decay*w[i])
 		switch {
 		case u > 0:
-			x -= l.step
+			x -= k.Step
 		case u < 0:
-			x += l.step
+			x += k.Step
 		}
 		w[i] = x
-		ms[i] = float32(beta2*m) + float32(rest2*g)
+		ms[i] = float32(k.Beta2*m) + float32(k.Rest2*g)
 	}
 }

@@ -17,16 +17,23 @@ type RMSprop struct {
 	core
 	c            Config
 	v, gbar, buf []float32
+	k            RMSpropStep
+}
 
-	alpha, rest, eps, step, decay, momentum float32
+// RMSpropStep holds the scalars of one RMSprop update. They are float64 until
+// here and rounded once.
+type RMSpropStep struct {
+	Alpha, Rest float32 // a, 1-a
+	Eps         float32
+	Step        float32 // h
+	Decay       float32 // L
+	Momentum    float32 // mu
+	Centered    bool    // there is gbar
+	Buffered    bool    // there is buf: mu > 0
 }
 
 func newRMSprop(c Config, base core) Optimizer {
-	r := &RMSprop{
-		core: base, c: c, v: make([]float32, base.size),
-		alpha: float32(c.Alpha), rest: float32(1 - c.Alpha), eps: float32(c.Eps),
-		decay: float32(c.WeightDecay), momentum: float32(c.Momentum),
-	}
+	r := &RMSprop{core: base, c: c, v: make([]float32, base.size)}
 	if c.Centered {
 		r.gbar = make([]float32, base.size)
 	}
@@ -49,8 +56,18 @@ func (r *RMSprop) Slots() []Slot {
 	return slots
 }
 
+// Scalars computes the scalars of an update; all updates have the same.
+func (r *RMSprop) Scalars(lr float64, _ int64) RMSpropStep {
+	c := r.c
+	return RMSpropStep{
+		Alpha: float32(c.Alpha), Rest: float32(1 - c.Alpha), Eps: float32(c.Eps),
+		Step: float32(lr), Decay: float32(c.WeightDecay), Momentum: float32(c.Momentum),
+		Centered: c.Centered, Buffered: c.Momentum > 0,
+	}
+}
+
 // Begin implements Elementwise.
-func (r *RMSprop) Begin(lr float64, _ int64) { r.step = float32(lr) }
+func (r *RMSprop) Begin(lr float64, t int64) { r.k = r.Scalars(lr, t) }
 
 // Step implements Optimizer.
 func (r *RMSprop) Step(params, grads []float32, lr float64, t int64) {
@@ -60,30 +77,31 @@ func (r *RMSprop) Step(params, grads []float32, lr float64, t int64) {
 
 // Apply implements Elementwise.
 func (r *RMSprop) Apply(params, grads []float32, off int) {
+	k := r.k
 	w := params
 	gs := grads[:len(w)]
 	vs := r.v[off:][:len(w)]
 	var bars, bufs []float32
-	if r.gbar != nil {
+	if k.Centered {
 		bars = r.gbar[off:][:len(w)]
 	}
-	if r.buf != nil {
+	if k.Buffered {
 		bufs = r.buf[off:][:len(w)]
 	}
 	for i := range w {
-		g := gs[i] + float32(r.decay*w[i])
-		v := float32(r.alpha*vs[i]) + float32(float32(r.rest*g)*g)
+		g := gs[i] + float32(k.Decay*w[i])
+		v := float32(k.Alpha*vs[i]) + float32(float32(k.Rest*g)*g)
 		vs[i] = v
 		if bars != nil {
-			bar := float32(r.alpha*bars[i]) + float32(r.rest*g)
+			bar := float32(k.Alpha*bars[i]) + float32(k.Rest*g)
 			bars[i] = bar
 			v = max(v-float32(bar*bar), 0)
 		}
-		move := g / (sqrt32(v) + r.eps)
+		move := g / (sqrt32(v) + k.Eps)
 		if bufs != nil {
-			move = float32(r.momentum*bufs[i]) + move
+			move = float32(k.Momentum*bufs[i]) + move
 			bufs[i] = move
 		}
-		w[i] -= float32(r.step * move)
+		w[i] -= float32(k.Step * move)
 	}
 }

@@ -12,13 +12,22 @@ type SGDM struct {
 	core
 	c   Config
 	buf []float32
+	k   SGDMStep
+}
 
-	keep, take, step, decay float32
-	nesterov                float32 // mu with Nesterov
+// SGDMStep holds the scalars of one SGDM update. They are float64 until here and
+// rounded once.
+type SGDMStep struct {
+	Keep, Take float32 // mu, 1 - dampening; 0, 1 at t = 1
+	Step       float32 // h
+	Decay      float32 // L
+	Momentum   float32 // mu, which multiplies buf with Nesterov
+	Nesterov   bool
+	Buffered   bool // there is buf: mu > 0
 }
 
 func newSGDM(c Config, base core) Optimizer {
-	s := &SGDM{core: base, c: c, decay: float32(c.WeightDecay)}
+	s := &SGDM{core: base, c: c}
 	if c.Momentum > 0 {
 		s.buf = make([]float32, base.size)
 	}
@@ -34,15 +43,22 @@ func (s *SGDM) Slots() []Slot {
 	return []Slot{{"momentum_buffer", s.buf}}
 }
 
-// Begin implements Elementwise.
-func (s *SGDM) Begin(lr float64, t int64) {
-	s.step = float32(lr)
-	s.keep, s.take = float32(s.c.Momentum), float32(1-s.c.Dampening)
-	s.nesterov = s.keep
-	if t == 1 {
-		s.keep, s.take = 0, 1
+// Scalars computes the scalars of update t.
+func (s *SGDM) Scalars(lr float64, t int64) SGDMStep {
+	c := s.c
+	k := SGDMStep{
+		Keep: float32(c.Momentum), Take: float32(1 - c.Dampening),
+		Step: float32(lr), Decay: float32(c.WeightDecay), Momentum: float32(c.Momentum),
+		Nesterov: c.Nesterov, Buffered: c.Momentum > 0,
 	}
+	if t == 1 {
+		k.Keep, k.Take = 0, 1
+	}
+	return k
 }
+
+// Begin implements Elementwise.
+func (s *SGDM) Begin(lr float64, t int64) { s.k = s.Scalars(lr, t) }
 
 // Step implements Optimizer.
 func (s *SGDM) Step(params, grads []float32, lr float64, t int64) {
@@ -52,22 +68,23 @@ func (s *SGDM) Step(params, grads []float32, lr float64, t int64) {
 
 // Apply implements Elementwise.
 func (s *SGDM) Apply(params, grads []float32, off int) {
+	k := s.k
 	w := params
 	gs := grads[:len(w)]
-	if s.buf == nil {
+	if !k.Buffered {
 		for i := range w {
-			w[i] -= float32(s.step * (gs[i] + float32(s.decay*w[i])))
+			w[i] -= float32(k.Step * (gs[i] + float32(k.Decay*w[i])))
 		}
 		return
 	}
 	bufs := s.buf[off:][:len(w)]
 	for i := range w {
-		g := gs[i] + float32(s.decay*w[i])
-		move := float32(s.keep*bufs[i]) + float32(s.take*g)
+		g := gs[i] + float32(k.Decay*w[i])
+		move := float32(k.Keep*bufs[i]) + float32(k.Take*g)
 		bufs[i] = move
-		if s.c.Nesterov {
-			move = g + float32(s.nesterov*move)
+		if k.Nesterov {
+			move = g + float32(k.Momentum*move)
 		}
-		w[i] -= float32(s.step * move)
+		w[i] -= float32(k.Step * move)
 	}
 }

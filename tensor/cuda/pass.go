@@ -45,6 +45,7 @@ type Slot struct {
 type Pass struct {
 	be     *Backend
 	c      optim.Config
+	o      optim.Optimizer // of no elements, for its scalars
 	rule   *rule
 	update *kernel
 	mode   int // of AGR, see passVerdict
@@ -91,7 +92,13 @@ func NewPassWith(be *Backend, c optim.Config, a *agr.Config, segments []optim.Se
 	if err := optim.CheckSegments(segments, flatLen); err != nil {
 		return nil, err
 	}
-	p := &Pass{be: be, c: c, size: flatLen, segments: len(segments)}
+	unclipped := c
+	unclipped.MaxGradNorm = 0 // Adan's own clipping is Update's
+	o, err := optim.New(unclipped, nil, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pass{be: be, c: c, o: o, size: flatLen, segments: len(segments)}
 	if a != nil {
 		if err := a.Validate(); err != nil {
 			return nil, err
@@ -242,7 +249,7 @@ func (p *Pass) Update(params, grads, ema tensor.Buffer, lr float64, t int64, max
 		den, verdict = p.none, p.verdict+verdictBytes
 		p.measure(g, p.den, verdict, agrOff, p.c.MaxGradNorm, p.c.Eps)
 	}
-	p.apply(p.update, w, g, avg, den, verdict, average, rate, p.rule.scalars(p.c, lr, t))
+	p.apply(p.update, w, g, avg, den, verdict, average, rate, scalars(p.o, lr, t))
 	return p.stats()
 }
 
