@@ -2,24 +2,25 @@ package cpu
 
 // tasks are the parallel loops of all operations.
 type tasks struct {
-	copy, fill, add, blend, scale, silu, siluGrad              *task[vecArgs]
-	widen, narrow                                              *task[castArgs]
-	addChannels, concat, split                                 *task[rowArgs]
-	qSample                                                    *task[qSampleArgs]
-	sumChannels                                                *task[sumArgs]
-	mse                                                        *task[mseArgs]
-	normal, dropout                                            *task[randomArgs]
-	prep                                                       *task[prepArgs]
-	product                                                    *task[product]
-	productT                                                   *task[productT]
-	round                                                      *task[vecArgs]
-	columnPairs                                                *task[columnPairs]
-	winogradFilter, winogradInput, winogradProduct             *task[winograd]
-	winogradGradInput, winogradGradProduct, winogradGradFilter *task[winogradGrad]
-	groupNorm, groupNormGrad                                   *task[normArgs]
-	softmax, softmaxGrad                                       *task[softmaxArgs]
-	attention, attentionGrad                                   *task[attention]
-	upsample, upsampleGrad                                     *task[resampleArgs]
+	copy, fill, add, blend, scale, silu, siluGrad *task[vecArgs]
+	widen, narrow                                 *task[castArgs]
+	addChannels, concat, split                    *task[rowArgs]
+	qSample                                       *task[qSampleArgs]
+	sumChannels                                   *task[sumArgs]
+	mse                                           *task[mseArgs]
+	normal, dropout                               *task[randomArgs]
+	prep                                          *task[prepArgs]
+	product                                       *task[product]
+	productT                                      *task[productT]
+	round                                         *task[vecArgs]
+	columnPairs                                   *task[columnPairs]
+	winogradFilter, winogradBlock                 *task[winograd]
+	winogradInput, winogradProduct                *task[winograd]
+	winogradGradBlock, winogradGradFilter         *task[winogradGrad]
+	groupNorm, groupNormGrad                      *task[normArgs]
+	softmax, softmaxGrad                          *task[softmaxArgs]
+	attention, attentionGrad                      *task[attention]
+	upsample, upsampleGrad                        *task[resampleArgs]
 }
 
 func newTasks() tasks {
@@ -35,10 +36,11 @@ func newTasks() tasks {
 		prep: newTask(prepItem), product: newTask(productItem), productT: newTask(productTItem),
 		round:          newTask(roundSpan),
 		columnPairs:    newTask(columnPairsItem),
-		winogradFilter: newTask(winogradFilterItem), winogradInput: newTask(winogradInputItem),
-		winogradProduct: newTask(winogradProductItem), winogradGradInput: newTask(winogradGradInputItem),
-		winogradGradProduct: newTask(winogradGradProductItem), winogradGradFilter: newTask(winogradGradFilterItem),
-		groupNorm: newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),
+		winogradFilter: newTask(winogradFilterItem), winogradBlock: newTask(winogradBlockItem),
+		winogradInput:   newTask(winogradInputItem),
+		winogradProduct: newTask(winogradProductItem), winogradGradBlock: newTask(winogradGradBlockItem),
+		winogradGradFilter: newTask(winogradGradFilterItem),
+		groupNorm:          newTask(groupNormItem), groupNormGrad: newTask(groupNormGradItem),
 		softmax: newTask(softmaxRows), softmaxGrad: newTask(softmaxGradRows),
 		attention: newTask(attentionItem), attentionGrad: newTask(attentionGradItem),
 		upsample: newTask(upsampleRow), upsampleGrad: newTask(upsampleGradRow),

@@ -3,8 +3,9 @@ package cpu
 import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 
 // winograd is a 3x3 convolution of stride 1 and margin 1 by minimal filtering.
-// Tiles go by passes, so that the points of a pass stay in the cache, and in
-// those by blocks.
+// Tiles go by blocks. A thread takes a block from its windows to its outputs, so
+// that the points stay in its own cache; where there are fewer blocks than threads,
+// all of them share the windows of a pass, then its products.
 //
 // The points of a window are differences of its pixels: a NaN or Inf spoils all
 // outputs of every tile whose window holds it, and an Inf makes NaN there.
@@ -21,7 +22,8 @@ type winograd struct {
 	zeros  []float32 // the bias where there is none
 
 	block        int       // tiles of an item of the products
-	points       []float32 // of the pass: block, point, tile, channel
+	whole        bool      // a thread takes whole blocks, each a pass of its own
+	points       []float32 // of the pass, or of each thread: block, point, tile, channel
 	point        int       // from one point to the next
 	arow, crow   []int     // of a block
 	first, count int       // tiles of the pass
@@ -68,12 +70,20 @@ func (b *Backend) newWinograd(g *geometry, src, weight, c []float32, ci, co int)
 	f.panel = points * f.point
 	f.dst = b.scratch.panels.get(f.panels * f.panel)
 	w.filter = f
-	// Blocks of about one size, of whole tiles of rows.
+	// Blocks of about one size, of whole tiles of rows, as many for each thread.
+	threads := b.pool.Threads()
 	blocks := (w.tiles + blockTiles - 1) / blockTiles
+	if w.whole = blocks >= threads; w.whole {
+		blocks = (blocks + threads - 1) / threads * threads
+	}
 	w.block = max(1, (w.tiles+blocks*mr-1)/max(1, blocks*mr)) * mr
 	w.point = w.block*ci + pointPadding
-	w.count = min(max(1, b.pool.Threads()*passFloats/(points*w.point)), blocks) * w.block
-	w.points = b.scratch.points.get(w.count / w.block * points * w.point)
+	areas := threads
+	if !w.whole {
+		areas = min(max(1, threads*passFloats/(points*w.point)), blocks)
+	}
+	w.count = areas * w.block
+	w.points = b.scratch.points.get(areas * points * w.point)
 	w.arow, w.crow = grow(&b.scratch.arow, w.block), grow(&b.scratch.crow, w.block)
 	for i := range w.block {
 		w.arow[i], w.crow[i] = i*ci, i*nr
@@ -95,6 +105,10 @@ func (w *winograd) slotPoint() int { return w.block*w.shape.Cols + pointPadding 
 // runWinograd computes the whole convolution.
 func (b *Backend) runWinograd(w winograd) {
 	b.tasks.winogradFilter.run(b.pool, w.filter.panels*w.filter.parts, w)
+	if w.whole {
+		b.tasks.winogradBlock.run(b.pool, (w.tiles+w.block-1)/w.block, w)
+		return
+	}
 	pass := w.count
 	for ; w.first < w.tiles; w.first += pass {
 		w.count = min(pass, w.tiles-w.first)
@@ -145,10 +159,25 @@ func (w *winograd) transformFilter(i int, temp []float32) {
 	w.set.Transform(kernel.WinogradFilter, &p)
 }
 
+// winogradBlockItem computes a block from its windows to its outputs.
+func winogradBlockItem(w *winograd, i int) {
+	slot := <-w.slots
+	own := *w
+	own.first, own.points = i*w.block, w.points[slot*points*w.point:]
+	own.count = min(w.block, w.tiles-own.first)
+	own.transform(0, own.count)
+	own.multiply(0, 0, w.filter.panels, slot)
+	w.slots <- slot
+}
+
 // winogradInputItem transforms the windows of some tiles of the pass.
 func winogradInputItem(w *winograd, i int) {
 	lo := i * inputTiles
-	hi := min(lo+inputTiles, w.count)
+	w.transform(lo, min(lo+inputTiles, w.count))
+}
+
+// transform makes the points of tiles [lo, hi) of the pass.
+func (w *winograd) transform(lo, hi int) {
 	p := kernel.Patch{Cols: w.ci, DstRow: window * w.point, DstCol: w.point, DstStep: w.ci}
 	for lo < hi {
 		block, at := lo/w.block, lo%w.block
@@ -159,18 +188,24 @@ func winogradInputItem(w *winograd, i int) {
 	}
 }
 
-// winogradProductItem multiplies a block of tiles with some panels, point by
-// point, and makes their outputs.
+// winogradProductItem multiplies a block of the pass with some panels.
 func winogradProductItem(w *winograd, i int) {
-	cb, block := i%w.colBlocks, i/w.colBlocks
+	first := i % w.colBlocks * w.panelsPer
+	slot := <-w.slots
+	w.multiply(i/w.colBlocks, first, min(first+w.panelsPer, w.filter.panels), slot)
+	w.slots <- slot
+}
+
+// multiply multiplies a block with panels [first, last), point by point, and makes
+// their outputs, in the memory of a slot.
+func (w *winograd) multiply(block, first, last, slot int) {
 	lo := block * w.block
 	hi := min(lo+w.block, w.count)
-	slot := <-w.slots
 	m := w.slot[slot*w.slotFloats():][:w.slotFloats()]
 	mr, nr, point := w.shape.Rows, w.shape.Cols, w.slotPoint()
 	tap := [1]int{}
 	t := kernel.Tile{Tap: tap[:], K: w.ci, LDB: nr, Cols: nr, Fresh: true}
-	for panel := cb * w.panelsPer; panel < min((cb+1)*w.panelsPer, w.filter.panels); panel++ {
+	for panel := first; panel < last; panel++ {
 		for q := range points {
 			t.A = w.points[(block*points+q)*w.point:]
 			t.B = w.filter.dst[panel*w.filter.panel+q*w.filter.point:]
@@ -183,7 +218,6 @@ func winogradProductItem(w *winograd, i int) {
 		}
 		w.outputs(m, lo, hi, panel*nr)
 	}
-	w.slots <- slot
 }
 
 // outputs makes the outputs of tiles [lo, hi) of the pass from column left on.

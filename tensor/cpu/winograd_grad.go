@@ -7,6 +7,10 @@ import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 // the input, transposed, and the transformed tiles of dy; its sum over all tiles
 // transformed to taps. The sum goes over the tiles in their order, by passes: a
 // pass is transformed, then multiplied and added point by point.
+//
+// A thread has a block of input and output channels to itself and goes through all
+// passes. It transforms what another thread transforms too, rather than wait for it
+// and fetch its points from another core's cache; the blocks change no bit.
 type winogradGrad struct {
 	tiling
 	set    kernel.Set
@@ -15,32 +19,34 @@ type winogradGrad struct {
 	x, dy  windows
 	dw     []float32
 
-	rows, firstRow int       // of tiles, of all images: in a pass, before it
-	count          int       // tiles of the pass
-	left, right    []float32 // of the pass: point, tile, channel; panel, point, tile, channel
+	rows           int       // of tiles, of all images, in a pass
+	ciBlocks       int       // blocks of input channels
+	ciPer          int       // input channels of one
+	panels         int       // of output channels
+	coBlocks       int       // blocks of panels
+	panelsPer      int       // panels of one
+	left, right    []float32 // of each block: point, tile, channel; panel, point, tile, channel
 	lrow           int       // from one tile to the next in left
 	lpoint, rpoint int       // from one point to the next
 	sums           []float32 // point, input channel, output channel
-	aseg, bseg     []int
-	rowBlocks      int
+	seg            []int     // of a pass, which is one segment
 
 	partial []float32 // the sum of dy over each row of tiles; nil where not asked for
 }
 
-// The sizes of the gradient's work. gradTiles is part of the order of the sum.
-const (
-	gradTiles = 64 // about how many tiles make a pass
-	gradRows  = 4  // row tiles of an item of the products
-)
+// gradTiles is about how many tiles make a pass. It is part of the order of the sum.
+const gradTiles = 64
 
 func (b *Backend) newWinogradGrad(g *geometry, dw, x, dy []float32) winogradGrad {
 	shape := b.set.Shape(g.co)
 	nr := shape.Cols
 	w := winogradGrad{
 		tiling: newTiling(g.n, g.oh, g.ow), set: b.set, shape: shape, ci: g.ci, co: g.co, dw: dw,
-		lrow: g.ci,
+		panels: (g.co + nr - 1) / nr,
 	}
-	if g.ci%conflict == 0 {
+	w.cut(b.pool.Threads())
+	w.lrow = w.ciPer
+	if w.ciPer%conflict == 0 {
 		w.lrow += apart
 	}
 	zeros := b.scratch.zeros.get(max(window*g.ci, tile*g.co))
@@ -53,38 +59,50 @@ func (b *Backend) newWinogradGrad(g *geometry, dw, x, dy []float32) winogradGrad
 		edge: tile, step: tile,
 	}
 	w.rows = min(max(1, gradTiles/w.tw), max(1, w.tiles/w.tw))
-	w.count = w.rows * w.tw
-	panels := (g.co + nr - 1) / nr
-	w.lpoint, w.rpoint = w.count*w.lrow+pointPadding, w.count*nr+pointPadding
-	w.left = b.scratch.points.get(points * w.lpoint)
-	w.right = b.scratch.panels.get(panels * points * w.rpoint)
+	count := w.rows * w.tw
+	w.lpoint, w.rpoint = count*w.lrow+pointPadding, count*nr+pointPadding
+	w.left = b.scratch.points.get(w.blocks() * w.leftFloats())
+	w.right = b.scratch.panels.get(w.blocks() * w.rightFloats())
 	w.sums = b.scratch.image.get(points * g.ci * g.co)
-	w.aseg, w.bseg = grow(&b.scratch.arow, 1), grow(&b.scratch.crow, 1)
-	w.aseg[0], w.bseg[0] = 0, 0
-	w.rowBlocks = (g.ci + gradRows*shape.Rows - 1) / (gradRows * shape.Rows)
+	w.seg = grow(&b.scratch.arow, 1)
+	w.seg[0] = 0
 	return w
 }
+
+// cut makes a block for each thread: as square as whole panels and tiles of rows
+// allow.
+func (w *winogradGrad) cut(threads int) {
+	w.coBlocks = 1
+	for w.coBlocks < w.panels && (w.coBlocks+1)*(w.coBlocks+1) <= threads {
+		w.coBlocks++
+	}
+	w.panelsPer = (w.panels + w.coBlocks - 1) / w.coBlocks
+	w.coBlocks = (w.panels + w.panelsPer - 1) / w.panelsPer
+	mr := w.shape.Rows
+	tiles := (w.ci + mr - 1) / mr
+	w.ciBlocks = min(max(1, threads/w.coBlocks), tiles)
+	w.ciPer = (tiles + w.ciBlocks - 1) / w.ciBlocks * mr
+	w.ciBlocks = (w.ci + w.ciPer - 1) / w.ciPer
+}
+
+func (w *winogradGrad) blocks() int      { return w.ciBlocks * w.coBlocks }
+func (w *winogradGrad) leftFloats() int  { return points * w.lpoint }
+func (w *winogradGrad) rightFloats() int { return w.panelsPer * points * w.rpoint }
 
 // runWinogradGrad computes the whole gradient, and db, the sum of dy, where it is
 // not nil.
 func (b *Backend) runWinogradGrad(w winogradGrad, db []float32) {
+	all := w.tiles / w.tw
 	if db != nil {
-		w.partial = b.scratch.sums.get(w.tiles / w.tw * w.co)
+		w.partial = b.scratch.sums.get(all * w.co)
 	}
 	if w.co%w.shape.Cols > 0 {
 		clear(w.right) // what the tiles read past the last column
 	}
-	all, pass := w.tiles/w.tw, w.rows
 	if all == 0 {
 		clear(w.sums)
 	}
-	for ; w.firstRow < all; w.firstRow += pass {
-		w.rows = min(pass, all-w.firstRow)
-		w.count = w.rows * w.tw
-		b.tasks.winogradGradInput.run(b.pool, w.rows, w)
-		panels := (w.co + w.shape.Cols - 1) / w.shape.Cols
-		b.tasks.winogradGradProduct.run(b.pool, points*panels*w.rowBlocks, w)
-	}
+	b.tasks.winogradGradBlock.run(b.pool, w.blocks(), w)
 	b.tasks.winogradGradFilter.run(b.pool, (w.ci+filterRows-1)/filterRows, w)
 	for c := range db {
 		var sum float64
@@ -95,46 +113,64 @@ func (b *Backend) runWinogradGrad(w winogradGrad, db []float32) {
 	}
 }
 
-// winogradGradInputItem transforms a row of tiles of x and dy.
-func winogradGradInputItem(w *winogradGrad, i int) {
-	row, at := w.firstRow+i, i*w.tw
-	n, ty, tx, tiles := w.run(row*w.tw, w.tiles)
-	nr := w.shape.Cols
-	if w.partial != nil {
-		y := ty * tile
-		w.set.ColSums(&kernel.Grid{
-			X: w.dy.src[(n*w.h+y)*w.w*w.co:], Sum: [2][]float32{w.partial[row*w.co:][:w.co]},
-			Rows: min(tile, w.h-y) * w.w, Cols: w.co, LD: w.co,
-		})
-	}
-	w.x.run(kernel.Patch{
-		Dst: w.left[at*w.lrow:], Cols: w.ci, DstRow: window * w.lpoint, DstCol: w.lpoint, DstStep: w.lrow,
-	}, n, ty, tx, tiles, 0)
-	for left := 0; left < w.co; left += nr {
-		w.dy.run(kernel.Patch{
-			Dst: w.right[left/nr*points*w.rpoint+at*nr:], Cols: min(nr, w.co-left),
-			DstRow: window * w.rpoint, DstCol: w.rpoint, DstStep: nr,
-		}, n, ty, tx, tiles, left)
+// winogradGradBlockItem sums a block over all passes.
+func winogradGradBlockItem(w *winogradGrad, i int) {
+	all := w.tiles / w.tw
+	for first := 0; first < all; first += w.rows {
+		rows := min(w.rows, all-first)
+		for r := range rows {
+			w.transform(i, first+r, r*w.tw)
+		}
+		w.multiply(i, rows*w.tw, first == 0)
 	}
 }
 
-// winogradGradProductItem adds the products of the pass at one point to some rows
-// of one panel.
-func winogradGradProductItem(w *winogradGrad, i int) {
-	block, i := i%w.rowBlocks, i/w.rowBlocks
-	panels := (w.co + w.shape.Cols - 1) / w.shape.Cols
-	panel, q := i%panels, i/panels
-	mr, nr := w.shape.Rows, w.shape.Cols
-	t := kernel.TileT{
-		ASeg: w.aseg, BSeg: w.bseg, B: w.right[(panel*points+q)*w.rpoint:],
-		P: w.count, AStep: w.lrow, BStep: nr, LDC: w.co,
-		Cols: min(nr, w.co-panel*nr), Fresh: w.firstRow == 0,
+// transform makes the points of a row of tiles of x and dy for a block, at tile at of
+// the pass.
+func (w *winogradGrad) transform(block, row, at int) {
+	n, ty, tx, tiles := w.run(row*w.tw, w.tiles)
+	c := block % w.ciBlocks * w.ciPer
+	w.x.run(kernel.Patch{
+		Dst: w.left[block*w.leftFloats()+at*w.lrow:], Cols: min(w.ciPer, w.ci-c),
+		DstRow: window * w.lpoint, DstCol: w.lpoint, DstStep: w.lrow,
+	}, n, ty, tx, tiles, c)
+	nr := w.shape.Cols
+	first, right := block/w.ciBlocks*w.panelsPer, w.right[block*w.rightFloats():]
+	for p := range min(w.panelsPer, w.panels-first) {
+		left := (first + p) * nr
+		w.dy.run(kernel.Patch{
+			Dst: right[p*points*w.rpoint+at*nr:], Cols: min(nr, w.co-left),
+			DstRow: window * w.rpoint, DstCol: w.rpoint, DstStep: nr,
+		}, n, ty, tx, tiles, left)
 	}
-	for r := block * gradRows * mr; r < min((block+1)*gradRows*mr, w.ci); r += mr {
-		t.A = w.left[q*w.lpoint+r:]
-		t.C = w.sums[(q*w.ci+r)*w.co+panel*nr:]
-		t.Rows = min(mr, w.ci-r)
-		w.shape.TN(&t)
+	if w.partial != nil && c == 0 {
+		left, y := first*nr, ty*tile
+		cols := min(w.panelsPer*nr, w.co-left)
+		w.set.ColSums(&kernel.Grid{
+			X: w.dy.src[(n*w.h+y)*w.w*w.co+left:], Sum: [2][]float32{w.partial[row*w.co+left:][:cols]},
+			Rows: min(tile, w.h-y) * w.w, Cols: cols, LD: w.co,
+		})
+	}
+}
+
+// multiply adds the products of a pass of count tiles to a block's sums.
+func (w *winogradGrad) multiply(block, count int, fresh bool) {
+	mr, nr := w.shape.Rows, w.shape.Cols
+	c := block % w.ciBlocks * w.ciPer
+	first := block / w.ciBlocks * w.panelsPer
+	t := kernel.TileT{ASeg: w.seg, BSeg: w.seg, P: count, AStep: w.lrow, BStep: nr, LDC: w.co, Fresh: fresh}
+	for q := range points {
+		for p := range min(w.panelsPer, w.panels-first) {
+			left := (first + p) * nr
+			t.B = w.right[block*w.rightFloats()+(p*points+q)*w.rpoint:]
+			t.Cols = min(nr, w.co-left)
+			for r := 0; r < min(w.ciPer, w.ci-c); r += mr {
+				t.A = w.left[block*w.leftFloats()+q*w.lpoint+r:]
+				t.C = w.sums[(q*w.ci+c+r)*w.co+left:]
+				t.Rows = min(mr, w.ci-c-r)
+				w.shape.TN(&t)
+			}
+		}
 	}
 }
 
