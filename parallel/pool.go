@@ -14,9 +14,9 @@ type Pool struct {
 
 	// The loop being run. Written by Run before it opens the loop, read by those who
 	// entered: the counter orders the two.
-	f    func(i int)
-	n    int64
-	next atomic.Int64
+	f      func(i int)
+	shares []portion
+	parts  int // of the shares, that the loop is cut in
 
 	// inside counts the threads in the loop. Who finds none may not enter: the loop is
 	// over.
@@ -30,6 +30,15 @@ type Pool struct {
 	workers sync.WaitGroup
 }
 
+// portion is a run of a loop's iterations. Each thread takes those of its own portion
+// first, so that it works on what it worked on in the loop before, which is in its
+// cache, and then those that the others have left.
+type portion struct {
+	next atomic.Int64
+	end  int64
+	_    [112]byte // two cache lines: their neighbours are fetched in pairs
+}
+
 // failure carries a panic of a loop body from a helper to the caller of Run.
 type failure struct{ value any }
 
@@ -41,11 +50,12 @@ func New(threads int) *Pool {
 	}
 	p := &Pool{
 		threads: threads,
+		shares:  make([]portion, threads),
 		tokens:  make(chan struct{}, threads-1),
 		done:    make(chan struct{}, 1),
 	}
-	for range threads - 1 {
-		p.workers.Go(p.help)
+	for i := range threads - 1 {
+		p.workers.Go(func() { p.help(i + 1) })
 	}
 	return p
 }
@@ -68,8 +78,11 @@ func (p *Pool) Run(n int, f func(i int)) {
 		}
 		return
 	}
-	p.f, p.n = f, int64(n)
-	p.next.Store(0)
+	p.f, p.parts = f, helpers+1
+	for k := range p.parts {
+		p.shares[k].next.Store(int64(k * n / p.parts))
+		p.shares[k].end = int64((k + 1) * n / p.parts)
+	}
 	p.inside.Store(1)
 	for range helpers {
 		select {
@@ -77,7 +90,7 @@ func (p *Pool) Run(n int, f func(i int)) {
 		default: // as many as there are helpers wait already
 		}
 	}
-	p.work()
+	p.work(0)
 	p.recall()
 	if p.inside.Add(-1) > 0 {
 		<-p.done
@@ -107,12 +120,12 @@ func (p *Pool) recall() {
 }
 
 // help is a helper goroutine: it looks for a loop at each token.
-func (p *Pool) help() {
+func (p *Pool) help(thread int) {
 	for range p.tokens {
 		if !p.enter() {
 			continue
 		}
-		p.work()
+		p.work(thread)
 		if p.inside.Add(-1) == 0 {
 			p.done <- struct{}{}
 		}
@@ -135,12 +148,15 @@ func (p *Pool) enter() bool {
 	}
 }
 
-// work takes iterations until none is left.
-func (p *Pool) work() {
+// work takes iterations until none is left: a thread's own first.
+func (p *Pool) work(thread int) {
 	defer p.catch()
-	f, n := p.f, p.n
-	for i := p.next.Add(1) - 1; i < n; i = p.next.Add(1) - 1 {
-		f(int(i))
+	f, parts := p.f, p.parts
+	for k := range parts {
+		s := &p.shares[(thread+k)%parts]
+		for i := s.next.Add(1) - 1; i < s.end; i = s.next.Add(1) - 1 {
+			f(int(i))
+		}
 	}
 }
 
@@ -148,7 +164,9 @@ func (p *Pool) work() {
 func (p *Pool) catch() {
 	if v := recover(); v != nil {
 		p.failure.CompareAndSwap(nil, &failure{v})
-		p.next.Store(p.n)
+		for k := range p.parts {
+			p.shares[k].next.Store(p.shares[k].end)
+		}
 	}
 }
 
