@@ -4,7 +4,8 @@
 GO ?= go
 export GOFLAGS ?= -buildvcs=auto
 GOLANGCI_LINT_VERSION := v2.15.0
-FUZZTIME ?= 10s
+# A count: with a time, Go 1.26 may call the end of it a failure (go.dev/issue/75804).
+FUZZTIME ?= 100000x
 
 .DEFAULT_GOAL := help
 
@@ -46,7 +47,7 @@ generated: ## Check that generated code is what its sources make
 	hack/generate.sh --check
 
 .PHONY: fuzz
-fuzz: ## Fuzz every parser for FUZZTIME (default 10s) each
+fuzz: ## Fuzz every parser with FUZZTIME inputs (default 100000x) each
 	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: cross
