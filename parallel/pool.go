@@ -2,6 +2,7 @@ package parallel
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -10,6 +11,7 @@ import (
 // one with New; Close ends its goroutines.
 type Pool struct {
 	threads int
+	looks   int         // at round, before a thread sleeps
 	busy    atomic.Bool // a loop is running; an inner or second one goes inline
 
 	// The loop being run. Written by Run before it opens the loop, read by those who
@@ -21,6 +23,7 @@ type Pool struct {
 	// inside counts the threads in the loop. Who finds none may not enter: the loop is
 	// over.
 	inside  atomic.Int64
+	round   atomic.Int64  // how many loops were opened
 	tokens  chan struct{} // wakes a helper
 	done    chan struct{} // sent by a helper that was the last to leave
 	failure atomic.Pointer[failure]
@@ -29,6 +32,12 @@ type Pool struct {
 	closing sync.Once
 	workers sync.WaitGroup
 }
+
+// patience is how often a thread without work looks for some before it sleeps: for
+// 50 us or so, about what it takes to wake it again. A training step has a thousand
+// loops a few microseconds apart. It is a count, not a time, so that a thread cannot
+// wait for a clock that stands still (package synctest).
+const patience = 100_000
 
 // portion is a run of a loop's iterations. Each thread takes those of its own portion
 // first, so that it works on what it worked on in the loop before, which is in its
@@ -53,6 +62,9 @@ func New(threads int) *Pool {
 		shares:  make([]portion, threads),
 		tokens:  make(chan struct{}, threads-1),
 		done:    make(chan struct{}, 1),
+	}
+	if threads <= runtime.GOMAXPROCS(0) { // or else a thread that looks keeps another from running
+		p.looks = patience
 	}
 	for i := range threads - 1 {
 		p.workers.Go(func() { p.help(i + 1) })
@@ -84,6 +96,7 @@ func (p *Pool) Run(n int, f func(i int)) {
 		p.shares[k].end = int64((k + 1) * n / p.parts)
 	}
 	p.inside.Store(1)
+	p.round.Add(1)
 	for range helpers {
 		select {
 		case p.tokens <- struct{}{}:
@@ -93,7 +106,7 @@ func (p *Pool) Run(n int, f func(i int)) {
 	p.work(0)
 	p.recall()
 	if p.inside.Add(-1) > 0 {
-		<-p.done
+		p.await()
 	}
 	failed := p.failure.Swap(nil)
 	p.f = nil
@@ -119,9 +132,16 @@ func (p *Pool) recall() {
 	}
 }
 
-// help is a helper goroutine: it looks for a loop at each token.
+// help is a helper goroutine: it looks for a loop that it has not been in, for a
+// while, and then sleeps until a token comes.
 func (p *Pool) help(thread int) {
-	for range p.tokens {
+	for seen := int64(0); ; {
+		if !p.sees(seen) {
+			if _, open := <-p.tokens; !open {
+				break
+			}
+		}
+		seen = p.round.Load()
 		if !p.enter() {
 			continue
 		}
@@ -133,6 +153,29 @@ func (p *Pool) help(thread int) {
 	if p.unpin != nil {
 		p.unpin()
 	}
+}
+
+// sees looks for a loop after the given one.
+func (p *Pool) sees(seen int64) bool {
+	for range p.looks {
+		if p.round.Load() != seen {
+			return true
+		}
+	}
+	return false
+}
+
+// await waits for the helpers in the loop.
+func (p *Pool) await() {
+	const slower = 8 // a look at the channel, than one at round
+	for range p.looks / slower {
+		select {
+		case <-p.done:
+			return
+		default:
+		}
+	}
+	<-p.done
 }
 
 // enter joins the loop that is running, if there is one.

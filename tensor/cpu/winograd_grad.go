@@ -31,7 +31,7 @@ type winogradGrad struct {
 	sums           []float32 // point, input channel, output channel
 	seg            []int     // of a pass, which is one segment
 
-	partial []float32 // the sum of dy over each row of tiles; nil where not asked for
+	db, partial []float32 // the sum of dy, of each row of tiles too; nil where not asked for
 }
 
 // gradTiles is about how many tiles make a pass. It is part of the order of the sum.
@@ -94,7 +94,7 @@ func (w *winogradGrad) rightFloats() int { return w.panelsPer * points * w.rpoin
 func (b *Backend) runWinogradGrad(w winogradGrad, db []float32) {
 	all := w.tiles / w.tw
 	if db != nil {
-		w.partial = b.scratch.sums.get(all * w.co)
+		w.db, w.partial = db, b.scratch.sums.get(all*w.co)
 	}
 	if w.co%w.shape.Cols > 0 {
 		clear(w.right) // what the tiles read past the last column
@@ -103,14 +103,7 @@ func (b *Backend) runWinogradGrad(w winogradGrad, db []float32) {
 		clear(w.sums)
 	}
 	b.tasks.winogradGradBlock.run(b.pool, w.blocks(), w)
-	b.tasks.winogradGradFilter.run(b.pool, (w.ci+filterRows-1)/filterRows, w)
-	for c := range db {
-		var sum float64
-		for row := range all {
-			sum += float64(w.partial[row*w.co+c])
-		}
-		db[c] = float32(sum)
-	}
+	b.tasks.winogradGradFilter.run(b.pool, w.filterItems()+(len(db)+biasCols-1)/biasCols, w)
 }
 
 // winogradGradBlockItem sums a block over all passes.
@@ -174,12 +167,36 @@ func (w *winogradGrad) multiply(block, count int, fresh bool) {
 	}
 }
 
-// winogradGradFilterItem makes the taps of some input channels.
+func (w *winogradGrad) filterItems() int { return (w.ci + filterRows - 1) / filterRows }
+
+// winogradGradFilterItem makes the taps of some input channels, or the sum of dy of
+// some output channels.
 func winogradGradFilterItem(w *winogradGrad, i int) {
+	if i >= w.filterItems() {
+		w.bias((i - w.filterItems()) * biasCols)
+		return
+	}
 	first, tap := i*filterRows, w.ci*w.co
 	w.set.Transform(kernel.WinogradFilterGrad, &kernel.Patch{
 		Src: w.sums[first*w.co:], SrcRow: window * tap, SrcCol: tap, SrcStep: w.co,
 		Dst: w.dw[first*w.co:], DstRow: 3 * tap, DstCol: tap, DstStep: w.co,
 		N: min(filterRows, w.ci-first), Cols: w.co,
 	})
+}
+
+// biasCols output channels are summed together.
+const biasCols = 64
+
+// bias sums dy over the rows of tiles, in their order, for the channels from first on.
+func (w *winogradGrad) bias(first int) {
+	var sum [biasCols]float64
+	db := w.db[first:min(first+biasCols, w.co)]
+	for at := first; at < len(w.partial); at += w.co {
+		for c, v := range w.partial[at:][:len(db)] {
+			sum[c] += float64(v)
+		}
+	}
+	for c := range db {
+		db[c] = float32(sum[c])
+	}
 }
