@@ -172,6 +172,20 @@ func unless(label string, r reg.Register, f func()) {
 	Label(label)
 }
 
+// fetch fetches C.
+func (s isa) fetch(t reg.Register) {
+	c, ldc := load(t, tC), load(t, tLDC)
+	SHLQ(Imm(2), ldc)
+	for i := range s.rows {
+		for j := 0; j < s.vecs*s.bytes(); j += cacheLine {
+			PREFETCHT0(Mem{Base: c, Disp: j})
+		}
+		if i+1 < s.rows {
+			ADDQ(ldc, c)
+		}
+	}
+}
+
 // tn is TileT: the values of a row of A lie side by side.
 func (s isa) tn() {
 	TEXT("tn"+s.name, NOSPLIT, "func(t *byte)")
@@ -182,6 +196,7 @@ func (s isa) tn() {
 	SHLQ(Imm(2), astep)
 	SHLQ(Imm(2), bstep)
 	a, b := load(t, tA), load(t, tB)
+	s.fetch(t)
 	aseg, bseg, segs := load(t, tASeg), load(t, tBSeg), load(t, tSegs)
 	n := GP64()
 	Label("segment")
