@@ -45,13 +45,14 @@ func TestAssemblyLayout(t *testing.T) {
 			unsafe.Offsetof(m.Limit), unsafe.Offsetof(m.Keep), unsafe.Offsetof(m.Rounds),
 		})
 	require.Equal(t,
-		[]uintptr{0, 24, 48, 72, 96, 120, 128, 136, 144, 152, 160, 168, 176, 184, 192, 200, 208, 216},
+		[]uintptr{0, 24, 48, 72, 96, 120, 128, 136, 144, 152, 160, 168, 176, 184, 192, 200, 208, 216, 224},
 		[]uintptr{
 			unsafe.Offsetof(p.Src), unsafe.Offsetof(p.Dst), unsafe.Offsetof(p.Bias), unsafe.Offsetof(p.Residual),
 			unsafe.Offsetof(p.Zeros), unsafe.Offsetof(p.N), unsafe.Offsetof(p.Cols), unsafe.Offsetof(p.SrcAt),
 			unsafe.Offsetof(p.SrcRow), unsafe.Offsetof(p.SrcCol), unsafe.Offsetof(p.SrcStep),
 			unsafe.Offsetof(p.DstRow), unsafe.Offsetof(p.DstCol), unsafe.Offsetof(p.DstStep),
 			unsafe.Offsetof(p.RowLo), unsafe.Offsetof(p.RowHi), unsafe.Offsetof(p.ColLo), unsafe.Offsetof(p.ColHi),
+			unsafe.Offsetof(p.Row),
 		})
 	require.Equal(t,
 		[]uintptr{0, 24, 48, 72, 96, 120, 128, 136, 144},

@@ -18,9 +18,12 @@ type Patch struct {
 	N, Cols                        int // patches; channels
 	SrcAt, SrcRow, SrcCol, SrcStep int
 	DstRow, DstCol, DstStep        int
-	// WinogradInput and WinogradGrad take the rows and columns of a patch outside of [Lo, Hi) as
+	// WinogradInput, WinogradGrad and their rows take the rows and columns of a patch outside of [Lo, Hi) as
 	// zero; they need not lie in Src, and SrcAt may be negative.
 	RowLo, RowHi, ColLo, ColHi int
+	// Row is the row of points that WinogradInputRow and WinogradGradRow make, where Dst
+	// begins.
+	Row int
 }
 
 // Transform is one of the matrices of F(4x4,3x3): outputs are made by tiles of 4x4
@@ -36,6 +39,8 @@ const (
 	WinogradOutput                      // A^T: points to 4x4 pixels
 	WinogradGrad                        // A: 4x4 pixels to points
 	WinogradFilterGrad                  // G^T: points to 3x3 taps
+	WinogradInputRow                    // one row of the points of WinogradInput, to the bit
+	WinogradGradRow                     // of WinogradGrad
 )
 
 // transforms are the plain Go twins, from squares of in elements to out. They
@@ -46,6 +51,7 @@ var transforms = [...]struct {
 }{
 	WinogradInput: {6, 6, inputLine}, WinogradFilter: {3, 6, filterLine}, WinogradOutput: {6, 4, outputLine},
 	WinogradGrad: {4, 6, gradLine}, WinogradFilterGrad: {6, 3, filterGradLine},
+	WinogradInputRow: {6, 6, inputLine}, WinogradGradRow: {4, 6, gradLine},
 }
 
 // The points are 0, a, -a, b, -b and infinity; the matrices follow
@@ -99,8 +105,11 @@ func filterGradLine(m [6]float64) (g [6]float64) {
 
 // limited says that a transform has limits of rows and columns.
 func (tr Transform) limited() bool {
-	return tr == WinogradInput || tr == WinogradGrad
+	return tr == WinogradInput || tr == WinogradGrad || tr.row()
 }
+
+// row says that a transform makes one row.
+func (tr Transform) row() bool { return tr == WinogradInputRow || tr == WinogradGradRow }
 
 func patchGo(tr Transform, p *Patch) {
 	in, out, line := transforms[tr].in, transforms[tr].out, transforms[tr].line
@@ -119,9 +128,15 @@ func patchGo(tr Transform, p *Patch) {
 				}
 			}
 			for i := range out {
+				at := n*p.DstStep + i*p.DstRow + c
+				if tr.row() {
+					if i != p.Row {
+						continue
+					}
+					at = n*p.DstStep + c
+				}
 				dst := line(half[i])
-				for j, v := range dst[:out] {
-					at := n*p.DstStep + i*p.DstRow + j*p.DstCol + c
+				for _, v := range dst[:out] {
 					if p.Bias != nil {
 						v += float64(p.Bias[c])
 					}
@@ -129,6 +144,7 @@ func patchGo(tr Transform, p *Patch) {
 						v += float64(p.Residual[at])
 					}
 					p.Dst[at] = float32(v)
+					at += p.DstCol
 				}
 			}
 		}

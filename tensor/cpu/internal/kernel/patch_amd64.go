@@ -32,6 +32,18 @@ func winogradFilterGradAVX2(t *Patch)
 //go:noescape
 func winogradFilterGradAVX512(t *Patch)
 
+//go:noescape
+func winogradInputRowAVX2(t *Patch)
+
+//go:noescape
+func winogradGradRowAVX2(t *Patch)
+
+//go:noescape
+func winogradInputRowAVX512(t *Patch)
+
+//go:noescape
+func winogradGradRowAVX512(t *Patch)
+
 // Transform runs a transform on the patches.
 func (s Set) Transform(tr Transform, p *Patch) {
 	switch {
@@ -56,6 +68,10 @@ func transformAVX2(tr Transform, p *Patch) {
 		winogradGradAVX2(p)
 	case WinogradFilterGrad:
 		winogradFilterGradAVX2(p)
+	case WinogradInputRow:
+		winogradInputRowAVX2(p)
+	case WinogradGradRow:
+		winogradGradRowAVX2(p)
 	}
 }
 
@@ -71,5 +87,9 @@ func transformAVX512(tr Transform, p *Patch) {
 		winogradGradAVX512(p)
 	case WinogradFilterGrad:
 		winogradFilterGradAVX512(p)
+	case WinogradInputRow:
+		winogradInputRowAVX512(p)
+	case WinogradGradRow:
+		winogradGradRowAVX512(p)
 	}
 }

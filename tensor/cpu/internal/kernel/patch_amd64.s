@@ -4585,6 +4585,3892 @@ next:
 	VZEROUPPER
 	RET
 
+// func winogradInputRowAVX2(t *byte)
+// Requires: AVX, CMOV, FMA3
+TEXT ·winogradInputRowAVX2(SB), $64-8
+	MOVQ t+0(FP), AX
+	MOVQ 136(AX), CX
+	MOVQ (AX), DX
+	LEAQ (DX)(CX*4), CX
+	MOVQ CX, 8(SP)
+	MOVQ 24(AX), CX
+	MOVQ CX, (SP)
+	MOVQ 120(AX), CX
+	MOVQ CX, 16(SP)
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 32(SP)
+	MOVQ 152(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 40(SP)
+	MOVQ 168(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 48(SP)
+	MOVQ 176(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 56(SP)
+	MOVQ 128(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 24(SP)
+
+patch:
+	MOVQ    8(SP), DX
+	MOVQ    32(SP), BX
+	ADDQ    DX, BX
+	MOVQ    32(SP), SI
+	ADDQ    BX, SI
+	MOVQ    32(SP), DI
+	ADDQ    SI, DI
+	MOVQ    32(SP), R8
+	ADDQ    DI, R8
+	MOVQ    32(SP), R9
+	ADDQ    R8, R9
+	MOVQ    96(AX), CX
+	CMPQ    192(AX), $0x00
+	CMOVQGT CX, DX
+	CMPQ    200(AX), $0x00
+	CMOVQLE CX, DX
+	CMPQ    192(AX), $0x01
+	CMOVQGT CX, BX
+	CMPQ    200(AX), $0x01
+	CMOVQLE CX, BX
+	CMPQ    192(AX), $0x02
+	CMOVQGT CX, SI
+	CMPQ    200(AX), $0x02
+	CMOVQLE CX, SI
+	CMPQ    192(AX), $0x03
+	CMOVQGT CX, DI
+	CMPQ    200(AX), $0x03
+	CMOVQLE CX, DI
+	CMPQ    192(AX), $0x04
+	CMOVQGT CX, R8
+	CMPQ    200(AX), $0x04
+	CMOVQLE CX, R8
+	CMPQ    192(AX), $0x05
+	CMOVQGT CX, R9
+	CMPQ    200(AX), $0x05
+	CMOVQLE CX, R9
+	XORQ    CX, CX
+	CMPQ    224(AX), $0x01
+	JEQ     row1
+	CMPQ    224(AX), $0x02
+	JEQ     row2
+	CMPQ    224(AX), $0x03
+	JEQ     row3
+	CMPQ    224(AX), $0x04
+	JEQ     row4
+	CMPQ    224(AX), $0x05
+	JEQ     row5
+	JMP     check0
+
+full0:
+	MOVQ         CX, BX
+	CMPQ         208(AX), $0x00
+	JGT          zero00false
+	CMPQ         216(AX), $0x00
+	JLE          zero00false
+	VMOVUPS      (R8)(BX*1), Y0
+	VMOVUPS      (SI)(BX*1), Y1
+	VBROADCASTSS c40290000<>+0(SB), Y2
+	VFNMADD231PS Y1, Y2, Y0
+	VMOVUPS      (DX)(BX*1), Y1
+	VBROADCASTSS c3f610000<>+0(SB), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	VMOVAPS      Y0, Y0
+	JMP          done00false
+
+zero00false:
+	VXORPS Y0, Y0, Y0
+
+done00false:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x01
+	JGT          zero01false
+	CMPQ         216(AX), $0x01
+	JLE          zero01false
+	VMOVUPS      (R8)(BX*1), Y1
+	VMOVUPS      (SI)(BX*1), Y2
+	VBROADCASTSS c40290000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVUPS      (DX)(BX*1), Y2
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done01false
+
+zero01false:
+	VXORPS Y1, Y1, Y1
+
+done01false:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x02
+	JGT          zero02false
+	CMPQ         216(AX), $0x02
+	JLE          zero02false
+	VMOVUPS      (R8)(BX*1), Y2
+	VMOVUPS      (SI)(BX*1), Y3
+	VBROADCASTSS c40290000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVUPS      (DX)(BX*1), Y3
+	VBROADCASTSS c3f610000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done02false
+
+zero02false:
+	VXORPS Y2, Y2, Y2
+
+done02false:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x03
+	JGT          zero03false
+	CMPQ         216(AX), $0x03
+	JLE          zero03false
+	VMOVUPS      (R8)(BX*1), Y3
+	VMOVUPS      (SI)(BX*1), Y4
+	VBROADCASTSS c40290000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVUPS      (DX)(BX*1), Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done03false
+
+zero03false:
+	VXORPS Y3, Y3, Y3
+
+done03false:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x04
+	JGT          zero04false
+	CMPQ         216(AX), $0x04
+	JLE          zero04false
+	VMOVUPS      (R8)(BX*1), Y4
+	VMOVUPS      (SI)(BX*1), Y5
+	VBROADCASTSS c40290000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVUPS      (DX)(BX*1), Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done04false
+
+zero04false:
+	VXORPS Y4, Y4, Y4
+
+done04false:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x05
+	JGT          zero05false
+	CMPQ         216(AX), $0x05
+	JLE          zero05false
+	VMOVUPS      (R8)(BX*1), Y5
+	VMOVUPS      (SI)(BX*1), Y6
+	VBROADCASTSS c40290000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVUPS      (DX)(BX*1), Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VMOVAPS      Y5, Y5
+	JMP          done05false
+
+zero05false:
+	VXORPS Y5, Y5, Y5
+
+done05false:
+	MOVQ         (SP), BX
+	ADDQ         CX, BX
+	VMOVAPS      Y4, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y2, Y7, Y6
+	VMOVAPS      Y3, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y1, Y8, Y7
+	VMOVAPS      Y6, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFMADD231PS  Y7, Y9, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFNMADD231PS Y7, Y9, Y6
+	VMOVAPS      Y4, Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y7
+	VMOVAPS      Y3, Y9
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y1, Y10, Y9
+	VMOVAPS      Y7, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFMADD231PS  Y9, Y11, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFNMADD231PS Y9, Y11, Y7
+	VBROADCASTSS c40290000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y2
+	VFMADD231PS  Y0, Y2, Y4
+	VBROADCASTSS c40290000<>+0(SB), Y0
+	VFNMADD231PS Y3, Y0, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y0
+	VFMADD231PS  Y1, Y0, Y5
+	VMOVUPS      Y4, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y8, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y6, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y10, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y7, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y5, (BX)
+	ADDQ         $0x20, CX
+
+check0:
+	MOVQ         24(SP), BX
+	SUBQ         CX, BX
+	SHRQ         $0x02, BX
+	CMPQ         BX, $0x08
+	JGE          full0
+	TESTQ        BX, BX
+	JZ           next0
+	LEAQ         masks<>+0(SB), DI
+	SUBQ         $0x00, BX
+	XORQ         R9, R9
+	CMPQ         BX, R9
+	CMOVQLT      R9, BX
+	MOVQ         $0x00000008, R9
+	CMPQ         BX, R9
+	CMOVQGT      R9, BX
+	NEGQ         BX
+	VMOVDQU      32(DI)(BX*4), Y0
+	MOVQ         CX, BX
+	CMPQ         208(AX), $0x00
+	JGT          zero00true
+	CMPQ         216(AX), $0x00
+	JLE          zero00true
+	VMOVUPS      (R8)(BX*1), Y1
+	VMOVUPS      (SI)(BX*1), Y2
+	VBROADCASTSS c40290000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVUPS      (DX)(BX*1), Y2
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done00true
+
+zero00true:
+	VXORPS Y1, Y1, Y1
+
+done00true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x01
+	JGT          zero01true
+	CMPQ         216(AX), $0x01
+	JLE          zero01true
+	VMOVUPS      (R8)(BX*1), Y2
+	VMOVUPS      (SI)(BX*1), Y3
+	VBROADCASTSS c40290000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVUPS      (DX)(BX*1), Y3
+	VBROADCASTSS c3f610000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done01true
+
+zero01true:
+	VXORPS Y2, Y2, Y2
+
+done01true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x02
+	JGT          zero02true
+	CMPQ         216(AX), $0x02
+	JLE          zero02true
+	VMOVUPS      (R8)(BX*1), Y3
+	VMOVUPS      (SI)(BX*1), Y4
+	VBROADCASTSS c40290000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVUPS      (DX)(BX*1), Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done02true
+
+zero02true:
+	VXORPS Y3, Y3, Y3
+
+done02true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x03
+	JGT          zero03true
+	CMPQ         216(AX), $0x03
+	JLE          zero03true
+	VMOVUPS      (R8)(BX*1), Y4
+	VMOVUPS      (SI)(BX*1), Y5
+	VBROADCASTSS c40290000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVUPS      (DX)(BX*1), Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done03true
+
+zero03true:
+	VXORPS Y4, Y4, Y4
+
+done03true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x04
+	JGT          zero04true
+	CMPQ         216(AX), $0x04
+	JLE          zero04true
+	VMOVUPS      (R8)(BX*1), Y5
+	VMOVUPS      (SI)(BX*1), Y6
+	VBROADCASTSS c40290000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVUPS      (DX)(BX*1), Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VMOVAPS      Y5, Y5
+	JMP          done04true
+
+zero04true:
+	VXORPS Y5, Y5, Y5
+
+done04true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x05
+	JGT          zero05true
+	CMPQ         216(AX), $0x05
+	JLE          zero05true
+	VMOVUPS      (R8)(BX*1), Y6
+	VMOVUPS      (SI)(BX*1), Y7
+	VBROADCASTSS c40290000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VMOVUPS      (DX)(BX*1), Y7
+	VBROADCASTSS c3f610000<>+0(SB), Y8
+	VFMADD231PS  Y7, Y8, Y6
+	VMOVAPS      Y6, Y6
+	JMP          done05true
+
+zero05true:
+	VXORPS Y6, Y6, Y6
+
+done05true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y5, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y3, Y8, Y7
+	VMOVAPS      Y4, Y8
+	VBROADCASTSS c40100000<>+0(SB), Y9
+	VFMSUB231PS  Y2, Y9, Y8
+	VMOVAPS      Y7, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFMADD231PS  Y8, Y10, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFNMADD231PS Y8, Y10, Y7
+	VMOVAPS      Y5, Y8
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y8
+	VMOVAPS      Y4, Y10
+	VBROADCASTSS c3ec80000<>+0(SB), Y11
+	VFNMADD231PS Y2, Y11, Y10
+	VMOVAPS      Y8, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFMADD231PS  Y10, Y12, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFNMADD231PS Y10, Y12, Y8
+	VBROADCASTSS c40290000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y1, Y3, Y5
+	VBROADCASTSS c40290000<>+0(SB), Y1
+	VFNMADD231PS Y4, Y1, Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y1
+	VFMADD231PS  Y2, Y1, Y6
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y9, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y7, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y11, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y8, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+
+next0:
+	JMP rowDone
+
+row1:
+	JMP check1
+
+full1:
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero10false
+	CMPQ         216(AX), $0x00
+	JLE          zero10false
+	VMOVUPS      (SI)(DX*1), Y0
+	VMOVUPS      (R8)(DX*1), Y1
+	VMOVAPS      Y1, Y1
+	VBROADCASTSS c40100000<>+0(SB), Y2
+	VFMSUB231PS  Y0, Y2, Y1
+	VMOVUPS      (BX)(DX*1), Y0
+	VMOVUPS      (DI)(DX*1), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMSUB231PS  Y0, Y3, Y2
+	VBROADCASTSS c3f200000<>+0(SB), Y0
+	VFMADD231PS  Y2, Y0, Y1
+	VMOVAPS      Y1, Y0
+	JMP          done10false
+
+zero10false:
+	VXORPS Y0, Y0, Y0
+
+done10false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero11false
+	CMPQ         216(AX), $0x01
+	JLE          zero11false
+	VMOVUPS      (SI)(DX*1), Y1
+	VMOVUPS      (R8)(DX*1), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMSUB231PS  Y1, Y3, Y2
+	VMOVUPS      (BX)(DX*1), Y1
+	VMOVUPS      (DI)(DX*1), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMSUB231PS  Y1, Y4, Y3
+	VBROADCASTSS c3f200000<>+0(SB), Y1
+	VFMADD231PS  Y3, Y1, Y2
+	VMOVAPS      Y2, Y1
+	JMP          done11false
+
+zero11false:
+	VXORPS Y1, Y1, Y1
+
+done11false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero12false
+	CMPQ         216(AX), $0x02
+	JLE          zero12false
+	VMOVUPS      (SI)(DX*1), Y2
+	VMOVUPS      (R8)(DX*1), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMSUB231PS  Y2, Y4, Y3
+	VMOVUPS      (BX)(DX*1), Y2
+	VMOVUPS      (DI)(DX*1), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMSUB231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y2
+	VFMADD231PS  Y4, Y2, Y3
+	VMOVAPS      Y3, Y2
+	JMP          done12false
+
+zero12false:
+	VXORPS Y2, Y2, Y2
+
+done12false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero13false
+	CMPQ         216(AX), $0x03
+	JLE          zero13false
+	VMOVUPS      (SI)(DX*1), Y3
+	VMOVUPS      (R8)(DX*1), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMSUB231PS  Y3, Y5, Y4
+	VMOVUPS      (BX)(DX*1), Y3
+	VMOVUPS      (DI)(DX*1), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMSUB231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y3
+	VFMADD231PS  Y5, Y3, Y4
+	VMOVAPS      Y4, Y3
+	JMP          done13false
+
+zero13false:
+	VXORPS Y3, Y3, Y3
+
+done13false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero14false
+	CMPQ         216(AX), $0x04
+	JLE          zero14false
+	VMOVUPS      (SI)(DX*1), Y4
+	VMOVUPS      (R8)(DX*1), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMSUB231PS  Y4, Y6, Y5
+	VMOVUPS      (BX)(DX*1), Y4
+	VMOVUPS      (DI)(DX*1), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y4, Y7, Y6
+	VBROADCASTSS c3f200000<>+0(SB), Y4
+	VFMADD231PS  Y6, Y4, Y5
+	VMOVAPS      Y5, Y4
+	JMP          done14false
+
+zero14false:
+	VXORPS Y4, Y4, Y4
+
+done14false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero15false
+	CMPQ         216(AX), $0x05
+	JLE          zero15false
+	VMOVUPS      (SI)(DX*1), Y5
+	VMOVUPS      (R8)(DX*1), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y5, Y7, Y6
+	VMOVUPS      (BX)(DX*1), Y5
+	VMOVUPS      (DI)(DX*1), Y7
+	VMOVAPS      Y7, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y5, Y8, Y7
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VFMADD231PS  Y7, Y5, Y6
+	VMOVAPS      Y6, Y5
+	JMP          done15false
+
+zero15false:
+	VXORPS Y5, Y5, Y5
+
+done15false:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y4, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y2, Y7, Y6
+	VMOVAPS      Y3, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y1, Y8, Y7
+	VMOVAPS      Y6, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFMADD231PS  Y7, Y9, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFNMADD231PS Y7, Y9, Y6
+	VMOVAPS      Y4, Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y7
+	VMOVAPS      Y3, Y9
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y1, Y10, Y9
+	VMOVAPS      Y7, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFMADD231PS  Y9, Y11, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFNMADD231PS Y9, Y11, Y7
+	VBROADCASTSS c40290000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y2
+	VFMADD231PS  Y0, Y2, Y4
+	VBROADCASTSS c40290000<>+0(SB), Y0
+	VFNMADD231PS Y3, Y0, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y0
+	VFMADD231PS  Y1, Y0, Y5
+	VMOVUPS      Y4, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y8, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y6, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y10, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y7, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y5, (DX)
+	ADDQ         $0x20, CX
+
+check1:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	CMPQ         DX, $0x08
+	JGE          full1
+	TESTQ        DX, DX
+	JZ           next1
+	LEAQ         masks<>+0(SB), R9
+	SUBQ         $0x00, DX
+	XORQ         R10, R10
+	CMPQ         DX, R10
+	CMOVQLT      R10, DX
+	MOVQ         $0x00000008, R10
+	CMPQ         DX, R10
+	CMOVQGT      R10, DX
+	NEGQ         DX
+	VMOVDQU      32(R9)(DX*4), Y0
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero10true
+	CMPQ         216(AX), $0x00
+	JLE          zero10true
+	VMOVUPS      (SI)(DX*1), Y1
+	VMOVUPS      (R8)(DX*1), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMSUB231PS  Y1, Y3, Y2
+	VMOVUPS      (BX)(DX*1), Y1
+	VMOVUPS      (DI)(DX*1), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMSUB231PS  Y1, Y4, Y3
+	VBROADCASTSS c3f200000<>+0(SB), Y1
+	VFMADD231PS  Y3, Y1, Y2
+	VMOVAPS      Y2, Y1
+	JMP          done10true
+
+zero10true:
+	VXORPS Y1, Y1, Y1
+
+done10true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero11true
+	CMPQ         216(AX), $0x01
+	JLE          zero11true
+	VMOVUPS      (SI)(DX*1), Y2
+	VMOVUPS      (R8)(DX*1), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMSUB231PS  Y2, Y4, Y3
+	VMOVUPS      (BX)(DX*1), Y2
+	VMOVUPS      (DI)(DX*1), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMSUB231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y2
+	VFMADD231PS  Y4, Y2, Y3
+	VMOVAPS      Y3, Y2
+	JMP          done11true
+
+zero11true:
+	VXORPS Y2, Y2, Y2
+
+done11true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero12true
+	CMPQ         216(AX), $0x02
+	JLE          zero12true
+	VMOVUPS      (SI)(DX*1), Y3
+	VMOVUPS      (R8)(DX*1), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMSUB231PS  Y3, Y5, Y4
+	VMOVUPS      (BX)(DX*1), Y3
+	VMOVUPS      (DI)(DX*1), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMSUB231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y3
+	VFMADD231PS  Y5, Y3, Y4
+	VMOVAPS      Y4, Y3
+	JMP          done12true
+
+zero12true:
+	VXORPS Y3, Y3, Y3
+
+done12true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero13true
+	CMPQ         216(AX), $0x03
+	JLE          zero13true
+	VMOVUPS      (SI)(DX*1), Y4
+	VMOVUPS      (R8)(DX*1), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMSUB231PS  Y4, Y6, Y5
+	VMOVUPS      (BX)(DX*1), Y4
+	VMOVUPS      (DI)(DX*1), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y4, Y7, Y6
+	VBROADCASTSS c3f200000<>+0(SB), Y4
+	VFMADD231PS  Y6, Y4, Y5
+	VMOVAPS      Y5, Y4
+	JMP          done13true
+
+zero13true:
+	VXORPS Y4, Y4, Y4
+
+done13true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero14true
+	CMPQ         216(AX), $0x04
+	JLE          zero14true
+	VMOVUPS      (SI)(DX*1), Y5
+	VMOVUPS      (R8)(DX*1), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y5, Y7, Y6
+	VMOVUPS      (BX)(DX*1), Y5
+	VMOVUPS      (DI)(DX*1), Y7
+	VMOVAPS      Y7, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y5, Y8, Y7
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VFMADD231PS  Y7, Y5, Y6
+	VMOVAPS      Y6, Y5
+	JMP          done14true
+
+zero14true:
+	VXORPS Y5, Y5, Y5
+
+done14true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero15true
+	CMPQ         216(AX), $0x05
+	JLE          zero15true
+	VMOVUPS      (SI)(DX*1), Y6
+	VMOVUPS      (R8)(DX*1), Y7
+	VMOVAPS      Y7, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y6, Y8, Y7
+	VMOVUPS      (BX)(DX*1), Y6
+	VMOVUPS      (DI)(DX*1), Y8
+	VMOVAPS      Y8, Y8
+	VBROADCASTSS c40100000<>+0(SB), Y9
+	VFMSUB231PS  Y6, Y9, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VFMADD231PS  Y8, Y6, Y7
+	VMOVAPS      Y7, Y6
+	JMP          done15true
+
+zero15true:
+	VXORPS Y6, Y6, Y6
+
+done15true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y5, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y3, Y8, Y7
+	VMOVAPS      Y4, Y8
+	VBROADCASTSS c40100000<>+0(SB), Y9
+	VFMSUB231PS  Y2, Y9, Y8
+	VMOVAPS      Y7, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFMADD231PS  Y8, Y10, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFNMADD231PS Y8, Y10, Y7
+	VMOVAPS      Y5, Y8
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y8
+	VMOVAPS      Y4, Y10
+	VBROADCASTSS c3ec80000<>+0(SB), Y11
+	VFNMADD231PS Y2, Y11, Y10
+	VMOVAPS      Y8, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFMADD231PS  Y10, Y12, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFNMADD231PS Y10, Y12, Y8
+	VBROADCASTSS c40290000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y1, Y3, Y5
+	VBROADCASTSS c40290000<>+0(SB), Y1
+	VFNMADD231PS Y4, Y1, Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y1
+	VFMADD231PS  Y2, Y1, Y6
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y9, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y7, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y11, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y8, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+
+next1:
+	JMP rowDone
+
+row2:
+	JMP check2
+
+full2:
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero20false
+	CMPQ         216(AX), $0x00
+	JLE          zero20false
+	VMOVUPS      (SI)(DX*1), Y0
+	VMOVUPS      (R8)(DX*1), Y1
+	VMOVAPS      Y1, Y1
+	VBROADCASTSS c40100000<>+0(SB), Y2
+	VFMSUB231PS  Y0, Y2, Y1
+	VMOVUPS      (BX)(DX*1), Y0
+	VMOVUPS      (DI)(DX*1), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMSUB231PS  Y0, Y3, Y2
+	VBROADCASTSS c3f200000<>+0(SB), Y0
+	VFNMADD231PS Y2, Y0, Y1
+	VMOVAPS      Y1, Y0
+	JMP          done20false
+
+zero20false:
+	VXORPS Y0, Y0, Y0
+
+done20false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero21false
+	CMPQ         216(AX), $0x01
+	JLE          zero21false
+	VMOVUPS      (SI)(DX*1), Y1
+	VMOVUPS      (R8)(DX*1), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMSUB231PS  Y1, Y3, Y2
+	VMOVUPS      (BX)(DX*1), Y1
+	VMOVUPS      (DI)(DX*1), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMSUB231PS  Y1, Y4, Y3
+	VBROADCASTSS c3f200000<>+0(SB), Y1
+	VFNMADD231PS Y3, Y1, Y2
+	VMOVAPS      Y2, Y1
+	JMP          done21false
+
+zero21false:
+	VXORPS Y1, Y1, Y1
+
+done21false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero22false
+	CMPQ         216(AX), $0x02
+	JLE          zero22false
+	VMOVUPS      (SI)(DX*1), Y2
+	VMOVUPS      (R8)(DX*1), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMSUB231PS  Y2, Y4, Y3
+	VMOVUPS      (BX)(DX*1), Y2
+	VMOVUPS      (DI)(DX*1), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMSUB231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y2
+	VFNMADD231PS Y4, Y2, Y3
+	VMOVAPS      Y3, Y2
+	JMP          done22false
+
+zero22false:
+	VXORPS Y2, Y2, Y2
+
+done22false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero23false
+	CMPQ         216(AX), $0x03
+	JLE          zero23false
+	VMOVUPS      (SI)(DX*1), Y3
+	VMOVUPS      (R8)(DX*1), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMSUB231PS  Y3, Y5, Y4
+	VMOVUPS      (BX)(DX*1), Y3
+	VMOVUPS      (DI)(DX*1), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMSUB231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y3
+	VFNMADD231PS Y5, Y3, Y4
+	VMOVAPS      Y4, Y3
+	JMP          done23false
+
+zero23false:
+	VXORPS Y3, Y3, Y3
+
+done23false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero24false
+	CMPQ         216(AX), $0x04
+	JLE          zero24false
+	VMOVUPS      (SI)(DX*1), Y4
+	VMOVUPS      (R8)(DX*1), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMSUB231PS  Y4, Y6, Y5
+	VMOVUPS      (BX)(DX*1), Y4
+	VMOVUPS      (DI)(DX*1), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y4, Y7, Y6
+	VBROADCASTSS c3f200000<>+0(SB), Y4
+	VFNMADD231PS Y6, Y4, Y5
+	VMOVAPS      Y5, Y4
+	JMP          done24false
+
+zero24false:
+	VXORPS Y4, Y4, Y4
+
+done24false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero25false
+	CMPQ         216(AX), $0x05
+	JLE          zero25false
+	VMOVUPS      (SI)(DX*1), Y5
+	VMOVUPS      (R8)(DX*1), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y5, Y7, Y6
+	VMOVUPS      (BX)(DX*1), Y5
+	VMOVUPS      (DI)(DX*1), Y7
+	VMOVAPS      Y7, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y5, Y8, Y7
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VFNMADD231PS Y7, Y5, Y6
+	VMOVAPS      Y6, Y5
+	JMP          done25false
+
+zero25false:
+	VXORPS Y5, Y5, Y5
+
+done25false:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y4, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y2, Y7, Y6
+	VMOVAPS      Y3, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y1, Y8, Y7
+	VMOVAPS      Y6, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFMADD231PS  Y7, Y9, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFNMADD231PS Y7, Y9, Y6
+	VMOVAPS      Y4, Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y7
+	VMOVAPS      Y3, Y9
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y1, Y10, Y9
+	VMOVAPS      Y7, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFMADD231PS  Y9, Y11, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFNMADD231PS Y9, Y11, Y7
+	VBROADCASTSS c40290000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y2
+	VFMADD231PS  Y0, Y2, Y4
+	VBROADCASTSS c40290000<>+0(SB), Y0
+	VFNMADD231PS Y3, Y0, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y0
+	VFMADD231PS  Y1, Y0, Y5
+	VMOVUPS      Y4, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y8, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y6, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y10, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y7, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y5, (DX)
+	ADDQ         $0x20, CX
+
+check2:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	CMPQ         DX, $0x08
+	JGE          full2
+	TESTQ        DX, DX
+	JZ           next2
+	LEAQ         masks<>+0(SB), R9
+	SUBQ         $0x00, DX
+	XORQ         R10, R10
+	CMPQ         DX, R10
+	CMOVQLT      R10, DX
+	MOVQ         $0x00000008, R10
+	CMPQ         DX, R10
+	CMOVQGT      R10, DX
+	NEGQ         DX
+	VMOVDQU      32(R9)(DX*4), Y0
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero20true
+	CMPQ         216(AX), $0x00
+	JLE          zero20true
+	VMOVUPS      (SI)(DX*1), Y1
+	VMOVUPS      (R8)(DX*1), Y2
+	VMOVAPS      Y2, Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMSUB231PS  Y1, Y3, Y2
+	VMOVUPS      (BX)(DX*1), Y1
+	VMOVUPS      (DI)(DX*1), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMSUB231PS  Y1, Y4, Y3
+	VBROADCASTSS c3f200000<>+0(SB), Y1
+	VFNMADD231PS Y3, Y1, Y2
+	VMOVAPS      Y2, Y1
+	JMP          done20true
+
+zero20true:
+	VXORPS Y1, Y1, Y1
+
+done20true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero21true
+	CMPQ         216(AX), $0x01
+	JLE          zero21true
+	VMOVUPS      (SI)(DX*1), Y2
+	VMOVUPS      (R8)(DX*1), Y3
+	VMOVAPS      Y3, Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMSUB231PS  Y2, Y4, Y3
+	VMOVUPS      (BX)(DX*1), Y2
+	VMOVUPS      (DI)(DX*1), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMSUB231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y2
+	VFNMADD231PS Y4, Y2, Y3
+	VMOVAPS      Y3, Y2
+	JMP          done21true
+
+zero21true:
+	VXORPS Y2, Y2, Y2
+
+done21true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero22true
+	CMPQ         216(AX), $0x02
+	JLE          zero22true
+	VMOVUPS      (SI)(DX*1), Y3
+	VMOVUPS      (R8)(DX*1), Y4
+	VMOVAPS      Y4, Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMSUB231PS  Y3, Y5, Y4
+	VMOVUPS      (BX)(DX*1), Y3
+	VMOVUPS      (DI)(DX*1), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMSUB231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y3
+	VFNMADD231PS Y5, Y3, Y4
+	VMOVAPS      Y4, Y3
+	JMP          done22true
+
+zero22true:
+	VXORPS Y3, Y3, Y3
+
+done22true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero23true
+	CMPQ         216(AX), $0x03
+	JLE          zero23true
+	VMOVUPS      (SI)(DX*1), Y4
+	VMOVUPS      (R8)(DX*1), Y5
+	VMOVAPS      Y5, Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMSUB231PS  Y4, Y6, Y5
+	VMOVUPS      (BX)(DX*1), Y4
+	VMOVUPS      (DI)(DX*1), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y4, Y7, Y6
+	VBROADCASTSS c3f200000<>+0(SB), Y4
+	VFNMADD231PS Y6, Y4, Y5
+	VMOVAPS      Y5, Y4
+	JMP          done23true
+
+zero23true:
+	VXORPS Y4, Y4, Y4
+
+done23true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero24true
+	CMPQ         216(AX), $0x04
+	JLE          zero24true
+	VMOVUPS      (SI)(DX*1), Y5
+	VMOVUPS      (R8)(DX*1), Y6
+	VMOVAPS      Y6, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y5, Y7, Y6
+	VMOVUPS      (BX)(DX*1), Y5
+	VMOVUPS      (DI)(DX*1), Y7
+	VMOVAPS      Y7, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y5, Y8, Y7
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VFNMADD231PS Y7, Y5, Y6
+	VMOVAPS      Y6, Y5
+	JMP          done24true
+
+zero24true:
+	VXORPS Y5, Y5, Y5
+
+done24true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero25true
+	CMPQ         216(AX), $0x05
+	JLE          zero25true
+	VMOVUPS      (SI)(DX*1), Y6
+	VMOVUPS      (R8)(DX*1), Y7
+	VMOVAPS      Y7, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y6, Y8, Y7
+	VMOVUPS      (BX)(DX*1), Y6
+	VMOVUPS      (DI)(DX*1), Y8
+	VMOVAPS      Y8, Y8
+	VBROADCASTSS c40100000<>+0(SB), Y9
+	VFMSUB231PS  Y6, Y9, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VFNMADD231PS Y8, Y6, Y7
+	VMOVAPS      Y7, Y6
+	JMP          done25true
+
+zero25true:
+	VXORPS Y6, Y6, Y6
+
+done25true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y5, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y3, Y8, Y7
+	VMOVAPS      Y4, Y8
+	VBROADCASTSS c40100000<>+0(SB), Y9
+	VFMSUB231PS  Y2, Y9, Y8
+	VMOVAPS      Y7, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFMADD231PS  Y8, Y10, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFNMADD231PS Y8, Y10, Y7
+	VMOVAPS      Y5, Y8
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y8
+	VMOVAPS      Y4, Y10
+	VBROADCASTSS c3ec80000<>+0(SB), Y11
+	VFNMADD231PS Y2, Y11, Y10
+	VMOVAPS      Y8, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFMADD231PS  Y10, Y12, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFNMADD231PS Y10, Y12, Y8
+	VBROADCASTSS c40290000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y1, Y3, Y5
+	VBROADCASTSS c40290000<>+0(SB), Y1
+	VFNMADD231PS Y4, Y1, Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y1
+	VFMADD231PS  Y2, Y1, Y6
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y9, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y7, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y11, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y8, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+
+next2:
+	JMP rowDone
+
+row3:
+	JMP check3
+
+full3:
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero30false
+	CMPQ         216(AX), $0x00
+	JLE          zero30false
+	VMOVUPS      (R8)(DX*1), Y0
+	VMOVUPS      (SI)(DX*1), Y1
+	VBROADCASTSS c3ec80000<>+0(SB), Y2
+	VFNMADD231PS Y1, Y2, Y0
+	VMOVUPS      (DI)(DX*1), Y1
+	VMOVUPS      (BX)(DX*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	VMOVAPS      Y0, Y0
+	JMP          done30false
+
+zero30false:
+	VXORPS Y0, Y0, Y0
+
+done30false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero31false
+	CMPQ         216(AX), $0x01
+	JLE          zero31false
+	VMOVUPS      (R8)(DX*1), Y1
+	VMOVUPS      (SI)(DX*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVUPS      (DI)(DX*1), Y2
+	VMOVUPS      (BX)(DX*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done31false
+
+zero31false:
+	VXORPS Y1, Y1, Y1
+
+done31false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero32false
+	CMPQ         216(AX), $0x02
+	JLE          zero32false
+	VMOVUPS      (R8)(DX*1), Y2
+	VMOVUPS      (SI)(DX*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVUPS      (DI)(DX*1), Y3
+	VMOVUPS      (BX)(DX*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VBROADCASTSS c3fc00000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done32false
+
+zero32false:
+	VXORPS Y2, Y2, Y2
+
+done32false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero33false
+	CMPQ         216(AX), $0x03
+	JLE          zero33false
+	VMOVUPS      (R8)(DX*1), Y3
+	VMOVUPS      (SI)(DX*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVUPS      (DI)(DX*1), Y4
+	VMOVUPS      (BX)(DX*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VBROADCASTSS c3fc00000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done33false
+
+zero33false:
+	VXORPS Y3, Y3, Y3
+
+done33false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero34false
+	CMPQ         216(AX), $0x04
+	JLE          zero34false
+	VMOVUPS      (R8)(DX*1), Y4
+	VMOVUPS      (SI)(DX*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVUPS      (DI)(DX*1), Y5
+	VMOVUPS      (BX)(DX*1), Y6
+	VBROADCASTSS c3ec80000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VBROADCASTSS c3fc00000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done34false
+
+zero34false:
+	VXORPS Y4, Y4, Y4
+
+done34false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero35false
+	CMPQ         216(AX), $0x05
+	JLE          zero35false
+	VMOVUPS      (R8)(DX*1), Y5
+	VMOVUPS      (SI)(DX*1), Y6
+	VBROADCASTSS c3ec80000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVUPS      (DI)(DX*1), Y6
+	VMOVUPS      (BX)(DX*1), Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VMOVAPS      Y5, Y5
+	JMP          done35false
+
+zero35false:
+	VXORPS Y5, Y5, Y5
+
+done35false:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y4, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y2, Y7, Y6
+	VMOVAPS      Y3, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y1, Y8, Y7
+	VMOVAPS      Y6, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFMADD231PS  Y7, Y9, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFNMADD231PS Y7, Y9, Y6
+	VMOVAPS      Y4, Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y7
+	VMOVAPS      Y3, Y9
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y1, Y10, Y9
+	VMOVAPS      Y7, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFMADD231PS  Y9, Y11, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFNMADD231PS Y9, Y11, Y7
+	VBROADCASTSS c40290000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y2
+	VFMADD231PS  Y0, Y2, Y4
+	VBROADCASTSS c40290000<>+0(SB), Y0
+	VFNMADD231PS Y3, Y0, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y0
+	VFMADD231PS  Y1, Y0, Y5
+	VMOVUPS      Y4, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y8, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y6, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y10, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y7, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y5, (DX)
+	ADDQ         $0x20, CX
+
+check3:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	CMPQ         DX, $0x08
+	JGE          full3
+	TESTQ        DX, DX
+	JZ           next3
+	LEAQ         masks<>+0(SB), R9
+	SUBQ         $0x00, DX
+	XORQ         R10, R10
+	CMPQ         DX, R10
+	CMOVQLT      R10, DX
+	MOVQ         $0x00000008, R10
+	CMPQ         DX, R10
+	CMOVQGT      R10, DX
+	NEGQ         DX
+	VMOVDQU      32(R9)(DX*4), Y0
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero30true
+	CMPQ         216(AX), $0x00
+	JLE          zero30true
+	VMOVUPS      (R8)(DX*1), Y1
+	VMOVUPS      (SI)(DX*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVUPS      (DI)(DX*1), Y2
+	VMOVUPS      (BX)(DX*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done30true
+
+zero30true:
+	VXORPS Y1, Y1, Y1
+
+done30true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero31true
+	CMPQ         216(AX), $0x01
+	JLE          zero31true
+	VMOVUPS      (R8)(DX*1), Y2
+	VMOVUPS      (SI)(DX*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVUPS      (DI)(DX*1), Y3
+	VMOVUPS      (BX)(DX*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VBROADCASTSS c3fc00000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done31true
+
+zero31true:
+	VXORPS Y2, Y2, Y2
+
+done31true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero32true
+	CMPQ         216(AX), $0x02
+	JLE          zero32true
+	VMOVUPS      (R8)(DX*1), Y3
+	VMOVUPS      (SI)(DX*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVUPS      (DI)(DX*1), Y4
+	VMOVUPS      (BX)(DX*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VBROADCASTSS c3fc00000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done32true
+
+zero32true:
+	VXORPS Y3, Y3, Y3
+
+done32true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero33true
+	CMPQ         216(AX), $0x03
+	JLE          zero33true
+	VMOVUPS      (R8)(DX*1), Y4
+	VMOVUPS      (SI)(DX*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVUPS      (DI)(DX*1), Y5
+	VMOVUPS      (BX)(DX*1), Y6
+	VBROADCASTSS c3ec80000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VBROADCASTSS c3fc00000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done33true
+
+zero33true:
+	VXORPS Y4, Y4, Y4
+
+done33true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero34true
+	CMPQ         216(AX), $0x04
+	JLE          zero34true
+	VMOVUPS      (R8)(DX*1), Y5
+	VMOVUPS      (SI)(DX*1), Y6
+	VBROADCASTSS c3ec80000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVUPS      (DI)(DX*1), Y6
+	VMOVUPS      (BX)(DX*1), Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VMOVAPS      Y5, Y5
+	JMP          done34true
+
+zero34true:
+	VXORPS Y5, Y5, Y5
+
+done34true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero35true
+	CMPQ         216(AX), $0x05
+	JLE          zero35true
+	VMOVUPS      (R8)(DX*1), Y6
+	VMOVUPS      (SI)(DX*1), Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VMOVUPS      (DI)(DX*1), Y7
+	VMOVUPS      (BX)(DX*1), Y8
+	VBROADCASTSS c3ec80000<>+0(SB), Y9
+	VFNMADD231PS Y8, Y9, Y7
+	VBROADCASTSS c3fc00000<>+0(SB), Y8
+	VFMADD231PS  Y7, Y8, Y6
+	VMOVAPS      Y6, Y6
+	JMP          done35true
+
+zero35true:
+	VXORPS Y6, Y6, Y6
+
+done35true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y5, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y3, Y8, Y7
+	VMOVAPS      Y4, Y8
+	VBROADCASTSS c40100000<>+0(SB), Y9
+	VFMSUB231PS  Y2, Y9, Y8
+	VMOVAPS      Y7, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFMADD231PS  Y8, Y10, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFNMADD231PS Y8, Y10, Y7
+	VMOVAPS      Y5, Y8
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y8
+	VMOVAPS      Y4, Y10
+	VBROADCASTSS c3ec80000<>+0(SB), Y11
+	VFNMADD231PS Y2, Y11, Y10
+	VMOVAPS      Y8, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFMADD231PS  Y10, Y12, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFNMADD231PS Y10, Y12, Y8
+	VBROADCASTSS c40290000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y1, Y3, Y5
+	VBROADCASTSS c40290000<>+0(SB), Y1
+	VFNMADD231PS Y4, Y1, Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y1
+	VFMADD231PS  Y2, Y1, Y6
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y9, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y7, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y11, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y8, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+
+next3:
+	JMP rowDone
+
+row4:
+	JMP check4
+
+full4:
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero40false
+	CMPQ         216(AX), $0x00
+	JLE          zero40false
+	VMOVUPS      (R8)(DX*1), Y0
+	VMOVUPS      (SI)(DX*1), Y1
+	VBROADCASTSS c3ec80000<>+0(SB), Y2
+	VFNMADD231PS Y1, Y2, Y0
+	VMOVUPS      (DI)(DX*1), Y1
+	VMOVUPS      (BX)(DX*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VFNMADD231PS Y1, Y2, Y0
+	VMOVAPS      Y0, Y0
+	JMP          done40false
+
+zero40false:
+	VXORPS Y0, Y0, Y0
+
+done40false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero41false
+	CMPQ         216(AX), $0x01
+	JLE          zero41false
+	VMOVUPS      (R8)(DX*1), Y1
+	VMOVUPS      (SI)(DX*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVUPS      (DI)(DX*1), Y2
+	VMOVUPS      (BX)(DX*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done41false
+
+zero41false:
+	VXORPS Y1, Y1, Y1
+
+done41false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero42false
+	CMPQ         216(AX), $0x02
+	JLE          zero42false
+	VMOVUPS      (R8)(DX*1), Y2
+	VMOVUPS      (SI)(DX*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVUPS      (DI)(DX*1), Y3
+	VMOVUPS      (BX)(DX*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VBROADCASTSS c3fc00000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done42false
+
+zero42false:
+	VXORPS Y2, Y2, Y2
+
+done42false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero43false
+	CMPQ         216(AX), $0x03
+	JLE          zero43false
+	VMOVUPS      (R8)(DX*1), Y3
+	VMOVUPS      (SI)(DX*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVUPS      (DI)(DX*1), Y4
+	VMOVUPS      (BX)(DX*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VBROADCASTSS c3fc00000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done43false
+
+zero43false:
+	VXORPS Y3, Y3, Y3
+
+done43false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero44false
+	CMPQ         216(AX), $0x04
+	JLE          zero44false
+	VMOVUPS      (R8)(DX*1), Y4
+	VMOVUPS      (SI)(DX*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVUPS      (DI)(DX*1), Y5
+	VMOVUPS      (BX)(DX*1), Y6
+	VBROADCASTSS c3ec80000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VBROADCASTSS c3fc00000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done44false
+
+zero44false:
+	VXORPS Y4, Y4, Y4
+
+done44false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero45false
+	CMPQ         216(AX), $0x05
+	JLE          zero45false
+	VMOVUPS      (R8)(DX*1), Y5
+	VMOVUPS      (SI)(DX*1), Y6
+	VBROADCASTSS c3ec80000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVUPS      (DI)(DX*1), Y6
+	VMOVUPS      (BX)(DX*1), Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVAPS      Y5, Y5
+	JMP          done45false
+
+zero45false:
+	VXORPS Y5, Y5, Y5
+
+done45false:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y4, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y2, Y7, Y6
+	VMOVAPS      Y3, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y1, Y8, Y7
+	VMOVAPS      Y6, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFMADD231PS  Y7, Y9, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFNMADD231PS Y7, Y9, Y6
+	VMOVAPS      Y4, Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y7
+	VMOVAPS      Y3, Y9
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y1, Y10, Y9
+	VMOVAPS      Y7, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFMADD231PS  Y9, Y11, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFNMADD231PS Y9, Y11, Y7
+	VBROADCASTSS c40290000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y2
+	VFMADD231PS  Y0, Y2, Y4
+	VBROADCASTSS c40290000<>+0(SB), Y0
+	VFNMADD231PS Y3, Y0, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y0
+	VFMADD231PS  Y1, Y0, Y5
+	VMOVUPS      Y4, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y8, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y6, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y10, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y7, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y5, (DX)
+	ADDQ         $0x20, CX
+
+check4:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	CMPQ         DX, $0x08
+	JGE          full4
+	TESTQ        DX, DX
+	JZ           next4
+	LEAQ         masks<>+0(SB), R9
+	SUBQ         $0x00, DX
+	XORQ         R10, R10
+	CMPQ         DX, R10
+	CMOVQLT      R10, DX
+	MOVQ         $0x00000008, R10
+	CMPQ         DX, R10
+	CMOVQGT      R10, DX
+	NEGQ         DX
+	VMOVDQU      32(R9)(DX*4), Y0
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero40true
+	CMPQ         216(AX), $0x00
+	JLE          zero40true
+	VMOVUPS      (R8)(DX*1), Y1
+	VMOVUPS      (SI)(DX*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVUPS      (DI)(DX*1), Y2
+	VMOVUPS      (BX)(DX*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done40true
+
+zero40true:
+	VXORPS Y1, Y1, Y1
+
+done40true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero41true
+	CMPQ         216(AX), $0x01
+	JLE          zero41true
+	VMOVUPS      (R8)(DX*1), Y2
+	VMOVUPS      (SI)(DX*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVUPS      (DI)(DX*1), Y3
+	VMOVUPS      (BX)(DX*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VBROADCASTSS c3fc00000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done41true
+
+zero41true:
+	VXORPS Y2, Y2, Y2
+
+done41true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero42true
+	CMPQ         216(AX), $0x02
+	JLE          zero42true
+	VMOVUPS      (R8)(DX*1), Y3
+	VMOVUPS      (SI)(DX*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVUPS      (DI)(DX*1), Y4
+	VMOVUPS      (BX)(DX*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VBROADCASTSS c3fc00000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done42true
+
+zero42true:
+	VXORPS Y3, Y3, Y3
+
+done42true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero43true
+	CMPQ         216(AX), $0x03
+	JLE          zero43true
+	VMOVUPS      (R8)(DX*1), Y4
+	VMOVUPS      (SI)(DX*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVUPS      (DI)(DX*1), Y5
+	VMOVUPS      (BX)(DX*1), Y6
+	VBROADCASTSS c3ec80000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VBROADCASTSS c3fc00000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done43true
+
+zero43true:
+	VXORPS Y4, Y4, Y4
+
+done43true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero44true
+	CMPQ         216(AX), $0x04
+	JLE          zero44true
+	VMOVUPS      (R8)(DX*1), Y5
+	VMOVUPS      (SI)(DX*1), Y6
+	VBROADCASTSS c3ec80000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVUPS      (DI)(DX*1), Y6
+	VMOVUPS      (BX)(DX*1), Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVAPS      Y5, Y5
+	JMP          done44true
+
+zero44true:
+	VXORPS Y5, Y5, Y5
+
+done44true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero45true
+	CMPQ         216(AX), $0x05
+	JLE          zero45true
+	VMOVUPS      (R8)(DX*1), Y6
+	VMOVUPS      (SI)(DX*1), Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VMOVUPS      (DI)(DX*1), Y7
+	VMOVUPS      (BX)(DX*1), Y8
+	VBROADCASTSS c3ec80000<>+0(SB), Y9
+	VFNMADD231PS Y8, Y9, Y7
+	VBROADCASTSS c3fc00000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VMOVAPS      Y6, Y6
+	JMP          done45true
+
+zero45true:
+	VXORPS Y6, Y6, Y6
+
+done45true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y5, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y3, Y8, Y7
+	VMOVAPS      Y4, Y8
+	VBROADCASTSS c40100000<>+0(SB), Y9
+	VFMSUB231PS  Y2, Y9, Y8
+	VMOVAPS      Y7, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFMADD231PS  Y8, Y10, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFNMADD231PS Y8, Y10, Y7
+	VMOVAPS      Y5, Y8
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y8
+	VMOVAPS      Y4, Y10
+	VBROADCASTSS c3ec80000<>+0(SB), Y11
+	VFNMADD231PS Y2, Y11, Y10
+	VMOVAPS      Y8, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFMADD231PS  Y10, Y12, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFNMADD231PS Y10, Y12, Y8
+	VBROADCASTSS c40290000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y1, Y3, Y5
+	VBROADCASTSS c40290000<>+0(SB), Y1
+	VFNMADD231PS Y4, Y1, Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y1
+	VFMADD231PS  Y2, Y1, Y6
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y9, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y7, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y11, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y8, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+
+next4:
+	JMP rowDone
+
+row5:
+	JMP check5
+
+full5:
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero50false
+	CMPQ         216(AX), $0x00
+	JLE          zero50false
+	VMOVUPS      (R9)(DX*1), Y0
+	VMOVUPS      (DI)(DX*1), Y1
+	VBROADCASTSS c40290000<>+0(SB), Y2
+	VFNMADD231PS Y1, Y2, Y0
+	VMOVUPS      (BX)(DX*1), Y1
+	VBROADCASTSS c3f610000<>+0(SB), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	VMOVAPS      Y0, Y0
+	JMP          done50false
+
+zero50false:
+	VXORPS Y0, Y0, Y0
+
+done50false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero51false
+	CMPQ         216(AX), $0x01
+	JLE          zero51false
+	VMOVUPS      (R9)(DX*1), Y1
+	VMOVUPS      (DI)(DX*1), Y2
+	VBROADCASTSS c40290000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVUPS      (BX)(DX*1), Y2
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done51false
+
+zero51false:
+	VXORPS Y1, Y1, Y1
+
+done51false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero52false
+	CMPQ         216(AX), $0x02
+	JLE          zero52false
+	VMOVUPS      (R9)(DX*1), Y2
+	VMOVUPS      (DI)(DX*1), Y3
+	VBROADCASTSS c40290000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVUPS      (BX)(DX*1), Y3
+	VBROADCASTSS c3f610000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done52false
+
+zero52false:
+	VXORPS Y2, Y2, Y2
+
+done52false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero53false
+	CMPQ         216(AX), $0x03
+	JLE          zero53false
+	VMOVUPS      (R9)(DX*1), Y3
+	VMOVUPS      (DI)(DX*1), Y4
+	VBROADCASTSS c40290000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVUPS      (BX)(DX*1), Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done53false
+
+zero53false:
+	VXORPS Y3, Y3, Y3
+
+done53false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero54false
+	CMPQ         216(AX), $0x04
+	JLE          zero54false
+	VMOVUPS      (R9)(DX*1), Y4
+	VMOVUPS      (DI)(DX*1), Y5
+	VBROADCASTSS c40290000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVUPS      (BX)(DX*1), Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done54false
+
+zero54false:
+	VXORPS Y4, Y4, Y4
+
+done54false:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero55false
+	CMPQ         216(AX), $0x05
+	JLE          zero55false
+	VMOVUPS      (R9)(DX*1), Y5
+	VMOVUPS      (DI)(DX*1), Y6
+	VBROADCASTSS c40290000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVUPS      (BX)(DX*1), Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VMOVAPS      Y5, Y5
+	JMP          done55false
+
+zero55false:
+	VXORPS Y5, Y5, Y5
+
+done55false:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y4, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMSUB231PS  Y2, Y7, Y6
+	VMOVAPS      Y3, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y1, Y8, Y7
+	VMOVAPS      Y6, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFMADD231PS  Y7, Y9, Y8
+	VBROADCASTSS c3f200000<>+0(SB), Y9
+	VFNMADD231PS Y7, Y9, Y6
+	VMOVAPS      Y4, Y7
+	VBROADCASTSS c3ec80000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y7
+	VMOVAPS      Y3, Y9
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y1, Y10, Y9
+	VMOVAPS      Y7, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFMADD231PS  Y9, Y11, Y10
+	VBROADCASTSS c3fc00000<>+0(SB), Y11
+	VFNMADD231PS Y9, Y11, Y7
+	VBROADCASTSS c40290000<>+0(SB), Y9
+	VFNMADD231PS Y2, Y9, Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y2
+	VFMADD231PS  Y0, Y2, Y4
+	VBROADCASTSS c40290000<>+0(SB), Y0
+	VFNMADD231PS Y3, Y0, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y0
+	VFMADD231PS  Y1, Y0, Y5
+	VMOVUPS      Y4, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y8, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y6, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y10, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y7, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y5, (DX)
+	ADDQ         $0x20, CX
+
+check5:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	CMPQ         DX, $0x08
+	JGE          full5
+	TESTQ        DX, DX
+	JZ           next5
+	LEAQ         masks<>+0(SB), SI
+	SUBQ         $0x00, DX
+	XORQ         R8, R8
+	CMPQ         DX, R8
+	CMOVQLT      R8, DX
+	MOVQ         $0x00000008, R8
+	CMPQ         DX, R8
+	CMOVQGT      R8, DX
+	NEGQ         DX
+	VMOVDQU      32(SI)(DX*4), Y0
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero50true
+	CMPQ         216(AX), $0x00
+	JLE          zero50true
+	VMOVUPS      (R9)(DX*1), Y1
+	VMOVUPS      (DI)(DX*1), Y2
+	VBROADCASTSS c40290000<>+0(SB), Y3
+	VFNMADD231PS Y2, Y3, Y1
+	VMOVUPS      (BX)(DX*1), Y2
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done50true
+
+zero50true:
+	VXORPS Y1, Y1, Y1
+
+done50true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero51true
+	CMPQ         216(AX), $0x01
+	JLE          zero51true
+	VMOVUPS      (R9)(DX*1), Y2
+	VMOVUPS      (DI)(DX*1), Y3
+	VBROADCASTSS c40290000<>+0(SB), Y4
+	VFNMADD231PS Y3, Y4, Y2
+	VMOVUPS      (BX)(DX*1), Y3
+	VBROADCASTSS c3f610000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done51true
+
+zero51true:
+	VXORPS Y2, Y2, Y2
+
+done51true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero52true
+	CMPQ         216(AX), $0x02
+	JLE          zero52true
+	VMOVUPS      (R9)(DX*1), Y3
+	VMOVUPS      (DI)(DX*1), Y4
+	VBROADCASTSS c40290000<>+0(SB), Y5
+	VFNMADD231PS Y4, Y5, Y3
+	VMOVUPS      (BX)(DX*1), Y4
+	VBROADCASTSS c3f610000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done52true
+
+zero52true:
+	VXORPS Y3, Y3, Y3
+
+done52true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero53true
+	CMPQ         216(AX), $0x03
+	JLE          zero53true
+	VMOVUPS      (R9)(DX*1), Y4
+	VMOVUPS      (DI)(DX*1), Y5
+	VBROADCASTSS c40290000<>+0(SB), Y6
+	VFNMADD231PS Y5, Y6, Y4
+	VMOVUPS      (BX)(DX*1), Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done53true
+
+zero53true:
+	VXORPS Y4, Y4, Y4
+
+done53true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero54true
+	CMPQ         216(AX), $0x04
+	JLE          zero54true
+	VMOVUPS      (R9)(DX*1), Y5
+	VMOVUPS      (DI)(DX*1), Y6
+	VBROADCASTSS c40290000<>+0(SB), Y7
+	VFNMADD231PS Y6, Y7, Y5
+	VMOVUPS      (BX)(DX*1), Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VMOVAPS      Y5, Y5
+	JMP          done54true
+
+zero54true:
+	VXORPS Y5, Y5, Y5
+
+done54true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero55true
+	CMPQ         216(AX), $0x05
+	JLE          zero55true
+	VMOVUPS      (R9)(DX*1), Y6
+	VMOVUPS      (DI)(DX*1), Y7
+	VBROADCASTSS c40290000<>+0(SB), Y8
+	VFNMADD231PS Y7, Y8, Y6
+	VMOVUPS      (BX)(DX*1), Y7
+	VBROADCASTSS c3f610000<>+0(SB), Y8
+	VFMADD231PS  Y7, Y8, Y6
+	VMOVAPS      Y6, Y6
+	JMP          done55true
+
+zero55true:
+	VXORPS Y6, Y6, Y6
+
+done55true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y5, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMSUB231PS  Y3, Y8, Y7
+	VMOVAPS      Y4, Y8
+	VBROADCASTSS c40100000<>+0(SB), Y9
+	VFMSUB231PS  Y2, Y9, Y8
+	VMOVAPS      Y7, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFMADD231PS  Y8, Y10, Y9
+	VBROADCASTSS c3f200000<>+0(SB), Y10
+	VFNMADD231PS Y8, Y10, Y7
+	VMOVAPS      Y5, Y8
+	VBROADCASTSS c3ec80000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y8
+	VMOVAPS      Y4, Y10
+	VBROADCASTSS c3ec80000<>+0(SB), Y11
+	VFNMADD231PS Y2, Y11, Y10
+	VMOVAPS      Y8, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFMADD231PS  Y10, Y12, Y11
+	VBROADCASTSS c3fc00000<>+0(SB), Y12
+	VFNMADD231PS Y10, Y12, Y8
+	VBROADCASTSS c40290000<>+0(SB), Y10
+	VFNMADD231PS Y3, Y10, Y5
+	VBROADCASTSS c3f610000<>+0(SB), Y3
+	VFMADD231PS  Y1, Y3, Y5
+	VBROADCASTSS c40290000<>+0(SB), Y1
+	VFNMADD231PS Y4, Y1, Y6
+	VBROADCASTSS c3f610000<>+0(SB), Y1
+	VFMADD231PS  Y2, Y1, Y6
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y9, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y7, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y11, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y8, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+
+next5:
+rowDone:
+	MOVQ 160(AX), CX
+	SHLQ $0x02, CX
+	ADDQ CX, 8(SP)
+	MOVQ 184(AX), CX
+	SHLQ $0x02, CX
+	ADDQ CX, (SP)
+	DECQ 16(SP)
+	JNZ  patch
+	VZEROUPPER
+	RET
+
+// func winogradGradRowAVX2(t *byte)
+// Requires: AVX, CMOV, FMA3
+TEXT ·winogradGradRowAVX2(SB), $64-8
+	MOVQ t+0(FP), AX
+	MOVQ 136(AX), CX
+	MOVQ (AX), DX
+	LEAQ (DX)(CX*4), CX
+	MOVQ CX, 8(SP)
+	MOVQ 24(AX), CX
+	MOVQ CX, (SP)
+	MOVQ 120(AX), CX
+	MOVQ CX, 16(SP)
+	MOVQ 144(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 32(SP)
+	MOVQ 152(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 40(SP)
+	MOVQ 168(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 48(SP)
+	MOVQ 176(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 56(SP)
+	MOVQ 128(AX), CX
+	SHLQ $0x02, CX
+	MOVQ CX, 24(SP)
+
+patch:
+	MOVQ    8(SP), DX
+	MOVQ    32(SP), BX
+	ADDQ    DX, BX
+	MOVQ    32(SP), SI
+	ADDQ    BX, SI
+	MOVQ    32(SP), DI
+	ADDQ    SI, DI
+	MOVQ    96(AX), CX
+	CMPQ    192(AX), $0x00
+	CMOVQGT CX, DX
+	CMPQ    200(AX), $0x00
+	CMOVQLE CX, DX
+	CMPQ    192(AX), $0x01
+	CMOVQGT CX, BX
+	CMPQ    200(AX), $0x01
+	CMOVQLE CX, BX
+	CMPQ    192(AX), $0x02
+	CMOVQGT CX, SI
+	CMPQ    200(AX), $0x02
+	CMOVQLE CX, SI
+	CMPQ    192(AX), $0x03
+	CMOVQGT CX, DI
+	CMPQ    200(AX), $0x03
+	CMOVQLE CX, DI
+	XORQ    CX, CX
+	CMPQ    224(AX), $0x01
+	JEQ     row1
+	CMPQ    224(AX), $0x02
+	JEQ     row2
+	CMPQ    224(AX), $0x03
+	JEQ     row3
+	CMPQ    224(AX), $0x04
+	JEQ     row4
+	CMPQ    224(AX), $0x05
+	JEQ     row5
+	JMP     check0
+
+full0:
+	MOVQ    CX, BX
+	CMPQ    208(AX), $0x00
+	JGT     zero00false
+	CMPQ    216(AX), $0x00
+	JLE     zero00false
+	VMOVUPS (DX)(BX*1), Y0
+	VMOVAPS Y0, Y0
+	JMP     done00false
+
+zero00false:
+	VXORPS Y0, Y0, Y0
+
+done00false:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x01
+	JGT     zero01false
+	CMPQ    216(AX), $0x01
+	JLE     zero01false
+	VMOVUPS (DX)(BX*1), Y1
+	VMOVAPS Y1, Y1
+	JMP     done01false
+
+zero01false:
+	VXORPS Y1, Y1, Y1
+
+done01false:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x02
+	JGT     zero02false
+	CMPQ    216(AX), $0x02
+	JLE     zero02false
+	VMOVUPS (DX)(BX*1), Y2
+	VMOVAPS Y2, Y2
+	JMP     done02false
+
+zero02false:
+	VXORPS Y2, Y2, Y2
+
+done02false:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x03
+	JGT     zero03false
+	CMPQ    216(AX), $0x03
+	JLE     zero03false
+	VMOVUPS (DX)(BX*1), Y3
+	VMOVAPS Y3, Y3
+	JMP     done03false
+
+zero03false:
+	VXORPS Y3, Y3, Y3
+
+done03false:
+	MOVQ         (SP), BX
+	ADDQ         CX, BX
+	VMOVAPS      Y0, Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VMOVAPS      Y0, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMADD231PS  Y2, Y7, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS c40580000<>+0(SB), Y2
+	VFMADD231PS  Y3, Y2, Y1
+	VADDPS       Y5, Y4, Y2
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y1, Y6, Y5
+	VSUBPS       Y1, Y6, Y1
+	VMOVUPS      Y0, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y2, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y4, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y5, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y1, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Y3, (BX)
+	ADDQ         $0x20, CX
+
+check0:
+	MOVQ    24(SP), BX
+	SUBQ    CX, BX
+	SHRQ    $0x02, BX
+	CMPQ    BX, $0x08
+	JGE     full0
+	TESTQ   BX, BX
+	JZ      next0
+	LEAQ    masks<>+0(SB), SI
+	SUBQ    $0x00, BX
+	XORQ    DI, DI
+	CMPQ    BX, DI
+	CMOVQLT DI, BX
+	MOVQ    $0x00000008, DI
+	CMPQ    BX, DI
+	CMOVQGT DI, BX
+	NEGQ    BX
+	VMOVDQU 32(SI)(BX*4), Y0
+	MOVQ    CX, BX
+	CMPQ    208(AX), $0x00
+	JGT     zero00true
+	CMPQ    216(AX), $0x00
+	JLE     zero00true
+	VMOVUPS (DX)(BX*1), Y1
+	VMOVAPS Y1, Y1
+	JMP     done00true
+
+zero00true:
+	VXORPS Y1, Y1, Y1
+
+done00true:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x01
+	JGT     zero01true
+	CMPQ    216(AX), $0x01
+	JLE     zero01true
+	VMOVUPS (DX)(BX*1), Y2
+	VMOVAPS Y2, Y2
+	JMP     done01true
+
+zero01true:
+	VXORPS Y2, Y2, Y2
+
+done01true:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x02
+	JGT     zero02true
+	CMPQ    216(AX), $0x02
+	JLE     zero02true
+	VMOVUPS (DX)(BX*1), Y3
+	VMOVAPS Y3, Y3
+	JMP     done02true
+
+zero02true:
+	VXORPS Y3, Y3, Y3
+
+done02true:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x03
+	JGT     zero03true
+	CMPQ    216(AX), $0x03
+	JLE     zero03true
+	VMOVUPS (DX)(BX*1), Y4
+	VMOVAPS Y4, Y4
+	JMP     done03true
+
+zero03true:
+	VXORPS Y4, Y4, Y4
+
+done03true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y1, Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS c3e7a0000<>+0(SB), Y7
+	VFMADD231PS  Y4, Y7, Y6
+	VMOVAPS      Y1, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMADD231PS  Y3, Y8, Y7
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS c40580000<>+0(SB), Y3
+	VFMADD231PS  Y4, Y3, Y2
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y7, Y6
+	VSUBPS       Y2, Y7, Y2
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y3, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y2, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y4, Y0, (DX)
+
+next0:
+	JMP rowDone
+
+row1:
+	JMP check1
+
+full1:
+	MOVQ         CX, R8
+	CMPQ         208(AX), $0x00
+	JGT          zero10false
+	CMPQ         216(AX), $0x00
+	JLE          zero10false
+	VMOVUPS      (DX)(R8*1), Y0
+	VMOVUPS      (SI)(R8*1), Y1
+	VBROADCASTSS c3ec80000<>+0(SB), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	VMOVUPS      (BX)(R8*1), Y1
+	VBROADCASTSS c3f200000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      (DI)(R8*1), Y2
+	VBROADCASTSS c3e7a0000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VADDPS       Y1, Y0, Y0
+	VMOVAPS      Y0, Y0
+	JMP          done10false
+
+zero10false:
+	VXORPS Y0, Y0, Y0
+
+done10false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x01
+	JGT          zero11false
+	CMPQ         216(AX), $0x01
+	JLE          zero11false
+	VMOVUPS      (DX)(R8*1), Y1
+	VMOVUPS      (SI)(R8*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVUPS      (BX)(R8*1), Y2
+	VBROADCASTSS c3f200000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DI)(R8*1), Y3
+	VBROADCASTSS c3e7a0000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VADDPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done11false
+
+zero11false:
+	VXORPS Y1, Y1, Y1
+
+done11false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x02
+	JGT          zero12false
+	CMPQ         216(AX), $0x02
+	JLE          zero12false
+	VMOVUPS      (DX)(R8*1), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      (BX)(R8*1), Y3
+	VBROADCASTSS c3f200000<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (DI)(R8*1), Y4
+	VBROADCASTSS c3e7a0000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VADDPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done12false
+
+zero12false:
+	VXORPS Y2, Y2, Y2
+
+done12false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x03
+	JGT          zero13false
+	CMPQ         216(AX), $0x03
+	JLE          zero13false
+	VMOVUPS      (DX)(R8*1), Y3
+	VMOVUPS      (SI)(R8*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVUPS      (BX)(R8*1), Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      (DI)(R8*1), Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done13false
+
+zero13false:
+	VXORPS Y3, Y3, Y3
+
+done13false:
+	MOVQ         (SP), R8
+	ADDQ         CX, R8
+	VMOVAPS      Y0, Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VMOVAPS      Y0, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMADD231PS  Y2, Y7, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS c40580000<>+0(SB), Y2
+	VFMADD231PS  Y3, Y2, Y1
+	VADDPS       Y5, Y4, Y2
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y1, Y6, Y5
+	VSUBPS       Y1, Y6, Y1
+	VMOVUPS      Y0, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y2, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y4, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y5, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y1, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y3, (R8)
+	ADDQ         $0x20, CX
+
+check1:
+	MOVQ         24(SP), R8
+	SUBQ         CX, R8
+	SHRQ         $0x02, R8
+	CMPQ         R8, $0x08
+	JGE          full1
+	TESTQ        R8, R8
+	JZ           next1
+	LEAQ         masks<>+0(SB), R9
+	SUBQ         $0x00, R8
+	XORQ         R10, R10
+	CMPQ         R8, R10
+	CMOVQLT      R10, R8
+	MOVQ         $0x00000008, R10
+	CMPQ         R8, R10
+	CMOVQGT      R10, R8
+	NEGQ         R8
+	VMOVDQU      32(R9)(R8*4), Y0
+	MOVQ         CX, R8
+	CMPQ         208(AX), $0x00
+	JGT          zero10true
+	CMPQ         216(AX), $0x00
+	JLE          zero10true
+	VMOVUPS      (DX)(R8*1), Y1
+	VMOVUPS      (SI)(R8*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVUPS      (BX)(R8*1), Y2
+	VBROADCASTSS c3f200000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DI)(R8*1), Y3
+	VBROADCASTSS c3e7a0000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VADDPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done10true
+
+zero10true:
+	VXORPS Y1, Y1, Y1
+
+done10true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x01
+	JGT          zero11true
+	CMPQ         216(AX), $0x01
+	JLE          zero11true
+	VMOVUPS      (DX)(R8*1), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      (BX)(R8*1), Y3
+	VBROADCASTSS c3f200000<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (DI)(R8*1), Y4
+	VBROADCASTSS c3e7a0000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VADDPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done11true
+
+zero11true:
+	VXORPS Y2, Y2, Y2
+
+done11true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x02
+	JGT          zero12true
+	CMPQ         216(AX), $0x02
+	JLE          zero12true
+	VMOVUPS      (DX)(R8*1), Y3
+	VMOVUPS      (SI)(R8*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVUPS      (BX)(R8*1), Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      (DI)(R8*1), Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done12true
+
+zero12true:
+	VXORPS Y3, Y3, Y3
+
+done12true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x03
+	JGT          zero13true
+	CMPQ         216(AX), $0x03
+	JLE          zero13true
+	VMOVUPS      (DX)(R8*1), Y4
+	VMOVUPS      (SI)(R8*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVUPS      (BX)(R8*1), Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      (DI)(R8*1), Y6
+	VBROADCASTSS c3e7a0000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done13true
+
+zero13true:
+	VXORPS Y4, Y4, Y4
+
+done13true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y1, Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS c3e7a0000<>+0(SB), Y7
+	VFMADD231PS  Y4, Y7, Y6
+	VMOVAPS      Y1, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMADD231PS  Y3, Y8, Y7
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS c40580000<>+0(SB), Y3
+	VFMADD231PS  Y4, Y3, Y2
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y7, Y6
+	VSUBPS       Y2, Y7, Y2
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y3, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y2, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y4, Y0, (DX)
+
+next1:
+	JMP rowDone
+
+row2:
+	JMP check2
+
+full2:
+	MOVQ         CX, R8
+	CMPQ         208(AX), $0x00
+	JGT          zero20false
+	CMPQ         216(AX), $0x00
+	JLE          zero20false
+	VMOVUPS      (DX)(R8*1), Y0
+	VMOVUPS      (SI)(R8*1), Y1
+	VBROADCASTSS c3ec80000<>+0(SB), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	VMOVUPS      (BX)(R8*1), Y1
+	VBROADCASTSS c3f200000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      (DI)(R8*1), Y2
+	VBROADCASTSS c3e7a0000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VSUBPS       Y1, Y0, Y0
+	VMOVAPS      Y0, Y0
+	JMP          done20false
+
+zero20false:
+	VXORPS Y0, Y0, Y0
+
+done20false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x01
+	JGT          zero21false
+	CMPQ         216(AX), $0x01
+	JLE          zero21false
+	VMOVUPS      (DX)(R8*1), Y1
+	VMOVUPS      (SI)(R8*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVUPS      (BX)(R8*1), Y2
+	VBROADCASTSS c3f200000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DI)(R8*1), Y3
+	VBROADCASTSS c3e7a0000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VSUBPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done21false
+
+zero21false:
+	VXORPS Y1, Y1, Y1
+
+done21false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x02
+	JGT          zero22false
+	CMPQ         216(AX), $0x02
+	JLE          zero22false
+	VMOVUPS      (DX)(R8*1), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      (BX)(R8*1), Y3
+	VBROADCASTSS c3f200000<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (DI)(R8*1), Y4
+	VBROADCASTSS c3e7a0000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VSUBPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done22false
+
+zero22false:
+	VXORPS Y2, Y2, Y2
+
+done22false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x03
+	JGT          zero23false
+	CMPQ         216(AX), $0x03
+	JLE          zero23false
+	VMOVUPS      (DX)(R8*1), Y3
+	VMOVUPS      (SI)(R8*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVUPS      (BX)(R8*1), Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      (DI)(R8*1), Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VSUBPS       Y4, Y3, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done23false
+
+zero23false:
+	VXORPS Y3, Y3, Y3
+
+done23false:
+	MOVQ         (SP), R8
+	ADDQ         CX, R8
+	VMOVAPS      Y0, Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VMOVAPS      Y0, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMADD231PS  Y2, Y7, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS c40580000<>+0(SB), Y2
+	VFMADD231PS  Y3, Y2, Y1
+	VADDPS       Y5, Y4, Y2
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y1, Y6, Y5
+	VSUBPS       Y1, Y6, Y1
+	VMOVUPS      Y0, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y2, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y4, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y5, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y1, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y3, (R8)
+	ADDQ         $0x20, CX
+
+check2:
+	MOVQ         24(SP), R8
+	SUBQ         CX, R8
+	SHRQ         $0x02, R8
+	CMPQ         R8, $0x08
+	JGE          full2
+	TESTQ        R8, R8
+	JZ           next2
+	LEAQ         masks<>+0(SB), R9
+	SUBQ         $0x00, R8
+	XORQ         R10, R10
+	CMPQ         R8, R10
+	CMOVQLT      R10, R8
+	MOVQ         $0x00000008, R10
+	CMPQ         R8, R10
+	CMOVQGT      R10, R8
+	NEGQ         R8
+	VMOVDQU      32(R9)(R8*4), Y0
+	MOVQ         CX, R8
+	CMPQ         208(AX), $0x00
+	JGT          zero20true
+	CMPQ         216(AX), $0x00
+	JLE          zero20true
+	VMOVUPS      (DX)(R8*1), Y1
+	VMOVUPS      (SI)(R8*1), Y2
+	VBROADCASTSS c3ec80000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVUPS      (BX)(R8*1), Y2
+	VBROADCASTSS c3f200000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DI)(R8*1), Y3
+	VBROADCASTSS c3e7a0000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VSUBPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done20true
+
+zero20true:
+	VXORPS Y1, Y1, Y1
+
+done20true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x01
+	JGT          zero21true
+	CMPQ         216(AX), $0x01
+	JLE          zero21true
+	VMOVUPS      (DX)(R8*1), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VBROADCASTSS c3ec80000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      (BX)(R8*1), Y3
+	VBROADCASTSS c3f200000<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (DI)(R8*1), Y4
+	VBROADCASTSS c3e7a0000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VSUBPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done21true
+
+zero21true:
+	VXORPS Y2, Y2, Y2
+
+done21true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x02
+	JGT          zero22true
+	CMPQ         216(AX), $0x02
+	JLE          zero22true
+	VMOVUPS      (DX)(R8*1), Y3
+	VMOVUPS      (SI)(R8*1), Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVUPS      (BX)(R8*1), Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      (DI)(R8*1), Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VSUBPS       Y4, Y3, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done22true
+
+zero22true:
+	VXORPS Y3, Y3, Y3
+
+done22true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x03
+	JGT          zero23true
+	CMPQ         216(AX), $0x03
+	JLE          zero23true
+	VMOVUPS      (DX)(R8*1), Y4
+	VMOVUPS      (SI)(R8*1), Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVUPS      (BX)(R8*1), Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      (DI)(R8*1), Y6
+	VBROADCASTSS c3e7a0000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VSUBPS       Y5, Y4, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done23true
+
+zero23true:
+	VXORPS Y4, Y4, Y4
+
+done23true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y1, Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS c3e7a0000<>+0(SB), Y7
+	VFMADD231PS  Y4, Y7, Y6
+	VMOVAPS      Y1, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMADD231PS  Y3, Y8, Y7
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS c40580000<>+0(SB), Y3
+	VFMADD231PS  Y4, Y3, Y2
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y7, Y6
+	VSUBPS       Y2, Y7, Y2
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y3, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y2, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y4, Y0, (DX)
+
+next2:
+	JMP rowDone
+
+row3:
+	JMP check3
+
+full3:
+	MOVQ         CX, R8
+	CMPQ         208(AX), $0x00
+	JGT          zero30false
+	CMPQ         216(AX), $0x00
+	JLE          zero30false
+	VMOVUPS      (DX)(R8*1), Y0
+	VMOVUPS      (SI)(R8*1), Y1
+	VBROADCASTSS c40100000<>+0(SB), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	VMOVUPS      (BX)(R8*1), Y1
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      (DI)(R8*1), Y2
+	VBROADCASTSS c40580000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VADDPS       Y1, Y0, Y0
+	VMOVAPS      Y0, Y0
+	JMP          done30false
+
+zero30false:
+	VXORPS Y0, Y0, Y0
+
+done30false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x01
+	JGT          zero31false
+	CMPQ         216(AX), $0x01
+	JLE          zero31false
+	VMOVUPS      (DX)(R8*1), Y1
+	VMOVUPS      (SI)(R8*1), Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVUPS      (BX)(R8*1), Y2
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DI)(R8*1), Y3
+	VBROADCASTSS c40580000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VADDPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done31false
+
+zero31false:
+	VXORPS Y1, Y1, Y1
+
+done31false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x02
+	JGT          zero32false
+	CMPQ         216(AX), $0x02
+	JLE          zero32false
+	VMOVUPS      (DX)(R8*1), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      (BX)(R8*1), Y3
+	VBROADCASTSS c3fc00000<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (DI)(R8*1), Y4
+	VBROADCASTSS c40580000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VADDPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done32false
+
+zero32false:
+	VXORPS Y2, Y2, Y2
+
+done32false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x03
+	JGT          zero33false
+	CMPQ         216(AX), $0x03
+	JLE          zero33false
+	VMOVUPS      (DX)(R8*1), Y3
+	VMOVUPS      (SI)(R8*1), Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVUPS      (BX)(R8*1), Y4
+	VBROADCASTSS c3fc00000<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      (DI)(R8*1), Y5
+	VBROADCASTSS c40580000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done33false
+
+zero33false:
+	VXORPS Y3, Y3, Y3
+
+done33false:
+	MOVQ         (SP), R8
+	ADDQ         CX, R8
+	VMOVAPS      Y0, Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VMOVAPS      Y0, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMADD231PS  Y2, Y7, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS c40580000<>+0(SB), Y2
+	VFMADD231PS  Y3, Y2, Y1
+	VADDPS       Y5, Y4, Y2
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y1, Y6, Y5
+	VSUBPS       Y1, Y6, Y1
+	VMOVUPS      Y0, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y2, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y4, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y5, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y1, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y3, (R8)
+	ADDQ         $0x20, CX
+
+check3:
+	MOVQ         24(SP), R8
+	SUBQ         CX, R8
+	SHRQ         $0x02, R8
+	CMPQ         R8, $0x08
+	JGE          full3
+	TESTQ        R8, R8
+	JZ           next3
+	LEAQ         masks<>+0(SB), R9
+	SUBQ         $0x00, R8
+	XORQ         R10, R10
+	CMPQ         R8, R10
+	CMOVQLT      R10, R8
+	MOVQ         $0x00000008, R10
+	CMPQ         R8, R10
+	CMOVQGT      R10, R8
+	NEGQ         R8
+	VMOVDQU      32(R9)(R8*4), Y0
+	MOVQ         CX, R8
+	CMPQ         208(AX), $0x00
+	JGT          zero30true
+	CMPQ         216(AX), $0x00
+	JLE          zero30true
+	VMOVUPS      (DX)(R8*1), Y1
+	VMOVUPS      (SI)(R8*1), Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVUPS      (BX)(R8*1), Y2
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DI)(R8*1), Y3
+	VBROADCASTSS c40580000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VADDPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done30true
+
+zero30true:
+	VXORPS Y1, Y1, Y1
+
+done30true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x01
+	JGT          zero31true
+	CMPQ         216(AX), $0x01
+	JLE          zero31true
+	VMOVUPS      (DX)(R8*1), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      (BX)(R8*1), Y3
+	VBROADCASTSS c3fc00000<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (DI)(R8*1), Y4
+	VBROADCASTSS c40580000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VADDPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done31true
+
+zero31true:
+	VXORPS Y2, Y2, Y2
+
+done31true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x02
+	JGT          zero32true
+	CMPQ         216(AX), $0x02
+	JLE          zero32true
+	VMOVUPS      (DX)(R8*1), Y3
+	VMOVUPS      (SI)(R8*1), Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVUPS      (BX)(R8*1), Y4
+	VBROADCASTSS c3fc00000<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      (DI)(R8*1), Y5
+	VBROADCASTSS c40580000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done32true
+
+zero32true:
+	VXORPS Y3, Y3, Y3
+
+done32true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x03
+	JGT          zero33true
+	CMPQ         216(AX), $0x03
+	JLE          zero33true
+	VMOVUPS      (DX)(R8*1), Y4
+	VMOVUPS      (SI)(R8*1), Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVUPS      (BX)(R8*1), Y5
+	VBROADCASTSS c3fc00000<>+0(SB), Y6
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      (DI)(R8*1), Y6
+	VBROADCASTSS c40580000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done33true
+
+zero33true:
+	VXORPS Y4, Y4, Y4
+
+done33true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y1, Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS c3e7a0000<>+0(SB), Y7
+	VFMADD231PS  Y4, Y7, Y6
+	VMOVAPS      Y1, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMADD231PS  Y3, Y8, Y7
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS c40580000<>+0(SB), Y3
+	VFMADD231PS  Y4, Y3, Y2
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y7, Y6
+	VSUBPS       Y2, Y7, Y2
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y3, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y2, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y4, Y0, (DX)
+
+next3:
+	JMP rowDone
+
+row4:
+	JMP check4
+
+full4:
+	MOVQ         CX, R8
+	CMPQ         208(AX), $0x00
+	JGT          zero40false
+	CMPQ         216(AX), $0x00
+	JLE          zero40false
+	VMOVUPS      (DX)(R8*1), Y0
+	VMOVUPS      (SI)(R8*1), Y1
+	VBROADCASTSS c40100000<>+0(SB), Y2
+	VFMADD231PS  Y1, Y2, Y0
+	VMOVUPS      (BX)(R8*1), Y1
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      (DI)(R8*1), Y2
+	VBROADCASTSS c40580000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VSUBPS       Y1, Y0, Y0
+	VMOVAPS      Y0, Y0
+	JMP          done40false
+
+zero40false:
+	VXORPS Y0, Y0, Y0
+
+done40false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x01
+	JGT          zero41false
+	CMPQ         216(AX), $0x01
+	JLE          zero41false
+	VMOVUPS      (DX)(R8*1), Y1
+	VMOVUPS      (SI)(R8*1), Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVUPS      (BX)(R8*1), Y2
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DI)(R8*1), Y3
+	VBROADCASTSS c40580000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VSUBPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done41false
+
+zero41false:
+	VXORPS Y1, Y1, Y1
+
+done41false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x02
+	JGT          zero42false
+	CMPQ         216(AX), $0x02
+	JLE          zero42false
+	VMOVUPS      (DX)(R8*1), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      (BX)(R8*1), Y3
+	VBROADCASTSS c3fc00000<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (DI)(R8*1), Y4
+	VBROADCASTSS c40580000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VSUBPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done42false
+
+zero42false:
+	VXORPS Y2, Y2, Y2
+
+done42false:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x03
+	JGT          zero43false
+	CMPQ         216(AX), $0x03
+	JLE          zero43false
+	VMOVUPS      (DX)(R8*1), Y3
+	VMOVUPS      (SI)(R8*1), Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVUPS      (BX)(R8*1), Y4
+	VBROADCASTSS c3fc00000<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      (DI)(R8*1), Y5
+	VBROADCASTSS c40580000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VSUBPS       Y4, Y3, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done43false
+
+zero43false:
+	VXORPS Y3, Y3, Y3
+
+done43false:
+	MOVQ         (SP), R8
+	ADDQ         CX, R8
+	VMOVAPS      Y0, Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VMOVAPS      Y0, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMADD231PS  Y2, Y7, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS c40580000<>+0(SB), Y2
+	VFMADD231PS  Y3, Y2, Y1
+	VADDPS       Y5, Y4, Y2
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y1, Y6, Y5
+	VSUBPS       Y1, Y6, Y1
+	VMOVUPS      Y0, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y2, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y4, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y5, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y1, (R8)
+	ADDQ         56(SP), R8
+	VMOVUPS      Y3, (R8)
+	ADDQ         $0x20, CX
+
+check4:
+	MOVQ         24(SP), R8
+	SUBQ         CX, R8
+	SHRQ         $0x02, R8
+	CMPQ         R8, $0x08
+	JGE          full4
+	TESTQ        R8, R8
+	JZ           next4
+	LEAQ         masks<>+0(SB), R9
+	SUBQ         $0x00, R8
+	XORQ         R10, R10
+	CMPQ         R8, R10
+	CMOVQLT      R10, R8
+	MOVQ         $0x00000008, R10
+	CMPQ         R8, R10
+	CMOVQGT      R10, R8
+	NEGQ         R8
+	VMOVDQU      32(R9)(R8*4), Y0
+	MOVQ         CX, R8
+	CMPQ         208(AX), $0x00
+	JGT          zero40true
+	CMPQ         216(AX), $0x00
+	JLE          zero40true
+	VMOVUPS      (DX)(R8*1), Y1
+	VMOVUPS      (SI)(R8*1), Y2
+	VBROADCASTSS c40100000<>+0(SB), Y3
+	VFMADD231PS  Y2, Y3, Y1
+	VMOVUPS      (BX)(R8*1), Y2
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DI)(R8*1), Y3
+	VBROADCASTSS c40580000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VSUBPS       Y2, Y1, Y1
+	VMOVAPS      Y1, Y1
+	JMP          done40true
+
+zero40true:
+	VXORPS Y1, Y1, Y1
+
+done40true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x01
+	JGT          zero41true
+	CMPQ         216(AX), $0x01
+	JLE          zero41true
+	VMOVUPS      (DX)(R8*1), Y2
+	VMOVUPS      (SI)(R8*1), Y3
+	VBROADCASTSS c40100000<>+0(SB), Y4
+	VFMADD231PS  Y3, Y4, Y2
+	VMOVUPS      (BX)(R8*1), Y3
+	VBROADCASTSS c3fc00000<>+0(SB), Y4
+	VMULPS       Y4, Y3, Y3
+	VMOVUPS      (DI)(R8*1), Y4
+	VBROADCASTSS c40580000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VSUBPS       Y3, Y2, Y2
+	VMOVAPS      Y2, Y2
+	JMP          done41true
+
+zero41true:
+	VXORPS Y2, Y2, Y2
+
+done41true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x02
+	JGT          zero42true
+	CMPQ         216(AX), $0x02
+	JLE          zero42true
+	VMOVUPS      (DX)(R8*1), Y3
+	VMOVUPS      (SI)(R8*1), Y4
+	VBROADCASTSS c40100000<>+0(SB), Y5
+	VFMADD231PS  Y4, Y5, Y3
+	VMOVUPS      (BX)(R8*1), Y4
+	VBROADCASTSS c3fc00000<>+0(SB), Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      (DI)(R8*1), Y5
+	VBROADCASTSS c40580000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VSUBPS       Y4, Y3, Y3
+	VMOVAPS      Y3, Y3
+	JMP          done42true
+
+zero42true:
+	VXORPS Y3, Y3, Y3
+
+done42true:
+	ADDQ         40(SP), R8
+	CMPQ         208(AX), $0x03
+	JGT          zero43true
+	CMPQ         216(AX), $0x03
+	JLE          zero43true
+	VMOVUPS      (DX)(R8*1), Y4
+	VMOVUPS      (SI)(R8*1), Y5
+	VBROADCASTSS c40100000<>+0(SB), Y6
+	VFMADD231PS  Y5, Y6, Y4
+	VMOVUPS      (BX)(R8*1), Y5
+	VBROADCASTSS c3fc00000<>+0(SB), Y6
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      (DI)(R8*1), Y6
+	VBROADCASTSS c40580000<>+0(SB), Y7
+	VFMADD231PS  Y6, Y7, Y5
+	VSUBPS       Y5, Y4, Y4
+	VMOVAPS      Y4, Y4
+	JMP          done43true
+
+zero43true:
+	VXORPS Y4, Y4, Y4
+
+done43true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y1, Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS c3e7a0000<>+0(SB), Y7
+	VFMADD231PS  Y4, Y7, Y6
+	VMOVAPS      Y1, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMADD231PS  Y3, Y8, Y7
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS c40580000<>+0(SB), Y3
+	VFMADD231PS  Y4, Y3, Y2
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y7, Y6
+	VSUBPS       Y2, Y7, Y2
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y3, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y2, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y4, Y0, (DX)
+
+next4:
+	JMP rowDone
+
+row5:
+	JMP check5
+
+full5:
+	MOVQ    CX, DX
+	CMPQ    208(AX), $0x00
+	JGT     zero50false
+	CMPQ    216(AX), $0x00
+	JLE     zero50false
+	VMOVUPS (DI)(DX*1), Y0
+	VMOVAPS Y0, Y0
+	JMP     done50false
+
+zero50false:
+	VXORPS Y0, Y0, Y0
+
+done50false:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x01
+	JGT     zero51false
+	CMPQ    216(AX), $0x01
+	JLE     zero51false
+	VMOVUPS (DI)(DX*1), Y1
+	VMOVAPS Y1, Y1
+	JMP     done51false
+
+zero51false:
+	VXORPS Y1, Y1, Y1
+
+done51false:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x02
+	JGT     zero52false
+	CMPQ    216(AX), $0x02
+	JLE     zero52false
+	VMOVUPS (DI)(DX*1), Y2
+	VMOVAPS Y2, Y2
+	JMP     done52false
+
+zero52false:
+	VXORPS Y2, Y2, Y2
+
+done52false:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x03
+	JGT     zero53false
+	CMPQ    216(AX), $0x03
+	JLE     zero53false
+	VMOVUPS (DI)(DX*1), Y3
+	VMOVAPS Y3, Y3
+	JMP     done53false
+
+zero53false:
+	VXORPS Y3, Y3, Y3
+
+done53false:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y0, Y4
+	VBROADCASTSS c3ec80000<>+0(SB), Y5
+	VFMADD231PS  Y2, Y5, Y4
+	VBROADCASTSS c3f200000<>+0(SB), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS c3e7a0000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VMOVAPS      Y0, Y6
+	VBROADCASTSS c40100000<>+0(SB), Y7
+	VFMADD231PS  Y2, Y7, Y6
+	VBROADCASTSS c3fc00000<>+0(SB), Y2
+	VMULPS       Y2, Y1, Y1
+	VBROADCASTSS c40580000<>+0(SB), Y2
+	VFMADD231PS  Y3, Y2, Y1
+	VADDPS       Y5, Y4, Y2
+	VSUBPS       Y5, Y4, Y4
+	VADDPS       Y1, Y6, Y5
+	VSUBPS       Y1, Y6, Y1
+	VMOVUPS      Y0, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y2, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y4, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y5, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Y3, (DX)
+	ADDQ         $0x20, CX
+
+check5:
+	MOVQ    24(SP), DX
+	SUBQ    CX, DX
+	SHRQ    $0x02, DX
+	CMPQ    DX, $0x08
+	JGE     full5
+	TESTQ   DX, DX
+	JZ      next5
+	LEAQ    masks<>+0(SB), BX
+	SUBQ    $0x00, DX
+	XORQ    SI, SI
+	CMPQ    DX, SI
+	CMOVQLT SI, DX
+	MOVQ    $0x00000008, SI
+	CMPQ    DX, SI
+	CMOVQGT SI, DX
+	NEGQ    DX
+	VMOVDQU 32(BX)(DX*4), Y0
+	MOVQ    CX, DX
+	CMPQ    208(AX), $0x00
+	JGT     zero50true
+	CMPQ    216(AX), $0x00
+	JLE     zero50true
+	VMOVUPS (DI)(DX*1), Y1
+	VMOVAPS Y1, Y1
+	JMP     done50true
+
+zero50true:
+	VXORPS Y1, Y1, Y1
+
+done50true:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x01
+	JGT     zero51true
+	CMPQ    216(AX), $0x01
+	JLE     zero51true
+	VMOVUPS (DI)(DX*1), Y2
+	VMOVAPS Y2, Y2
+	JMP     done51true
+
+zero51true:
+	VXORPS Y2, Y2, Y2
+
+done51true:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x02
+	JGT     zero52true
+	CMPQ    216(AX), $0x02
+	JLE     zero52true
+	VMOVUPS (DI)(DX*1), Y3
+	VMOVAPS Y3, Y3
+	JMP     done52true
+
+zero52true:
+	VXORPS Y3, Y3, Y3
+
+done52true:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x03
+	JGT     zero53true
+	CMPQ    216(AX), $0x03
+	JLE     zero53true
+	VMOVUPS (DI)(DX*1), Y4
+	VMOVAPS Y4, Y4
+	JMP     done53true
+
+zero53true:
+	VXORPS Y4, Y4, Y4
+
+done53true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Y1, Y5
+	VBROADCASTSS c3ec80000<>+0(SB), Y6
+	VFMADD231PS  Y3, Y6, Y5
+	VBROADCASTSS c3f200000<>+0(SB), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS c3e7a0000<>+0(SB), Y7
+	VFMADD231PS  Y4, Y7, Y6
+	VMOVAPS      Y1, Y7
+	VBROADCASTSS c40100000<>+0(SB), Y8
+	VFMADD231PS  Y3, Y8, Y7
+	VBROADCASTSS c3fc00000<>+0(SB), Y3
+	VMULPS       Y3, Y2, Y2
+	VBROADCASTSS c40580000<>+0(SB), Y3
+	VFMADD231PS  Y4, Y3, Y2
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y7, Y6
+	VSUBPS       Y2, Y7, Y2
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y3, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y5, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y6, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y2, Y0, (DX)
+	ADDQ         56(SP), DX
+	VMASKMOVPS   Y4, Y0, (DX)
+
+next5:
+rowDone:
+	MOVQ 160(AX), CX
+	SHLQ $0x02, CX
+	ADDQ CX, 8(SP)
+	MOVQ 184(AX), CX
+	SHLQ $0x02, CX
+	ADDQ CX, (SP)
+	DECQ 16(SP)
+	JNZ  patch
+	VZEROUPPER
+	RET
+
 // func winogradInputAVX512(t *byte)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV
 TEXT ·winogradInputAVX512(SB), $2432-8
@@ -6602,5 +10488,1815 @@ vector:
 	ADDQ        CX, (SP)
 	DECQ        16(SP)
 	JNZ         patch
+	VZEROUPPER
+	RET
+
+// func winogradInputRowAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV
+TEXT ·winogradInputRowAVX512(SB), $64-8
+	MOVQ         t+0(FP), AX
+	MOVQ         136(AX), CX
+	MOVQ         (AX), DX
+	LEAQ         (DX)(CX*4), CX
+	MOVQ         CX, 8(SP)
+	MOVQ         24(AX), CX
+	MOVQ         CX, (SP)
+	MOVQ         120(AX), CX
+	MOVQ         CX, 16(SP)
+	MOVQ         144(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 32(SP)
+	MOVQ         152(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 40(SP)
+	MOVQ         168(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 48(SP)
+	MOVQ         176(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 56(SP)
+	MOVQ         128(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 24(SP)
+	VBROADCASTSS c3f200000<>+0(SB), Z0
+	VBROADCASTSS c3fc00000<>+0(SB), Z1
+	VBROADCASTSS c3ec80000<>+0(SB), Z2
+	VBROADCASTSS c40100000<>+0(SB), Z3
+	VBROADCASTSS c3f610000<>+0(SB), Z4
+	VBROADCASTSS c40290000<>+0(SB), Z5
+
+patch:
+	MOVQ    8(SP), DX
+	MOVQ    32(SP), BX
+	ADDQ    DX, BX
+	MOVQ    32(SP), SI
+	ADDQ    BX, SI
+	MOVQ    32(SP), DI
+	ADDQ    SI, DI
+	MOVQ    32(SP), R8
+	ADDQ    DI, R8
+	MOVQ    32(SP), R9
+	ADDQ    R8, R9
+	MOVQ    96(AX), CX
+	CMPQ    192(AX), $0x00
+	CMOVQGT CX, DX
+	CMPQ    200(AX), $0x00
+	CMOVQLE CX, DX
+	CMPQ    192(AX), $0x01
+	CMOVQGT CX, BX
+	CMPQ    200(AX), $0x01
+	CMOVQLE CX, BX
+	CMPQ    192(AX), $0x02
+	CMOVQGT CX, SI
+	CMPQ    200(AX), $0x02
+	CMOVQLE CX, SI
+	CMPQ    192(AX), $0x03
+	CMOVQGT CX, DI
+	CMPQ    200(AX), $0x03
+	CMOVQLE CX, DI
+	CMPQ    192(AX), $0x04
+	CMOVQGT CX, R8
+	CMPQ    200(AX), $0x04
+	CMOVQLE CX, R8
+	CMPQ    192(AX), $0x05
+	CMOVQGT CX, R9
+	CMPQ    200(AX), $0x05
+	CMOVQLE CX, R9
+	XORQ    CX, CX
+	CMPQ    224(AX), $0x01
+	JEQ     row1
+	CMPQ    224(AX), $0x02
+	JEQ     row2
+	CMPQ    224(AX), $0x03
+	JEQ     row3
+	CMPQ    224(AX), $0x04
+	JEQ     row4
+	CMPQ    224(AX), $0x05
+	JEQ     row5
+
+vector0:
+	MOVQ         24(SP), BX
+	SUBQ         CX, BX
+	SHRQ         $0x02, BX
+	MOVQ         $0x00000010, DI
+	CMPQ         BX, DI
+	CMOVQGT      DI, BX
+	MOVQ         $-1, DI
+	BZHIQ        BX, DI, BX
+	KMOVW        BX, K1
+	MOVQ         CX, BX
+	CMPQ         208(AX), $0x00
+	JGT          zero00true
+	CMPQ         216(AX), $0x00
+	JLE          zero00true
+	VMOVUPS      (R8)(BX*1), Z6
+	VMOVUPS      (SI)(BX*1), Z7
+	VFNMADD231PS Z7, Z5, Z6
+	VMOVUPS      (DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z4, Z6
+	VMOVAPS      Z6, Z6
+	JMP          done00true
+
+zero00true:
+	VXORPS Z6, Z6, Z6
+
+done00true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x01
+	JGT          zero01true
+	CMPQ         216(AX), $0x01
+	JLE          zero01true
+	VMOVUPS      (R8)(BX*1), Z7
+	VMOVUPS      (SI)(BX*1), Z8
+	VFNMADD231PS Z8, Z5, Z7
+	VMOVUPS      (DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z4, Z7
+	VMOVAPS      Z7, Z7
+	JMP          done01true
+
+zero01true:
+	VXORPS Z7, Z7, Z7
+
+done01true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x02
+	JGT          zero02true
+	CMPQ         216(AX), $0x02
+	JLE          zero02true
+	VMOVUPS      (R8)(BX*1), Z8
+	VMOVUPS      (SI)(BX*1), Z9
+	VFNMADD231PS Z9, Z5, Z8
+	VMOVUPS      (DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z4, Z8
+	VMOVAPS      Z8, Z8
+	JMP          done02true
+
+zero02true:
+	VXORPS Z8, Z8, Z8
+
+done02true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x03
+	JGT          zero03true
+	CMPQ         216(AX), $0x03
+	JLE          zero03true
+	VMOVUPS      (R8)(BX*1), Z9
+	VMOVUPS      (SI)(BX*1), Z10
+	VFNMADD231PS Z10, Z5, Z9
+	VMOVUPS      (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z4, Z9
+	VMOVAPS      Z9, Z9
+	JMP          done03true
+
+zero03true:
+	VXORPS Z9, Z9, Z9
+
+done03true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x04
+	JGT          zero04true
+	CMPQ         216(AX), $0x04
+	JLE          zero04true
+	VMOVUPS      (R8)(BX*1), Z10
+	VMOVUPS      (SI)(BX*1), Z11
+	VFNMADD231PS Z11, Z5, Z10
+	VMOVUPS      (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z4, Z10
+	VMOVAPS      Z10, Z10
+	JMP          done04true
+
+zero04true:
+	VXORPS Z10, Z10, Z10
+
+done04true:
+	ADDQ         40(SP), BX
+	CMPQ         208(AX), $0x05
+	JGT          zero05true
+	CMPQ         216(AX), $0x05
+	JLE          zero05true
+	VMOVUPS      (R8)(BX*1), Z11
+	VMOVUPS      (SI)(BX*1), Z12
+	VFNMADD231PS Z12, Z5, Z11
+	VMOVUPS      (DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z4, Z11
+	VMOVAPS      Z11, Z11
+	JMP          done05true
+
+zero05true:
+	VXORPS Z11, Z11, Z11
+
+done05true:
+	MOVQ         (SP), BX
+	ADDQ         CX, BX
+	VMOVAPS      Z10, Z12
+	VFMSUB231PS  Z8, Z3, Z12
+	VMOVAPS      Z9, Z13
+	VFMSUB231PS  Z7, Z3, Z13
+	VMOVAPS      Z12, Z14
+	VFMADD231PS  Z13, Z0, Z14
+	VFNMADD231PS Z13, Z0, Z12
+	VMOVAPS      Z10, Z13
+	VFNMADD231PS Z8, Z2, Z13
+	VMOVAPS      Z9, Z15
+	VFNMADD231PS Z7, Z2, Z15
+	VMOVAPS      Z13, Z16
+	VFMADD231PS  Z15, Z1, Z16
+	VFNMADD231PS Z15, Z1, Z13
+	VFNMADD231PS Z8, Z5, Z10
+	VFMADD231PS  Z6, Z4, Z10
+	VFNMADD231PS Z9, Z5, Z11
+	VFMADD231PS  Z7, Z4, Z11
+	VMOVUPS      Z10, K1, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Z14, K1, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Z12, K1, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Z16, K1, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Z13, K1, (BX)
+	ADDQ         56(SP), BX
+	VMOVUPS      Z11, K1, (BX)
+	ADDQ         $0x40, CX
+	CMPQ         CX, 24(SP)
+	JLT          vector0
+	JMP          rowDone
+
+row1:
+vector1:
+	MOVQ        24(SP), DX
+	SUBQ        CX, DX
+	SHRQ        $0x02, DX
+	MOVQ        $0x00000010, R9
+	CMPQ        DX, R9
+	CMOVQGT     R9, DX
+	MOVQ        $-1, R9
+	BZHIQ       DX, R9, DX
+	KMOVW       DX, K1
+	MOVQ        CX, DX
+	CMPQ        208(AX), $0x00
+	JGT         zero10true
+	CMPQ        216(AX), $0x00
+	JLE         zero10true
+	VMOVUPS     (SI)(DX*1), Z6
+	VMOVUPS     (R8)(DX*1), Z7
+	VMOVAPS     Z7, Z7
+	VFMSUB231PS Z6, Z3, Z7
+	VMOVUPS     (BX)(DX*1), Z6
+	VMOVUPS     (DI)(DX*1), Z8
+	VMOVAPS     Z8, Z8
+	VFMSUB231PS Z6, Z3, Z8
+	VFMADD231PS Z8, Z0, Z7
+	VMOVAPS     Z7, Z6
+	JMP         done10true
+
+zero10true:
+	VXORPS Z6, Z6, Z6
+
+done10true:
+	ADDQ        40(SP), DX
+	CMPQ        208(AX), $0x01
+	JGT         zero11true
+	CMPQ        216(AX), $0x01
+	JLE         zero11true
+	VMOVUPS     (SI)(DX*1), Z7
+	VMOVUPS     (R8)(DX*1), Z8
+	VMOVAPS     Z8, Z8
+	VFMSUB231PS Z7, Z3, Z8
+	VMOVUPS     (BX)(DX*1), Z7
+	VMOVUPS     (DI)(DX*1), Z9
+	VMOVAPS     Z9, Z9
+	VFMSUB231PS Z7, Z3, Z9
+	VFMADD231PS Z9, Z0, Z8
+	VMOVAPS     Z8, Z7
+	JMP         done11true
+
+zero11true:
+	VXORPS Z7, Z7, Z7
+
+done11true:
+	ADDQ        40(SP), DX
+	CMPQ        208(AX), $0x02
+	JGT         zero12true
+	CMPQ        216(AX), $0x02
+	JLE         zero12true
+	VMOVUPS     (SI)(DX*1), Z8
+	VMOVUPS     (R8)(DX*1), Z9
+	VMOVAPS     Z9, Z9
+	VFMSUB231PS Z8, Z3, Z9
+	VMOVUPS     (BX)(DX*1), Z8
+	VMOVUPS     (DI)(DX*1), Z10
+	VMOVAPS     Z10, Z10
+	VFMSUB231PS Z8, Z3, Z10
+	VFMADD231PS Z10, Z0, Z9
+	VMOVAPS     Z9, Z8
+	JMP         done12true
+
+zero12true:
+	VXORPS Z8, Z8, Z8
+
+done12true:
+	ADDQ        40(SP), DX
+	CMPQ        208(AX), $0x03
+	JGT         zero13true
+	CMPQ        216(AX), $0x03
+	JLE         zero13true
+	VMOVUPS     (SI)(DX*1), Z9
+	VMOVUPS     (R8)(DX*1), Z10
+	VMOVAPS     Z10, Z10
+	VFMSUB231PS Z9, Z3, Z10
+	VMOVUPS     (BX)(DX*1), Z9
+	VMOVUPS     (DI)(DX*1), Z11
+	VMOVAPS     Z11, Z11
+	VFMSUB231PS Z9, Z3, Z11
+	VFMADD231PS Z11, Z0, Z10
+	VMOVAPS     Z10, Z9
+	JMP         done13true
+
+zero13true:
+	VXORPS Z9, Z9, Z9
+
+done13true:
+	ADDQ        40(SP), DX
+	CMPQ        208(AX), $0x04
+	JGT         zero14true
+	CMPQ        216(AX), $0x04
+	JLE         zero14true
+	VMOVUPS     (SI)(DX*1), Z10
+	VMOVUPS     (R8)(DX*1), Z11
+	VMOVAPS     Z11, Z11
+	VFMSUB231PS Z10, Z3, Z11
+	VMOVUPS     (BX)(DX*1), Z10
+	VMOVUPS     (DI)(DX*1), Z12
+	VMOVAPS     Z12, Z12
+	VFMSUB231PS Z10, Z3, Z12
+	VFMADD231PS Z12, Z0, Z11
+	VMOVAPS     Z11, Z10
+	JMP         done14true
+
+zero14true:
+	VXORPS Z10, Z10, Z10
+
+done14true:
+	ADDQ        40(SP), DX
+	CMPQ        208(AX), $0x05
+	JGT         zero15true
+	CMPQ        216(AX), $0x05
+	JLE         zero15true
+	VMOVUPS     (SI)(DX*1), Z11
+	VMOVUPS     (R8)(DX*1), Z12
+	VMOVAPS     Z12, Z12
+	VFMSUB231PS Z11, Z3, Z12
+	VMOVUPS     (BX)(DX*1), Z11
+	VMOVUPS     (DI)(DX*1), Z13
+	VMOVAPS     Z13, Z13
+	VFMSUB231PS Z11, Z3, Z13
+	VFMADD231PS Z13, Z0, Z12
+	VMOVAPS     Z12, Z11
+	JMP         done15true
+
+zero15true:
+	VXORPS Z11, Z11, Z11
+
+done15true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Z10, Z12
+	VFMSUB231PS  Z8, Z3, Z12
+	VMOVAPS      Z9, Z13
+	VFMSUB231PS  Z7, Z3, Z13
+	VMOVAPS      Z12, Z14
+	VFMADD231PS  Z13, Z0, Z14
+	VFNMADD231PS Z13, Z0, Z12
+	VMOVAPS      Z10, Z13
+	VFNMADD231PS Z8, Z2, Z13
+	VMOVAPS      Z9, Z15
+	VFNMADD231PS Z7, Z2, Z15
+	VMOVAPS      Z13, Z16
+	VFMADD231PS  Z15, Z1, Z16
+	VFNMADD231PS Z15, Z1, Z13
+	VFNMADD231PS Z8, Z5, Z10
+	VFMADD231PS  Z6, Z4, Z10
+	VFNMADD231PS Z9, Z5, Z11
+	VFMADD231PS  Z7, Z4, Z11
+	VMOVUPS      Z10, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z14, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z12, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z16, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z13, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z11, K1, (DX)
+	ADDQ         $0x40, CX
+	CMPQ         CX, 24(SP)
+	JLT          vector1
+	JMP          rowDone
+
+row2:
+vector2:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	MOVQ         $0x00000010, R9
+	CMPQ         DX, R9
+	CMOVQGT      R9, DX
+	MOVQ         $-1, R9
+	BZHIQ        DX, R9, DX
+	KMOVW        DX, K1
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero20true
+	CMPQ         216(AX), $0x00
+	JLE          zero20true
+	VMOVUPS      (SI)(DX*1), Z6
+	VMOVUPS      (R8)(DX*1), Z7
+	VMOVAPS      Z7, Z7
+	VFMSUB231PS  Z6, Z3, Z7
+	VMOVUPS      (BX)(DX*1), Z6
+	VMOVUPS      (DI)(DX*1), Z8
+	VMOVAPS      Z8, Z8
+	VFMSUB231PS  Z6, Z3, Z8
+	VFNMADD231PS Z8, Z0, Z7
+	VMOVAPS      Z7, Z6
+	JMP          done20true
+
+zero20true:
+	VXORPS Z6, Z6, Z6
+
+done20true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero21true
+	CMPQ         216(AX), $0x01
+	JLE          zero21true
+	VMOVUPS      (SI)(DX*1), Z7
+	VMOVUPS      (R8)(DX*1), Z8
+	VMOVAPS      Z8, Z8
+	VFMSUB231PS  Z7, Z3, Z8
+	VMOVUPS      (BX)(DX*1), Z7
+	VMOVUPS      (DI)(DX*1), Z9
+	VMOVAPS      Z9, Z9
+	VFMSUB231PS  Z7, Z3, Z9
+	VFNMADD231PS Z9, Z0, Z8
+	VMOVAPS      Z8, Z7
+	JMP          done21true
+
+zero21true:
+	VXORPS Z7, Z7, Z7
+
+done21true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero22true
+	CMPQ         216(AX), $0x02
+	JLE          zero22true
+	VMOVUPS      (SI)(DX*1), Z8
+	VMOVUPS      (R8)(DX*1), Z9
+	VMOVAPS      Z9, Z9
+	VFMSUB231PS  Z8, Z3, Z9
+	VMOVUPS      (BX)(DX*1), Z8
+	VMOVUPS      (DI)(DX*1), Z10
+	VMOVAPS      Z10, Z10
+	VFMSUB231PS  Z8, Z3, Z10
+	VFNMADD231PS Z10, Z0, Z9
+	VMOVAPS      Z9, Z8
+	JMP          done22true
+
+zero22true:
+	VXORPS Z8, Z8, Z8
+
+done22true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero23true
+	CMPQ         216(AX), $0x03
+	JLE          zero23true
+	VMOVUPS      (SI)(DX*1), Z9
+	VMOVUPS      (R8)(DX*1), Z10
+	VMOVAPS      Z10, Z10
+	VFMSUB231PS  Z9, Z3, Z10
+	VMOVUPS      (BX)(DX*1), Z9
+	VMOVUPS      (DI)(DX*1), Z11
+	VMOVAPS      Z11, Z11
+	VFMSUB231PS  Z9, Z3, Z11
+	VFNMADD231PS Z11, Z0, Z10
+	VMOVAPS      Z10, Z9
+	JMP          done23true
+
+zero23true:
+	VXORPS Z9, Z9, Z9
+
+done23true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero24true
+	CMPQ         216(AX), $0x04
+	JLE          zero24true
+	VMOVUPS      (SI)(DX*1), Z10
+	VMOVUPS      (R8)(DX*1), Z11
+	VMOVAPS      Z11, Z11
+	VFMSUB231PS  Z10, Z3, Z11
+	VMOVUPS      (BX)(DX*1), Z10
+	VMOVUPS      (DI)(DX*1), Z12
+	VMOVAPS      Z12, Z12
+	VFMSUB231PS  Z10, Z3, Z12
+	VFNMADD231PS Z12, Z0, Z11
+	VMOVAPS      Z11, Z10
+	JMP          done24true
+
+zero24true:
+	VXORPS Z10, Z10, Z10
+
+done24true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero25true
+	CMPQ         216(AX), $0x05
+	JLE          zero25true
+	VMOVUPS      (SI)(DX*1), Z11
+	VMOVUPS      (R8)(DX*1), Z12
+	VMOVAPS      Z12, Z12
+	VFMSUB231PS  Z11, Z3, Z12
+	VMOVUPS      (BX)(DX*1), Z11
+	VMOVUPS      (DI)(DX*1), Z13
+	VMOVAPS      Z13, Z13
+	VFMSUB231PS  Z11, Z3, Z13
+	VFNMADD231PS Z13, Z0, Z12
+	VMOVAPS      Z12, Z11
+	JMP          done25true
+
+zero25true:
+	VXORPS Z11, Z11, Z11
+
+done25true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Z10, Z12
+	VFMSUB231PS  Z8, Z3, Z12
+	VMOVAPS      Z9, Z13
+	VFMSUB231PS  Z7, Z3, Z13
+	VMOVAPS      Z12, Z14
+	VFMADD231PS  Z13, Z0, Z14
+	VFNMADD231PS Z13, Z0, Z12
+	VMOVAPS      Z10, Z13
+	VFNMADD231PS Z8, Z2, Z13
+	VMOVAPS      Z9, Z15
+	VFNMADD231PS Z7, Z2, Z15
+	VMOVAPS      Z13, Z16
+	VFMADD231PS  Z15, Z1, Z16
+	VFNMADD231PS Z15, Z1, Z13
+	VFNMADD231PS Z8, Z5, Z10
+	VFMADD231PS  Z6, Z4, Z10
+	VFNMADD231PS Z9, Z5, Z11
+	VFMADD231PS  Z7, Z4, Z11
+	VMOVUPS      Z10, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z14, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z12, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z16, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z13, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z11, K1, (DX)
+	ADDQ         $0x40, CX
+	CMPQ         CX, 24(SP)
+	JLT          vector2
+	JMP          rowDone
+
+row3:
+vector3:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	MOVQ         $0x00000010, R9
+	CMPQ         DX, R9
+	CMOVQGT      R9, DX
+	MOVQ         $-1, R9
+	BZHIQ        DX, R9, DX
+	KMOVW        DX, K1
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero30true
+	CMPQ         216(AX), $0x00
+	JLE          zero30true
+	VMOVUPS      (R8)(DX*1), Z6
+	VMOVUPS      (SI)(DX*1), Z7
+	VFNMADD231PS Z7, Z2, Z6
+	VMOVUPS      (DI)(DX*1), Z7
+	VMOVUPS      (BX)(DX*1), Z8
+	VFNMADD231PS Z8, Z2, Z7
+	VFMADD231PS  Z7, Z1, Z6
+	VMOVAPS      Z6, Z6
+	JMP          done30true
+
+zero30true:
+	VXORPS Z6, Z6, Z6
+
+done30true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero31true
+	CMPQ         216(AX), $0x01
+	JLE          zero31true
+	VMOVUPS      (R8)(DX*1), Z7
+	VMOVUPS      (SI)(DX*1), Z8
+	VFNMADD231PS Z8, Z2, Z7
+	VMOVUPS      (DI)(DX*1), Z8
+	VMOVUPS      (BX)(DX*1), Z9
+	VFNMADD231PS Z9, Z2, Z8
+	VFMADD231PS  Z8, Z1, Z7
+	VMOVAPS      Z7, Z7
+	JMP          done31true
+
+zero31true:
+	VXORPS Z7, Z7, Z7
+
+done31true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero32true
+	CMPQ         216(AX), $0x02
+	JLE          zero32true
+	VMOVUPS      (R8)(DX*1), Z8
+	VMOVUPS      (SI)(DX*1), Z9
+	VFNMADD231PS Z9, Z2, Z8
+	VMOVUPS      (DI)(DX*1), Z9
+	VMOVUPS      (BX)(DX*1), Z10
+	VFNMADD231PS Z10, Z2, Z9
+	VFMADD231PS  Z9, Z1, Z8
+	VMOVAPS      Z8, Z8
+	JMP          done32true
+
+zero32true:
+	VXORPS Z8, Z8, Z8
+
+done32true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero33true
+	CMPQ         216(AX), $0x03
+	JLE          zero33true
+	VMOVUPS      (R8)(DX*1), Z9
+	VMOVUPS      (SI)(DX*1), Z10
+	VFNMADD231PS Z10, Z2, Z9
+	VMOVUPS      (DI)(DX*1), Z10
+	VMOVUPS      (BX)(DX*1), Z11
+	VFNMADD231PS Z11, Z2, Z10
+	VFMADD231PS  Z10, Z1, Z9
+	VMOVAPS      Z9, Z9
+	JMP          done33true
+
+zero33true:
+	VXORPS Z9, Z9, Z9
+
+done33true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero34true
+	CMPQ         216(AX), $0x04
+	JLE          zero34true
+	VMOVUPS      (R8)(DX*1), Z10
+	VMOVUPS      (SI)(DX*1), Z11
+	VFNMADD231PS Z11, Z2, Z10
+	VMOVUPS      (DI)(DX*1), Z11
+	VMOVUPS      (BX)(DX*1), Z12
+	VFNMADD231PS Z12, Z2, Z11
+	VFMADD231PS  Z11, Z1, Z10
+	VMOVAPS      Z10, Z10
+	JMP          done34true
+
+zero34true:
+	VXORPS Z10, Z10, Z10
+
+done34true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero35true
+	CMPQ         216(AX), $0x05
+	JLE          zero35true
+	VMOVUPS      (R8)(DX*1), Z11
+	VMOVUPS      (SI)(DX*1), Z12
+	VFNMADD231PS Z12, Z2, Z11
+	VMOVUPS      (DI)(DX*1), Z12
+	VMOVUPS      (BX)(DX*1), Z13
+	VFNMADD231PS Z13, Z2, Z12
+	VFMADD231PS  Z12, Z1, Z11
+	VMOVAPS      Z11, Z11
+	JMP          done35true
+
+zero35true:
+	VXORPS Z11, Z11, Z11
+
+done35true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Z10, Z12
+	VFMSUB231PS  Z8, Z3, Z12
+	VMOVAPS      Z9, Z13
+	VFMSUB231PS  Z7, Z3, Z13
+	VMOVAPS      Z12, Z14
+	VFMADD231PS  Z13, Z0, Z14
+	VFNMADD231PS Z13, Z0, Z12
+	VMOVAPS      Z10, Z13
+	VFNMADD231PS Z8, Z2, Z13
+	VMOVAPS      Z9, Z15
+	VFNMADD231PS Z7, Z2, Z15
+	VMOVAPS      Z13, Z16
+	VFMADD231PS  Z15, Z1, Z16
+	VFNMADD231PS Z15, Z1, Z13
+	VFNMADD231PS Z8, Z5, Z10
+	VFMADD231PS  Z6, Z4, Z10
+	VFNMADD231PS Z9, Z5, Z11
+	VFMADD231PS  Z7, Z4, Z11
+	VMOVUPS      Z10, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z14, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z12, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z16, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z13, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z11, K1, (DX)
+	ADDQ         $0x40, CX
+	CMPQ         CX, 24(SP)
+	JLT          vector3
+	JMP          rowDone
+
+row4:
+vector4:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	MOVQ         $0x00000010, R9
+	CMPQ         DX, R9
+	CMOVQGT      R9, DX
+	MOVQ         $-1, R9
+	BZHIQ        DX, R9, DX
+	KMOVW        DX, K1
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero40true
+	CMPQ         216(AX), $0x00
+	JLE          zero40true
+	VMOVUPS      (R8)(DX*1), Z6
+	VMOVUPS      (SI)(DX*1), Z7
+	VFNMADD231PS Z7, Z2, Z6
+	VMOVUPS      (DI)(DX*1), Z7
+	VMOVUPS      (BX)(DX*1), Z8
+	VFNMADD231PS Z8, Z2, Z7
+	VFNMADD231PS Z7, Z1, Z6
+	VMOVAPS      Z6, Z6
+	JMP          done40true
+
+zero40true:
+	VXORPS Z6, Z6, Z6
+
+done40true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero41true
+	CMPQ         216(AX), $0x01
+	JLE          zero41true
+	VMOVUPS      (R8)(DX*1), Z7
+	VMOVUPS      (SI)(DX*1), Z8
+	VFNMADD231PS Z8, Z2, Z7
+	VMOVUPS      (DI)(DX*1), Z8
+	VMOVUPS      (BX)(DX*1), Z9
+	VFNMADD231PS Z9, Z2, Z8
+	VFNMADD231PS Z8, Z1, Z7
+	VMOVAPS      Z7, Z7
+	JMP          done41true
+
+zero41true:
+	VXORPS Z7, Z7, Z7
+
+done41true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero42true
+	CMPQ         216(AX), $0x02
+	JLE          zero42true
+	VMOVUPS      (R8)(DX*1), Z8
+	VMOVUPS      (SI)(DX*1), Z9
+	VFNMADD231PS Z9, Z2, Z8
+	VMOVUPS      (DI)(DX*1), Z9
+	VMOVUPS      (BX)(DX*1), Z10
+	VFNMADD231PS Z10, Z2, Z9
+	VFNMADD231PS Z9, Z1, Z8
+	VMOVAPS      Z8, Z8
+	JMP          done42true
+
+zero42true:
+	VXORPS Z8, Z8, Z8
+
+done42true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero43true
+	CMPQ         216(AX), $0x03
+	JLE          zero43true
+	VMOVUPS      (R8)(DX*1), Z9
+	VMOVUPS      (SI)(DX*1), Z10
+	VFNMADD231PS Z10, Z2, Z9
+	VMOVUPS      (DI)(DX*1), Z10
+	VMOVUPS      (BX)(DX*1), Z11
+	VFNMADD231PS Z11, Z2, Z10
+	VFNMADD231PS Z10, Z1, Z9
+	VMOVAPS      Z9, Z9
+	JMP          done43true
+
+zero43true:
+	VXORPS Z9, Z9, Z9
+
+done43true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero44true
+	CMPQ         216(AX), $0x04
+	JLE          zero44true
+	VMOVUPS      (R8)(DX*1), Z10
+	VMOVUPS      (SI)(DX*1), Z11
+	VFNMADD231PS Z11, Z2, Z10
+	VMOVUPS      (DI)(DX*1), Z11
+	VMOVUPS      (BX)(DX*1), Z12
+	VFNMADD231PS Z12, Z2, Z11
+	VFNMADD231PS Z11, Z1, Z10
+	VMOVAPS      Z10, Z10
+	JMP          done44true
+
+zero44true:
+	VXORPS Z10, Z10, Z10
+
+done44true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero45true
+	CMPQ         216(AX), $0x05
+	JLE          zero45true
+	VMOVUPS      (R8)(DX*1), Z11
+	VMOVUPS      (SI)(DX*1), Z12
+	VFNMADD231PS Z12, Z2, Z11
+	VMOVUPS      (DI)(DX*1), Z12
+	VMOVUPS      (BX)(DX*1), Z13
+	VFNMADD231PS Z13, Z2, Z12
+	VFNMADD231PS Z12, Z1, Z11
+	VMOVAPS      Z11, Z11
+	JMP          done45true
+
+zero45true:
+	VXORPS Z11, Z11, Z11
+
+done45true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Z10, Z12
+	VFMSUB231PS  Z8, Z3, Z12
+	VMOVAPS      Z9, Z13
+	VFMSUB231PS  Z7, Z3, Z13
+	VMOVAPS      Z12, Z14
+	VFMADD231PS  Z13, Z0, Z14
+	VFNMADD231PS Z13, Z0, Z12
+	VMOVAPS      Z10, Z13
+	VFNMADD231PS Z8, Z2, Z13
+	VMOVAPS      Z9, Z15
+	VFNMADD231PS Z7, Z2, Z15
+	VMOVAPS      Z13, Z16
+	VFMADD231PS  Z15, Z1, Z16
+	VFNMADD231PS Z15, Z1, Z13
+	VFNMADD231PS Z8, Z5, Z10
+	VFMADD231PS  Z6, Z4, Z10
+	VFNMADD231PS Z9, Z5, Z11
+	VFMADD231PS  Z7, Z4, Z11
+	VMOVUPS      Z10, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z14, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z12, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z16, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z13, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z11, K1, (DX)
+	ADDQ         $0x40, CX
+	CMPQ         CX, 24(SP)
+	JLT          vector4
+	JMP          rowDone
+
+row5:
+vector5:
+	MOVQ         24(SP), DX
+	SUBQ         CX, DX
+	SHRQ         $0x02, DX
+	MOVQ         $0x00000010, SI
+	CMPQ         DX, SI
+	CMOVQGT      SI, DX
+	MOVQ         $-1, SI
+	BZHIQ        DX, SI, DX
+	KMOVW        DX, K1
+	MOVQ         CX, DX
+	CMPQ         208(AX), $0x00
+	JGT          zero50true
+	CMPQ         216(AX), $0x00
+	JLE          zero50true
+	VMOVUPS      (R9)(DX*1), Z6
+	VMOVUPS      (DI)(DX*1), Z7
+	VFNMADD231PS Z7, Z5, Z6
+	VMOVUPS      (BX)(DX*1), Z7
+	VFMADD231PS  Z7, Z4, Z6
+	VMOVAPS      Z6, Z6
+	JMP          done50true
+
+zero50true:
+	VXORPS Z6, Z6, Z6
+
+done50true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x01
+	JGT          zero51true
+	CMPQ         216(AX), $0x01
+	JLE          zero51true
+	VMOVUPS      (R9)(DX*1), Z7
+	VMOVUPS      (DI)(DX*1), Z8
+	VFNMADD231PS Z8, Z5, Z7
+	VMOVUPS      (BX)(DX*1), Z8
+	VFMADD231PS  Z8, Z4, Z7
+	VMOVAPS      Z7, Z7
+	JMP          done51true
+
+zero51true:
+	VXORPS Z7, Z7, Z7
+
+done51true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x02
+	JGT          zero52true
+	CMPQ         216(AX), $0x02
+	JLE          zero52true
+	VMOVUPS      (R9)(DX*1), Z8
+	VMOVUPS      (DI)(DX*1), Z9
+	VFNMADD231PS Z9, Z5, Z8
+	VMOVUPS      (BX)(DX*1), Z9
+	VFMADD231PS  Z9, Z4, Z8
+	VMOVAPS      Z8, Z8
+	JMP          done52true
+
+zero52true:
+	VXORPS Z8, Z8, Z8
+
+done52true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x03
+	JGT          zero53true
+	CMPQ         216(AX), $0x03
+	JLE          zero53true
+	VMOVUPS      (R9)(DX*1), Z9
+	VMOVUPS      (DI)(DX*1), Z10
+	VFNMADD231PS Z10, Z5, Z9
+	VMOVUPS      (BX)(DX*1), Z10
+	VFMADD231PS  Z10, Z4, Z9
+	VMOVAPS      Z9, Z9
+	JMP          done53true
+
+zero53true:
+	VXORPS Z9, Z9, Z9
+
+done53true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x04
+	JGT          zero54true
+	CMPQ         216(AX), $0x04
+	JLE          zero54true
+	VMOVUPS      (R9)(DX*1), Z10
+	VMOVUPS      (DI)(DX*1), Z11
+	VFNMADD231PS Z11, Z5, Z10
+	VMOVUPS      (BX)(DX*1), Z11
+	VFMADD231PS  Z11, Z4, Z10
+	VMOVAPS      Z10, Z10
+	JMP          done54true
+
+zero54true:
+	VXORPS Z10, Z10, Z10
+
+done54true:
+	ADDQ         40(SP), DX
+	CMPQ         208(AX), $0x05
+	JGT          zero55true
+	CMPQ         216(AX), $0x05
+	JLE          zero55true
+	VMOVUPS      (R9)(DX*1), Z11
+	VMOVUPS      (DI)(DX*1), Z12
+	VFNMADD231PS Z12, Z5, Z11
+	VMOVUPS      (BX)(DX*1), Z12
+	VFMADD231PS  Z12, Z4, Z11
+	VMOVAPS      Z11, Z11
+	JMP          done55true
+
+zero55true:
+	VXORPS Z11, Z11, Z11
+
+done55true:
+	MOVQ         (SP), DX
+	ADDQ         CX, DX
+	VMOVAPS      Z10, Z12
+	VFMSUB231PS  Z8, Z3, Z12
+	VMOVAPS      Z9, Z13
+	VFMSUB231PS  Z7, Z3, Z13
+	VMOVAPS      Z12, Z14
+	VFMADD231PS  Z13, Z0, Z14
+	VFNMADD231PS Z13, Z0, Z12
+	VMOVAPS      Z10, Z13
+	VFNMADD231PS Z8, Z2, Z13
+	VMOVAPS      Z9, Z15
+	VFNMADD231PS Z7, Z2, Z15
+	VMOVAPS      Z13, Z16
+	VFMADD231PS  Z15, Z1, Z16
+	VFNMADD231PS Z15, Z1, Z13
+	VFNMADD231PS Z8, Z5, Z10
+	VFMADD231PS  Z6, Z4, Z10
+	VFNMADD231PS Z9, Z5, Z11
+	VFMADD231PS  Z7, Z4, Z11
+	VMOVUPS      Z10, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z14, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z12, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z16, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z13, K1, (DX)
+	ADDQ         56(SP), DX
+	VMOVUPS      Z11, K1, (DX)
+	ADDQ         $0x40, CX
+	CMPQ         CX, 24(SP)
+	JLT          vector5
+
+rowDone:
+	MOVQ 160(AX), CX
+	SHLQ $0x02, CX
+	ADDQ CX, 8(SP)
+	MOVQ 184(AX), CX
+	SHLQ $0x02, CX
+	ADDQ CX, (SP)
+	DECQ 16(SP)
+	JNZ  patch
+	VZEROUPPER
+	RET
+
+// func winogradGradRowAVX512(t *byte)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV
+TEXT ·winogradGradRowAVX512(SB), $64-8
+	MOVQ         t+0(FP), AX
+	MOVQ         136(AX), CX
+	MOVQ         (AX), DX
+	LEAQ         (DX)(CX*4), CX
+	MOVQ         CX, 8(SP)
+	MOVQ         24(AX), CX
+	MOVQ         CX, (SP)
+	MOVQ         120(AX), CX
+	MOVQ         CX, 16(SP)
+	MOVQ         144(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 32(SP)
+	MOVQ         152(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 40(SP)
+	MOVQ         168(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 48(SP)
+	MOVQ         176(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 56(SP)
+	MOVQ         128(AX), CX
+	SHLQ         $0x02, CX
+	MOVQ         CX, 24(SP)
+	VBROADCASTSS c3f200000<>+0(SB), Z0
+	VBROADCASTSS c3fc00000<>+0(SB), Z1
+	VBROADCASTSS c3ec80000<>+0(SB), Z2
+	VBROADCASTSS c40100000<>+0(SB), Z3
+	VBROADCASTSS c3e7a0000<>+0(SB), Z4
+	VBROADCASTSS c40580000<>+0(SB), Z5
+
+patch:
+	MOVQ    8(SP), DX
+	MOVQ    32(SP), BX
+	ADDQ    DX, BX
+	MOVQ    32(SP), SI
+	ADDQ    BX, SI
+	MOVQ    32(SP), DI
+	ADDQ    SI, DI
+	MOVQ    96(AX), CX
+	CMPQ    192(AX), $0x00
+	CMOVQGT CX, DX
+	CMPQ    200(AX), $0x00
+	CMOVQLE CX, DX
+	CMPQ    192(AX), $0x01
+	CMOVQGT CX, BX
+	CMPQ    200(AX), $0x01
+	CMOVQLE CX, BX
+	CMPQ    192(AX), $0x02
+	CMOVQGT CX, SI
+	CMPQ    200(AX), $0x02
+	CMOVQLE CX, SI
+	CMPQ    192(AX), $0x03
+	CMOVQGT CX, DI
+	CMPQ    200(AX), $0x03
+	CMOVQLE CX, DI
+	XORQ    CX, CX
+	CMPQ    224(AX), $0x01
+	JEQ     row1
+	CMPQ    224(AX), $0x02
+	JEQ     row2
+	CMPQ    224(AX), $0x03
+	JEQ     row3
+	CMPQ    224(AX), $0x04
+	JEQ     row4
+	CMPQ    224(AX), $0x05
+	JEQ     row5
+
+vector0:
+	MOVQ    24(SP), BX
+	SUBQ    CX, BX
+	SHRQ    $0x02, BX
+	MOVQ    $0x00000010, SI
+	CMPQ    BX, SI
+	CMOVQGT SI, BX
+	MOVQ    $-1, SI
+	BZHIQ   BX, SI, BX
+	KMOVW   BX, K1
+	MOVQ    CX, BX
+	CMPQ    208(AX), $0x00
+	JGT     zero00true
+	CMPQ    216(AX), $0x00
+	JLE     zero00true
+	VMOVUPS (DX)(BX*1), Z6
+	VMOVAPS Z6, Z6
+	JMP     done00true
+
+zero00true:
+	VXORPS Z6, Z6, Z6
+
+done00true:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x01
+	JGT     zero01true
+	CMPQ    216(AX), $0x01
+	JLE     zero01true
+	VMOVUPS (DX)(BX*1), Z7
+	VMOVAPS Z7, Z7
+	JMP     done01true
+
+zero01true:
+	VXORPS Z7, Z7, Z7
+
+done01true:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x02
+	JGT     zero02true
+	CMPQ    216(AX), $0x02
+	JLE     zero02true
+	VMOVUPS (DX)(BX*1), Z8
+	VMOVAPS Z8, Z8
+	JMP     done02true
+
+zero02true:
+	VXORPS Z8, Z8, Z8
+
+done02true:
+	ADDQ    40(SP), BX
+	CMPQ    208(AX), $0x03
+	JGT     zero03true
+	CMPQ    216(AX), $0x03
+	JLE     zero03true
+	VMOVUPS (DX)(BX*1), Z9
+	VMOVAPS Z9, Z9
+	JMP     done03true
+
+zero03true:
+	VXORPS Z9, Z9, Z9
+
+done03true:
+	MOVQ        (SP), BX
+	ADDQ        CX, BX
+	VMOVAPS     Z6, Z10
+	VFMADD231PS Z8, Z2, Z10
+	VMULPS      Z0, Z7, Z11
+	VFMADD231PS Z9, Z4, Z11
+	VMOVAPS     Z6, Z12
+	VFMADD231PS Z8, Z3, Z12
+	VMULPS      Z1, Z7, Z7
+	VFMADD231PS Z9, Z5, Z7
+	VADDPS      Z11, Z10, Z8
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z7, Z12, Z11
+	VSUBPS      Z7, Z12, Z7
+	VMOVUPS     Z6, K1, (BX)
+	ADDQ        56(SP), BX
+	VMOVUPS     Z8, K1, (BX)
+	ADDQ        56(SP), BX
+	VMOVUPS     Z10, K1, (BX)
+	ADDQ        56(SP), BX
+	VMOVUPS     Z11, K1, (BX)
+	ADDQ        56(SP), BX
+	VMOVUPS     Z7, K1, (BX)
+	ADDQ        56(SP), BX
+	VMOVUPS     Z9, K1, (BX)
+	ADDQ        $0x40, CX
+	CMPQ        CX, 24(SP)
+	JLT         vector0
+	JMP         rowDone
+
+row1:
+vector1:
+	MOVQ        24(SP), R8
+	SUBQ        CX, R8
+	SHRQ        $0x02, R8
+	MOVQ        $0x00000010, R9
+	CMPQ        R8, R9
+	CMOVQGT     R9, R8
+	MOVQ        $-1, R9
+	BZHIQ       R8, R9, R8
+	KMOVW       R8, K1
+	MOVQ        CX, R8
+	CMPQ        208(AX), $0x00
+	JGT         zero10true
+	CMPQ        216(AX), $0x00
+	JLE         zero10true
+	VMOVUPS     (DX)(R8*1), Z6
+	VMOVUPS     (SI)(R8*1), Z7
+	VFMADD231PS Z7, Z2, Z6
+	VMOVUPS     (BX)(R8*1), Z7
+	VMULPS      Z0, Z7, Z7
+	VMOVUPS     (DI)(R8*1), Z8
+	VFMADD231PS Z8, Z4, Z7
+	VADDPS      Z7, Z6, Z6
+	VMOVAPS     Z6, Z6
+	JMP         done10true
+
+zero10true:
+	VXORPS Z6, Z6, Z6
+
+done10true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x01
+	JGT         zero11true
+	CMPQ        216(AX), $0x01
+	JLE         zero11true
+	VMOVUPS     (DX)(R8*1), Z7
+	VMOVUPS     (SI)(R8*1), Z8
+	VFMADD231PS Z8, Z2, Z7
+	VMOVUPS     (BX)(R8*1), Z8
+	VMULPS      Z0, Z8, Z8
+	VMOVUPS     (DI)(R8*1), Z9
+	VFMADD231PS Z9, Z4, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVAPS     Z7, Z7
+	JMP         done11true
+
+zero11true:
+	VXORPS Z7, Z7, Z7
+
+done11true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x02
+	JGT         zero12true
+	CMPQ        216(AX), $0x02
+	JLE         zero12true
+	VMOVUPS     (DX)(R8*1), Z8
+	VMOVUPS     (SI)(R8*1), Z9
+	VFMADD231PS Z9, Z2, Z8
+	VMOVUPS     (BX)(R8*1), Z9
+	VMULPS      Z0, Z9, Z9
+	VMOVUPS     (DI)(R8*1), Z10
+	VFMADD231PS Z10, Z4, Z9
+	VADDPS      Z9, Z8, Z8
+	VMOVAPS     Z8, Z8
+	JMP         done12true
+
+zero12true:
+	VXORPS Z8, Z8, Z8
+
+done12true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x03
+	JGT         zero13true
+	CMPQ        216(AX), $0x03
+	JLE         zero13true
+	VMOVUPS     (DX)(R8*1), Z9
+	VMOVUPS     (SI)(R8*1), Z10
+	VFMADD231PS Z10, Z2, Z9
+	VMOVUPS     (BX)(R8*1), Z10
+	VMULPS      Z0, Z10, Z10
+	VMOVUPS     (DI)(R8*1), Z11
+	VFMADD231PS Z11, Z4, Z10
+	VADDPS      Z10, Z9, Z9
+	VMOVAPS     Z9, Z9
+	JMP         done13true
+
+zero13true:
+	VXORPS Z9, Z9, Z9
+
+done13true:
+	MOVQ        (SP), R8
+	ADDQ        CX, R8
+	VMOVAPS     Z6, Z10
+	VFMADD231PS Z8, Z2, Z10
+	VMULPS      Z0, Z7, Z11
+	VFMADD231PS Z9, Z4, Z11
+	VMOVAPS     Z6, Z12
+	VFMADD231PS Z8, Z3, Z12
+	VMULPS      Z1, Z7, Z7
+	VFMADD231PS Z9, Z5, Z7
+	VADDPS      Z11, Z10, Z8
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z7, Z12, Z11
+	VSUBPS      Z7, Z12, Z7
+	VMOVUPS     Z6, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z8, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z10, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z11, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z7, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z9, K1, (R8)
+	ADDQ        $0x40, CX
+	CMPQ        CX, 24(SP)
+	JLT         vector1
+	JMP         rowDone
+
+row2:
+vector2:
+	MOVQ        24(SP), R8
+	SUBQ        CX, R8
+	SHRQ        $0x02, R8
+	MOVQ        $0x00000010, R9
+	CMPQ        R8, R9
+	CMOVQGT     R9, R8
+	MOVQ        $-1, R9
+	BZHIQ       R8, R9, R8
+	KMOVW       R8, K1
+	MOVQ        CX, R8
+	CMPQ        208(AX), $0x00
+	JGT         zero20true
+	CMPQ        216(AX), $0x00
+	JLE         zero20true
+	VMOVUPS     (DX)(R8*1), Z6
+	VMOVUPS     (SI)(R8*1), Z7
+	VFMADD231PS Z7, Z2, Z6
+	VMOVUPS     (BX)(R8*1), Z7
+	VMULPS      Z0, Z7, Z7
+	VMOVUPS     (DI)(R8*1), Z8
+	VFMADD231PS Z8, Z4, Z7
+	VSUBPS      Z7, Z6, Z6
+	VMOVAPS     Z6, Z6
+	JMP         done20true
+
+zero20true:
+	VXORPS Z6, Z6, Z6
+
+done20true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x01
+	JGT         zero21true
+	CMPQ        216(AX), $0x01
+	JLE         zero21true
+	VMOVUPS     (DX)(R8*1), Z7
+	VMOVUPS     (SI)(R8*1), Z8
+	VFMADD231PS Z8, Z2, Z7
+	VMOVUPS     (BX)(R8*1), Z8
+	VMULPS      Z0, Z8, Z8
+	VMOVUPS     (DI)(R8*1), Z9
+	VFMADD231PS Z9, Z4, Z8
+	VSUBPS      Z8, Z7, Z7
+	VMOVAPS     Z7, Z7
+	JMP         done21true
+
+zero21true:
+	VXORPS Z7, Z7, Z7
+
+done21true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x02
+	JGT         zero22true
+	CMPQ        216(AX), $0x02
+	JLE         zero22true
+	VMOVUPS     (DX)(R8*1), Z8
+	VMOVUPS     (SI)(R8*1), Z9
+	VFMADD231PS Z9, Z2, Z8
+	VMOVUPS     (BX)(R8*1), Z9
+	VMULPS      Z0, Z9, Z9
+	VMOVUPS     (DI)(R8*1), Z10
+	VFMADD231PS Z10, Z4, Z9
+	VSUBPS      Z9, Z8, Z8
+	VMOVAPS     Z8, Z8
+	JMP         done22true
+
+zero22true:
+	VXORPS Z8, Z8, Z8
+
+done22true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x03
+	JGT         zero23true
+	CMPQ        216(AX), $0x03
+	JLE         zero23true
+	VMOVUPS     (DX)(R8*1), Z9
+	VMOVUPS     (SI)(R8*1), Z10
+	VFMADD231PS Z10, Z2, Z9
+	VMOVUPS     (BX)(R8*1), Z10
+	VMULPS      Z0, Z10, Z10
+	VMOVUPS     (DI)(R8*1), Z11
+	VFMADD231PS Z11, Z4, Z10
+	VSUBPS      Z10, Z9, Z9
+	VMOVAPS     Z9, Z9
+	JMP         done23true
+
+zero23true:
+	VXORPS Z9, Z9, Z9
+
+done23true:
+	MOVQ        (SP), R8
+	ADDQ        CX, R8
+	VMOVAPS     Z6, Z10
+	VFMADD231PS Z8, Z2, Z10
+	VMULPS      Z0, Z7, Z11
+	VFMADD231PS Z9, Z4, Z11
+	VMOVAPS     Z6, Z12
+	VFMADD231PS Z8, Z3, Z12
+	VMULPS      Z1, Z7, Z7
+	VFMADD231PS Z9, Z5, Z7
+	VADDPS      Z11, Z10, Z8
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z7, Z12, Z11
+	VSUBPS      Z7, Z12, Z7
+	VMOVUPS     Z6, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z8, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z10, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z11, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z7, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z9, K1, (R8)
+	ADDQ        $0x40, CX
+	CMPQ        CX, 24(SP)
+	JLT         vector2
+	JMP         rowDone
+
+row3:
+vector3:
+	MOVQ        24(SP), R8
+	SUBQ        CX, R8
+	SHRQ        $0x02, R8
+	MOVQ        $0x00000010, R9
+	CMPQ        R8, R9
+	CMOVQGT     R9, R8
+	MOVQ        $-1, R9
+	BZHIQ       R8, R9, R8
+	KMOVW       R8, K1
+	MOVQ        CX, R8
+	CMPQ        208(AX), $0x00
+	JGT         zero30true
+	CMPQ        216(AX), $0x00
+	JLE         zero30true
+	VMOVUPS     (DX)(R8*1), Z6
+	VMOVUPS     (SI)(R8*1), Z7
+	VFMADD231PS Z7, Z3, Z6
+	VMOVUPS     (BX)(R8*1), Z7
+	VMULPS      Z1, Z7, Z7
+	VMOVUPS     (DI)(R8*1), Z8
+	VFMADD231PS Z8, Z5, Z7
+	VADDPS      Z7, Z6, Z6
+	VMOVAPS     Z6, Z6
+	JMP         done30true
+
+zero30true:
+	VXORPS Z6, Z6, Z6
+
+done30true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x01
+	JGT         zero31true
+	CMPQ        216(AX), $0x01
+	JLE         zero31true
+	VMOVUPS     (DX)(R8*1), Z7
+	VMOVUPS     (SI)(R8*1), Z8
+	VFMADD231PS Z8, Z3, Z7
+	VMOVUPS     (BX)(R8*1), Z8
+	VMULPS      Z1, Z8, Z8
+	VMOVUPS     (DI)(R8*1), Z9
+	VFMADD231PS Z9, Z5, Z8
+	VADDPS      Z8, Z7, Z7
+	VMOVAPS     Z7, Z7
+	JMP         done31true
+
+zero31true:
+	VXORPS Z7, Z7, Z7
+
+done31true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x02
+	JGT         zero32true
+	CMPQ        216(AX), $0x02
+	JLE         zero32true
+	VMOVUPS     (DX)(R8*1), Z8
+	VMOVUPS     (SI)(R8*1), Z9
+	VFMADD231PS Z9, Z3, Z8
+	VMOVUPS     (BX)(R8*1), Z9
+	VMULPS      Z1, Z9, Z9
+	VMOVUPS     (DI)(R8*1), Z10
+	VFMADD231PS Z10, Z5, Z9
+	VADDPS      Z9, Z8, Z8
+	VMOVAPS     Z8, Z8
+	JMP         done32true
+
+zero32true:
+	VXORPS Z8, Z8, Z8
+
+done32true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x03
+	JGT         zero33true
+	CMPQ        216(AX), $0x03
+	JLE         zero33true
+	VMOVUPS     (DX)(R8*1), Z9
+	VMOVUPS     (SI)(R8*1), Z10
+	VFMADD231PS Z10, Z3, Z9
+	VMOVUPS     (BX)(R8*1), Z10
+	VMULPS      Z1, Z10, Z10
+	VMOVUPS     (DI)(R8*1), Z11
+	VFMADD231PS Z11, Z5, Z10
+	VADDPS      Z10, Z9, Z9
+	VMOVAPS     Z9, Z9
+	JMP         done33true
+
+zero33true:
+	VXORPS Z9, Z9, Z9
+
+done33true:
+	MOVQ        (SP), R8
+	ADDQ        CX, R8
+	VMOVAPS     Z6, Z10
+	VFMADD231PS Z8, Z2, Z10
+	VMULPS      Z0, Z7, Z11
+	VFMADD231PS Z9, Z4, Z11
+	VMOVAPS     Z6, Z12
+	VFMADD231PS Z8, Z3, Z12
+	VMULPS      Z1, Z7, Z7
+	VFMADD231PS Z9, Z5, Z7
+	VADDPS      Z11, Z10, Z8
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z7, Z12, Z11
+	VSUBPS      Z7, Z12, Z7
+	VMOVUPS     Z6, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z8, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z10, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z11, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z7, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z9, K1, (R8)
+	ADDQ        $0x40, CX
+	CMPQ        CX, 24(SP)
+	JLT         vector3
+	JMP         rowDone
+
+row4:
+vector4:
+	MOVQ        24(SP), R8
+	SUBQ        CX, R8
+	SHRQ        $0x02, R8
+	MOVQ        $0x00000010, R9
+	CMPQ        R8, R9
+	CMOVQGT     R9, R8
+	MOVQ        $-1, R9
+	BZHIQ       R8, R9, R8
+	KMOVW       R8, K1
+	MOVQ        CX, R8
+	CMPQ        208(AX), $0x00
+	JGT         zero40true
+	CMPQ        216(AX), $0x00
+	JLE         zero40true
+	VMOVUPS     (DX)(R8*1), Z6
+	VMOVUPS     (SI)(R8*1), Z7
+	VFMADD231PS Z7, Z3, Z6
+	VMOVUPS     (BX)(R8*1), Z7
+	VMULPS      Z1, Z7, Z7
+	VMOVUPS     (DI)(R8*1), Z8
+	VFMADD231PS Z8, Z5, Z7
+	VSUBPS      Z7, Z6, Z6
+	VMOVAPS     Z6, Z6
+	JMP         done40true
+
+zero40true:
+	VXORPS Z6, Z6, Z6
+
+done40true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x01
+	JGT         zero41true
+	CMPQ        216(AX), $0x01
+	JLE         zero41true
+	VMOVUPS     (DX)(R8*1), Z7
+	VMOVUPS     (SI)(R8*1), Z8
+	VFMADD231PS Z8, Z3, Z7
+	VMOVUPS     (BX)(R8*1), Z8
+	VMULPS      Z1, Z8, Z8
+	VMOVUPS     (DI)(R8*1), Z9
+	VFMADD231PS Z9, Z5, Z8
+	VSUBPS      Z8, Z7, Z7
+	VMOVAPS     Z7, Z7
+	JMP         done41true
+
+zero41true:
+	VXORPS Z7, Z7, Z7
+
+done41true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x02
+	JGT         zero42true
+	CMPQ        216(AX), $0x02
+	JLE         zero42true
+	VMOVUPS     (DX)(R8*1), Z8
+	VMOVUPS     (SI)(R8*1), Z9
+	VFMADD231PS Z9, Z3, Z8
+	VMOVUPS     (BX)(R8*1), Z9
+	VMULPS      Z1, Z9, Z9
+	VMOVUPS     (DI)(R8*1), Z10
+	VFMADD231PS Z10, Z5, Z9
+	VSUBPS      Z9, Z8, Z8
+	VMOVAPS     Z8, Z8
+	JMP         done42true
+
+zero42true:
+	VXORPS Z8, Z8, Z8
+
+done42true:
+	ADDQ        40(SP), R8
+	CMPQ        208(AX), $0x03
+	JGT         zero43true
+	CMPQ        216(AX), $0x03
+	JLE         zero43true
+	VMOVUPS     (DX)(R8*1), Z9
+	VMOVUPS     (SI)(R8*1), Z10
+	VFMADD231PS Z10, Z3, Z9
+	VMOVUPS     (BX)(R8*1), Z10
+	VMULPS      Z1, Z10, Z10
+	VMOVUPS     (DI)(R8*1), Z11
+	VFMADD231PS Z11, Z5, Z10
+	VSUBPS      Z10, Z9, Z9
+	VMOVAPS     Z9, Z9
+	JMP         done43true
+
+zero43true:
+	VXORPS Z9, Z9, Z9
+
+done43true:
+	MOVQ        (SP), R8
+	ADDQ        CX, R8
+	VMOVAPS     Z6, Z10
+	VFMADD231PS Z8, Z2, Z10
+	VMULPS      Z0, Z7, Z11
+	VFMADD231PS Z9, Z4, Z11
+	VMOVAPS     Z6, Z12
+	VFMADD231PS Z8, Z3, Z12
+	VMULPS      Z1, Z7, Z7
+	VFMADD231PS Z9, Z5, Z7
+	VADDPS      Z11, Z10, Z8
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z7, Z12, Z11
+	VSUBPS      Z7, Z12, Z7
+	VMOVUPS     Z6, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z8, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z10, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z11, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z7, K1, (R8)
+	ADDQ        56(SP), R8
+	VMOVUPS     Z9, K1, (R8)
+	ADDQ        $0x40, CX
+	CMPQ        CX, 24(SP)
+	JLT         vector4
+	JMP         rowDone
+
+row5:
+vector5:
+	MOVQ    24(SP), DX
+	SUBQ    CX, DX
+	SHRQ    $0x02, DX
+	MOVQ    $0x00000010, BX
+	CMPQ    DX, BX
+	CMOVQGT BX, DX
+	MOVQ    $-1, BX
+	BZHIQ   DX, BX, DX
+	KMOVW   DX, K1
+	MOVQ    CX, DX
+	CMPQ    208(AX), $0x00
+	JGT     zero50true
+	CMPQ    216(AX), $0x00
+	JLE     zero50true
+	VMOVUPS (DI)(DX*1), Z6
+	VMOVAPS Z6, Z6
+	JMP     done50true
+
+zero50true:
+	VXORPS Z6, Z6, Z6
+
+done50true:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x01
+	JGT     zero51true
+	CMPQ    216(AX), $0x01
+	JLE     zero51true
+	VMOVUPS (DI)(DX*1), Z7
+	VMOVAPS Z7, Z7
+	JMP     done51true
+
+zero51true:
+	VXORPS Z7, Z7, Z7
+
+done51true:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x02
+	JGT     zero52true
+	CMPQ    216(AX), $0x02
+	JLE     zero52true
+	VMOVUPS (DI)(DX*1), Z8
+	VMOVAPS Z8, Z8
+	JMP     done52true
+
+zero52true:
+	VXORPS Z8, Z8, Z8
+
+done52true:
+	ADDQ    40(SP), DX
+	CMPQ    208(AX), $0x03
+	JGT     zero53true
+	CMPQ    216(AX), $0x03
+	JLE     zero53true
+	VMOVUPS (DI)(DX*1), Z9
+	VMOVAPS Z9, Z9
+	JMP     done53true
+
+zero53true:
+	VXORPS Z9, Z9, Z9
+
+done53true:
+	MOVQ        (SP), DX
+	ADDQ        CX, DX
+	VMOVAPS     Z6, Z10
+	VFMADD231PS Z8, Z2, Z10
+	VMULPS      Z0, Z7, Z11
+	VFMADD231PS Z9, Z4, Z11
+	VMOVAPS     Z6, Z12
+	VFMADD231PS Z8, Z3, Z12
+	VMULPS      Z1, Z7, Z7
+	VFMADD231PS Z9, Z5, Z7
+	VADDPS      Z11, Z10, Z8
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z7, Z12, Z11
+	VSUBPS      Z7, Z12, Z7
+	VMOVUPS     Z6, K1, (DX)
+	ADDQ        56(SP), DX
+	VMOVUPS     Z8, K1, (DX)
+	ADDQ        56(SP), DX
+	VMOVUPS     Z10, K1, (DX)
+	ADDQ        56(SP), DX
+	VMOVUPS     Z11, K1, (DX)
+	ADDQ        56(SP), DX
+	VMOVUPS     Z7, K1, (DX)
+	ADDQ        56(SP), DX
+	VMOVUPS     Z9, K1, (DX)
+	ADDQ        $0x40, CX
+	CMPQ        CX, 24(SP)
+	JLT         vector5
+
+rowDone:
+	MOVQ 160(AX), CX
+	SHLQ $0x02, CX
+	ADDQ CX, 8(SP)
+	MOVQ 184(AX), CX
+	SHLQ $0x02, CX
+	ADDQ CX, (SP)
+	DECQ 16(SP)
+	JNZ  patch
 	VZEROUPPER
 	RET

@@ -71,6 +71,8 @@ func TestPatches(t *testing.T) {
 		{kernel.WinogradOutput, 6, 4, false},
 		{kernel.WinogradGrad, 4, 6, true},
 		{kernel.WinogradFilterGrad, 6, 3, false},
+		{kernel.WinogradInputRow, 6, 6, true},
+		{kernel.WinogradGradRow, 4, 6, true},
 	} {
 		for _, cols := range []int{1, 7, 8, 16, 17, 31, 40} {
 			for kind := range 5 {
@@ -80,7 +82,7 @@ func TestPatches(t *testing.T) {
 						Src: values(1, n*tr.in*tr.in*ld), Dst: values(2, n*tr.out*tr.out*ld), N: n, Cols: cols,
 						SrcRow: ld, SrcCol: n * tr.in * ld, SrcStep: tr.in * ld,
 						DstRow: n * tr.out * ld, DstCol: ld, DstStep: tr.out * ld,
-						RowHi: tr.in, ColHi: tr.in,
+						RowHi: tr.in, ColHi: tr.in, Row: cols % 6,
 					}
 					switch {
 					case tr.Transform == kernel.WinogradOutput:
@@ -103,6 +105,28 @@ func TestPatches(t *testing.T) {
 					near(t, want.Dst, got.Dst, 1e-5, "%v: transform %d of %d channels, kind %d", set, tr.Transform, cols, kind)
 				}
 				require.False(t, slices.Equal(before, want.Dst), "nothing was written")
+			}
+		}
+	}
+}
+
+// The rows that are made alone are those of the whole, to the bit.
+func TestRowsAreThoseOfTheWhole(t *testing.T) {
+	const cols = 35
+	for _, tr := range []struct {
+		whole, row kernel.Transform
+		in         int
+	}{{kernel.WinogradInput, kernel.WinogradInputRow, 6}, {kernel.WinogradGrad, kernel.WinogradGradRow, 4}} {
+		for _, set := range kernel.Supported() {
+			src := values(1, tr.in*tr.in*cols)
+			want := square(set, tr.whole, tr.in, 6, cols, src)
+			for row := range 6 {
+				got := make([]float32, 6*cols, 6*cols+kernel.Slack)
+				set.Transform(tr.row, &kernel.Patch{
+					Src: src, SrcRow: tr.in * cols, SrcCol: cols, Dst: got, DstCol: cols,
+					N: 1, Cols: cols, RowHi: tr.in, ColHi: tr.in, Row: row,
+				})
+				require.Equal(t, want[row*6*cols:][:6*cols], got, "%v: transform %d, row %d", set, tr.row, row)
 			}
 		}
 	}

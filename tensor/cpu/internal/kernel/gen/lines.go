@@ -101,6 +101,19 @@ func (l lines) input(x []Op) []reg.VecVirtual {
 	return append(y, l.add(l.add(d[5], -(a2+b2), d[3]), a2*b2, d[1]))
 }
 
+// inputPoint is element i of input, with the same roundings.
+func (l lines) inputPoint(x []Op, i int) reg.VecVirtual {
+	d := func(j int) reg.VecVirtual { return l.registers(x[j : j+1])[0] }
+	sign := float64(2*(i%2) - 1)
+	switch i {
+	case 1, 2:
+		return l.add(l.less(b2, d(2), d(4)), sign*a, l.less(b2, d(1), d(3)))
+	case 3, 4:
+		return l.add(l.add(d(4), -a2, d(2)), sign*b, l.add(d(3), -a2, d(1)))
+	}
+	return l.add(l.add(d(4+i/5), -(a2+b2), d(2+i/5)), a2*b2, d(i/5))
+}
+
 func (l lines) filter(x []Op) []reg.VecVirtual {
 	g := l.registers(x)
 	evenA, oddA := l.add(l.times(normA, g[0]), normA*a2, g[2]), l.times(normA*a, g[1])
@@ -134,6 +147,26 @@ func (l lines) grad(x []Op) []reg.VecVirtual {
 	return []reg.VecVirtual{
 		y[0], l.sum(evenA, oddA), l.difference(evenA, oddA), l.sum(evenB, oddB), l.difference(evenB, oddB), y[3],
 	}
+}
+
+// gradPoint is element i of grad, with the same roundings.
+func (l lines) gradPoint(x []Op, i int) reg.VecVirtual {
+	y := func(j int) reg.VecVirtual { return l.registers(x[j : j+1])[0] }
+	switch i {
+	case 0:
+		return y(0)
+	case 5:
+		return y(3)
+	}
+	p, p2 := a, a2
+	if i > 2 {
+		p, p2 = b, b2
+	}
+	even, odd := l.add(y(0), p2, y(2)), l.add(l.times(p, y(1)), p2*p, y(3))
+	if i%2 == 1 {
+		return l.sum(even, odd)
+	}
+	return l.difference(even, odd)
 }
 
 func (l lines) filterGrad(x []Op) []reg.VecVirtual {

@@ -15,6 +15,7 @@ const (
 	patchSrcAt, patchSrcRow, patchSrcCol, patchSrcStep = 136, 144, 152, 160
 	patchDstRow, patchDstCol, patchDstStep             = 168, 176, 184
 	patchRowLo, patchRowHi, patchColLo, patchColHi     = 192, 200, 208, 216
+	patchRow                                           = 224
 )
 
 // transform is a kernel on a Patch: from squares of in elements to squares of
@@ -26,6 +27,9 @@ type transform struct {
 	constants []float64 // of the line, without their signs
 	border    bool      // rows and columns outside of the limits are zero
 	output    bool      // adds Bias and Residual
+
+	// point is one element of the line; a kernel with it makes row Row alone.
+	point func(l lines, x []Op, i int) reg.VecVirtual
 }
 
 // patches are the transforms of Winograd's convolutions.
@@ -39,6 +43,8 @@ func (s isa) patches() {
 		{name: "winogradOutput", doc: "Dst = A^T Src A + Bias + Residual", in: 6, out: 4, line: lines.output, constants: output, output: true},
 		{name: "winogradGrad", doc: "Dst = A Src A^T", in: 4, out: 6, line: lines.grad, constants: output, border: true},
 		{name: "winogradFilterGrad", doc: "Dst = G^T Src G", in: 6, out: 3, line: lines.filterGrad, constants: filter},
+		{name: "winogradInputRow", doc: "Dst = row Row of B^T Src B", in: 6, out: 6, line: lines.input, point: lines.inputPoint, constants: input, border: true},
+		{name: "winogradGradRow", doc: "Dst = row Row of A Src A^T", in: 4, out: 6, line: lines.grad, point: lines.gradPoint, constants: output, border: true},
 	} {
 		s.patch(k)
 	}
@@ -83,7 +89,7 @@ func (s isa) patch(k transform) {
 	keep(patchDstRow, w.dstRow, 2)
 	keep(patchDstCol, w.dstCol, 2)
 	keep(patchCols, end, 2)
-	if !s.fits(k) {
+	if k.point == nil && !s.fits(k) {
 		LEAQ(AllocLocal((k.in*k.out+1)*s.bytes()), w.half)
 		ADDQ(Imm(uint64(s.bytes()-1)), w.half)
 		ANDQ(I32(int32(-s.bytes())), w.half)
@@ -108,8 +114,7 @@ func (s isa) patch(k transform) {
 			CMOVQLE(zeros, r)
 		}
 	}
-	XORQ(w.done, w.done)
-	s.patchVectors(k, &w, end)
+	s.patchRows(k, &w, end)
 	for _, p := range []struct {
 		at   Mem
 		step int
@@ -124,10 +129,31 @@ func (s isa) patch(k transform) {
 	RET()
 }
 
+// patchRows transforms a patch, or one row of it.
+func (s isa) patchRows(k transform, w *patchWalk, end Mem) {
+	XORQ(w.done, w.done)
+	if k.point == nil {
+		s.patchVectors(k, w, end, "", s.patchVector)
+		return
+	}
+	for i := 1; i < k.out; i++ {
+		CMPQ(Mem{Base: w.t, Disp: patchRow}, Imm(uint64(i)))
+		JEQ(LabelRef(fmt.Sprintf("row%d", i)))
+	}
+	for i := range k.out {
+		Label(fmt.Sprintf("row%d", i))
+		s.patchVectors(k, w, end, fmt.Sprint(i), func(k transform, w *patchWalk, mask Op) { s.patchRow(k, w, i, mask) })
+		if i+1 < k.out {
+			JMP(LabelRef("rowDone"))
+		}
+	}
+	Label("rowDone")
+}
+
 // patchVectors transforms all channels of a patch, the last ones under a mask. A
 // mask costs nothing in AVX-512, and the code is half as long with one in every
 // vector.
-func (s isa) patchVectors(k transform, w *patchWalk, end Mem) {
+func (s isa) patchVectors(k transform, w *patchWalk, end Mem, label string, vector func(transform, *patchWalk, Op)) {
 	rest := func() reg.GPVirtual {
 		r := GP64()
 		MOVQ(end, r)
@@ -136,29 +162,29 @@ func (s isa) patchVectors(k transform, w *patchWalk, end Mem) {
 		return r
 	}
 	if s.wide {
-		Label("vector")
+		Label("vector" + label)
 		n, limit := rest(), GP64()
 		MOVQ(U32(uint32(s.lanes)), limit)
 		CMPQ(n, limit)
 		CMOVQGT(limit, n)
-		s.patchVector(k, w, s.masks(n, 1)[0])
+		vector(k, w, s.masks(n, 1)[0])
 		ADDQ(Imm(uint64(s.bytes())), w.done)
 		CMPQ(w.done, end)
-		JLT(LabelRef("vector"))
+		JLT(LabelRef("vector" + label))
 		return
 	}
-	JMP(LabelRef("check"))
-	Label("full")
-	s.patchVector(k, w, nil)
+	JMP(LabelRef("check" + label))
+	Label("full" + label)
+	vector(k, w, nil)
 	ADDQ(Imm(uint64(s.bytes())), w.done)
-	Label("check")
+	Label("check" + label)
 	n := rest()
 	CMPQ(n, Imm(uint64(s.lanes)))
-	JGE(LabelRef("full"))
+	JGE(LabelRef("full" + label))
 	TESTQ(n, n)
-	JZ(LabelRef("next"))
-	s.patchVector(k, w, s.masks(n, 1)[0])
-	Label("next")
+	JZ(LabelRef("next" + label))
+	vector(k, w, s.masks(n, 1)[0])
+	Label("next" + label)
 }
 
 // fits says that the elements between the two dimensions fit in registers.
@@ -215,6 +241,60 @@ func (s isa) patchVector(k transform, w *patchWalk, mask Op) {
 	}
 }
 
+// patchRow makes row i of one vector of channels.
+func (s isa) patchRow(k transform, w *patchWalk, i int, mask Op) {
+	col := GP64()
+	MOVQ(w.done, col)
+	half := make([]Op, k.in)
+	for j := range half {
+		v := s.vector()
+		s.unlessOutside(k, w, j, fmt.Sprintf("%d%d%t", i, j, mask != nil), func() {
+			VMOVAPS(k.point(w.lines, w.column(col), i), v)
+		}, func() { VXORPS(v, v, v) })
+		half[j] = v
+		if j+1 < k.in {
+			ADDQ(w.srcCol, col)
+		}
+	}
+	at := GP64()
+	MOVQ(w.to, at)
+	ADDQ(w.done, at)
+	y := k.line(w.lines, half)
+	for j, v := range y {
+		s.put(v, Mem{Base: at}, mask)
+		if j+1 < len(y) {
+			ADDQ(w.dstCol, at)
+		}
+	}
+}
+
+// column is the elements of the column of Src at col.
+func (w *patchWalk) column(col reg.GPVirtual) []Op {
+	x := make([]Op, len(w.src))
+	for i := range x {
+		x[i] = Mem{Base: w.src[i], Index: col, Scale: 1}
+	}
+	return x
+}
+
+// unlessOutside runs inside where column j lies within the limits, or else outside.
+func (s isa) unlessOutside(k transform, w *patchWalk, j int, label string, inside, outside func()) {
+	if !k.border {
+		inside()
+		return
+	}
+	zero, done := "zero"+label, "done"+label
+	CMPQ(Mem{Base: w.t, Disp: patchColLo}, Imm(uint64(j)))
+	JGT(LabelRef(zero))
+	CMPQ(Mem{Base: w.t, Disp: patchColHi}, Imm(uint64(j)))
+	JLE(LabelRef(zero))
+	inside()
+	JMP(LabelRef(done))
+	Label(zero)
+	outside()
+	Label(done)
+}
+
 // patchColumn transforms column j of Src.
 func (s isa) patchColumn(k transform, w *patchWalk, col reg.GPVirtual, j int, last bool) []Op {
 	half := make([]Op, k.out)
@@ -224,30 +304,16 @@ func (s isa) patchColumn(k transform, w *patchWalk, col reg.GPVirtual, j int, la
 			half[i] = s.vector()
 		}
 	}
-	zero, done := fmt.Sprintf("zero%d%t", j, last), fmt.Sprintf("done%d%t", j, last)
-	if k.border {
-		CMPQ(Mem{Base: w.t, Disp: patchColLo}, Imm(uint64(j)))
-		JGT(LabelRef(zero))
-		CMPQ(Mem{Base: w.t, Disp: patchColHi}, Imm(uint64(j)))
-		JLE(LabelRef(zero))
-	}
-	x := make([]Op, k.in)
-	for i := range x {
-		x[i] = Mem{Base: w.src[i], Index: col, Scale: 1}
-	}
-	for i, v := range k.line(w.lines, x) {
-		VMOVAPS(v, half[i])
-	}
-	if !k.border {
-		return half
-	}
-	JMP(LabelRef(done))
-	Label(zero)
-	v := s.vector()
-	VXORPS(v, v, v)
-	for i := range half {
-		VMOVAPS(v, half[i])
-	}
-	Label(done)
+	s.unlessOutside(k, w, j, fmt.Sprintf("%d%t", j, last), func() {
+		for i, v := range k.line(w.lines, w.column(col)) {
+			VMOVAPS(v, half[i])
+		}
+	}, func() {
+		v := s.vector()
+		VXORPS(v, v, v)
+		for i := range half {
+			VMOVAPS(v, half[i])
+		}
+	})
 	return half
 }
