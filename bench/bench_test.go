@@ -12,6 +12,7 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/bench/probe"
+	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
@@ -250,4 +251,41 @@ func TestAllReduce(t *testing.T) {
 func TestMedian(t *testing.T) {
 	require.Equal(t, 2.0, median([]float64{3, 1, 2}))
 	require.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))
+}
+
+// BenchmarkThreads makes steps of the full model on one thread and on two in turns,
+// and reports what a step of each takes and the median of their ratios.
+func BenchmarkThreads(b *testing.B) {
+	model, err := preset("full")
+	require.NoError(b, err)
+	cfg := config.Default()
+	cfg.Model = model
+	var sides [2]*hostStep
+	for i := range sides {
+		sides[i], err = newHostStep(StepConfig{Batch: 8, Threads: i + 1, Precision: "f32"}, cfg)
+		require.NoError(b, err)
+		defer sides[i].close()
+	}
+	var ms [2][]float64
+	var whole, computed []float64 // ratios
+	turn := func() (compute, step [2]float64) {
+		for i, s := range sides {
+			c, u, err := s.run()
+			require.NoError(b, err)
+			compute[i], step[i] = c, c+u
+		}
+		return compute, step
+	}
+	turn()
+	for b.Loop() {
+		compute, step := turn()
+		for i, t := range step {
+			ms[i] = append(ms[i], t)
+		}
+		whole, computed = append(whole, step[0]/step[1]), append(computed, compute[0]/compute[1])
+	}
+	b.ReportMetric(median(ms[0]), "ms/step-1-thread")
+	b.ReportMetric(median(ms[1]), "ms/step-2-threads")
+	b.ReportMetric(median(whole), "speedup")
+	b.ReportMetric(median(computed), "speedup-compute")
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/internal/version"
@@ -12,6 +13,7 @@ import (
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/cpu"
 )
 
 // StepConfig is one measurement of the training step.
@@ -78,53 +80,33 @@ func Step(c StepConfig) (StepResult, error) {
 	if c.Device != "" && c.Device != "cpu" {
 		return deviceStep(c, cfg)
 	}
-	be, err := newBackend(c.Threads, c.Precision)
+	s, err := newHostStep(c, cfg)
 	if err != nil {
 		return StepResult{}, err
 	}
-	defer func() { _ = be.Close() }() // only threads to end
-	net, err := setup.Model(be, &cfg)
-	if err != nil {
-		return StepResult{}, err
-	}
-	net.Init(1)
-	params := net.Params()
-	pass, err := setup.Pass(&cfg, params, be.Pool())
-	if err != nil {
-		return StepResult{}, err
-	}
-	batch, err := randomBatch(be, model, c.Batch)
-	if err != nil {
-		return StepResult{}, err
-	}
-	flops, err := net.Config().TrainingFLOPs()
+	defer s.close()
+	flops, err := s.net.Config().TrainingFLOPs()
 	if err != nil {
 		return StepResult{}, err
 	}
 	clock, stop := startClock(c.Threads)
 	defer stop()
-	y, err := newYardstick(be.Name(), be.Pool(), clock, 0)
+	y, err := newYardstick(s.be.Name(), s.be.Pool(), clock, 0)
 	if err != nil {
 		return StepResult{}, err
 	}
-	values := params.Values().(tensor.Host).Float32s() //nolint:forcetypeassert // the CPU backend's buffers are Host
-	grads := params.Grads().(tensor.Host).Float32s()   //nolint:forcetypeassert // as above
-	ema := slices.Clone(values)
-
 	var steps, computes, updates, cpus []float64
 	for i := range c.Steps + 1 {
 		y.gflops()
-		start, used := time.Now(), cpuTime()
-		if _, err := net.LossAndGrad(batch, nil); err != nil {
+		used := cpuTime()
+		compute, update, err := s.run()
+		if err != nil {
 			return StepResult{}, err
 		}
-		computed := time.Now()
-		pass.Update(optim.Update{Params: values, Grads: grads, EMA: ema, LR: 1e-4, T: int64(i + 1), MaxGradNorm: 1, EMADecay: 0.999})
-		end := time.Now()
 		if i > 0 {
-			steps = append(steps, millis(end.Sub(start)))
-			computes = append(computes, millis(computed.Sub(start)))
-			updates = append(updates, millis(end.Sub(computed)))
+			steps = append(steps, compute+update)
+			computes = append(computes, compute)
+			updates = append(updates, update)
 			cpus = append(cpus, millis(cpuTime()-used))
 		}
 	}
@@ -134,12 +116,66 @@ func Step(c StepConfig) (StepResult, error) {
 		taken = cpu
 	}
 	return StepResult{
-		Preset: c.Preset, Parameters: params.Count(), Batch: c.Batch, Threads: c.Threads, Precision: c.Precision,
-		Backend: be.Name(), StepMillis: step, ComputeMillis: median(computes), UpdateMillis: median(updates), CPUMillis: cpu,
+		Preset: c.Preset, Parameters: s.net.Params().Count(), Batch: c.Batch, Threads: c.Threads, Precision: c.Precision,
+		Backend: s.be.Name(), StepMillis: step, ComputeMillis: median(computes), UpdateMillis: median(updates), CPUMillis: cpu,
 		GFLOP: gflop, PeakGFLOPS: y.best.GFLOPS, FLOPSShare: gflop / taken * 1e3 / (y.best.GFLOPS * float64(c.Threads)),
 		ImagesPerS: float64(c.Batch) / step * 1e3, RSSMB: peakRSS(), Version: version.Build(),
 	}, nil
 }
+
+// hostStep is a worker's step on the CPU: everything but data and communication.
+type hostStep struct {
+	be     *cpu.Backend
+	net    *unet.Model
+	batch  unet.Batch
+	pass   agr.Pass
+	update optim.Update
+}
+
+func newHostStep(c StepConfig, cfg config.Config) (*hostStep, error) {
+	be, err := newBackend(c.Threads, c.Precision)
+	if err != nil {
+		return nil, err
+	}
+	s := &hostStep{be: be}
+	if err := s.init(c, cfg); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *hostStep) init(c StepConfig, cfg config.Config) (err error) {
+	if s.net, err = setup.Model(s.be, &cfg); err != nil {
+		return err
+	}
+	s.net.Init(1)
+	params := s.net.Params()
+	if s.pass, err = setup.Pass(&cfg, params, s.be.Pool()); err != nil {
+		return err
+	}
+	values := params.Values().(tensor.Host).Float32s() //nolint:forcetypeassert // the CPU backend's buffers are Host
+	grads := params.Grads().(tensor.Host).Float32s()   //nolint:forcetypeassert // as above
+	s.update = optim.Update{
+		Params: values, Grads: grads, EMA: slices.Clone(values), LR: 1e-4, MaxGradNorm: 1, EMADecay: 0.999,
+	}
+	s.batch, err = randomBatch(s.be, cfg.Model, c.Batch)
+	return err
+}
+
+// run makes a step and says how many milliseconds its parts took.
+func (s *hostStep) run() (compute, update float64, err error) {
+	start := time.Now()
+	if _, err := s.net.LossAndGrad(s.batch, nil); err != nil {
+		return 0, 0, err
+	}
+	computed := time.Now()
+	s.update.T++
+	s.pass.Update(s.update)
+	return millis(computed.Sub(start)), millis(time.Since(computed)), nil
+}
+
+func (s *hostStep) close() { _ = s.be.Close() } // only threads to end
 
 func randomBatch(be tensor.Backend, m config.Model, n int) (unet.Batch, error) {
 	images, each := tensor.Of(n, m.SampleSize, m.SampleSize, m.InChannels), tensor.Of(n)
