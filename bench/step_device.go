@@ -64,7 +64,13 @@ func deviceStep(c StepConfig, cfg config.Config) (StepResult, error) {
 		}
 		computed := time.Now()
 		update.T++
-		if _, err := pass.Update(update); err != nil {
+		if _, err := pass.Measure(update); err != nil {
+			return StepResult{}, err
+		}
+		if err := pass.Apply(); err != nil {
+			return StepResult{}, err
+		}
+		if err := be.Sync(); err != nil { // so that the update counts for its own step
 			return StepResult{}, err
 		}
 		end := time.Now()

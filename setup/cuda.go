@@ -99,9 +99,9 @@ type cudaPass struct{ *cuda.Pass }
 
 var _ trainer.DeviceOptimizer = cudaPass{}
 
-// Update implements trainer.DeviceOptimizer.
-func (p cudaPass) Update(u trainer.DeviceUpdate) (optim.Stats, error) {
-	return p.Pass.Update(u.Params, u.Grads, u.EMA, u.LR, u.T, u.MaxGradNorm, u.EMADecay)
+// Measure implements trainer.DeviceOptimizer.
+func (p cudaPass) Measure(u trainer.DeviceUpdate) (optim.Stats, error) {
+	return p.Pass.Measure(u.Params, u.Grads, u.EMA, u.LR, u.T, u.MaxGradNorm, u.EMADecay)
 }
 
 // Slots implements trainer.DeviceOptimizer.

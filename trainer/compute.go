@@ -32,7 +32,7 @@ type chunker struct {
 	scale          float32
 
 	dlosses tensor.Buffer // of all samples of a batch, where they stay on the device
-	hlosses []float32     // of a chunk
+	hlosses []float32     // the same, on the host
 }
 
 // newChunker allocates what a chunk of images of h x w x c needs.
@@ -77,7 +77,7 @@ func newChunker(cfg Config, proc Process, be tensor.Backend, m Model, l Loader, 
 // keepLosses leaves the losses on the device until they are asked for, so that the
 // host does not wait for each chunk.
 func (k *chunker) keepLosses() (err error) {
-	k.hlosses = make([]float32, k.cfg.Chunk)
+	k.hlosses = make([]float32, k.cfg.GlobalBatch)
 	if k.dlosses, err = k.be.Alloc(tensor.F32, k.cfg.GlobalBatch); err != nil {
 		return fmt.Errorf("trainer: room for losses: %w", err)
 	}
@@ -87,12 +87,16 @@ func (k *chunker) keepLosses() (err error) {
 // appendLosses reads what compute would have returned for the chunks [lo, hi).
 func (k *chunker) appendLosses(own []float64, lo, hi int) ([]float64, error) {
 	n := k.cfg.Chunk
-	for c := lo; c < hi; c++ {
-		if err := k.be.Download(k.hlosses, k.be.Slice(k.dlosses, c*n, n)); err != nil {
-			return nil, fmt.Errorf("trainer: losses: %w", err)
-		}
+	host := k.hlosses[lo*n : hi*n]
+	if len(host) == 0 {
+		return own, nil
+	}
+	if err := k.be.Download(host, k.be.Slice(k.dlosses, lo*n, len(host))); err != nil {
+		return nil, fmt.Errorf("trainer: losses: %w", err)
+	}
+	for ; len(host) > 0; host = host[n:] {
 		var sum float64
-		for _, l := range k.hlosses {
+		for _, l := range host[:n] {
 			sum += float64(l)
 		}
 		own = append(own, sum)

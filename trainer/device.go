@@ -67,8 +67,12 @@ func (d *deviceReduction) wait(ctx context.Context) error {
 
 func (d *deviceReduction) stop() {}
 
-// updateOnDevice is update where the device holds the state.
-func (r *round) updateOnDevice(lr float64) (optim.Stats, error) {
+// measure waits for the gradient's norm where the device holds the state: the last
+// time in a step that the host waits for the device.
+func (r *round) measure(lr float64) (optim.Stats, error) {
+	if r.device == nil {
+		return optim.Stats{}, nil
+	}
 	s := r.state
 	u := DeviceUpdate{
 		Params: s.values.buf, Grads: r.grads.buf, LR: lr, T: s.Updates + 1,
@@ -77,12 +81,22 @@ func (r *round) updateOnDevice(lr float64) (optim.Stats, error) {
 	if s.ema != nil {
 		u.EMA = s.ema.buf
 	}
-	stats, err := r.parts.DeviceOptimizer.Update(u)
-	s.changed()
+	stats, err := r.parts.DeviceOptimizer.Measure(u)
 	if err != nil {
-		return stats, fmt.Errorf("trainer: update of step %d: %w", s.Step, err)
+		return stats, fmt.Errorf("trainer: gradient of step %d: %w", s.Step, err)
 	}
 	return stats, nil
+}
+
+// updateOnDevice is update where the device holds the state, with what measure said.
+// The next step begins while it runs.
+func (r *round) updateOnDevice(measured optim.Stats) (optim.Stats, error) {
+	err := r.parts.DeviceOptimizer.Apply()
+	r.state.changed()
+	if err != nil {
+		return measured, fmt.Errorf("trainer: update of step %d: %w", r.state.Step, err)
+	}
+	return measured, nil
 }
 
 // spreadOnDevice is spread from device to device. Ranks that keep their state take

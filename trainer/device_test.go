@@ -262,25 +262,43 @@ func TestDeviceGroupFails(t *testing.T) {
 	require.Equal(t, runs(t, 1, cfg), b.digest)
 }
 
-// A device that fails in the update ends the worker, not the state of its peers.
+// A device that fails in the update, or before it, ends the worker, not the state of
+// its peers.
 func TestDeviceUpdateFails(t *testing.T) {
 	cfg := smallConfig(4)
-	w := onOpaque(t, cfg.Chunks())
 	gone := errors.New("the device has fallen off the bus")
-	a := w.add(cfg, device, func(_ *Config, p *Parts) { p.DeviceOptimizer = broken{p.DeviceOptimizer, gone} })
-	w.form(a)
-	w.wait(a)
-	require.ErrorIs(t, a.err, gone)
-	require.ErrorContains(t, a.err, "update of step 0")
+	for want, b := range map[string]broken{
+		"gradient of step 0": {measure: gone}, "update of step 0": {apply: gone},
+	} {
+		w := onOpaque(t, cfg.Chunks())
+		a := w.add(cfg, device, func(_ *Config, p *Parts) {
+			b.DeviceOptimizer = p.DeviceOptimizer
+			p.DeviceOptimizer = b
+		})
+		w.form(a)
+		w.wait(a)
+		require.ErrorIs(t, a.err, gone)
+		require.ErrorContains(t, a.err, want)
+	}
 }
 
 type broken struct {
 	DeviceOptimizer
-	err error
+	measure, apply error
 }
 
-func (b broken) Update(DeviceUpdate) (optim.Stats, error) {
-	return optim.Stats{GradNorm: math.NaN()}, b.err
+func (b broken) Measure(u DeviceUpdate) (optim.Stats, error) {
+	if b.measure != nil {
+		return optim.Stats{GradNorm: math.NaN()}, b.measure
+	}
+	return b.DeviceOptimizer.Measure(u)
+}
+
+func (b broken) Apply() error {
+	if b.apply != nil {
+		return b.apply
+	}
+	return b.DeviceOptimizer.Apply()
 }
 
 // stuck is a group that cannot let go of the device.

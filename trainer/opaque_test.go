@@ -3,6 +3,7 @@ package trainer
 import (
 	"hash/fnv"
 	"math"
+	"slices"
 
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/optim"
@@ -170,6 +171,7 @@ type onDevice struct {
 	be    tensor.Backend
 	slots []DeviceSlot
 	stale func()
+	next  *DeviceUpdate // measured, not applied
 }
 
 func newOnDevice(be tensor.Backend, pass agr.Pass) (*onDevice, error) {
@@ -186,19 +188,31 @@ func newOnDevice(be tensor.Backend, pass agr.Pass) (*onDevice, error) {
 
 func (d *onDevice) Slots() []DeviceSlot { return d.slots }
 
-func (d *onDevice) Update(u DeviceUpdate) (optim.Stats, error) {
-	for i, s := range d.pass.Slots() {
-		copy(s.Data, inside(d.slots[i].Buf))
-	}
-	stats := d.pass.Update(optim.Update{
-		Params: inside(u.Params), Grads: inside(u.Grads), EMA: inside(u.EMA),
-		LR: u.LR, T: u.T, MaxGradNorm: u.MaxGradNorm, EMADecay: u.EMADecay,
-	})
+// Measure works on copies.
+func (d *onDevice) Measure(u DeviceUpdate) (optim.Stats, error) {
+	d.next = &u
+	return d.update(func(b tensor.Buffer) []float32 { return slices.Clone(inside(b)) }), nil
+}
+
+func (d *onDevice) Apply() error {
+	d.update(inside)
 	for i, s := range d.pass.Slots() {
 		copy(inside(d.slots[i].Buf), s.Data)
 	}
+	d.next = nil // applied once
 	d.stale()
-	return stats, nil
+	return nil
+}
+
+func (d *onDevice) update(memory func(tensor.Buffer) []float32) optim.Stats {
+	for i, s := range d.pass.Slots() {
+		copy(s.Data, inside(d.slots[i].Buf))
+	}
+	u := d.next
+	return d.pass.Update(optim.Update{
+		Params: memory(u.Params), Grads: memory(u.Grads), EMA: memory(u.EMA),
+		LR: u.LR, T: u.T, MaxGradNorm: u.MaxGradNorm, EMADecay: u.EMADecay,
+	})
 }
 
 // device moves a rank's state into its device.

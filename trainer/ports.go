@@ -31,9 +31,13 @@ type Optimizer interface {
 // DeviceOptimizer is the whole pass after the all-reduce on a device with its own
 // memory: what Optimizer does, without a copy to the host.
 type DeviceOptimizer interface {
-	// Update applies one update. A gradient with NaN or infinity leaves
-	// everything as it was, and Stats.Finite says so. The error is the device's.
-	Update(u DeviceUpdate) (optim.Stats, error)
+	// Measure waits for the norm of the gradient and what follows from it, and
+	// changes nothing. The error is the device's.
+	Measure(u DeviceUpdate) (optim.Stats, error)
+	// Apply begins the update that was measured last and does not wait for it: a
+	// failure of the device shows with what is called later. A gradient with NaN or
+	// infinity leaves everything as it was; Stats.Finite has said so.
+	Apply() error
 	// Slots lists the state in a fixed order, with the names of the host's.
 	Slots() []DeviceSlot
 }

@@ -89,6 +89,11 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	lr := r.cfg.LR(s.Step)
+	measured, err := r.measure(lr)
+	if err != nil {
+		return false, err
+	}
 	r.progress.set(cluster.PhaseBarrier, len(r.buckets))
 	w := commitWord{generation: r.gen.Number, step: s.Step, stop: r.stop.Load(), firstChunk: r.lo, losses: own}
 	r.word = w.append(r.word[:0])
@@ -103,7 +108,6 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 
 	// From here on every rank does the same with the same numbers.
 	r.progress.set(cluster.PhaseUpdate, len(r.buckets))
-	lr := r.cfg.LR(s.Step)
 	var loss float64
 	for _, l := range v.losses {
 		loss += l
@@ -111,7 +115,7 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 	loss *= float64(r.chunks.scale)
 	var stats optim.Stats
 	if finite(loss) {
-		if stats, err = r.update(lr); err != nil {
+		if stats, err = r.update(lr, measured); err != nil {
 			return false, err
 		}
 	}
@@ -128,9 +132,9 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 }
 
 // update applies the reduced gradient.
-func (r *round) update(lr float64) (optim.Stats, error) {
+func (r *round) update(lr float64, measured optim.Stats) (optim.Stats, error) {
 	if r.device != nil {
-		return r.updateOnDevice(lr)
+		return r.updateOnDevice(measured)
 	}
 	s := r.state
 	stats := r.parts.Optimizer.Update(optim.Update{

@@ -28,8 +28,11 @@ const (
 )
 
 // verdictBytes is the kernels' Verdict: norm, clip, the clip rounded to float32,
-// and whether all was finite.
-const verdictBytes = 24
+// and whether all was finite. settingsBytes is their Settings.
+const (
+	verdictBytes  = 24
+	settingsBytes = 64
+)
 
 // Slot is one named vector of optimizer state on the device, laid out like the
 // parameters.
@@ -41,7 +44,9 @@ type Slot struct {
 // Pass is everything between a complete gradient and the next forward, on the
 // device and with the bits of package agr's: norms, verdict, and in one launch
 // clip, AGR, optimizer and moving average. The kernels read the verdict where
-// the one before wrote it: the host waits for nothing but the Stats.
+// the one before wrote it, and what changes from one update to the next (learning
+// rate, bias corrections, decay of the average) where the host left it: an update is
+// recorded once, as two CUDA graphs, and replayed.
 type Pass struct {
 	be     *Backend
 	c      optim.Config
@@ -59,8 +64,12 @@ type Pass struct {
 	l1, sq, den                cu.DevicePtr // by block, by block, by segment
 	none                       cu.DevicePtr // infinite denominators
 	verdict                    cu.DevicePtr // two: the clip, Adan's own clip
-	pinned                     unsafe.Pointer
+	settings                   cu.DevicePtr
+	pinned                     unsafe.Pointer // the host's settings, and its copy of the verdict
 	closers                    []func() error
+
+	measured       *operands // of the last Measure; nil after Apply
+	measure, apply recorded
 }
 
 // How AGR's denominator comes about, as kernels/pass.cu counts.
@@ -166,6 +175,7 @@ func (p *Pass) allocate(segments []optim.Segment) error {
 		{&p.sq, nil, 8 * p.blocks},
 		{&p.den, nil, 4 * len(segments)},
 		{&p.verdict, nil, 2 * verdictBytes},
+		{&p.settings, nil, settingsBytes},
 	} {
 		if err := p.room(t.to, t.host, t.size); err != nil {
 			return err
@@ -190,11 +200,11 @@ func (p *Pass) room(to *cu.DevicePtr, host []byte, size int) error {
 	return nil
 }
 
-// pin allocates the host's copy of the verdict.
+// pin allocates the host's side of settings and verdict.
 func (p *Pass) pin() error {
 	p.be.enter()
 	defer p.be.leave()
-	ptr, err := driver.HostAlloc(verdictBytes)
+	ptr, err := driver.HostAlloc(settingsBytes + verdictBytes)
 	if err != nil {
 		return fmt.Errorf("cuda: update pass: %w", err)
 	}
@@ -220,100 +230,6 @@ func (p *Pass) Slots() []Slot {
 		}
 	}
 	return all
-}
-
-// Update applies update number t, counted from 1, with learning rate lr: the
-// gradient is clipped to maxGradNorm (0 is off), and ema, which may be nil, moves
-// towards the parameters by optim.EMA. A gradient with NaN or infinity leaves
-// everything as it was, and Stats.Finite says so. The contents of grads
-// afterwards are undefined. The error is the device's.
-func (p *Pass) Update(params, grads, ema tensor.Buffer, lr float64, t int64, maxGradNorm, emaDecay float64) (optim.Stats, error) {
-	w, g := p.vector("parameters", params), p.vector("gradients", grads)
-	var avg cu.DevicePtr
-	average, rate := averageNone, float32(0)
-	if ema != nil {
-		avg = p.vector("averages", ema)
-		average = averageCopy
-		if emaDecay != 0 {
-			average, rate = averageBlend, float32(1-emaDecay)
-		}
-	}
-	if t < 1 {
-		panic(fmt.Sprintf("cuda: update number %d, they count from 1", t))
-	}
-	p.measure(g, p.den, p.verdict, p.mode, maxGradNorm, 1e-6)
-	den, verdict := p.den, p.verdict
-	if p.c.MaxGradNorm > 0 {
-		// Adan's own clipping measures what AGR left.
-		p.apply(&p.be.kernels.passRegularize, w, g, avg, den, verdict, averageNone, 0, [maxScalars]float32{})
-		den, verdict = p.none, p.verdict+verdictBytes
-		p.measure(g, p.den, verdict, agrOff, p.c.MaxGradNorm, p.c.Eps)
-	}
-	p.apply(p.update, w, g, avg, den, verdict, average, rate, scalars(p.o, lr, t))
-	return p.stats()
-}
-
-// What happens to the average, as kernels/pass.cu counts.
-const (
-	averageNone = iota
-	averageCopy
-	averageBlend
-)
-
-func (p *Pass) vector(what string, b tensor.Buffer) cu.DevicePtr {
-	m := p.be.own("Update", b)
-	if m.dtype != tensor.F32 || m.n != p.size {
-		panic(fmt.Sprintf("cuda: %d %s of %v, want %d of F32", m.n, what, m.dtype, p.size))
-	}
-	return m.ptr
-}
-
-// measure writes the verdict on a gradient and the denominators.
-func (p *Pass) measure(g, den, verdict cu.DevicePtr, mode int, maxNorm, eps float64) {
-	k := &p.be.kernels
-	p.be.launch(&k.passNorms, grid{ceil(p.blocks, normThreads/normLanes), 1}, normThreads,
-		at(p.l1), at(p.sq), at(g), at(p.table), intArg(p.blocks))
-	p.be.launch(&k.passVerdict, grid{1, 1}, verdictThreads, at(verdict), at(den), at(p.l1), at(p.sq),
-		at(p.firstBlock), at(p.lengths), intArg(p.segments), intArg(p.blocks), intArg(mode), boolArg(p.keep),
-		f64arg(maxNorm), f64arg(eps))
-}
-
-// apply runs an update kernel over all blocks.
-func (p *Pass) apply(k *kernel, w, g, ema, den, verdict cu.DevicePtr, average int, rate float32, scalars [maxScalars]float32) {
-	args := [maxArguments]uint64{at(w), at(g), at(ema)}
-	n := 3
-	add := func(v uint64) { args[n] = v; n++ }
-	for _, s := range p.slots {
-		if s == nil {
-			add(0)
-			continue
-		}
-		add(at(s.ptr))
-	}
-	add(at(p.table))
-	add(at(den))
-	add(at(verdict))
-	add(intArg(average))
-	add(f32arg(rate))
-	for _, v := range scalars {
-		add(f32arg(v))
-	}
-	p.be.launch(k, grid{p.blocks * updateParts, 1}, updateThreads, args[:n]...)
-}
-
-// stats waits for the update and returns what it saw.
-func (p *Pass) stats() (optim.Stats, error) {
-	b := p.be
-	b.enter()
-	defer b.leave()
-	b.check("read the verdict", cu.MemcpyDtoHAsync(p.pinned, p.verdict, verdictBytes, b.stream))
-	b.check("update", b.stream.Synchronize())
-	if b.failed != nil {
-		return optim.Stats{GradNorm: math.NaN()}, b.failed
-	}
-	raw := unsafe.Slice((*byte)(p.pinned), verdictBytes)
-	f64 := func(at int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(raw[at:])) }
-	return optim.Stats{GradNorm: f64(0), Clip: f64(8), Finite: binary.LittleEndian.Uint32(raw[20:]) != 0}, nil
 }
 
 // Close gives the state's memory back. The pass must not be used again.

@@ -8,7 +8,7 @@ import (
 	"github.com/agrdist/agrdist/optim"
 )
 
-// maxScalars is what an update kernel takes.
+// maxScalars is what an update kernel takes (settingsRate in kernels/pass.cu).
 const maxScalars = 13
 
 // rule is an optimizer as kernels/pass.cu has it.

@@ -116,8 +116,16 @@ __device__ inline float regularize(float g, float den, float clip) {
 
 constexpr int updateThreads = 256, updateParts = 4;  // parts of a block
 
-// A rule is an optimizer: apply updates w and its slots s from gradient g. The
-// scalars k come from the host in the order of the fields.
+// Settings are what differs from one update to the next: the fields of the rule, and
+// the rate of the average. They come from the host through memory, so that a launch
+// can be recorded once and replayed.
+struct alignas(16) Settings {
+  float values[16];
+};
+constexpr int settingsRate = 13;
+
+// A rule is an optimizer: apply updates w and its slots s from gradient g. Its fields
+// are floats, the Settings' in this order.
 
 struct Adan {
   static constexpr int slots = 4;
@@ -297,12 +305,18 @@ __device__ inline void four(const Rule& rule, const State& p, i64 i, float den, 
   }
 }
 
-// update applies the rule to a part of a block, unless the gradient held a NaN
-// or an infinity: then nothing is written.
+// update applies a rule to a part of a block, unless the gradient held a NaN or an
+// infinity: then nothing is written.
 template <class Rule>
-__device__ inline void update(const Rule& rule, const State& p, const Block* blocks, const float* dens,
-                              const Verdict* verdict, int average, float rate) {
+__device__ inline void update(const State& p, const Block* blocks, const float* dens, const Verdict* verdict,
+                              const Settings* settings, int average) {
   if (!verdict->finite) return;
+  float values[16];
+  load(settings->values, values);
+  Rule rule;
+#pragma unroll
+  for (int k = 0; k < (int)(sizeof(Rule) / sizeof(float)); k++) ((float*)&rule)[k] = values[k];
+  float rate = values[settingsRate];
   Block b = blocks[blockIdx.x / updateParts];
   int part = (b.count / updateParts + 4) & ~3;  // a multiple of 4, and the last part ends behind the end
   int from = blockIdx.x % updateParts * part, to = from + part < b.count ? from + part : b.count;
@@ -323,23 +337,21 @@ __device__ inline void update(const Rule& rule, const State& p, const Block* blo
   }
 }
 
-#define RULE(NAME, TYPE, ...)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(updateThreads) pass_##NAME(                                          \
-      float* w, float* g, float* ema, float* s0, float* s1, float* s2, float* s3, const Block* blocks,              \
-      const float* dens, const Verdict* verdict, int average, float rate, float k0, float k1, float k2, float k3,   \
-      float k4, float k5, float k6, float k7, float k8, float k9, float k10, float k11, float k12) {                \
-    TYPE rule = {__VA_ARGS__};                                                                                      \
-    State state = {w, g, ema, {s0, s1, s2, s3}};                                                                    \
-    update(rule, state, blocks, dens, verdict, average, rate);                                                      \
+#define RULE(NAME, TYPE)                                                                                          \
+  extern "C" __global__ void __launch_bounds__(updateThreads) pass_##NAME(                                        \
+      float* w, float* g, float* ema, float* s0, float* s1, float* s2, float* s3, const Block* blocks,            \
+      const float* dens, const Verdict* verdict, const Settings* settings, int average) {                         \
+    State state = {w, g, ema, {s0, s1, s2, s3}};                                                                  \
+    update<TYPE>(state, blocks, dens, verdict, settings, average);                                                \
   }
 
-RULE(adan, Adan, k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12)
-RULE(adam, Adam, k0, k1, k2, k3, k4, k5, k6, k7, k8)
-RULE(rmsprop, RMSprop, k0, k1, k2, k3, k4, k5, k6, k7)
-RULE(acprop, ACProp, k0, k1, k2, k3, k4, k5, k6, k7, k8, k9)
-RULE(sgdm, SGDM, k0, k1, k2, k3, k4, k5, k6)
-RULE(lion, Lion, k0, k1, k2, k3, k4, k5)
-RULE(regularize, Nothing, )
+RULE(adan, Adan)
+RULE(adam, Adam)
+RULE(rmsprop, RMSprop)
+RULE(acprop, ACProp)
+RULE(sgdm, SGDM)
+RULE(lion, Lion)
+RULE(regularize, Nothing)
 
 // Digest: every word is mixed with its place by splitmix64's finaliser (Steele
 // et al., OOPSLA 2014), and the results are added modulo 2^64, which no order

@@ -152,6 +152,7 @@ OpRef Device::put(fakeStream *s, Work work) {
 }
 
 CUresult Device::wait(const OpRef &op) {
+  tally(WAIT);
   std::unique_lock<std::mutex> lock(mu);
   if (op && !op->done) {
     waiters++;
@@ -163,6 +164,7 @@ CUresult Device::wait(const OpRef &op) {
 }
 
 CUresult Device::waitAll() {
+  tally(WAIT);
   std::unique_lock<std::mutex> lock(mu);
   waiters++;
   wake.notify_one();

@@ -43,11 +43,18 @@ enum : CUresult {
 
 struct Device;
 
+// What fakecuCalls counts.
+enum Kind { ORDER, KERNEL, GRAPH, COPY, LIBRARY, WAIT, kinds };
+
 // Work is what a stream holds and a graph repeats.
 struct Work {
   const char *name;
   std::function<CUresult(Device &)> run;  // empty: only an order, as of an event
+  Kind kind = ORDER;
 };
+
+// tally counts a call of the host's.
+void tally(Kind kind);
 
 struct Op {
   Work work;

@@ -32,6 +32,11 @@ int fakecuDevice(void);
 // fakecuStreamDevice is the device a stream belongs to (null: as fakecuDevice).
 int fakecuStreamDevice(CUstream stream);
 
+// fakecuCalls is how often the host has put work on streams since the library was
+// loaded (kernels; graphs; copies and fills; work of libraries, in the order of Kind),
+// and how often it has waited. Nodes of graphs do not count, nor what is captured.
+void fakecuCalls(unsigned long counts[6]);
+
 #ifdef __cplusplus
 }
 #endif

@@ -139,5 +139,5 @@ static CUresult runGraph(Device &d, const fakeGraph &g) {
 API cuGraphLaunch(fakeExec *e, CUstream stream) {
   if (!e) return INVALID_VALUE;
   auto g = e->graph;
-  return submit(stream, {"graph", [g](Device &d) { return runGraph(d, *g); }});
+  return submit(stream, {"graph", [g](Device &d) { return runGraph(d, *g); }, GRAPH});
 }

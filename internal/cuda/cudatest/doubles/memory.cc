@@ -263,7 +263,7 @@ static CUresult copy(const char *name, void *dst, const void *src, size_t n, CUs
   return submit(stream, {name, [=](Device &) {
                            memmove(dst, src, n);
                            return SUCCESS;
-                         }});
+                         }, COPY});
 }
 
 static CUresult done(CUstream stream, CUresult queued) {
@@ -296,7 +296,7 @@ API cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void *src, size_t n, CUstream st
   return submit(stream, {"copy to the device", [=](Device &) {
                            memcpy((void *)dst, staged->data(), n);
                            return SUCCESS;
-                         }});
+                         }, COPY});
 }
 
 API cuMemcpyDtoHAsync_v2(void *dst, CUdeviceptr src, size_t n, CUstream stream) {
@@ -355,7 +355,7 @@ static CUresult fill(CUdeviceptr dst, T v, size_t n, CUstream stream) {
   return submit(stream, {"fill", [=](Device &) {
                            std::fill_n((T *)dst, n, v);
                            return SUCCESS;
-                         }});
+                         }, COPY});
 }
 API cuMemsetD8Async(CUdeviceptr p, unsigned char v, size_t n, CUstream s) { return fill(p, v, n, s); }
 API cuMemsetD16Async(CUdeviceptr p, unsigned short v, size_t n, CUstream s) { return fill(p, v, n, s); }

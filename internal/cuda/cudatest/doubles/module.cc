@@ -199,5 +199,5 @@ API cuLaunchKernel(fakeFunction *f, unsigned gx, unsigned gy, unsigned gz, unsig
   return submit(stream, {f->kernel->name, [=](Device &dev) {
                            Launch l{f->module->body, f->kernel, grid, block, dynamic, p->pointers.data(), f->module->shared};
                            return runKernel(l, dev.random);
-                         }});
+                         }, KERNEL});
 }

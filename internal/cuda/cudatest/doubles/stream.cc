@@ -2,9 +2,18 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <atomic>
 #include <set>
 
 #include "device.h"
+
+static std::atomic<unsigned long> tallies[kinds];
+
+void tally(Kind kind) { tallies[kind]++; }
+
+extern "C" __attribute__((visibility("default"))) void fakecuCalls(unsigned long *counts) {
+  for (int i = 0; i < kinds; i++) counts[i] = tallies[i];
+}
 
 static std::mutex handlesMu;
 static std::set<const void *> handles;  // live streams, events
@@ -65,6 +74,7 @@ CUresult submit(CUstream handle, Work work, OpRef *op) {
     return SUCCESS;
   }
   if (s == d->streams[0]) TRY(legacyDuringCapture(d));
+  tally(work.kind);
   OpRef o = d->put(s, std::move(work));
   if (op) *op = o;
   return SUCCESS;
@@ -87,7 +97,7 @@ extern "C" __attribute__((visibility("default"))) CUresult fakecuEnqueue(CUstrea
   std::shared_ptr<void> keep(arg, [drop](void *p) {
     if (drop) drop(p);
   });
-  return submit(stream, {name, [run, keep](Device &) { return run(keep.get()); }});
+  return submit(stream, {name, [run, keep](Device &) { return run(keep.get()); }, LIBRARY});
 }
 
 extern "C" __attribute__((visibility("default"))) int fakecuStreamDevice(CUstream stream) {
