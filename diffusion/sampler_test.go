@@ -349,3 +349,32 @@ func BenchmarkAdvance(b *testing.B) {
 		sampler.advance(x, out, z, sampler.steps[25])
 	}
 }
+
+// Threads divide the images, not the bits, and the first image that is not finite is
+// named whoever comes upon it.
+func TestThreadsChangeNoImage(t *testing.T) {
+	c := DefaultSamplerConfig()
+	c.Method, c.Steps, c.Eta = DDIM, 7, 0.5
+	sampler := mustSampler(t, mustSchedule(t, "linear", 100), c)
+	ids := []uint64{4, 9, 2, 7, 5}
+	draw := func(threads int) []float32 {
+		x := make([]float32, 11*len(ids))
+		InitialNoise(x, ids, 3)
+		require.NoError(t, sampler.Threads(threads).Sample(t.Context(), predictorFunc(waves), x, ids, 3, nil))
+		return x
+	}
+	want := draw(0)
+	for _, n := range []int{1, 2, 3, 5, 64} {
+		require.Equal(t, want, draw(n), "%d threads", n)
+	}
+	for range 20 {
+		bad := 0
+		err := sampler.Threads(4).Sample(t.Context(), predictorFunc(func(dst, x []float32, _ int64) {
+			if bad++; bad == 3 || bad == 5 {
+				dst[0] = float32(math.NaN())
+			}
+		}), make([]float32, 11*len(ids)), ids, 3, nil)
+		require.ErrorIs(t, err, ErrNotFinite)
+		require.ErrorContains(t, err, "image 2")
+	}
+}

@@ -2,9 +2,11 @@ package setup
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // Generate draws images [lo, hi) of a seed, batch at a time, NHWC in about
@@ -16,6 +18,9 @@ func Generate(ctx context.Context, s *diffusion.Sampler, m *unet.Model, seed uin
 	out := make([]float32, (hi-lo)*each)
 	ids := make([]uint64, 0, batch)
 	batches := (hi - lo + batch - 1) / batch
+	if _, host := m.Params().Values().(tensor.Host); !host {
+		s = s.Threads(runtime.GOMAXPROCS(0)) // while the device waits for the next images
+	}
 	for b := range batches {
 		from, to := lo+b*batch, min(lo+(b+1)*batch, hi)
 		ids = ids[:0]
