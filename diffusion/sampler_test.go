@@ -369,7 +369,7 @@ func TestThreadsChangeNoImage(t *testing.T) {
 	}
 	for range 20 {
 		bad := 0
-		err := sampler.Threads(4).Sample(t.Context(), predictorFunc(func(dst, x []float32, _ int64) {
+		err := sampler.Threads(4).Sample(t.Context(), predictorFunc(func(dst, _ []float32, _ int64) {
 			if bad++; bad == 3 || bad == 5 {
 				dst[0] = float32(math.NaN())
 			}
