@@ -80,79 +80,6 @@ func roundSpan(a *vecArgs, i int) {
 	a.set.RoundBF16(a.dst[lo:hi], a.x[lo:hi])
 }
 
-// columnPairs are images as the gradient of a weight sums over them, in pairs of
-// pixels: for each column kx of the kernel and each padded row, the pixels that it
-// meets one after the other, two by two. Tap (ky, kx) is then a shift by rows, and
-// neither the stride nor an odd width leaves half a pair.
-type columnPairs struct {
-	dst, src, zeros []float32
-	set             kernel.Set
-	g               geometry
-	rows            int // of a padded image
-	pairs           int // of a row
-	pixel           int // from one pair of pixels to the next
-}
-
-func (b *Backend) newColumnPairs(g *geometry, src []float32) columnPairs {
-	p := columnPairs{
-		src: src, zeros: b.scratch.zeros.get(g.ci), set: b.products, g: *g,
-		rows: g.ih + g.PadLo + g.PadHi, pairs: kernel.Pairs(g.ow), pixel: g.ci,
-	}
-	if g.ci%conflict == 0 {
-		p.pixel = g.ci + apart
-	}
-	p.dst = b.scratch.image.get(g.Kernel * g.n * p.rows * p.pairs * p.pixel)
-	return p
-}
-
-// row is the distance from one padded row to the next; column, from one column of
-// the kernel to the next.
-func (p *columnPairs) row() int    { return p.pairs * p.pixel }
-func (p *columnPairs) column() int { return p.g.n * p.rows * p.row() }
-
-func (p *columnPairs) items() int { return p.g.Kernel * p.g.n * p.rows }
-
-func columnPairsItem(p *columnPairs, i int) {
-	g := &p.g
-	kx, n, y := i/(g.n*p.rows), i/p.rows%g.n, i%p.rows-g.PadLo
-	dst := p.dst[i*p.row():][:p.row()]
-	if y < 0 || y >= g.ih {
-		clear(dst)
-		return
-	}
-	src := p.src[(n*g.ih+y)*g.iw*g.ci:]
-	pixel := func(ox int) []float32 {
-		ix := ox*g.Stride + kx - g.PadLo
-		if ox >= g.ow || ix < 0 || ix >= g.iw {
-			return p.zeros
-		}
-		return src[ix*g.ci:]
-	}
-	for j := range p.pairs {
-		p.set.PairRows(dst[j*p.pixel:][:g.ci], pixel(2*j), pixel(2*j+1))
-	}
-}
-
-// pairedWeightGrad is the operands of the gradient of a weight in pairs.
-func (b *Backend) pairedWeightGrad(p *productT, g *geometry, x, dy []float32) {
-	rows := grow(&b.scratch.taps, g.oh)
-	for oy := range rows {
-		rows[oy] = oy * g.ow * g.co
-	}
-	pack := b.newPacking(p.shape.Cols, dy, g.ow, g.co, rows)
-	pack.batch, pack.step = g.n, g.oh*g.ow*g.co
-	prep := b.prepare(pack, padding{}, 0)
-	p.b = prep.pack.result()
-	cols := b.newColumnPairs(g, x)
-	b.tasks.columnPairs.run(b.pool, cols.items(), cols)
-	p.a, p.seg, p.astep = cols.dst, cols.pairs, cols.pixel
-	p.shift = grow(&b.scratch.shift, g.Kernel*g.Kernel)
-	for t := range p.shift {
-		p.shift[t] = t%g.Kernel*cols.column() + t/g.Kernel*cols.row()
-	}
-	b.rowSegments(p, g, cols.rows, cols.row())
-}
-
 // pairedOperands are A [k, m] and B of a transposed matrix product in pairs.
 func (b *Backend) pairedOperands(a []float32, right packing, batch, m, k int) ([]float32, panels) {
 	prep := b.prepare(right, padding{}, m)
@@ -186,13 +113,15 @@ func (p *packing) pair(dst, src []float32, left, cols int) {
 
 // pairRows pairs k rows of src, ld apart; cols columns, then zeros.
 func (p *packing) pairRows(dst, src []float32, ld, k, cols int) {
-	for i := 0; i < k; i += 2 {
-		second := p.zeros
-		if i+1 < k {
-			second = src[(i+1)*ld:]
+	if k > 1 {
+		p.set.PairRows(dst, src, src[ld:], kernel.Lines{Rows: k / 2, Cols: cols, Dst: p.nr, Src: 2 * ld})
+	}
+	if k%2 > 0 {
+		p.set.PairRows(dst[k/2*p.nr:], src[(k-1)*ld:], p.zeros, kernel.Lines{Rows: 1, Cols: cols})
+	}
+	if cols < p.nr {
+		for i := range kernel.Pairs(k) {
+			clear(dst[i*p.nr+cols : (i+1)*p.nr])
 		}
-		to := dst[i/2*p.nr:][:p.nr]
-		p.set.PairRows(to[:cols], src[i*ld:], second)
-		clear(to[cols:])
 	}
 }

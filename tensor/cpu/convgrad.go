@@ -98,11 +98,15 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 	}
 	shape := b.products.Shape(g.co)
 	p := productT{shape: shape, batch: 1, m: g.ci, n: g.co, c: f32(op, dw), ct: g.ci * g.co}
-	if b.form == paired {
-		b.pairedWeightGrad(&p, &g, f32(op, x), f32(op, dy))
-	} else {
-		b.plainWeightGrad(&p, &g, f32(op, x), f32(op, dy))
+	if g.n*g.oh*g.ow*g.ci*g.co == 0 {
+		clear(p.c)
+		return
 	}
+	if b.form == paired {
+		b.pairedWeightGrad(p, &g, f32(op, x), f32(op, dy))
+		return
+	}
+	b.plainWeightGrad(&p, &g, f32(op, x), f32(op, dy))
 	items := p.plan()
 	b.tasks.productT.run(b.pool, items, p)
 }

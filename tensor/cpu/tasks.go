@@ -13,7 +13,7 @@ type tasks struct {
 	product                                       *task[product]
 	productT                                      *task[productT]
 	round                                         *task[vecArgs]
-	columnPairs                                   *task[columnPairs]
+	pairedGrad                                    *task[pairedGrad]
 	winogradFilter, winogradBlock                 *task[winograd]
 	winogradInput, winogradProduct                *task[winograd]
 	winogradGradBlock, winogradGradFilter         *task[winogradGrad]
@@ -35,7 +35,7 @@ func newTasks() tasks {
 		normal: newTask(normalOne), dropout: newTask(dropoutSpan),
 		prep: newTask(prepItem), product: newTask(productItem), productT: newTask(productTItem),
 		round:          newTask(roundSpan),
-		columnPairs:    newTask(columnPairsItem),
+		pairedGrad:     newTask(pairedGradItem),
 		winogradFilter: newTask(winogradFilterItem), winogradBlock: newTask(winogradBlockItem),
 		winogradInput:   newTask(winogradInputItem),
 		winogradProduct: newTask(winogradProductItem), winogradGradBlock: newTask(winogradGradBlockItem),

@@ -46,9 +46,27 @@ func pairGo(dst, x []float32) {
 	}
 }
 
-func pairRowsGo(dst, x, y []float32) {
-	for i := range dst {
-		dst[i] = pair(x[i], y[i])
+// Lines are some rows of two matrices, and of that of their pairs.
+type Lines struct {
+	Rows, Cols int
+	Dst, Src   int // from one row to the next
+}
+
+// of checks that the rows lie within the operands.
+func (l *Lines) of(dst, x, y []float32) {
+	to, from := (l.Rows-1)*l.Dst+l.Cols-1, (l.Rows-1)*l.Src+l.Cols-1
+	_, _, _ = dst[to], x[from], y[from]
+}
+
+func pairRowsGo(dst, x, y []float32, l Lines) {
+	if l.Rows > 0 && l.Cols > 0 {
+		l.of(dst, x, y)
+	}
+	for r := range l.Rows {
+		d, x, y := dst[r*l.Dst:][:l.Cols], x[r*l.Src:], y[r*l.Src:]
+		for i := range d {
+			d[i] = pair(x[i], y[i])
+		}
 	}
 }
 

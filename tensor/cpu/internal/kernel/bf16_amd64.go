@@ -24,7 +24,7 @@ func roundBF16AVX512(dst, x *float32, n int)
 func pairAVX512BF16(dst, x *float32, n int)
 
 //go:noescape
-func pairRowsAVX512BF16(dst, x, y *float32, n int)
+func pairRowsAVX512BF16(dst, x, y *float32, rows, cols, dstRow, srcRow int)
 
 func vendor() (b, d, c uint32)
 
@@ -65,14 +65,17 @@ func (s Set) Pair(dst, x []float32) {
 	pairGo(dst[16*n:], x[32*n:])
 }
 
-// PairRows is dst[i] = the pair (x[i], y[i]).
-func (s Set) PairRows(dst, x, y []float32) {
-	x, y = x[:len(dst)], y[:len(dst)]
-	if s != AVX512BF16 || len(dst) == 0 {
-		pairRowsGo(dst, x, y)
+// PairRows is dst[r, i] = the pair (x[r, i], y[r, i]).
+func (s Set) PairRows(dst, x, y []float32, l Lines) {
+	if l.Rows == 0 || l.Cols == 0 {
 		return
 	}
-	pairRowsAVX512BF16(&dst[0], &x[0], &y[0], len(dst))
+	if s != AVX512BF16 {
+		pairRowsGo(dst, x, y, l)
+		return
+	}
+	l.of(dst, x, y)
+	pairRowsAVX512BF16(&dst[0], &x[0], &y[0], l.Rows, l.Cols, 4*l.Dst, 4*l.Src)
 }
 
 // nnPairs runs one tile of pairs.

@@ -1815,41 +1815,53 @@ DATA words<>+56(SB)/4, $0x001e000e
 DATA words<>+60(SB)/4, $0x001f000f
 GLOBL words<>(SB), RODATA|NOPTR, $64
 
-// func pairRowsAVX512BF16(dst *float32, x *float32, y *float32, n int)
+// func pairRowsAVX512BF16(dst *float32, x *float32, y *float32, rows int, cols int, dstRow int, srcRow int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512_BF16, BMI2
-TEXT ·pairRowsAVX512BF16(SB), NOSPLIT, $0-32
-	VMOVDQU32 words<>+0(SB), Z0
+TEXT ·pairRowsAVX512BF16(SB), NOSPLIT, $0-56
 	MOVQ      dst+0(FP), AX
 	MOVQ      x+8(FP), CX
 	MOVQ      y+16(FP), DX
-	MOVQ      n+24(FP), BX
-	XORQ      SI, SI
-	JMP       check
+	MOVQ      rows+24(FP), BX
+	MOVQ      cols+32(FP), SI
+	MOVQ      dstRow+40(FP), DI
+	MOVQ      srcRow+48(FP), R8
+	VMOVDQU32 words<>+0(SB), Z0
+	LEAQ      -1(SI), SI
+	MOVQ      SI, R9
+	ANDQ      $-16, SI
+	SUBQ      SI, R9
+	INCQ      R9
+	MOVQ      $-1, R10
+	BZHIQ     R9, R10, R9
+	KMOVW     R9, K1
+	SHLQ      $0x02, SI
 
-full:
-	VMOVUPS        (CX)(SI*1), Z1
-	VMOVUPS        (DX)(SI*1), Z2
+row:
+	XORQ R9, R9
+	CMPQ R9, SI
+	JGE  tail
+
+vector:
+	VMOVUPS        (CX)(R9*1), Z1
+	VMOVUPS        (DX)(R9*1), Z2
 	LONG $0x4877f262; WORD $0xca72 // VCVTNE2PS2BF16 Z2, Z1, Z1
 	VPERMW         Z1, Z0, Z1
-	VMOVUPS        Z1, (AX)(SI*1)
-	ADDQ           $0x40, SI
-	SUBQ           $0x10, BX
+	VMOVUPS        Z1, (AX)(R9*1)
+	ADDQ           $0x40, R9
+	CMPQ           R9, SI
+	JLT            vector
 
-check:
-	CMPQ           BX, $0x10
-	JGE            full
-	TESTQ          BX, BX
-	JZ             done
-	MOVQ           $-1, DI
-	BZHIQ          BX, DI, BX
-	KMOVW          BX, K1
-	VMOVUPS.Z      (CX)(SI*1), K1, Z1
-	VMOVUPS.Z      (DX)(SI*1), K1, Z2
+tail:
+	VMOVUPS.Z      (CX)(R9*1), K1, Z1
+	VMOVUPS.Z      (DX)(R9*1), K1, Z2
 	LONG $0x4877f262; WORD $0xca72 // VCVTNE2PS2BF16 Z2, Z1, Z1
 	VPERMW         Z1, Z0, Z1
-	VMOVUPS        Z1, K1, (AX)(SI*1)
-
-done:
+	VMOVUPS        Z1, K1, (AX)(R9*1)
+	ADDQ           R8, CX
+	ADDQ           R8, DX
+	ADDQ           DI, AX
+	DECQ           BX
+	JNZ            row
 	VZEROUPPER
 	RET
 

@@ -12,5 +12,5 @@ func (s Set) RoundBF16(dst, x []float32) { roundBF16Go(dst, x) }
 // Pairs(len(x)) elements.
 func (s Set) Pair(dst, x []float32) { pairGo(dst[:Pairs(len(x))], x) }
 
-// PairRows is dst[i] = the pair (x[i], y[i]).
-func (s Set) PairRows(dst, x, y []float32) { pairRowsGo(dst, x[:len(dst)], y[:len(dst)]) }
+// PairRows is dst[r, i] = the pair (x[r, i], y[r, i]).
+func (s Set) PairRows(dst, x, y []float32, l Lines) { pairRowsGo(dst, x, y, l) }

@@ -81,7 +81,7 @@ func TestPair(t *testing.T) {
 				x[(i*5+n)%n], y[i] = math.Float32frombits(specials[i]), math.Float32frombits(specials[14-i])
 			}
 			dst := values(3, n)
-			set.PairRows(dst, x, y)
+			set.PairRows(dst, x, y, kernel.Lines{Rows: 1, Cols: n})
 			for i, p := range dst {
 				a, b := halves(p)
 				require.True(t, equal(rounded(x[i]), a) && equal(rounded(y[i]), b), "%v: rows, %d of %d: %v, %v", set, i, n, a, b)
@@ -96,6 +96,31 @@ func TestPair(t *testing.T) {
 				require.True(t, equal(rounded(x[2*i]), a) && equal(rounded(second), b), "%v: %d of %d: %v, %v", set, i, n, a, b)
 			}
 		}
+	}
+}
+
+// Rows of pairs, some way apart, with nothing written between them.
+func TestPairRows(t *testing.T) {
+	for _, set := range pairing() {
+		for _, cols := range []int{1, 3, 15, 16, 17, 32, 40, 64} {
+			for rows := range 4 {
+				l := kernel.Lines{Rows: rows, Cols: cols, Dst: cols + 3, Src: 2*cols + 1}
+				x, y := values(1, 300+4*l.Src), values(2, 300+4*l.Src)
+				dst, want := values(3, 4*l.Dst), values(3, 4*l.Dst)
+				set.PairRows(dst, x, y, l)
+				for r := range rows {
+					for i := range cols {
+						a, b := halves(dst[r*l.Dst+i])
+						require.Equal(t, []float32{rounded(x[r*l.Src+i]), rounded(y[r*l.Src+i])}, []float32{a, b}, "%v: %+v: row %d, column %d", set, l, r, i)
+						want[r*l.Dst+i] = dst[r*l.Dst+i]
+					}
+				}
+				near(t, want, dst, 0, "%v: %+v: between the rows", set, l)
+			}
+		}
+		require.Panics(t, func() {
+			set.PairRows(values(1, 31), values(2, 32), values(3, 32), kernel.Lines{Rows: 2, Cols: 16, Dst: 16, Src: 16})
+		})
 	}
 }
 
@@ -127,7 +152,7 @@ func unpaired(x []float32, w int, down bool) []float32 {
 // pairs are n pairs of bf16 values, a few of them NaN or Inf.
 func pairs(id, n int, special bool) []float32 {
 	x := values(id, n)
-	kernel.Go.PairRows(x, values(id+20, n), values(id+21, n))
+	kernel.Go.PairRows(x, values(id+20, n), values(id+21, n), kernel.Lines{Rows: 1, Cols: n})
 	if special && n > 20 {
 		x[n/2], x[n/3] = float32(math.NaN()), float32(math.Inf(-1)) // first of their pairs; the second is 0
 	}

@@ -97,16 +97,52 @@ func (s isa) pairRows() {
 	for i := range 16 { // word 2i is the i-th of the second half of the lanes' sources
 		DATA(4*i, U32(uint32(16+i)<<16|uint32(i)))
 	}
-	s.elementwise("pairRows", "dst[i] = (x[i], y[i]) in bf16", []string{"dst", "x", "y"}, "", func() step {
-		order := s.vector()
-		VMOVDQU32(words, order)
-		return func(at func(int) Mem, m Op) {
-			x, y, v := s.get(at(1), m), s.get(at(2), m), s.vector()
-			evex("VCVTNE2PS2BF16", y, x, v)
-			VPERMW(v, order, v)
-			s.put(v, at(0), m)
-		}
-	})
+	TEXT("pairRows"+s.name, NOSPLIT, "func(dst, x, y *float32, rows, cols, dstRow, srcRow int)")
+	Doc("pairRows" + s.name + " is dst[r, i] = (x[r, i], y[r, i]) in bf16; rows and cols are positive, dstRow and srcRow in bytes.")
+	dst, x, y := Load(Param("dst"), GP64()), Load(Param("x"), GP64()), Load(Param("y"), GP64())
+	rows, cols := Load(Param("rows"), GP64()), Load(Param("cols"), GP64())
+	dstRow, srcRow := Load(Param("dstRow"), GP64()), Load(Param("srcRow"), GP64())
+	order := s.vector()
+	VMOVDQU32(words, order)
+	// The last vector of a row has 1 to 16 lanes.
+	last, at := GP64(), GP64()
+	LEAQ(Mem{Base: cols, Disp: -1}, last)
+	MOVQ(last, at)
+	ANDQ(I8(-16), last) // where it begins
+	SUBQ(last, at)
+	tail := s.masks(plusOne(at), 1)[0]
+	SHLQ(Imm(2), last)
+	step := func(m Op) {
+		of := func(base reg.Register) Mem { return Mem{Base: base, Index: at, Scale: 1} }
+		first, second, v := s.get(of(x), m), s.get(of(y), m), s.vector()
+		evex("VCVTNE2PS2BF16", second, first, v)
+		VPERMW(v, order, v)
+		s.put(v, of(dst), m)
+	}
+	Label("row")
+	XORQ(at, at)
+	CMPQ(at, last)
+	JGE(LabelRef("tail"))
+	Label("vector")
+	step(nil)
+	ADDQ(Imm(64), at)
+	CMPQ(at, last)
+	JLT(LabelRef("vector"))
+	Label("tail")
+	step(tail)
+	ADDQ(srcRow, x)
+	ADDQ(srcRow, y)
+	ADDQ(dstRow, dst)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// plusOne is r + 1, in r.
+func plusOne(r reg.GPVirtual) reg.GPVirtual {
+	INCQ(r)
+	return r
 }
 
 // vendor writes the reading of who made the processor.
