@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -40,6 +41,10 @@ func driverFinding(info driver.Info, err error) Finding {
 	f := Finding{Status: OK, Name: "CUDA driver"}
 	if err != nil {
 		f.Status, f.Text = Note, err.Error()
+		if path := os.Getenv(driver.LibraryVariable); path != "" && errors.Is(err, driver.ErrNoLibrary) {
+			f.Mend = fmt.Sprintf("%s names %s: unset it, or correct the path", driver.LibraryVariable, path)
+			return f
+		}
 		if v, ok := os.LookupEnv("CUDA_VISIBLE_DEVICES"); ok {
 			f.Mend = fmt.Sprintf("CUDA_VISIBLE_DEVICES is %q: it hides the GPUs that it does not name", v)
 		}
@@ -76,12 +81,13 @@ func links(devs []driver.Device) Finding {
 
 // library is one of NVIDIA's that is loaded at run time.
 type library struct {
-	name, without string
-	find          func() (path, version string, err error)
+	name, override, without string
+
+	find func() (path, version string, err error)
 }
 
 var libraries = []library{
-	{"NVRTC", "without it no GPU trains: it compiles the kernels", func() (string, string, error) {
+	{"NVRTC", nvrtc.LibraryVariable, "without it no GPU trains: it compiles the kernels", func() (string, string, error) {
 		path, err := nvrtc.Path()
 		if err != nil {
 			return "", "", err
@@ -89,21 +95,21 @@ var libraries = []library{
 		v, err := nvrtc.Version()
 		return path, v, err
 	}},
-	{"cuBLASLt", "without it no GPU trains: matrix products are its work", func() (string, string, error) {
+	{"cuBLASLt", cublaslt.EnvLibrary, "without it no GPU trains: matrix products are its work", func() (string, string, error) {
 		l, err := cublaslt.Open()
 		if err != nil {
 			return "", "", err
 		}
 		return l.Path(), number(l.Version()), nil
 	}},
-	{"cuDNN", "without it no GPU trains: convolutions are its work", func() (string, string, error) {
+	{"cuDNN", cudnn.EnvLibrary, "without it no GPU trains: convolutions are its work", func() (string, string, error) {
 		l, err := cudnn.Open()
 		if err != nil {
 			return "", "", err
 		}
 		return l.Path(), number(l.Version()), nil
 	}},
-	{"NCCL", "without it several GPUs train with gradients copied through the host", func() (string, string, error) {
+	{"NCCL", nccl.EnvLibrary, "without it several GPUs train with gradients copied through the host", func() (string, string, error) {
 		l, err := nccl.Open()
 		if err != nil {
 			return "", "", err
@@ -118,10 +124,14 @@ func number(v int) string { return fmt.Sprintf("%d.%d.%d", v/10000, v/100%100, v
 func (l library) examine() Finding {
 	path, version, err := l.find()
 	if err != nil {
-		return Finding{
+		f := Finding{
 			Status: Note, Name: l.name, Text: err.Error(),
 			Mend: fmt.Sprintf("%s; install it, or name its directory in %s", l.without, dl.PathVariable),
 		}
+		if path := os.Getenv(l.override); path != "" {
+			f.Mend = fmt.Sprintf("%s; %s names %s: unset it, or correct the path", l.without, l.override, path)
+		}
+		return f
 	}
 	return Finding{Status: OK, Name: l.name, Text: fmt.Sprintf("%s, %s", version, path)}
 }

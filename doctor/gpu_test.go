@@ -3,13 +3,15 @@
 package doctor
 
 import (
+	"fmt"
 	"os"
-	"strings"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/internal/cuda/cudatest"
+	"github.com/agrdist/agrdist/internal/cuda/driver"
 )
 
 func TestMain(m *testing.M) {
@@ -40,11 +42,41 @@ func TestGPUs(t *testing.T) {
 func TestMissingLibrary(t *testing.T) {
 	t.Parallel()
 	for _, l := range libraries {
-		gone := library{l.name, l.without, func() (string, string, error) { return "", "", os.ErrNotExist }}
+		gone := library{l.name, "AGRDIST_LIBNONE", l.without, func() (string, string, error) { return "", "", os.ErrNotExist }}
 		f := gone.examine()
 		require.Equal(t, Note, f.Status)
-		require.True(t, strings.Contains(f.Mend, "AGRDIST_CUDA_PATH"), f.Mend)
+		require.Contains(t, f.Mend, "AGRDIST_CUDA_PATH")
 	}
 	require.Equal(t, "12.6.4", number(120604))
 	require.Equal(t, "9.28.0", number(92800))
+}
+
+// A path that was set by hand and is wrong is the first thing to look at.
+func TestWrongOverride(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none.so")
+	for _, l := range libraries {
+		t.Setenv(l.override, none)
+		gone := library{l.name, l.override, l.without, func() (string, string, error) { return "", "", os.ErrNotExist }}
+		require.Contains(t, gone.examine().Mend, l.override+" names "+none)
+	}
+	nccl := libraries[len(libraries)-1].examine()
+	require.Equal(t, Note, nccl.Status)
+	require.Contains(t, nccl.Text, none, "the override is the library's own")
+
+	missing := fmt.Errorf("%w: not found", driver.ErrNoLibrary)
+	t.Setenv(driver.LibraryVariable, none)
+	require.Contains(t, driverFinding(driver.Info{}, missing).Mend, driver.LibraryVariable+" names "+none)
+	t.Setenv(driver.LibraryVariable, "")
+	require.NotContains(t, driverFinding(driver.Info{}, missing).Mend, driver.LibraryVariable)
+}
+
+// A driver that works and shows no GPU, or is too old, says so; what hides GPUs is named.
+func TestDriverInPlainWords(t *testing.T) {
+	for _, err := range []error{driver.ErrNoDevice, driver.ErrUnusable} {
+		t.Setenv("CUDA_VISIBLE_DEVICES", "NoDevFiles")
+		f := driverFinding(driver.Info{}, err)
+		require.Equal(t, Note, f.Status)
+		require.Equal(t, err.Error(), f.Text)
+		require.Contains(t, f.Mend, `CUDA_VISIBLE_DEVICES is "NoDevFiles"`)
+	}
 }

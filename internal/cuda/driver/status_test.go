@@ -107,6 +107,8 @@ func TestStatusOfABrokenDriver(t *testing.T) {
 	for _, tt := range []struct{ env, want string }{
 		{"AGRDIST_FAKE_CUINIT=100", "driver: no GPU: none in this machine, or CUDA_VISIBLE_DEVICES hides them, or the container was started without GPUs"},
 		{"CUDA_VISIBLE_DEVICES=-1", "driver: no GPU: none in this machine, or CUDA_VISIBLE_DEVICES hides them, or the container was started without GPUs"},
+		{"CUDA_VISIBLE_DEVICES=", "driver: no GPU: none in this machine, or CUDA_VISIBLE_DEVICES hides them, or the container was started without GPUs"},
+		{"CUDA_VISIBLE_DEVICES=NoDevFiles", "driver: no GPU: none in this machine, or CUDA_VISIBLE_DEVICES hides them, or the container was started without GPUs"},
 		{"AGRDIST_FAKE_CUINIT=803", "driver: the CUDA driver does not work: cuInit in " + path + ": driver: cuInit: system has unsupported display driver / cuda driver combination (CUDA_ERROR_SYSTEM_DRIVER_MISMATCH); the library and the kernel module are of different versions: load the new module or reboot"},
 		{"AGRDIST_FAKE_CUINIT=999", "driver: the CUDA driver does not work: cuInit in " + path + ": driver: cuInit: unknown error (CUDA_ERROR_UNKNOWN); the kernel module is not loaded or its devices are missing: see that nvidia-smi works (in a container: that it was started with its GPUs)"},
 		{"AGRDIST_FAKE_CUINIT=12345", "driver: the CUDA driver does not work: cuInit in " + path + ": driver: cuInit: CUDA error 12345"},
@@ -136,6 +138,28 @@ func TestStatusOfSeveralDevices(t *testing.T) {
 	require.Equal(t, "Double 0", r.Info.Devices[1].Name)
 	link := driver.Link{Access: true, Atomics: true}
 	require.Equal(t, [][]driver.Link{{{}, link}, {link, {}}}, r.Links)
+}
+
+// Devices are named by number or by UUID.
+func TestVisibleDevices(t *testing.T) {
+	skipReal(t)
+	const uuid = "GPU-d0d0d0d0-d0d0-d0d0-d0d0-d0d0d0d0d00"
+	for visible, want := range map[string][]string{
+		"0":                          {"Double 0"},
+		"1,0":                        {"Double 1", "Double 0"},
+		uuid + "2":                   {"Double 2"},
+		uuid + "2," + uuid + "1":     {"Double 2", "Double 1"},
+		"0,-1,1":                     {"Double 0"},
+		uuid + "1,GPU-none,NoDevice": {"Double 1"},
+	} {
+		r := statusIn(t, "AGRDIST_FAKE_GPUS=3", "CUDA_VISIBLE_DEVICES="+visible)
+		require.Empty(t, r.Error, visible)
+		var names []string
+		for _, d := range r.Info.Devices {
+			names = append(names, d.Name)
+		}
+		require.Equal(t, want, names, visible)
+	}
 }
 
 // TestStatusOfThisMachine holds on the doubles and on a GPU.

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -47,6 +48,16 @@ static void addDevice(int physical, long memory) {
   devices.push_back(d);
 }
 
+// named is the device that an entry of CUDA_VISIBLE_DEVICES names, -1 where none does.
+static int named(const std::string &entry, int count) {
+  for (int i = 0; i < count; i++) {
+    char uuid[64];
+    snprintf(uuid, sizeof uuid, "GPU-d0d0d0d0-d0d0-d0d0-d0d0-d0d0d0d0d0%02x", i);
+    if (entry == std::to_string(i) || (entry.size() > 4 && std::string(uuid).compare(0, entry.size(), entry) == 0)) return i;
+  }
+  return -1;
+}
+
 API cuInit(unsigned flags) {
   if (flags) return INVALID_VALUE;
   if (long code = setting("AGRDIST_FAKE_CUINIT", 0)) return (CUresult)code;
@@ -58,13 +69,15 @@ API cuInit(unsigned flags) {
       for (int i = 0; i < count; i++) addDevice(i, memory);
       return;
     }
-    // As the driver does it: ordinals up to the first that is none.
-    for (const char *p = visible; *p;) {
-      char *end;
-      long i = strtol(p, &end, 10);
-      if (end == p || i < 0 || i >= count) break;
-      addDevice((int)i, memory);
-      p = *end == ',' ? end + 1 : end;
+    // As the driver does it: ordinals or the beginnings of UUIDs, up to the first that
+    // names no device ("-1", "NoDevFiles").
+    std::string text = visible;
+    for (size_t at = 0; at < text.size();) {
+      size_t end = std::min(text.find(',', at), text.size());
+      int found = named(text.substr(at, end - at), (int)count);
+      if (found < 0) break;
+      addDevice(found, memory);
+      at = end + 1;
     }
   });
   if (devices.empty()) return NO_DEVICE;
