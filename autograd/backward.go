@@ -84,7 +84,7 @@ func (b *backward) saved(v *Value) *Value {
 	}
 	n.out = make([]*Value, len(v.producer.out))
 	for i, x := range v.producer.out {
-		n.out[i] = result(x.shape)
+		n.out[i] = resultAs(x.dtype, x.shape)
 	}
 	// The operands may be needed by the caller too; the planner decides.
 	b.emit(&n)
@@ -114,7 +114,7 @@ func (b *backward) target(v *Value) *Value {
 	if base := v.base(); base.param != nil && b.writer[base.param] == nil {
 		return b.tape.View(b.external(base), v.shape)
 	}
-	return result(v.shape)
+	return resultAs(v.dtype, v.shape)
 }
 
 // external is the gradient buffer of a parameter as a value.
@@ -152,7 +152,7 @@ func (b *backward) accumulate(n *node, x, dx *Value) {
 	case p == nil && b.grads[base] == nil:
 		b.grads[base] = dx
 	case p == nil:
-		sum := result(base.shape)
+		sum := resultAs(base.dtype, base.shape)
 		add.in, add.out = []*Value{b.grads[base], dx}, []*Value{sum}
 		b.emit(add)
 		b.grads[base] = sum

@@ -8,14 +8,18 @@ import (
 
 // Conv2D is y = conv(x, w) + bias [+ perSample] [+ residual]: x [N,H,W,Cin],
 // w [k,k,Cin,Cout], bias [Cout], perSample [N,Cout], residual like y. bias,
-// perSample and residual may be nil.
+// perSample and residual may be nil. The result has the type of residual, and else
+// the one in which the backend stores activations.
 func (t *Tape) Conv2D(x, w, bias, perSample, residual *Value, c tensor.Conv) *Value {
 	n, h, wd, cin := dims4("Conv2D", x)
 	if ws := w.shape; ws.Rank() != 4 || ws.Dim(0) != c.Kernel || ws.Dim(1) != c.Kernel || ws.Dim(2) != cin {
 		panic(fmt.Sprintf("autograd: Conv2D of %v with weight %v and kernel %d", x.shape, ws, c.Kernel))
 	}
 	cout := w.shape.Dim(3)
-	y := result(tensor.Of(n, c.OutSize(h), c.OutSize(wd), cout))
+	y := resultAs(t.activations(), tensor.Of(n, c.OutSize(h), c.OutSize(wd), cout))
+	if residual != nil {
+		y = resultAs(residual.dtype, y.shape)
+	}
 	same("Conv2D bias", bias, tensor.Of(cout))
 	same("Conv2D perSample", perSample, tensor.Of(n, cout))
 	same("Conv2D residual", residual, y.shape)
@@ -74,7 +78,7 @@ func (b *backward) sumChannels(v, dy *Value) {
 func (t *Tape) Upsample(x *Value) *Value {
 	n, h, w, c := dims4("Upsample", x)
 	return t.record(&node{
-		name: "upsample", in: []*Value{x}, out: []*Value{result(tensor.Of(n, 2*h, 2*w, c))}, cheap: true,
+		name: "upsample", in: []*Value{x}, out: []*Value{resultAs(x.dtype, tensor.Of(n, 2*h, 2*w, c))}, cheap: true,
 		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) { be.Upsample(out[0].t, in[0].t) },
 		backward: func(b *backward, n *node) {
 			dx := b.target(n.in[0])

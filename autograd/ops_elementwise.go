@@ -11,8 +11,9 @@ func addKernel(be tensor.Backend, _ *Step, out, in []*Value) { be.Add(out[0].t, 
 // Add is a + b, of one shape.
 func (t *Tape) Add(a, b *Value) *Value {
 	same("Add operand", b, a.shape)
+	sameType("Add", a, b)
 	return t.record(&node{
-		name: "add", in: []*Value{a, b}, out: []*Value{result(a.shape)}, inPlace: []int{0, 1},
+		name: "add", in: []*Value{a, b}, out: []*Value{resultAs(a.dtype, a.shape)}, inPlace: []int{0, 1},
 		kernel: addKernel,
 		backward: func(b *backward, n *node) {
 			dy := b.grad(n.out[0])
@@ -29,7 +30,7 @@ func (t *Tape) AddChannels(x, e *Value) *Value {
 	}
 	same("AddChannels operand", e, want)
 	return t.record(&node{
-		name: "add_channels", in: []*Value{x, e}, out: []*Value{result(x.shape)}, inPlace: []int{0},
+		name: "add_channels", in: []*Value{x, e}, out: []*Value{resultAs(x.dtype, x.shape)}, inPlace: []int{0},
 		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
 			be.AddChannels(out[0].t, in[0].t, in[1].t)
 		},
@@ -46,7 +47,7 @@ func (t *Tape) AddChannels(x, e *Value) *Value {
 // SiLU is x sigmoid(x), also called Swish.
 func (t *Tape) SiLU(x *Value) *Value {
 	return t.record(&node{
-		name: "silu", in: []*Value{x}, out: []*Value{result(x.shape)}, inPlace: []int{0}, cheap: true,
+		name: "silu", in: []*Value{x}, out: []*Value{resultAs(x.dtype, x.shape)}, inPlace: []int{0}, cheap: true,
 		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) { be.SiLU(out[0].t, in[0].t) },
 		backward: func(b *backward, n *node) {
 			dx := b.target(n.in[0])
@@ -83,7 +84,7 @@ func (t *Tape) Dropout(x *Value, d Dropout) *Value {
 		be.Dropout(out[0].t, in[0].t, in[1].t, d.P, s.Seed, d.Stream)
 	}
 	return t.record(&node{
-		name: "dropout", in: []*Value{x, d.Draws}, out: []*Value{result(x.shape)}, inPlace: []int{0}, cheap: true,
+		name: "dropout", in: []*Value{x, d.Draws}, out: []*Value{resultAs(x.dtype, x.shape)}, inPlace: []int{0}, cheap: true,
 		kernel: kernel,
 		backward: func(b *backward, n *node) {
 			dx := b.target(n.in[0])
@@ -101,9 +102,10 @@ func (t *Tape) Concat(a, b *Value) *Value {
 	dims := a.shape.Dims()
 	dims[r-1] = b.shape.Dim(-1)
 	same("Concat operand", b, tensor.Of(dims...))
+	sameType("Concat", a, b)
 	dims[r-1] += a.shape.Dim(-1)
 	return t.record(&node{
-		name: "concat", in: []*Value{a, b}, out: []*Value{result(tensor.Of(dims...))}, cheap: true,
+		name: "concat", in: []*Value{a, b}, out: []*Value{resultAs(a.dtype, tensor.Of(dims...))}, cheap: true,
 		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) { be.Concat(out[0].t, in[0].t, in[1].t) },
 		backward: func(b *backward, n *node) {
 			// Split writes both parts; an unwanted one goes to memory that is free
@@ -122,7 +124,7 @@ func splitKernel(be tensor.Backend, _ *Step, out, in []*Value) {
 
 func orResult(target, v *Value) *Value {
 	if target == nil {
-		return result(v.shape)
+		return resultAs(v.dtype, v.shape)
 	}
 	return target
 }
@@ -135,9 +137,9 @@ func (t *Tape) Split(x *Value, c int) (a, b *Value) {
 	}
 	dims := x.shape.Dims()
 	dims[len(dims)-1] = c
-	a = result(tensor.Of(dims...))
+	a = resultAs(x.dtype, tensor.Of(dims...))
 	dims[len(dims)-1] = last - c
-	b = result(tensor.Of(dims...))
+	b = resultAs(x.dtype, tensor.Of(dims...))
 	t.record(&node{
 		name: "split", in: []*Value{x}, out: []*Value{a, b}, kernel: splitKernel,
 		backward: func(b *backward, n *node) {
@@ -157,10 +159,40 @@ func (b *backward) orZero(grad, v *Value) *Value {
 	if grad != nil {
 		return grad
 	}
-	zero := result(v.shape)
+	zero := resultAs(v.dtype, v.shape)
 	b.emit(&node{
 		name: "zero", out: []*Value{zero},
 		kernel: func(be tensor.Backend, _ *Step, out, _ []*Value) { be.Fill(out[0].t, 0) },
 	})
 	return zero
+}
+
+// Float is x in F32, as a loss or a caller wants it: x itself where it is so, where
+// a convolution without residual was recorded just before, which then writes F32,
+// and a copy elsewhere.
+func (t *Tape) Float(x *Value) *Value {
+	switch n := x.producer; {
+	case x.dtype == tensor.F32:
+		return x
+	case n != nil && n == t.nodes[len(t.nodes)-1] && n.name == "conv2d" && n.in[4] == nil:
+		x.dtype, x.store.dtype = tensor.F32, tensor.F32
+		return x
+	}
+	copyKernel := func(be tensor.Backend, _ *Step, out, in []*Value) { be.Copy(out[0].t, in[0].t) }
+	return t.record(&node{
+		name: "float", in: []*Value{x}, out: []*Value{result(x.shape)}, kernel: copyKernel,
+		backward: func(b *backward, n *node) {
+			dx := b.target(n.in[0])
+			b.contribute(&node{
+				name: "float.grad", in: []*Value{b.grad(n.out[0])}, out: []*Value{dx}, kernel: copyKernel,
+			}, n.in, []*Value{dx})
+		},
+	})
+}
+
+// sameType panics unless both values are stored in one type.
+func sameType(op string, a, b *Value) {
+	if a.dtype != b.dtype {
+		panic(fmt.Sprintf("autograd: %s of %v %v and %v %v", op, a.dtype, a.shape, b.dtype, b.shape))
+	}
 }

@@ -7,6 +7,7 @@ import "github.com/agrdist/agrdist/tensor"
 // (pred - target), GradScale being Step.GradScale. No gradient flows to target.
 func (t *Tape) MSE(pred, target *Value) *Value {
 	same("MSE target", target, pred.shape)
+	sameType("MSE", pred, target)
 	n := &node{
 		name: "mse", in: []*Value{pred, target}, out: []*Value{result(tensor.Of(pred.shape.Dim(0)))},
 		root: t.config.Train,
@@ -20,7 +21,7 @@ func (t *Tape) MSE(pred, target *Value) *Value {
 		backward: func(b *backward, n *node) { b.contribute(nil, n.in[:1], n.out[1:]) },
 	}
 	if t.config.Train {
-		n.out = append(n.out, result(pred.shape))
+		n.out = append(n.out, resultAs(pred.dtype, pred.shape))
 	}
 	return t.record(n)
 }

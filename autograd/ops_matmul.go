@@ -26,7 +26,7 @@ func (t *Tape) MatMul(a, b *Value, transA, transB bool, alpha float32) *Value {
 		shape = tensor.Of(a.shape.Dim(0), m, n)
 	}
 	return t.record(&node{
-		name: "matmul", in: []*Value{a, b}, out: []*Value{result(shape)},
+		name: "matmul", in: []*Value{a, b}, out: []*Value{resultAs(a.dtype, shape)},
 		kernel:   matMulKernel(transA, transB, alpha),
 		backward: func(b *backward, n *node) { matMulBackward(b, n, transA, transB, alpha) },
 	})
@@ -63,7 +63,7 @@ func matMulBackward(b *backward, n *node, transA, transB bool, alpha float32) {
 // Softmax is softmax(scale x) over the last dimension.
 func (t *Tape) Softmax(x *Value, scale float32) *Value {
 	return t.record(&node{
-		name: "softmax", in: []*Value{x}, out: []*Value{result(x.shape)}, inPlace: []int{0},
+		name: "softmax", in: []*Value{x}, out: []*Value{resultAs(x.dtype, x.shape)}, inPlace: []int{0},
 		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) { be.Softmax(out[0].t, in[0].t, scale) },
 		backward: func(b *backward, n *node) {
 			dx := b.target(n.in[0])
@@ -87,11 +87,13 @@ func (t *Tape) Attention(q, k, v *Value, heads int, scale float32) *Value {
 	}
 	same("Attention k", k, q.shape)
 	same("Attention v", v, q.shape)
+	sameType("Attention", q, k)
+	sameType("Attention", q, v)
 	fused, ok := t.be.(tensor.Attention)
 	if !ok {
 		return t.composeAttention(q, k, v, heads, scale)
 	}
-	y, lse := result(q.shape), result(tensor.Of(q.shape.Dim(0), heads, q.shape.Dim(1)))
+	y, lse := resultAs(q.dtype, q.shape), result(tensor.Of(q.shape.Dim(0), heads, q.shape.Dim(1)))
 	return t.record(&node{
 		name: "attention", in: []*Value{q, k, v}, out: []*Value{y, lse},
 		kernel: func(_ tensor.Backend, _ *Step, out, in []*Value) {

@@ -11,7 +11,7 @@ import (
 // gamma and beta [C].
 func (t *Tape) GroupNorm(x, gamma, beta *Value, groups int, eps float32) *Value {
 	moments := checkGroupNorm(x, gamma, beta, groups)
-	y, mean, rstd := result(x.shape), result(moments), result(moments)
+	y, mean, rstd := resultAs(x.dtype, x.shape), result(moments), result(moments)
 	return t.record(&node{
 		name: "group_norm", in: []*Value{x, gamma, beta}, out: []*Value{y, mean, rstd}, inPlace: []int{0}, cheap: true,
 		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
@@ -41,7 +41,7 @@ func (t *Tape) GroupNormSiLU(x, gamma, beta *Value, groups int, eps float32, d D
 		d.Draws = nil
 	}
 	same("GroupNormSiLU draws", d.Draws, tensor.Of(x.shape.Dim(0)))
-	y, mean, rstd := result(x.shape), result(moments), result(moments)
+	y, mean, rstd := resultAs(x.dtype, x.shape), result(moments), result(moments)
 	return t.record(&node{
 		name: "group_norm_silu", in: []*Value{x, gamma, beta, d.Draws}, out: []*Value{y, mean, rstd}, cheap: true,
 		kernel: func(_ tensor.Backend, s *Step, out, in []*Value) {

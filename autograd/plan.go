@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// align is the granularity of offsets in the arena, in elements: 256 bytes, what
-// vector loads and GPU memory transactions like.
+// align is the granularity of offsets in the arena, in words of 4 bytes: 256 bytes,
+// what vector loads and GPU memory transactions like.
 const align = 64
 
 // plan finds the lifetime of every storage, shares memory in place where the
 // operations allow it, and assigns offsets. It returns the length of the arena
-// in elements, and the least any assignment could reach.
+// in words, and the least any assignment could reach.
 func plan(nodes []*node) (length, floor int) {
 	stores := lifetimes(nodes)
 	takeOver(nodes)
@@ -29,7 +29,15 @@ func plan(nodes []*node) (length, floor int) {
 	return length, floor
 }
 
-func (s *storage) size() int { return (s.elems + align - 1) / align * align }
+// words is what the elements take, in words of 4 bytes.
+func (s *storage) words() int { return (s.elems*s.dtype.Size() + 3) / 4 }
+
+// size is words, up to the next offset.
+func (s *storage) size() int { return (s.words() + align - 1) / align * align }
+
+// like reports whether one storage can take the place of the other, element by
+// element.
+func (s *storage) like(o *storage) bool { return s.dtype == o.dtype && s.size() == o.size() }
 
 // lifetimes sets first and last of every planned storage and returns them in
 // order of first use.
@@ -75,7 +83,7 @@ func takeOver(nodes []*node) {
 			continue
 		}
 		for _, k := range n.inPlace {
-			if v := n.in[k]; v != nil && free(v.store, i) && v.store.root().size() == out.size() && !readElsewhere(n, v.store.root()) {
+			if v := n.in[k]; v != nil && free(v.store, i) && v.store.root().like(out) && !readElsewhere(n, v.store.root()) {
 				s := v.store.root()
 				out.takes = s
 				s.last = out.last
@@ -108,8 +116,10 @@ func readElsewhere(n *node, s *storage) bool {
 // is a function of the program alone.
 func pack(stores []*storage) int {
 	orders := []func(a, b *storage) int{
-		func(a, b *storage) int { return cmp.Compare(b.elems, a.elems) },
-		func(a, b *storage) int { return cmp.Compare(b.elems*(b.last-b.first+1), a.elems*(a.last-a.first+1)) },
+		func(a, b *storage) int { return cmp.Compare(b.words(), a.words()) },
+		func(a, b *storage) int {
+			return cmp.Compare(b.words()*(b.last-b.first+1), a.words()*(a.last-a.first+1))
+		},
 		func(a, b *storage) int { return cmp.Compare(b.last-b.first, a.last-a.first) },
 		func(a, b *storage) int { return cmp.Compare(a.first, b.first) },
 	}

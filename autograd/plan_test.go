@@ -14,8 +14,9 @@ import (
 func randomNodes(r *rand.Rand, n int) []*node {
 	var nodes []*node
 	values := []*Value{{store: &storage{external: true}}}
+	types := []tensor.DType{tensor.F32, tensor.BF16}
 	for range n {
-		op := &node{name: "op", out: []*Value{result(tensor.Of(1 + r.IntN(3)*64))}}
+		op := &node{name: "op", out: []*Value{resultAs(types[r.IntN(2)], tensor.Of(1+r.IntN(3)*64))}}
 		for range 1 + r.IntN(3) {
 			op.in = append(op.in, values[max(0, len(values)-1-r.IntN(8))])
 			if r.IntN(2) == 0 {
@@ -24,7 +25,7 @@ func randomNodes(r *rand.Rand, n int) []*node {
 		}
 		op.in = append(op.in, nil)
 		if r.IntN(4) == 0 {
-			op.out = append(op.out, result(tensor.Of(r.IntN(200))))
+			op.out = append(op.out, resultAs(types[r.IntN(2)], tensor.Of(r.IntN(200))))
 		}
 		op.out[0].store.pinned = r.IntN(20) == 0
 		nodes = append(nodes, op)
@@ -41,12 +42,14 @@ func TestPlanKeepsValuesUntilLastUse(t *testing.T) {
 		nodes := randomNodes(rand.New(rand.NewPCG(seed, 1)), 40)
 		length, floor := plan(nodes)
 		require.GreaterOrEqual(t, length, floor)
-		arena := make([]*Value, length)
+		arena := make([]*Value, 4*length) // by byte
+		memory := func(v *Value) []*Value {
+			return arena[4*v.store.root().off:][:v.store.elems*v.dtype.Size()]
+		}
 		holds := func(v *Value) {
-			off := v.store.root().off
-			for i, at := range arena[off : off+v.store.elems] {
+			for i, at := range memory(v) {
 				if at != v {
-					t.Fatalf("seed %d: element %d of %v was overwritten", seed, i, v.shape)
+					t.Fatalf("seed %d: byte %d of %v %v was overwritten", seed, i, v.dtype, v.shape)
 				}
 			}
 		}
@@ -57,12 +60,13 @@ func TestPlanKeepsValuesUntilLastUse(t *testing.T) {
 				}
 			}
 			for _, v := range n.out {
-				off := v.store.root().off
-				require.Zero(t, off%align)
-				for i := range v.store.elems {
-					arena[off+i] = v
+				require.Zero(t, v.store.root().off%align)
+				bytes := memory(v)
+				for i := range bytes {
+					bytes[i] = v
 				}
 				if v.store.takes != nil {
+					require.Equal(t, v.dtype, v.store.root().dtype)
 					merged++
 				}
 			}
@@ -76,10 +80,29 @@ func TestPlanKeepsValuesUntilLastUse(t *testing.T) {
 	require.Positive(t, merged)
 }
 
+// Half the bytes take half the arena, to the granularity of offsets.
+func TestPlanCountsBytes(t *testing.T) {
+	chain := func(dt tensor.DType) (length int) {
+		var nodes []*node
+		x := resultAs(dt, tensor.Of(4, 256))
+		nodes = append(nodes, &node{name: "source", out: []*Value{x}})
+		for range 5 {
+			y := resultAs(dt, tensor.Of(4, 256))
+			nodes = append(nodes, &node{name: "op", in: []*Value{x}, out: []*Value{y}})
+			x = y
+		}
+		length, _ = plan(nodes)
+		return length
+	}
+	require.Equal(t, 2048, chain(tensor.F32))
+	require.Equal(t, 1024, chain(tensor.BF16))
+	require.Equal(t, 128, (&storage{elems: 129, dtype: tensor.BF16}).size())
+}
+
 // In place only over an operand that may be overwritten, is not used again, and is
 // not read through another operand.
 func TestTakeOver(t *testing.T) {
-	s := tensor.Of(64)
+	s := tensor.Of(32) // one unit of the arena in either type
 	make1 := func() *Value { return result(s) }
 	source := func(out *Value) *node { return &node{name: "source", out: []*Value{out}} }
 	for _, c := range []struct {
@@ -105,6 +128,10 @@ func TestTakeOver(t *testing.T) {
 		{"a view reads it later", false, func(x, y *Value) []*node {
 			view := &Value{shape: s, store: x.store, viewOf: x}
 			return []*node{{in: []*Value{x}, out: []*Value{y}, inPlace: []int{0}}, {in: []*Value{view}}}
+		}},
+		{"another type of the same size", false, func(x, y *Value) []*node {
+			y.dtype, y.store.dtype = tensor.BF16, tensor.BF16
+			return []*node{{in: []*Value{x}, out: []*Value{y}, inPlace: []int{0}}}
 		}},
 		{"pinned", false, func(x, y *Value) []*node {
 			x.store.pinned = true

@@ -19,7 +19,7 @@ type Arena struct {
 // NewArena returns an empty arena on a backend.
 func NewArena(be tensor.Backend) *Arena { return &Arena{be: be} }
 
-// Len is the length in elements.
+// Len is the length in words of 4 bytes.
 func (a *Arena) Len() int {
 	if a.buf == nil {
 		return 0
@@ -48,6 +48,14 @@ func (a *Arena) reserve(n int) error {
 	a.buf = buf
 	a.generation++
 	return nil
+}
+
+// slice is n elements of a type from a word on.
+func (a *Arena) slice(word int, dt tensor.DType, n int) tensor.Buffer {
+	if dt == tensor.F32 {
+		return a.be.Slice(a.buf, word, n)
+	}
+	return a.be.(tensor.Mixed).SliceAs(a.buf, dt, word, n)
 }
 
 // Program is a compiled tape. It is used by one goroutine at a time.
@@ -130,7 +138,7 @@ func (p *Program) place() error {
 		return nil
 	}
 	for _, v := range p.values {
-		v.t = tensor.Tensor{Buf: p.be.Slice(p.arena.buf, v.store.root().off, v.shape.Len()), Shape: v.shape}
+		v.t = tensor.Tensor{Buf: p.arena.slice(v.store.root().off, v.dtype, v.shape.Len()), Shape: v.shape}
 	}
 	p.generation = p.arena.generation
 	return nil
@@ -169,6 +177,6 @@ func (p *Program) Run(s Step) error {
 // ReadyOrder lists the parameter indices in the order of Step.Ready.
 func (p *Program) ReadyOrder() []int { return append([]int(nil), p.readyOrder...) }
 
-// ArenaLen is the number of F32 elements the program keeps in the arena, and
+// ArenaLen is the number of 4-byte words the program keeps in the arena, and
 // floor the largest number alive at one time: no layout could need less.
 func (p *Program) ArenaLen() (length, floor int) { return p.length, p.floor }

@@ -35,7 +35,7 @@ func NewTape(be tensor.Backend, c Config) *Tape {
 
 // Input declares a value that the caller binds before each Run.
 func (t *Tape) Input(dt tensor.DType, shape tensor.Shape) *Value {
-	v := &Value{shape: shape, dtype: dt, store: &storage{elems: shape.Len(), external: true}}
+	v := &Value{shape: shape, dtype: dt, store: &storage{elems: shape.Len(), dtype: dt, external: true}}
 	t.inputs = append(t.inputs, v)
 	return v
 }
@@ -75,9 +75,19 @@ func (t *Tape) Keep(v *Value) {
 	t.keep = append(t.keep, v)
 }
 
-// result makes the value that an operation will write.
-func result(shape tensor.Shape) *Value {
-	return &Value{shape: shape, dtype: tensor.F32, store: &storage{elems: shape.Len(), first: -1, last: -1}}
+// result makes the F32 value that an operation will write.
+func result(shape tensor.Shape) *Value { return resultAs(tensor.F32, shape) }
+
+func resultAs(dt tensor.DType, shape tensor.Shape) *Value {
+	return &Value{shape: shape, dtype: dt, store: &storage{elems: shape.Len(), dtype: dt, first: -1, last: -1}}
+}
+
+// activations is the type in which convolutions store what they compute.
+func (t *Tape) activations() tensor.DType {
+	if m, ok := t.be.(tensor.Mixed); ok {
+		return m.Activations()
+	}
+	return tensor.F32
 }
 
 // record appends an operation and returns its first result.

@@ -51,6 +51,7 @@ type param struct {
 // the arena from its first to its last use.
 type storage struct {
 	elems int
+	dtype tensor.DType
 	// external memory (inputs, parameters, gradients) is not planned.
 	external bool
 	// pinned memory is not reused before the program ends.

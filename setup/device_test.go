@@ -117,6 +117,13 @@ func TestMemoryIsWhatIsAllocated(t *testing.T) {
 	require.LessOrEqual(t, m.Activations, be.bytes-before)
 	require.Greater(t, 2*m.Activations, be.bytes-before)
 
+	c.Train.Precision = "bf16"
+	half, err := MemoryOf(&c)
+	require.NoError(t, err)
+	require.Less(t, float64(half.Activations), 0.6*float64(m.Activations), "GPUs hold them in bf16")
+	require.Equal(t, m.Total()-m.Activations, half.Total()-half.Activations)
+	c.Train.Precision = "f32"
+
 	c.Train.EMADecay, c.Optimizer.Name = 0, "sgdm"
 	less, err := MemoryOf(&c)
 	require.NoError(t, err)

@@ -38,14 +38,19 @@ func gib(n int64) string { return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30)) }
 
 // MemoryOf works out what one worker needs when it trains alone, which is when the
 // sums are largest. It records the model's step on a backend that computes nothing:
-// the numbers are those of the allocations themselves.
+// the numbers are those of a GPU's allocations, which holds activations in the
+// precision of the run.
 func MemoryOf(c *config.Config) (Memory, error) {
 	m := Memory{Chunk: c.Train.Chunk}
 	o, err := OptimizerConfig(c)
 	if err != nil {
 		return m, err
 	}
-	be := &meter{}
+	precision, err := Precision(c.Train.Precision)
+	if err != nil {
+		return m, err
+	}
+	be := &meter{activations: precision}
 	model, err := unet.New(be, UNet(c.Model))
 	if err != nil {
 		return m, err

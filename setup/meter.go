@@ -4,12 +4,16 @@ import "github.com/agrdist/agrdist/tensor"
 
 // meter is a backend that has no memory and computes nothing: it counts what would
 // be allocated. It offers the fused operations, as GPUs do.
-type meter struct{ bytes int64 }
+type meter struct {
+	bytes       int64
+	activations tensor.DType
+}
 
 var (
 	_ tensor.Backend       = (*meter)(nil)
 	_ tensor.GroupNormSiLU = (*meter)(nil)
 	_ tensor.Attention     = (*meter)(nil)
+	_ tensor.Mixed         = (*meter)(nil)
 )
 
 // extent is a buffer without content.
@@ -29,6 +33,10 @@ func (m *meter) Alloc(dt tensor.DType, n int) (tensor.Buffer, error) {
 func (m *meter) Free(b tensor.Buffer) { m.bytes -= int64(b.Len()) * int64(b.DType().Size()) }
 
 func (*meter) Slice(b tensor.Buffer, _, n int) tensor.Buffer { return extent{b.DType(), n} }
+
+func (m *meter) Activations() tensor.DType { return m.activations }
+
+func (*meter) SliceAs(_ tensor.Buffer, dt tensor.DType, _, n int) tensor.Buffer { return extent{dt, n} }
 
 func (*meter) Name() string                                                 { return "meter" }
 func (*meter) Close() error                                                 { return nil }

@@ -27,6 +27,18 @@ type Attention interface {
 	AttentionGrad(dq, dk, dv, dy, y, lse, q, k, v Tensor, heads int, scale float32)
 }
 
+// Mixed is implemented by backends that may store activations, and the gradients
+// that flow to them, in another type than F32. Their operations then take such
+// activations beside F32 parameters, moments and sums; all activations of one call
+// are of one type, but for convolutions, whose x and y may differ.
+type Mixed interface {
+	// Activations is the type: F32, or BF16.
+	Activations() DType
+	// SliceAs returns a view of n elements of type dt in an F32 buffer, from its
+	// element off on.
+	SliceAs(b Buffer, dt DType, off, n int) Buffer
+}
+
 // Replayer is implemented by backends that can record the operations of one
 // call of f (a CUDA graph) and run them again with less work on the host. The
 // recorded operations use the same buffers; what changes between replays is

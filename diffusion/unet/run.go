@@ -94,7 +94,7 @@ func (r *runner) record(want mode) (*program, error) {
 	if want.dropout {
 		p.draws = t.Input(tensor.I64, tensor.Of(want.n))
 	}
-	p.pred = m.net.forward(t, p.x, p.ts, p.draws)
+	p.pred = t.Float(m.net.forward(t, p.x, p.ts, p.draws))
 	if want.grads {
 		p.target = t.Input(tensor.F32, m.shape(want.n, m.config.OutChannels))
 		p.loss = t.MSE(p.pred, p.target)
@@ -202,7 +202,7 @@ func (m *Model) ReadyOrder() []int {
 	return order
 }
 
-// ArenaLen is the number of F32 elements of device memory that hold intermediate
+// ArenaLen is the number of 4-byte words of device memory that hold intermediate
 // values: the largest need of the batches run so far.
 func (m *Model) ArenaLen() int { return m.runner.arena.Len() }
 

@@ -26,8 +26,9 @@ type Config struct {
 	// TF32 multiplies F32 operands of convolutions and matrix products with 10
 	// bits of mantissa, on tensor cores.
 	TF32 bool
-	// BF16 rounds F32 operands of convolutions and matrix products to BF16. Sums
-	// are F32; what cuDNN writes has passed through BF16.
+	// BF16 rounds F32 operands of convolutions and matrix products to BF16, and asks
+	// for activations in BF16 (tensor.Mixed). Sums are F32; what cuDNN writes has
+	// passed through BF16.
 	BF16 bool
 	// CacheDir keeps compiled kernels. Empty means os.UserCacheDir()/agrdist.
 	CacheDir string

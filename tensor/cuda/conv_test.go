@@ -5,11 +5,13 @@ package cuda_test
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/autograd/gradcheck"
+	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
@@ -233,13 +235,15 @@ func TestProducts(t *testing.T) {
 	}
 }
 
-// With products in fewer bits the gradients of a network are still the host's: to
-// 3e-2 of a tensor's norm in BF16 (a few tensors of this network, those of queries
-// and keys, are past 2e-2), 1e-2 in TF32.
+// With products and activations in fewer bits the gradients of a network are still
+// the host's: 2e-2 of a tensor's norm in BF16, but for queries and keys, which
+// rounding the operands alone takes past that, and 1e-2 in TF32. The whole gradient
+// moves by 1 % at most.
 func TestUNetInFewerBits(t *testing.T) {
 	host := cpu.New(cpu.Config{Threads: 2})
 	t.Cleanup(func() { require.NoError(t, host.Close()) })
-	c := smallUNet()
+	c := unet.Digits()
+	c.BlockOutChannels, c.NormNumGroups = []int{64, 128}, 16
 	wantLoss, want := unetPass(t, host, c)
 	global := 0.0
 	for _, g := range want {
@@ -248,18 +252,24 @@ func TestUNetInFewerBits(t *testing.T) {
 	for name, mode := range map[string]struct {
 		config    cuda.Config
 		tolerance float64
-	}{"BF16": {cuda.Config{BF16: true}, 3e-2}, "TF32": {cuda.Config{TF32: true}, 1e-2}} {
+	}{"BF16": {cuda.Config{BF16: true}, 2e-2}, "TF32": {cuda.Config{TF32: true}, 1e-2}} {
 		loss, got := unetPass(t, openWith(t, mode.config), c)
 		require.InEpsilon(t, wantLoss, loss, 5e-3, name)
-		worst := 0.0
+		worst, moved := 0.0, 0.0
 		for key, w := range want {
 			diff := make([]float32, len(w))
 			for i := range w {
 				diff[i] = got[key][i] - w[i]
 			}
+			tolerance := mode.tolerance
+			if strings.Contains(key, ".to_q.") || strings.Contains(key, ".to_k.") {
+				tolerance *= 1.5
+			}
+			moved = math.Hypot(moved, norm(diff))
 			worst = max(worst, norm(diff)/max(norm(w), 1e-2*global))
-			require.LessOrEqual(t, norm(diff), mode.tolerance*max(norm(w), 1e-2*global), "%s: %s", name, key)
+			require.LessOrEqual(t, norm(diff), tolerance*max(norm(w), 1e-2*global), "%s: %s", name, key)
 		}
+		require.LessOrEqual(t, moved, 1e-2*global, name)
 		require.Greater(t, worst, 1e-5, "%s: nothing was rounded", name)
 		t.Logf("%s: worst tensor %.2g of its norm", name, worst)
 	}

@@ -49,18 +49,27 @@ type eager struct {
 	tensor.Backend
 	fusedNorm
 	fusedAttention
+	mixed
 }
 
 type (
 	fusedNorm      = tensor.GroupNormSiLU
 	fusedAttention = tensor.Attention
+	mixed          = tensor.Mixed
 )
 
 // A training pass replayed as a graph gives the bits of one whose operations are
 // launched one by one, on inputs and weights that change between replays.
 func TestGraphOfAStep(t *testing.T) {
-	for name, c := range map[string]unet.Config{"small": smallUNet(), "narrow heads": narrowHeads()} {
-		be := open(t)
+	for name, of := range map[string]struct {
+		net    unet.Config
+		config cuda.Config
+	}{
+		"small":        {smallUNet(), cuda.Config{}},
+		"narrow heads": {narrowHeads(), cuda.Config{}},
+		"in BF16":      {smallUNet(), cuda.Config{BF16: true}},
+	} {
+		c, be := of.net, openWith(t, of.config)
 		rec := &recorder{Backend: be}
 		pass := func(be tensor.Backend, steps int) (losses []float64, grads [][]float32, ready []int) {
 			m, err := unet.New(be, c)
@@ -81,7 +90,7 @@ func TestGraphOfAStep(t *testing.T) {
 			}
 			return losses, grads, ready
 		}
-		wantLosses, wantGrads, wantReady := pass(eager{be, be, be}, 5)
+		wantLosses, wantGrads, wantReady := pass(eager{be, be, be, be}, 5)
 		losses, grads, ready := pass(rec, 5)
 		require.Equal(t, wantLosses, losses, name)
 		require.Equal(t, wantGrads, grads, name)
@@ -108,7 +117,7 @@ func TestGraphOfAPrediction(t *testing.T) {
 		}
 		return all
 	}
-	require.Equal(t, predict(eager{be, be, be}), predict(rec))
+	require.Equal(t, predict(eager{be, be, be, be}), predict(rec))
 	require.Equal(t, 2, rec.recordings, "one for each size")
 }
 

@@ -21,7 +21,10 @@ type buffer struct {
 	be    *Backend
 }
 
-var _ tensor.Buffer = (*buffer)(nil)
+var (
+	_ tensor.Buffer = (*buffer)(nil)
+	_ tensor.Mixed  = (*Backend)(nil)
+)
 
 func (m *buffer) DType() tensor.DType { return m.dtype }
 func (m *buffer) Len() int            { return m.n }
@@ -112,6 +115,24 @@ func (b *Backend) Slice(buf tensor.Buffer, off, n int) tensor.Buffer {
 		panic(fmt.Sprintf("cuda: slice [%d, %d+%d) of a buffer of %d", off, off, n, m.n))
 	}
 	return &buffer{ptr: m.ptr + cu.DevicePtr(off*m.dtype.Size()), dtype: m.dtype, n: n, be: b}
+}
+
+// Activations is BF16 where products are.
+func (b *Backend) Activations() tensor.DType {
+	if b.config.BF16 {
+		return tensor.BF16
+	}
+	return tensor.F32
+}
+
+// SliceAs returns a view of n elements of a type in an F32 buffer, from its element
+// off on.
+func (b *Backend) SliceAs(buf tensor.Buffer, dt tensor.DType, off, n int) tensor.Buffer {
+	m := b.own("SliceAs", buf)
+	if m.dtype != tensor.F32 || off < 0 || n < 0 || off > m.n || n > (m.n-off)*4/dt.Size() {
+		panic(fmt.Sprintf("cuda: slice of %d %v from %d of a buffer of %d %v", n, dt, off, m.n, m.dtype))
+	}
+	return &buffer{ptr: m.ptr + cu.DevicePtr(4*off), dtype: dt, n: n, be: b}
 }
 
 // toBF16 rounds to nearest even; a NaN stays one.

@@ -146,3 +146,25 @@ func TestFailureSticks(t *testing.T) {
 	require.Equal(t, first, be.Download(make([]float32, 8), buf))
 	require.NoError(t, be.Close())
 }
+
+// A view of another type shows the bytes that are there, and no others.
+func TestSliceAs(t *testing.T) {
+	be := open(t)
+	buf := alloc(t, be, tensor.F32, make([]float32, 130))
+	v := roundBits(normal(4, 64), bf16Bits)
+	half := be.SliceAs(buf, tensor.BF16, 64, len(v))
+	require.Equal(t, tensor.BF16, half.DType())
+	be.Upload(half, v)
+	require.Equal(t, v, download(t, be, half))
+	whole := download(t, be, buf)
+	require.NotZero(t, whole[64])
+	for i, x := range whole {
+		if i < 64 || i >= 96 {
+			require.Zero(t, x, i)
+		}
+	}
+	require.Equal(t, 132, be.SliceAs(buf, tensor.BF16, 64, 132).Len())
+	require.Panics(t, func() { be.SliceAs(buf, tensor.BF16, 64, 133) })
+	require.Panics(t, func() { be.SliceAs(buf, tensor.BF16, -1, 1) })
+	require.Panics(t, func() { be.SliceAs(half, tensor.F32, 0, 1) })
+}
