@@ -87,6 +87,10 @@ MISSING
 }
 
 build() {
+  if ! command -v "${CC:-gcc}" > /dev/null; then
+    echo "the build for GPUs needs a C compiler: install gcc (there is no ${CC:-gcc})" >&2
+    exit 1
+  fi
   find_header
   # gorgonia.org/cu links with -lcuda. An archive without members satisfies that:
   # the symbols come from internal/cuda/driver, which finds the library at run time.

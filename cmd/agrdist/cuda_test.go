@@ -3,20 +3,41 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/internal/cuda/cudatest"
+	"github.com/agrdist/agrdist/internal/cuda/driver"
 	"github.com/agrdist/agrdist/metrics"
 )
 
-// onGPUs is the environment of a run on so many GPUs.
+// onGPUs is the environment of a run on so many GPUs: doubles, or the machine's own
+// where it has as many.
 func onGPUs(t *testing.T, n int, more ...string) []string {
 	t.Helper()
+	if cudatest.Real() {
+		info, err := driver.Status()
+		require.NoError(t, err)
+		if n > len(info.Devices) {
+			t.Skipf("%d GPUs, the test wants %d", len(info.Devices), n)
+		}
+		var env, visible []string
+		for _, kv := range os.Environ() { // runs get none of ours otherwise
+			if strings.HasPrefix(kv, "AGRDIST_LIB") || strings.HasPrefix(kv, "AGRDIST_CUDA_PATH=") || strings.HasPrefix(kv, "AGRDIST_FAKE_") {
+				env = append(env, kv)
+			}
+		}
+		for _, d := range info.Devices[:n] {
+			visible = append(visible, d.UUID)
+		}
+		return append(append(env, "CUDA_VISIBLE_DEVICES="+strings.Join(visible, ",")), more...)
+	}
 	env, err := cudatest.Env(t.Context())
 	require.NoError(t, err)
 	return append(append(env, "AGRDIST_FAKE_GPUS="+strconv.Itoa(n)), more...)
@@ -58,9 +79,15 @@ func TestGPUs(t *testing.T) {
 	t.Run("nccl", func(t *testing.T) {
 		t.Parallel()
 		dir := filepath.Join(root, "two")
-		startEnv(t, onGPUs(t, 3, "CUDA_VISIBLE_DEVICES=2,1"), onDevice(dir)...).ended(exitOK)
+		env := onGPUs(t, 2)
+		if !cudatest.Real() {
+			env = onGPUs(t, 3, "CUDA_VISIBLE_DEVICES=2,1")
+		}
+		startEnv(t, env, onDevice(dir)...).ended(exitOK)
 		require.Len(t, events(t, dir)[0].Members, 2)
-		require.Equal(t, "cuda:0 Double 2", begin(t, dir).Backend)
+		if !cudatest.Real() {
+			require.Equal(t, "cuda:0 Double 2", begin(t, dir).Backend)
+		}
 		require.Contains(t, begin(t, dir).Transport, "nccl 2.")
 		require.Equal(t, want, finish(t, dir).ModelDigest)
 		requireQuiet(t, dir)
@@ -122,6 +149,9 @@ func TestGPURefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if cudatest.Real() && name == "too little memory" {
+				t.Skip("this machine's GPU has enough")
+			}
 			p := startEnv(t, c.env, onDevice(filepath.Join(root, name), c.args...)...).ended(exitConfig)
 			for _, part := range c.want {
 				require.Contains(t, p.stderr.String(), part)

@@ -116,12 +116,10 @@ NCCL ncclCommInitRankConfig(Comm **out, int size, UniqueId id, int rank, Config 
   if (!hasContext()) return fail(UNHANDLED_CUDA, "no current context");
   Comm *c = new Comm;
   c->rank = rank, c->size = size, c->file = id.internal, c->blocking = config->blocking != 0;
-  c->device = c->gpu = driver<decltype(&fakecuDevice)>("fakecuDevice")();
-  if (const char *visible = getenv("CUDA_VISIBLE_DEVICES")) {
-    std::string list = visible;
-    for (int skip = c->device; skip > 0; skip--) list.erase(0, list.find(',') + 1);
-    c->gpu = atoi(list.c_str());
-  }
+  c->device = driver<decltype(&fakecuDevice)>("fakecuDevice")();
+  unsigned char uuid[16]; // its last byte is the number of the physical device
+  if (driver<CUresult (*)(unsigned char *, int)>("cuDeviceGetUuid")(uuid, c->device)) return fail(UNHANDLED_CUDA, "uuid");
+  c->gpu = uuid[15];
   c->failing = setting("AGRDIST_FAKE_NCCL_ERROR", rank);
   c->hanging = setting("AGRDIST_FAKE_NCCL_HANG", rank);
   c->start();
