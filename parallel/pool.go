@@ -39,6 +39,12 @@ type Pool struct {
 // wait for a clock that stands still (package synctest).
 const patience = 100_000
 
+// within is how many looks count as one while a loop is running: who ends its part
+// first waits for the others, a millisecond if need be, and is awake when the next
+// loop comes. Uneven loops are followed by small ones, which a thread that must be
+// woken would miss.
+const within = 20
+
 // portion is a run of a loop's iterations. Each thread takes those of its own portion
 // first, so that it works on what it worked on in the loop before, which is in its
 // cache, and then those that the others have left.
@@ -158,8 +164,13 @@ func (p *Pool) help(thread int) {
 // sees looks for a loop after the given one.
 func (p *Pool) sees(seen int64) bool {
 	for range p.looks {
-		if p.round.Load() != seen {
-			return true
+		for range within {
+			if p.round.Load() != seen {
+				return true
+			}
+			if p.inside.Load() == 0 {
+				break
+			}
 		}
 	}
 	return false
@@ -168,7 +179,7 @@ func (p *Pool) sees(seen int64) bool {
 // await waits for the helpers in the loop.
 func (p *Pool) await() {
 	const slower = 8 // a look at the channel, than one at round
-	for range p.looks / slower {
+	for range p.looks / slower * within {
 		select {
 		case <-p.done:
 			return
