@@ -56,7 +56,7 @@ type Train struct {
 	Steps        int64   `mapstructure:"steps" doc:"optimizer steps of the run; a finished run goes on when it is raised"`
 	GlobalBatch  int     `mapstructure:"global_batch" bits:"yes" doc:"images a step over all workers; fixed whatever their number"`
 	Chunk        int     `mapstructure:"chunk" bits:"yes" doc:"images of one forward and backward pass; divides global_batch. At most global_batch/chunk workers have work"`
-	Precision    string  `mapstructure:"precision" bits:"yes" doc:"what the operands of products are rounded to: f32, or bf16 (sums, parameters and state stay f32)"`
+	Precision    string  `mapstructure:"precision" bits:"yes" doc:"what the operands of products are rounded to, and on a GPU the activations: f32, or bf16 (sums, parameters and state stay f32)"`
 	ClipGradNorm float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"largest global gradient norm; 0: no clipping"`
 	EMADecay     float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
 	MaxSkipped   int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`

@@ -47,7 +47,7 @@ func benchStep() *cobra.Command {
 	f.IntVar(&o.Batch, "batch", 8, "images of one pass")
 	f.IntVar(&o.Threads, "threads", runtime.NumCPU(), "threads; on a GPU they do not count")
 	f.StringVar(&o.Device, "device", "cpu", "cpu or cuda")
-	f.StringVar(&o.Precision, "precision", "f32", "f32 or bf16")
+	f.StringVar(&o.Precision, "precision", "f32", "f32 or bf16, as train.precision")
 	f.IntVar(&o.Steps, "steps", 5, "measured steps; the median counts")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
