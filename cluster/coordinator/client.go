@@ -103,7 +103,9 @@ func (c *Client) connection() (*grpc.ClientConn, error) {
 			return c.cfg.Dialer(ctx, addr)
 		}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: c.cfg.BackoffMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: c.cfg.BackoffMax},
+			// Less than a keeper waits: it is the keepers who wait longer from time to
+			// time. (ResetConnectBackoff would race with the dial of a new connection.)
+			Backoff:           backoff.Config{BaseDelay: c.cfg.BackoffMin / 2, Multiplier: 1, MaxDelay: c.cfg.BackoffMin / 2},
 			MinConnectTimeout: c.cfg.SilentAfter,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),

@@ -166,7 +166,6 @@ func open[Req, Res any](ctx context.Context, c *Client,
 	if err != nil {
 		return nil, final{err}
 	}
-	cc.ResetConnectBackoff() // the keeper has its own
 	ctx, cancel := context.WithCancelCause(ctx)
 	silent := fmt.Errorf("coordinator: silent for %s", c.cfg.SilentAfter)
 	watch := time.AfterFunc(c.cfg.SilentAfter, func() {
