@@ -49,6 +49,19 @@ func TestUnknownDevice(t *testing.T) {
 	}
 }
 
+// A copy onto itself asks for nothing, one onto other memory for a copy.
+func TestCopyOntoItself(t *testing.T) {
+	be := open(t)
+	want := normal(3, 100)
+	buf, other := alloc(t, be, tensor.F32, want), alloc(t, be, tensor.F32, make([]float32, 60))
+	part := func() tensor.Tensor { return tensor.Tensor{Buf: be.Slice(buf, 40, 60), Shape: tensor.Of(60)} }
+	require.Zero(t, cudatest.CallsOf(t, func() { be.Copy(part(), part()) }))
+	require.Equal(t, want, download(t, be, buf))
+	calls := cudatest.CallsOf(t, func() { be.Copy(tensor.Tensor{Buf: other, Shape: tensor.Of(60)}, part()) })
+	require.Equal(t, cudatest.Calls{Copies: 1}, calls)
+	require.Equal(t, want[40:], download(t, be, other))
+}
+
 // envChild marks a process that TestWithoutDriver starts.
 const envChild = "AGRDIST_TEST_WITHOUT_DRIVER"
 
