@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/autograd/gradcheck"
+	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cuda"
@@ -98,6 +99,20 @@ func mixedCases() []mixedCase {
 			}
 		}
 	}
+	product := func(args tensor.MatMulArgs) func(be tensor.Backend, in, out []tensor.Tensor) {
+		return func(be tensor.Backend, in, out []tensor.Tensor) { be.MatMul(out[0], in[0], in[1], args) }
+	}
+	add("MatMul", []operand{act(2, 9, 24), act(2, 24, 16)}, []operand{act(2, 9, 16)}, product(tensor.MatMulArgs{Alpha: 0.5}))
+	add("MatMul, transposed", []operand{act(24, 9), act(16, 24)}, []operand{act(9, 16)},
+		product(tensor.MatMulArgs{TransA: true, TransB: true, Alpha: 1}))
+	one := tensor.Conv{Kernel: 1, Stride: 1}
+	image, wide, w := act(2, 3, 5, 24), act(2, 3, 5, 16), act(1, 1, 24, 16)
+	add("Conv2D 1x1", []operand{image, w}, []operand{wide}, func(be tensor.Backend, in, out []tensor.Tensor) {
+		be.Conv2D(out[0], in[0], in[1], tensor.Tensor{}, tensor.Tensor{}, tensor.Tensor{}, one)
+	})
+	add("Conv2DInputGrad 1x1", []operand{wide, w}, []operand{image}, func(be tensor.Backend, in, out []tensor.Tensor) {
+		be.Conv2DInputGrad(out[0], in[0], in[1], one)
+	})
 	return append(all, mixedAttention()...)
 }
 
@@ -198,4 +213,34 @@ func (c *mixedCase) results(t *testing.T, be tensor.Backend) [][]float32 {
 		results = append(results, download(t, be, o.Buf))
 	}
 	return results
+}
+
+// Products and 1x1 convolutions of BF16 operands with a BF16 result are one call of
+// the library, with a bias or residual one kernel more: nothing is cast.
+func TestBF16ProductsCastNothing(t *testing.T) {
+	be := open(t)
+	place := func(shape tensor.Shape, dt tensor.DType) tensor.Tensor {
+		return tensor.Tensor{Buf: alloc(t, be, dt, normal(1, shape.Len())), Shape: shape}
+	}
+	m := place(tensor.Of(16, 16), tensor.BF16)
+	image := func() tensor.Tensor { return place(tensor.Of(2, 4, 4, 16), tensor.BF16) }
+	x, y, z, w := image(), image(), image(), place(tensor.Of(1, 1, 16, 16), tensor.BF16)
+	bias, conv := place(tensor.Of(16), tensor.F32), tensor.Conv{Kernel: 1, Stride: 1}
+	for name, c := range map[string]struct {
+		run     func()
+		kernels int
+	}{
+		"product": {func() { be.MatMul(place(tensor.Of(16, 16), tensor.BF16), m, m, tensor.MatMulArgs{Alpha: 1}) }, 0},
+		"added": {func() {
+			be.MatMul(m, place(tensor.Of(16, 16), tensor.BF16), w.View(tensor.Of(16, 16)), tensor.MatMulArgs{Alpha: 1, Beta: 1})
+		}, 0},
+		"forward":        {func() { be.Conv2D(y, x, w, tensor.Tensor{}, tensor.Tensor{}, tensor.Tensor{}, conv) }, 0},
+		"with terms":     {func() { be.Conv2D(y, x, w, bias, tensor.Tensor{}, z, conv) }, 1},
+		"input gradient": {func() { be.Conv2DInputGrad(y, x, w, conv) }, 0},
+	} {
+		c.run() // finds the algorithm
+		calls := cudatest.CallsOf(t, c.run)
+		require.Equal(t, 1, calls.Libraries, name)
+		require.Equal(t, c.kernels, calls.Kernels, name)
+	}
 }

@@ -62,7 +62,7 @@ func (v *convolution) planPatches(n int) (*cublaslt.Plan, bool) {
 	pixels, row := n*g.oh*g.ow, g.taps()*g.ci
 	switch v.dir {
 	case cudnn.Forward:
-		p.M, p.N, p.K = pixels, g.co, row
+		p.M, p.N, p.K, p.Narrow = pixels, g.co, row, narrow(v.product, v.y)
 	case cudnn.InputGrad:
 		p.M, p.N, p.K, p.TransB = pixels, row, g.co, true
 	case cudnn.WeightGrad:

@@ -92,8 +92,8 @@ func (v *convolution) begin(apart bool) bool {
 	types := [3]tensor.DType{operandX: dt, operandW: dt, operandY: dt}
 	fit := [3]bool{operandX: v.ci == g.ci && v.height == g.ih, operandW: v.conv == nil, operandY: v.co == g.co}
 	out := v.output()
-	if v.conv == nil {
-		types[out] = tensor.F32 // what cuBLASLt writes
+	if v.conv == nil && !narrow(v.product, v.result()) {
+		types[out] = tensor.F32 // what cuBLASLt writes then
 	}
 	fit[out] = fit[out] && !apart
 	var r room
@@ -146,6 +146,11 @@ func (v *convolution) output() int {
 	return operandY
 }
 
+// result is the caller's memory for it.
+func (v *convolution) result() *buffer {
+	return [3]*buffer{operandX: v.x, operandW: v.w, operandY: v.y}[v.output()]
+}
+
 // plan finds the algorithm and the workspace that it needs.
 func (v *convolution) plan() (workspace uint64, ok bool) {
 	g := &v.g
@@ -165,7 +170,7 @@ func (v *convolution) plan() (workspace uint64, ok bool) {
 		}
 		return v.asPatches()
 	}
-	p := cublaslt.Problem{Batch: 1, Compute: v.product}
+	p := cublaslt.Problem{Batch: 1, Compute: v.product, Narrow: narrow(v.product, v.result())}
 	pixels := g.n * g.oh * g.ow
 	switch v.dir {
 	case cudnn.Forward: // y = x w

@@ -28,10 +28,11 @@ func (b *Backend) MatMul(dst, x, y tensor.Tensor, args tensor.MatMulArgs) {
 	p := cublaslt.Problem{
 		M: m, N: n, K: k, Batch: batch, TransA: args.TransA, TransB: args.TransB, Compute: b.precision(left, right),
 	}
+	p.Narrow = narrow(p.Compute, to)
 	var r room
 	dt := operandType(p.Compute)
 	pa, pb := r.operand(left, dt, batch*m*k, true), r.operand(right, dt, batch*k*n, true)
-	pc := r.operand(to, tensor.F32, batch*m*n, true)
+	pc := r.operand(to, productType(p), batch*m*n, true)
 	plan, ok := b.productPlan(p)
 	if !ok {
 		return

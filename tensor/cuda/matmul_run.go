@@ -91,6 +91,20 @@ func operandType(c cublaslt.Compute) tensor.DType {
 	return tensor.F32
 }
 
+// narrow says that a product's result is written as BF16: it is to be stored so, and
+// the operands are.
+func narrow(c cublaslt.Compute, to *buffer) bool {
+	return c == cublaslt.BF16 && to.dtype == tensor.BF16
+}
+
+// productType is how the result of a product is stored.
+func productType(p cublaslt.Problem) tensor.DType {
+	if p.Narrow {
+		return tensor.BF16
+	}
+	return tensor.F32
+}
+
 // part is an operand as a library sees it: the caller's memory, or scratch.
 type part struct {
 	ptr    cu.DevicePtr

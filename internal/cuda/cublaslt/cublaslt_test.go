@@ -3,6 +3,7 @@
 package cublaslt_test
 
 import (
+	"math"
 	"os"
 	"runtime"
 	"testing"
@@ -69,6 +70,28 @@ func (d *device) memory(v []float32) uintptr {
 	return uintptr(p)
 }
 
+// halves is device memory with the values, an even number that BF16 has, as BF16.
+func (d *device) halves(v []float32) uintptr {
+	d.t.Helper()
+	pairs := make([]float32, len(v)/2)
+	for i := range pairs {
+		lo, hi := math.Float32bits(v[2*i]), math.Float32bits(v[2*i+1])
+		require.Zero(d.t, (lo|hi)&0xffff)
+		pairs[i] = math.Float32frombits(lo>>16 | hi)
+	}
+	return d.memory(pairs)
+}
+
+// widened undoes halves.
+func widened(pairs []float32) []float32 {
+	v := make([]float32, 0, 2*len(pairs))
+	for _, p := range pairs {
+		bits := math.Float32bits(p)
+		v = append(v, math.Float32frombits(bits<<16), math.Float32frombits(bits&^0xffff))
+	}
+	return v
+}
+
 func (d *device) read(p uintptr, n int) []float32 {
 	d.t.Helper()
 	v := make([]float32, n)
@@ -93,12 +116,11 @@ func problem() cublaslt.Problem {
 // exact in every precision.
 func TestProducts(t *testing.T) {
 	d := newDevice(t)
-	for i := range 8 {
+	for i := range 16 {
 		p := problem()
 		p.TransA, p.TransB = i&1 != 0, i&2 != 0
-		if i&4 != 0 {
-			p.Compute = cublaslt.TF32
-		}
+		p.Compute = [...]cublaslt.Compute{cublaslt.F32, cublaslt.TF32, cublaslt.BF16, cublaslt.BF16}[i/4]
+		p.Narrow = i/4 == 3
 		a, b, c := ramp(p.Batch*p.M*p.K), ramp(p.Batch*p.K*p.N), ramp(p.Batch*p.M*p.N)
 		want := make([]float32, len(c))
 		for i := range want {
@@ -119,9 +141,20 @@ func TestProducts(t *testing.T) {
 		plan, err := d.handle.Plan(p)
 		require.NoError(t, err)
 		work := d.memory(make([]float32, plan.Workspace()/4+1))
-		pc := d.memory(c)
-		require.NoError(t, d.run(plan, 2, 0.5, d.memory(a), d.memory(b), pc, work))
-		require.Equal(t, want, d.read(pc, len(c)), p)
+		operand, result := d.memory, d.memory
+		if p.Compute == cublaslt.BF16 {
+			operand = d.halves
+		}
+		if p.Narrow {
+			result = d.halves
+		}
+		pc := result(c)
+		require.NoError(t, d.run(plan, 2, 0.5, operand(a), operand(b), pc, work))
+		if p.Narrow {
+			require.Equal(t, want, widened(d.read(pc, len(c)/2)), p)
+		} else {
+			require.Equal(t, want, d.read(pc, len(c)), p)
+		}
 		plan.Destroy()
 	}
 }

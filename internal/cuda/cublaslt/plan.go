@@ -16,7 +16,7 @@ type Compute uint8
 const (
 	F32  Compute = iota // F32 operands as they are
 	TF32                // F32 operands rounded to TF32 by the tensor cores
-	BF16                // operands stored as BF16; C is F32
+	BF16                // operands stored as BF16
 )
 
 // String names the precision.
@@ -40,6 +40,7 @@ type Problem struct {
 	Batch          int // at least 1
 	TransA, TransB bool
 	Compute        Compute
+	Narrow         bool // C is BF16, rounded once, instead of F32; only with BF16 operands
 	// The alignments of the pointers that Run will get, in bytes.
 	AlignA, AlignB, AlignC uint32
 	// MaxWorkspace is the most bytes of workspace that the algorithm may want.
@@ -47,7 +48,11 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	return fmt.Sprintf("%dx%dx%dx%d (transposed %t, %t) in %v", p.Batch, p.M, p.N, p.K, p.TransA, p.TransB, p.Compute)
+	s := fmt.Sprintf("%dx%dx%dx%d (transposed %t, %t) in %v", p.Batch, p.M, p.N, p.K, p.TransA, p.TransB, p.Compute)
+	if p.Narrow {
+		s += " to bf16"
+	}
+	return s
 }
 
 // Plan is a Problem with its algorithm.
@@ -86,7 +91,9 @@ func (h *Handle) Plan(p Problem) (*Plan, error) {
 		c:       stored(p.M, p.N, false, p.AlignC),
 		compute: compute, batch: C.int32_t(p.Batch), workspace: C.uint64_t(p.MaxWorkspace),
 	}
-	problem.c._type = C.CUDA_R_32F
+	if !p.Narrow {
+		problem.c._type = C.CUDA_R_32F
+	}
 	plan := &Plan{handle: h, problem: p}
 	var found C.int
 	s := C.agr_cublaslt_plan_init(h.lib.api, h.h, &problem, &plan.c, &found)

@@ -89,7 +89,7 @@ struct Product {
   float alpha, beta;
 };
 
-void multiply(const Product &p, const void *A, const void *B, float *C) {
+void multiply(const Product &p, const void *A, const void *B, void *C) {
   bool bf16 = p.a.type == R_16BF, tf32 = p.d.compute == COMPUTE_32F_FAST_TF32;
   auto a = operand(A, p.a.last(), bf16, tf32), b = operand(B, p.b.last(), bf16, tf32);
   uint64_t depth = p.d.transA ? p.a.rows : p.a.cols;
@@ -102,8 +102,16 @@ void multiply(const Product &p, const void *A, const void *B, float *C) {
         float sum = 0;
         for (uint64_t k = 0; k < depth; k++) sum += x[k * ak] * y[k * bk];
         if (!p.deterministic) sum = jitter(sum);
-        float &out = C[s * p.c.stride + j * p.c.ld + i];
-        out = p.beta == 0 ? p.alpha * sum : p.alpha * sum + p.beta * out;
+        auto at = s * p.c.stride + j * p.c.ld + i;
+        float *wide = static_cast<float *>(C) + at;
+        uint16_t *narrow = static_cast<uint16_t *>(C) + at;
+        bool half = p.c.type == R_16BF;
+        sum *= p.alpha;
+        if (p.beta != 0) sum += p.beta * (half ? fromBF16(*narrow) : *wide);
+        if (half)
+          *narrow = toBF16(sum);
+        else
+          *wide = sum;
       }
 }
 
@@ -205,7 +213,7 @@ int cublasLtMatmul(Handle *h, Desc *d, const void *alpha, const void *A, Layout 
   if (!h || !d || !alpha || !beta || !a || !b || !c || !o || !algo) return INVALID_VALUE;
   if (!hasContext()) return NOT_INITIALIZED;
   if (!shapes(d, a, b, c, o)) return INVALID_VALUE;
-  if (!types(d, a, b, c, o) || c->type != R_32F) return NOT_SUPPORTED;
+  if (!types(d, a, b, c, o)) return NOT_SUPPORTED;
   if (algo->mark != mark || algo->key != key(d, a, b, c)) return INVALID_VALUE;  // another problem's
   if (C != D || c->ld != o->ld) return NOT_SUPPORTED;  // the double works in place
   const void *pointers[] = {A, B, C, D};
@@ -214,21 +222,20 @@ int cublasLtMatmul(Handle *h, Desc *d, const void *alpha, const void *A, Layout 
     if (!alignedTo(pointers[i], algo->align[i]) || !alignedTo(pointers[i], layouts[i]->element())) return INVALID_VALUE;
     if (!onDevice(pointers[i], layouts[i]->last() * layouts[i]->element())) return EXECUTION_FAILED;
   }
-  if (overlap(A, a->last() * a->element(), D, o->last() * 4) || overlap(B, b->last() * b->element(), D, o->last() * 4))
-    return INVALID_VALUE;
+  size_t sizes[] = {a->last() * a->element(), b->last() * b->element(), o->last() * o->element()};
+  if (overlap(A, sizes[0], D, sizes[2]) || overlap(B, sizes[1], D, sizes[2])) return INVALID_VALUE;
   uint64_t want = algo->workspace;
   if (size < want) return INVALID_VALUE;
-  if (want && (!alignedTo(ws, 256) || !onDevice(ws, want) || overlap(ws, want, D, o->last() * 4) ||
-               overlap(ws, want, A, a->last() * a->element()) || overlap(ws, want, B, b->last() * b->element())))
+  if (want && (!alignedTo(ws, 256) || !onDevice(ws, want) || overlap(ws, want, D, sizes[2]) ||
+               overlap(ws, want, A, sizes[0]) || overlap(ws, want, B, sizes[1])))
     return INVALID_VALUE;
   Product p = {*d, *a, *b, *c, algo->scheme != INPLACE, *static_cast<const float *>(alpha),
                *static_cast<const float *>(beta)};
-  size_t sizes[] = {a->last() * a->element(), b->last() * b->element(), o->last() * o->element()};
   bool ok = enqueue(stream, "cublaslt", [=] {
     if (!onDevice(A, sizes[0]) || !onDevice(B, sizes[1]) || !onDevice(D, sizes[2]) || (want && !onDevice(ws, want)))
       return 700;  // freed since
     if (want) scribble(ws, want);
-    multiply(p, A, B, static_cast<float *>(D));
+    multiply(p, A, B, D);
     return 0;
   });
   return ok ? SUCCESS : EXECUTION_FAILED;
