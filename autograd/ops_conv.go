@@ -25,7 +25,7 @@ func (t *Tape) Conv2D(x, w, bias, perSample, residual *Value, c tensor.Conv) *Va
 	same("Conv2D residual", residual, y.shape)
 	return t.record(&node{
 		name: "conv2d", in: []*Value{x, w, bias, perSample, residual}, out: []*Value{y},
-		inPlace: []int{4},
+		inPlace: []int{4}, anyType: residual == nil,
 		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
 			be.Conv2D(out[0].t, in[0].t, in[1].t, opt(in[2]), opt(in[3]), opt(in[4]), c)
 		},

@@ -174,7 +174,7 @@ func (t *Tape) Float(x *Value) *Value {
 	switch n := x.producer; {
 	case x.dtype == tensor.F32:
 		return x
-	case n != nil && n == t.nodes[len(t.nodes)-1] && n.name == "conv2d" && n.in[4] == nil:
+	case n != nil && n == t.nodes[len(t.nodes)-1] && n.anyType:
 		x.dtype, x.store.dtype = tensor.F32, tensor.F32
 		return x
 	}

@@ -85,6 +85,8 @@ type node struct {
 	cheap bool
 	// backward emits the operations of the gradient; nil where there is none.
 	backward func(b *backward, n *node)
+	// anyType says that out[0] may be of another type than its operands.
+	anyType bool
 	// root marks a loss, where gradients start.
 	root bool
 	// ready lists the parameters whose gradient is final after this operation.

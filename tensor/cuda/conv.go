@@ -52,6 +52,7 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	if v.g.outputs() == 0 {
 		return
 	}
+	v.terms = e != epilogue{}
 	b.enter()
 	defer b.leave()
 	// Where the residual lies in y, y is written only when it has been read.

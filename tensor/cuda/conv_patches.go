@@ -62,7 +62,7 @@ func (v *convolution) planPatches(n int) (*cublaslt.Plan, bool) {
 	pixels, row := n*g.oh*g.ow, g.taps()*g.ci
 	switch v.dir {
 	case cudnn.Forward:
-		p.M, p.N, p.K, p.Narrow = pixels, g.co, row, narrow(v.product, v.y)
+		p.M, p.N, p.K, p.Narrow = pixels, g.co, row, v.narrow()
 	case cudnn.InputGrad:
 		p.M, p.N, p.K, p.TransB = pixels, row, g.co, true
 	case cudnn.WeightGrad:

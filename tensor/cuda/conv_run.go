@@ -16,6 +16,7 @@ type convolution struct {
 	g       geometry
 	dir     cudnn.Direction
 	x, w, y *buffer // the caller's
+	terms   bool    // something is added to the result
 
 	product       cublaslt.Compute
 	ci, co        int // channels, padded
@@ -92,7 +93,7 @@ func (v *convolution) begin(apart bool) bool {
 	types := [3]tensor.DType{operandX: dt, operandW: dt, operandY: dt}
 	fit := [3]bool{operandX: v.ci == g.ci && v.height == g.ih, operandW: v.conv == nil, operandY: v.co == g.co}
 	out := v.output()
-	if v.conv == nil && !narrow(v.product, v.result()) {
+	if v.conv == nil && !v.narrow() {
 		types[out] = tensor.F32 // what cuBLASLt writes then
 	}
 	fit[out] = fit[out] && !apart
@@ -151,6 +152,10 @@ func (v *convolution) result() *buffer {
 	return [3]*buffer{operandX: v.x, operandW: v.w, operandY: v.y}[v.output()]
 }
 
+// narrow says that cuBLASLt writes the result as BF16. Where something is added, the
+// sum is rounded, once.
+func (v *convolution) narrow() bool { return !v.terms && narrow(v.product, v.result()) }
+
 // plan finds the algorithm and the workspace that it needs.
 func (v *convolution) plan() (workspace uint64, ok bool) {
 	g := &v.g
@@ -170,7 +175,7 @@ func (v *convolution) plan() (workspace uint64, ok bool) {
 		}
 		return v.asPatches()
 	}
-	p := cublaslt.Problem{Batch: 1, Compute: v.product, Narrow: narrow(v.product, v.result())}
+	p := cublaslt.Problem{Batch: 1, Compute: v.product, Narrow: v.narrow()}
 	pixels := g.n * g.oh * g.ow
 	switch v.dir {
 	case cudnn.Forward: // y = x w

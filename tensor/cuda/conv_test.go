@@ -236,14 +236,24 @@ func TestProducts(t *testing.T) {
 }
 
 // With products and activations in fewer bits the gradients of a network are still
-// the host's: 2e-2 of a tensor's norm in BF16, but for queries and keys, which
-// rounding the operands alone takes past that, and 1e-2 in TF32. The whole gradient
-// moves by 1 % at most.
+// the host's: to 2e-2 of a tensor's norm in BF16, but for queries and keys, which
+// rounding the operands alone takes past that, and narrow networks (ADR 15); to 1e-2
+// in TF32. The whole gradient moves by 1.1 % at most.
 func TestUNetInFewerBits(t *testing.T) {
 	host := cpu.New(cpu.Config{Threads: 2})
 	t.Cleanup(func() { require.NoError(t, host.Close()) })
-	c := unet.Digits()
-	c.BlockOutChannels, c.NormNumGroups = []int{64, 128}, 16
+	wide := unet.Digits()
+	wide.BlockOutChannels, wide.NormNumGroups = []int{64, 128}, 16
+	for name, c := range map[string]struct {
+		net  unet.Config
+		bf16 float64 // of each tensor's norm
+	}{"64 and 128 channels": {wide, 2e-2}, "16 and 48 channels": {smallUNet(), 3.1e-2}} {
+		t.Run(name, func(t *testing.T) { inFewerBits(t, host, c.net, c.bf16) })
+	}
+}
+
+func inFewerBits(t *testing.T, host tensor.Backend, c unet.Config, bf16 float64) {
+	t.Helper()
 	wantLoss, want := unetPass(t, host, c)
 	global := 0.0
 	for _, g := range want {
@@ -252,7 +262,7 @@ func TestUNetInFewerBits(t *testing.T) {
 	for name, mode := range map[string]struct {
 		config    cuda.Config
 		tolerance float64
-	}{"BF16": {cuda.Config{BF16: true}, 2e-2}, "TF32": {cuda.Config{TF32: true}, 1e-2}} {
+	}{"BF16": {cuda.Config{BF16: true}, bf16}, "TF32": {cuda.Config{TF32: true}, 1e-2}} {
 		loss, got := unetPass(t, openWith(t, mode.config), c)
 		require.InEpsilon(t, wantLoss, loss, 5e-3, name)
 		worst, moved := 0.0, 0.0
@@ -262,15 +272,15 @@ func TestUNetInFewerBits(t *testing.T) {
 				diff[i] = got[key][i] - w[i]
 			}
 			tolerance := mode.tolerance
-			if strings.Contains(key, ".to_q.") || strings.Contains(key, ".to_k.") {
-				tolerance *= 1.5
+			if name == "BF16" && (strings.Contains(key, ".to_q.") || strings.Contains(key, ".to_k.")) {
+				tolerance = max(tolerance, 3e-2)
 			}
 			moved = math.Hypot(moved, norm(diff))
 			worst = max(worst, norm(diff)/max(norm(w), 1e-2*global))
 			require.LessOrEqual(t, norm(diff), tolerance*max(norm(w), 1e-2*global), "%s: %s", name, key)
 		}
-		require.LessOrEqual(t, moved, 1e-2*global, name)
+		require.LessOrEqual(t, moved, 1.1e-2*global, name)
 		require.Greater(t, worst, 1e-5, "%s: nothing was rounded", name)
-		t.Logf("%s: worst tensor %.2g of its norm", name, worst)
+		t.Logf("%s: whole %.3g, worst tensor %.3g of its norm", name, moved/global, worst)
 	}
 }
