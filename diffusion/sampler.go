@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
+	"slices"
 
+	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/rng"
 )
 
@@ -33,16 +34,16 @@ type step struct {
 // Sampler draws images from a model. It holds coefficients only, is never
 // changed after construction and is safe for concurrent use.
 type Sampler struct {
-	config  SamplerConfig
-	steps   []step
-	threads int // on which images are advanced between two calls of the model; 0 is 1
+	config SamplerConfig
+	steps  []step
+	pool   *parallel.Pool // that takes the images from step to step; nil: the caller alone
 }
 
-// Threads returns the same sampler that works on so many threads between two calls of
-// the model: for a network that computes elsewhere. The images have the same bits.
-func (s *Sampler) Threads(n int) *Sampler {
+// On returns the same sampler whose work between two calls of the model is divided
+// over a pool: for a network that computes elsewhere. The images have the same bits.
+func (s *Sampler) On(p *parallel.Pool) *Sampler {
 	c := *s
-	c.threads = n
+	c.pool = p
 	return &c
 }
 
@@ -138,13 +139,13 @@ func InitialNoise(x []float32, ids []uint64, seed uint64) {
 // and the images on return, [len(ids), pixels]. The noise of image ids[i] at
 // step k is a function of (seed, k, ids[i]).
 //
-// On one thread it allocates before the first step only. onStep, when not nil, is called
+// It allocates before the first step only. onStep, when not nil, is called
 // after every step. It stops between steps when ctx is done, with an error that
 // wraps ctx's cause; an error of the model is wrapped with the timestep; NaN or
 // infinity from the model is ErrNotFinite. x is then not an image.
 func (s *Sampler) Sample(ctx context.Context, p Predictor, x []float32, ids []uint64, seed uint64, onStep func(done, total int)) error {
 	out := make([]float32, len(x))
-	images := s.images(x, out, ids, seed)
+	images := s.images(x, out, ids)
 	t := make([]int64, len(ids))
 	for i, k := range s.steps {
 		if ctx.Err() != nil {
@@ -156,7 +157,7 @@ func (s *Sampler) Sample(ctx context.Context, p Predictor, x []float32, ids []ui
 		if err := p.Predict(out, x, t); err != nil {
 			return fmt.Errorf("sampling at timestep %d (step %d of %d): %w", k.t, i+1, len(s.steps), err)
 		}
-		if id, ok := images.advance(i, k); !ok {
+		if id, ok := images.advance(rng.New(seed, rng.StreamSampler.With(i)), k); !ok {
 			return fmt.Errorf("%w: timestep %d (step %d of %d), image %d", ErrNotFinite, k.t, i+1, len(s.steps), id)
 		}
 		if onStep != nil {
@@ -171,59 +172,48 @@ func (s *Sampler) Sample(ctx context.Context, p Predictor, x []float32, ids []ui
 	return nil
 }
 
-// images are those of one call of Sample, and the memory to advance them.
+// images are those of one call of Sample, and what advances them.
 type images struct {
-	s      *Sampler
-	x, out []float32
-	ids    []uint64
-	seed   uint64
-	pixels int
-	noise  [][]float32 // an image for each thread
-	failed []int       // by thread, the first image that is not finite; -1: none
+	s             *Sampler
+	x, out, noise []float32 // [len(ids), pixels]
+	finite        []bool    // of each image's output
+	ids           []uint64
+	pixels        int
+
+	source rng.Source // of the step under way
+	step   step
+	one    func(j int)
 }
 
-func (s *Sampler) images(x, out []float32, ids []uint64, seed uint64) *images {
-	b := &images{s: s, x: x, out: out, ids: ids, seed: seed, pixels: pixelsOf(x, ids)}
-	for range min(max(s.threads, 1), len(ids)) {
-		b.noise = append(b.noise, make([]float32, b.pixels))
+func (s *Sampler) images(x, out []float32, ids []uint64) *images {
+	b := &images{
+		s: s, x: x, out: out, noise: make([]float32, len(x)), finite: make([]bool, len(ids)), ids: ids, pixels: pixelsOf(x, ids),
 	}
-	b.failed = make([]int, len(b.noise))
+	b.one = func(j int) {
+		lo, hi := j*b.pixels, (j+1)*b.pixels
+		if b.step.sigma > 0 {
+			b.source.Normal(b.noise[lo:hi], b.ids[j])
+		}
+		b.finite[j] = b.s.advance(b.x[lo:hi], b.out[lo:hi], b.noise[lo:hi], b.step)
+	}
 	return b
 }
 
-// advance takes all images from one step to the next, a range of them on each thread.
-// Where the model's output is not finite it names the first such image.
-func (b *images) advance(i int, k step) (id uint64, ok bool) {
-	if len(b.noise) == 1 {
-		b.failed[0] = b.some(0, i, k)
+// advance takes all images from one step to the next. Where the model's output is not
+// finite it names the first such image.
+func (b *images) advance(source rng.Source, k step) (id uint64, ok bool) {
+	b.source, b.step = source, k
+	if b.s.pool != nil {
+		b.s.pool.Run(len(b.ids), b.one)
 	} else {
-		var all sync.WaitGroup
-		for w := range b.noise {
-			all.Go(func() { b.failed[w] = b.some(w, i, k) })
+		for j := range b.ids {
+			b.one(j)
 		}
-		all.Wait()
 	}
-	for _, j := range b.failed {
-		if j >= 0 {
-			return b.ids[j], false
-		}
+	if j := slices.Index(b.finite, false); j >= 0 {
+		return b.ids[j], false
 	}
 	return 0, true
-}
-
-// some advances the images of a thread and returns the first that is not finite, or -1.
-func (b *images) some(thread, i int, k step) int {
-	source, n, threads := rng.New(b.seed, rng.StreamSampler.With(i)), len(b.ids), len(b.noise)
-	for j := n * thread / threads; j < n*(thread+1)/threads; j++ {
-		if k.sigma > 0 {
-			source.Normal(b.noise[thread], b.ids[j])
-		}
-		lo, hi := j*b.pixels, (j+1)*b.pixels
-		if !b.s.advance(b.x[lo:hi], b.out[lo:hi], b.noise[thread], k) {
-			return j
-		}
-	}
-	return -1
 }
 
 // advance takes one image from x_t to x_{t-1} in place and says whether all of

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/parallel"
 )
 
 // predictorFunc is a network given as a formula of one image.
@@ -350,26 +352,29 @@ func BenchmarkAdvance(b *testing.B) {
 	}
 }
 
-// Threads divide the images, not the bits, and the first image that is not finite is
+// A pool's threads divide the images, not the bits, and the first image that is not finite is
 // named whoever comes upon it.
-func TestThreadsChangeNoImage(t *testing.T) {
+func TestPoolChangesNoImage(t *testing.T) {
 	c := DefaultSamplerConfig()
 	c.Method, c.Steps, c.Eta = DDIM, 7, 0.5
 	sampler := mustSampler(t, mustSchedule(t, "linear", 100), c)
 	ids := []uint64{4, 9, 2, 7, 5}
-	draw := func(threads int) []float32 {
+	draw := func(sampler *Sampler) []float32 {
 		x := make([]float32, 11*len(ids))
 		InitialNoise(x, ids, 3)
-		require.NoError(t, sampler.Threads(threads).Sample(t.Context(), predictorFunc(waves), x, ids, 3, nil))
+		require.NoError(t, sampler.Sample(t.Context(), predictorFunc(waves), x, ids, 3, nil))
 		return x
 	}
-	want := draw(0)
-	for _, n := range []int{1, 2, 3, 5, 64} {
-		require.Equal(t, want, draw(n), "%d threads", n)
+	want := draw(sampler)
+	for _, n := range []int{1, 2, 3, 64} {
+		pool := parallel.New(n)
+		defer pool.Close()
+		require.Equal(t, want, draw(sampler.On(pool)), "%d threads", n)
+		sampler = sampler.On(pool)
 	}
 	for range 20 {
 		bad := 0
-		err := sampler.Threads(4).Sample(t.Context(), predictorFunc(func(dst, _ []float32, _ int64) {
+		err := sampler.Sample(t.Context(), predictorFunc(func(dst, _ []float32, _ int64) {
 			if bad++; bad == 3 || bad == 5 {
 				dst[0] = float32(math.NaN())
 			}

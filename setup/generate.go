@@ -6,6 +6,7 @@ import (
 
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -19,7 +20,9 @@ func Generate(ctx context.Context, s *diffusion.Sampler, m *unet.Model, seed uin
 	ids := make([]uint64, 0, batch)
 	batches := (hi - lo + batch - 1) / batch
 	if _, host := m.Params().Values().(tensor.Host); !host {
-		s = s.Threads(runtime.GOMAXPROCS(0)) // while the device waits for the next images
+		pool := parallel.New(runtime.GOMAXPROCS(0)) // while the device waits for the next images
+		defer pool.Close()
+		s = s.On(pool)
 	}
 	for b := range batches {
 		from, to := lo+b*batch, min(lo+(b+1)*batch, hi)
