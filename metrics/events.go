@@ -80,7 +80,7 @@ func (l *Log) open() error {
 		var last [1]byte
 		if _, err := f.ReadAt(last[:], info.Size()-1); err == nil && last[0] != '\n' {
 			if _, err := f.Write([]byte{'\n'}); err != nil {
-				return errors.Join(fmt.Errorf("metrics: mend the last line of %s: %w", l.path, err), f.Close())
+				return errors.Join(fmt.Errorf("metrics: complete the last line of %s: %w", l.path, err), f.Close())
 			}
 		}
 	}
@@ -88,12 +88,31 @@ func (l *Log) open() error {
 	return nil
 }
 
+// timeLayout is RFC 3339 with milliseconds.
+const timeLayout = "2006-01-02T15:04:05.000Z07:00"
+
+// stamp gives an event the time of now, unless it has one.
+func stamp(e *Event) {
+	if e.Time == "" {
+		e.Time = time.Now().UTC().Format(timeLayout)
+	}
+}
+
+// When parses the event's time; the zero time where it has none.
+func (e Event) When() time.Time {
+	t, err := time.Parse(timeLayout, e.Time)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
 // Write stamps an event and appends it in one write.
 func (l *Log) Write(e Event) error {
 	if l == nil {
 		return nil
 	}
-	e.Time = time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	stamp(&e)
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("metrics: %s event: %w", e.Event, err)
