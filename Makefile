@@ -35,7 +35,7 @@ test: ## Run all tests with the race detector
 	hack/test.sh
 
 .PHONY: lint
-lint: ## Run golangci-lint, which also holds the import arrows
+lint: ## Run golangci-lint
 	hack/lint.sh $(GOLANGCI_LINT_VERSION)
 
 .PHONY: generate

@@ -1,0 +1,140 @@
+package arrows
+
+// allowed says what of this module each package may import. A new package gets a
+// line here and a line in the drawing of docs/design.md ("The house").
+var allowed = map[string]string{
+	"cmd/agrdist": "agent worker bench doctor setup config metrics data checkpoint cluster cluster/security cluster/supervise allreduce " +
+		"diffusion diffusion/unet nn internal/grid internal/version",
+
+	"agent": "config cluster cluster/coordinator cluster/membership cluster/security cluster/supervise",
+	"worker": "agent setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce " +
+		"diffusion diffusion/unet nn tensor internal/grid internal/version",
+
+	"doctor": "allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc",
+	"bench": "setup trainer config agr optim allreduce diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
+		"internal/sharedmem internal/version",
+	"bench/probe": "",
+	"setup": "trainer config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
+		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver",
+
+	"trainer": "cluster checkpoint allreduce diffusion diffusion/unet nn optim tensor rng",
+	"config":  "",
+	"metrics": "",
+
+	"cluster":             "",
+	"cluster/clusterpb":   "",
+	"cluster/coordinator": "cluster cluster/clusterpb",
+	"cluster/membership":  "cluster/security",
+	"cluster/preflight":   "",
+	"cluster/security":    "",
+	"cluster/supervise":   "",
+
+	"checkpoint":                  "checkpoint/safetensors checkpoint/internal/vfs",
+	"checkpoint/internal/vfs":     "",
+	"checkpoint/internal/vfstest": "checkpoint/internal/vfs",
+	"checkpoint/safetensors":      "",
+	"data":                        "rng",
+
+	"diffusion":          "parallel rng",
+	"diffusion/unet":     "nn autograd tensor rng",
+	"nn":                 "autograd tensor rng",
+	"autograd":           "tensor",
+	"autograd/gradcheck": "tensor rng",
+
+	"allreduce":               "tensor internal/sharedmem",
+	"allreduce/allreducetest": "allreduce tensor",
+	"allreduce/nccl":          "allreduce tensor internal/cuda/dl",
+
+	"tensor":                     "",
+	"tensor/cpu":                 "tensor tensor/cpu/internal/kernel tensor/internal/shapes internal/sharedmem parallel rng",
+	"tensor/cpu/internal/kernel": "rng",
+	"tensor/cuda": "tensor tensor/internal/shapes agr optim internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver " +
+		"internal/cuda/nvrtc",
+	"tensor/internal/shapes": "tensor",
+	"tensor/tensortest":      "tensor rng",
+
+	"agr":   "optim",
+	"optim": "",
+
+	"internal/arrows":        "",
+	"internal/cuda/cublaslt": "internal/cuda/dl",
+	"internal/cuda/cudatest": "internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc",
+	"internal/cuda/cudnn":    "internal/cuda/dl",
+	"internal/cuda/dl":       "",
+	"internal/cuda/driver":   "internal/cuda/dl",
+	"internal/cuda/nvrtc":    "internal/cuda/dl",
+	"internal/grid":          "",
+	"internal/sharedmem":     "",
+	"internal/version":       "",
+	"parallel":               "",
+	"rng":                    "",
+
+	"hack/k8sschema":  "",
+	"hack/testreport": "",
+}
+
+// ban forbids an import, also through other packages of this module. A path ends in
+// "/..." where all below it is meant.
+type ban struct {
+	from   []string // packages that it binds; empty: all but except
+	except []string
+	to     []string
+	tests  bool // binds test files too
+	direct bool // binds what a package imports itself, not what it reaches
+	why    string
+}
+
+var (
+	network = []string{"google.golang.org/grpc/...", "github.com/hashicorp/memberlist/..."}
+	effects = []string{"os/...", "net/...", "io/...", "context", "sync/...", "log/slog", "math/rand/..."}
+	// standard are the packages of the standard library that bans name.
+	standard = append([]string{"log", "math/rand"}, effects...)
+)
+
+var bans = []ban{
+	{
+		except: []string{"config", "cmd/agrdist"}, to: []string{"github.com/spf13/viper/..."}, tests: true, direct: true,
+		why: "settings are typed Config structs; viper stays in config",
+	},
+	{
+		except: []string{"internal/cuda/...", "tensor/cuda", "allreduce/nccl"}, to: []string{"gorgonia.org/cu/..."}, tests: true, direct: true,
+		why: "its init() calls cuInit and os.Exit(1): it stays behind the tag cuda",
+	},
+	{
+		to: []string{"math/rand"}, tests: true, direct: true,
+		why: "use package rng, or math/rand/v2 with an explicit source",
+	},
+	{
+		to: []string{"log"}, tests: true, direct: true,
+		why: "use log/slog",
+	},
+	{
+		from: []string{"cluster"}, to: effects,
+		why: "the machine is a pure function: no I/O, no clock, no goroutine",
+	},
+	{
+		from: []string{"trainer", "checkpoint", "data", "metrics", "config", "setup", "doctor", "optim", "agr", "diffusion/...", "nn", "autograd/...", "tensor/..."},
+		to:   network,
+		why:  "membership reaches the training loop through trainer.Session",
+	},
+	{
+		from: []string{"trainer"}, to: []string{"config", "cluster/coordinator", "cluster/membership", "agent"},
+		why: "the loop takes trainer.Config and ports; who decides about members is not its business",
+	},
+	{
+		from: []string{"cluster/..."}, to: []string{"trainer", "tensor/...", "diffusion/...", "allreduce/...", "checkpoint/..."},
+		why: "the control plane knows no tensors",
+	},
+	{
+		from: []string{"diffusion"}, to: []string{"diffusion/unet", "tensor/...", "nn", "trainer"},
+		why: "schedules and samplers know no model: they compute on host slices",
+	},
+	{
+		from: []string{"agr", "optim"}, to: []string{"tensor/cpu", "tensor/cuda", "trainer", "allreduce/..."},
+		why: "the pass after the all-reduce is arithmetic on vectors",
+	},
+	{
+		from: []string{"checkpoint/...", "data"}, to: []string{"trainer", "cluster/...", "config"},
+		why: "files are read and written without a run",
+	},
+}
