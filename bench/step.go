@@ -178,19 +178,12 @@ func (s *hostStep) run() (compute, update float64, err error) {
 func (s *hostStep) close() { _ = s.be.Close() } // only threads to end
 
 func randomBatch(be tensor.Backend, m config.Model, n int) (unet.Batch, error) {
-	images, each := tensor.Of(n, m.SampleSize, m.SampleSize, m.InChannels), tensor.Of(n)
-	b := unet.Batch{GradScale: 1 / float32(images.Len()), Seed: 1, Train: true}
-	for _, a := range []struct {
-		t  *tensor.Tensor
-		dt tensor.DType
-		s  tensor.Shape
-	}{{&b.XT, tensor.F32, images}, {&b.Target, tensor.F32, images}, {&b.T, tensor.I64, each}, {&b.Draws, tensor.I64, each}} {
-		buf, err := be.Alloc(a.dt, a.s.Len())
-		if err != nil {
-			return b, err
-		}
-		*a.t = tensor.Tensor{Buf: buf, Shape: a.s}
+	images := tensor.Of(n, m.SampleSize, m.SampleSize, m.InChannels)
+	b, err := unet.NewBatch(be, images)
+	if err != nil {
+		return b, err
 	}
+	b.Seed = 1
 	t, draws, noise := make([]int64, n), make([]int64, n), make([]float32, images.Len())
 	for i := range t {
 		t[i], draws[i] = int64(i*997%1000), int64(i)

@@ -19,8 +19,7 @@ const deviceWarmUp = 5
 // gradient's norm, as in training, so the wall's time is the device's. There is
 // no probe of the device's peak: PeakGFLOPS and FLOPSShare are 0.
 func deviceStep(c StepConfig, cfg config.Config) (StepResult, error) {
-	cfg.Device, cfg.Train.Precision, cfg.Cluster.Workers = c.Device, c.Precision, 1
-	dev, err := setup.Open(&cfg, 0)
+	dev, err := setup.Open(setup.DeviceConfig{Device: c.Device, Precision: c.Precision})
 	if err != nil {
 		return StepResult{}, err
 	}

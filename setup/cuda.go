@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/agrdist/agrdist/allreduce/nccl"
-	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
 	"github.com/agrdist/agrdist/internal/cuda/cudnn"
 	"github.com/agrdist/agrdist/internal/cuda/driver"
@@ -30,26 +29,22 @@ func gpus() int {
 	return len(info.Devices)
 }
 
-// openCUDA opens the GPU of a slot: the first slot has the first device that
-// CUDA_VISIBLE_DEVICES leaves, and so on.
-func openCUDA(c *config.Config, slot int) (*Device, error) {
+// openCUDA opens the GPU of a slot: slot 0 has the first device that
+// CUDA_VISIBLE_DEVICES leaves, slot 1 the second, and so on.
+func openCUDA(c DeviceConfig, precision tensor.DType) (*Device, error) {
 	info, err := driver.Status()
 	if err != nil {
 		return nil, fmt.Errorf("%w (agrdist doctor says more)", err)
 	}
-	if n := len(info.Devices); slot >= n {
+	if n := len(info.Devices); c.Slot >= n {
 		return nil, fmt.Errorf("worker %d has no GPU: CUDA shows %d%s and cluster.workers is %d; set cluster.workers=%d",
-			slot, n, visible(), c.Cluster.Workers, n)
+			c.Slot, n, visible(), c.Workers, n)
 	}
-	precision, err := Precision(c.Train.Precision)
+	be, err := cuda.New(cuda.Config{Device: c.Slot, BF16: precision == tensor.BF16})
 	if err != nil {
 		return nil, err
 	}
-	be, err := cuda.New(cuda.Config{Device: slot, BF16: precision == tensor.BF16})
-	if err != nil {
-		return nil, err
-	}
-	rounding, err := roundingOf(info.Devices[slot])
+	rounding, err := roundingOf(info.Devices[c.Slot])
 	if err != nil {
 		return nil, errors.Join(err, be.Close())
 	}
@@ -61,7 +56,7 @@ func openCUDA(c *config.Config, slot int) (*Device, error) {
 		},
 		connector: func(e trainer.Connector, log *slog.Logger) trainer.Connector {
 			lib, err := nccl.Open()
-			if err != nil && c.Cluster.Workers > 1 {
+			if err != nil && c.Workers > 1 {
 				log.Warn("no NCCL: gradients are copied through the host", "reason", err)
 			}
 			return &nccl.Connector{Endpoint: e, Library: lib, Lane: be.Lane(), Logger: log}

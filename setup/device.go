@@ -40,22 +40,37 @@ func (d *Device) Close() error {
 	return errors.Join(d.close(), d.Backend.Close())
 }
 
-// Open opens the device of the worker in a slot of this node. device: auto is a GPU
-// where the build has CUDA and a driver answers, else the CPU.
-func Open(c *config.Config, slot int) (*Device, error) {
-	switch c.Device {
-	case "cuda":
-		return openCUDA(c, slot)
-	case "auto":
-		if GPUs("auto") > 0 {
-			return openCUDA(c, slot)
+// DeviceConfig says which device a worker computes on, and how.
+type DeviceConfig struct {
+	Device    string // auto, cpu or cuda; auto is a GPU where the build has CUDA and a driver answers
+	Precision string // f32 or bf16; "" is f32
+	Slot      int    // the worker's number on its node, from 0: its GPU
+	Workers   int    // of the node, which share its cores and GPUs; 0 is 1
+	Threads   int    // of the worker; 0: its share of the cores
+}
+
+// DeviceOf is the device that a configuration gives the worker in a slot of its node.
+func DeviceOf(c *config.Config, slot int) DeviceConfig {
+	return DeviceConfig{
+		Device: c.Device, Precision: c.Train.Precision,
+		Slot: slot, Workers: c.Cluster.Workers, Threads: c.Train.Threads,
+	}
+}
+
+// Open opens a worker's device.
+func Open(c DeviceConfig) (*Device, error) {
+	c.Workers = max(1, c.Workers)
+	precision := tensor.F32
+	if c.Precision != "" {
+		var err error
+		if precision, err = Precision(c.Precision); err != nil {
+			return nil, err
 		}
 	}
-	precision, err := Precision(c.Train.Precision)
-	if err != nil {
-		return nil, err
+	if c.Device == "cuda" || c.Device == "auto" && GPUs("auto") > 0 {
+		return openCUDA(c, precision)
 	}
-	cc := cpu.Config{Threads: Threads(c.Train.Threads, c.Cluster.Workers), Precision: precision}
+	cc := cpu.Config{Threads: Threads(c.Threads, c.Workers), Precision: precision}
 	if err := cc.Validate(); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ func onCPU(t *testing.T, set func(*config.Config)) *Device {
 	c := config.Default()
 	c.Device, c.Train.Threads = "cpu", 1
 	set(&c)
-	d, err := Open(&c, 0)
+	d, err := Open(DeviceOf(&c, 0))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	return d
@@ -59,7 +59,7 @@ func TestOpenCPU(t *testing.T) {
 
 	c.Train.Precision = "f8"
 	c.Device = "cpu"
-	_, err = Open(&c, 0)
+	_, err = Open(DeviceOf(&c, 0))
 	require.ErrorContains(t, err, `"f8"`)
 }
 

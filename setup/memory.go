@@ -88,29 +88,14 @@ func MemoryOf(c *config.Config) (Memory, error) {
 	return m, nil
 }
 
-// emptyBatch has the shapes of a chunk, the clean images and the noise among them.
+// emptyBatch has the shapes of a chunk; the clean images and the noise are allocated
+// beside it.
 func emptyBatch(be tensor.Backend, c *config.Config) (unet.Batch, error) {
-	n, size := c.Train.Chunk, c.Model.SampleSize
-	images, each := tensor.Of(n, size, size, c.Model.InChannels), tensor.Of(n)
-	b := unet.Batch{GradScale: 1, Train: true}
-	var clean, noise tensor.Tensor
-	for _, a := range []struct {
-		t     *tensor.Tensor
-		dtype tensor.DType
-		shape tensor.Shape
-	}{
-		{&b.XT, tensor.F32, images},
-		{&b.Target, tensor.F32, images},
-		{&clean, tensor.F32, images},
-		{&noise, tensor.F32, images},
-		{&b.T, tensor.I64, each},
-		{&b.Draws, tensor.I64, each},
-	} {
-		buf, err := be.Alloc(a.dtype, a.shape.Len())
-		if err != nil {
-			return b, err
+	images := tensor.Of(c.Train.Chunk, c.Model.SampleSize, c.Model.SampleSize, c.Model.InChannels)
+	for range 2 {
+		if _, err := be.Alloc(tensor.F32, images.Len()); err != nil {
+			return unet.Batch{}, err
 		}
-		*a.t = tensor.Tensor{Buf: buf, Shape: a.shape}
 	}
-	return b, nil
+	return unet.NewBatch(be, images)
 }

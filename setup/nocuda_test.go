@@ -18,6 +18,6 @@ func TestNoCUDA(t *testing.T) {
 	require.Equal(t, 2, c.Cluster.Workers)
 	require.Zero(t, GPUs("auto"))
 	c.Device = "cuda"
-	_, err = Open(c, 0)
+	_, err = Open(DeviceOf(c, 0))
 	require.ErrorIs(t, err, ErrNoCUDA)
 }

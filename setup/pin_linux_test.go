@@ -12,7 +12,7 @@ import (
 func TestPin(t *testing.T) {
 	c := config.Default()
 	c.Device, c.Train.Threads, c.Cluster.Workers = "cpu", 1, 1
-	d, err := Open(&c, 0)
+	d, err := Open(DeviceOf(&c, 0))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 

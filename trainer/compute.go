@@ -19,20 +19,39 @@ type chunker struct {
 	model  Model
 	loader Loader
 
-	draws, times   []int64
-	x0             []float32 // host images of a chunk
-	signal, noise  []float32 // QSample coefficients by sample
-	tsig, tnoise   []float32 // target coefficients by sample
-	dx0, deps, dxt tensor.Tensor
-	dtarget        tensor.Tensor
-	dsignal        tensor.Tensor
-	dnoise         tensor.Tensor
-	dtsig, dtnoise tensor.Tensor
-	ddraws, dtimes tensor.Tensor
-	scale          float32
+	draws, times []int64
+	images       []float32     // clean, on the host
+	batch        unet.Batch    // on the device, as the next two
+	clean, noise tensor.Tensor // noise is the batch's target where the model predicts that
+	noising      mix           // to the noisy images
+	targets      mix           // to what the model predicts, where that is not the noise
 
 	dlosses tensor.Buffer // of all samples of a batch, where they stay on the device
 	hlosses []float32     // the same, on the host
+}
+
+// mix holds the coefficients of a weighted sum of images and noise, by sample.
+type mix struct {
+	a, b   []float32
+	da, db tensor.Tensor
+}
+
+func newMix(be tensor.Backend, n int) (m mix, err error) {
+	m.a, m.b = make([]float32, n), make([]float32, n)
+	if m.da, err = tensor.New(be, tensor.F32, tensor.Of(n)); err == nil {
+		m.db, err = tensor.New(be, tensor.F32, tensor.Of(n))
+	}
+	return m, err
+}
+
+// set sets the coefficients of sample i.
+func (m *mix) set(i int, a, b float64) { m.a[i], m.b[i] = float32(a), float32(b) }
+
+// apply is dst = a clean + b noise.
+func (m *mix) apply(be tensor.Backend, dst, clean, noise tensor.Tensor) {
+	be.Upload(m.da.Buf, m.a)
+	be.Upload(m.db.Buf, m.b)
+	be.QSample(dst, clean, noise, m.da, m.db)
 }
 
 // newChunker allocates what a chunk of images of h x w x c needs.
@@ -40,38 +59,34 @@ func newChunker(cfg Config, proc Process, be tensor.Backend, m Model, l Loader, 
 	n := cfg.Chunk
 	k := &chunker{
 		cfg: cfg, proc: proc, be: be, model: m, loader: l,
-		draws: make([]int64, n), times: make([]int64, n), x0: make([]float32, n*h*w*c),
-		signal: make([]float32, n), noise: make([]float32, n),
-		tsig: make([]float32, n), tnoise: make([]float32, n),
-		scale: float32(1 / (float64(cfg.GlobalBatch) * float64(h*w*c))),
+		draws: make([]int64, n), times: make([]int64, n), images: make([]float32, n*h*w*c),
 	}
-	images, each := tensor.Of(n, h, w, c), tensor.Of(n)
-	for _, a := range []struct {
-		t  *tensor.Tensor
-		dt tensor.DType
-		s  tensor.Shape
-	}{
-		{&k.dx0, tensor.F32, images},
-		{&k.deps, tensor.F32, images},
-		{&k.dxt, tensor.F32, images},
-		{&k.dsignal, tensor.F32, each},
-		{&k.dnoise, tensor.F32, each},
-		{&k.ddraws, tensor.I64, each},
-		{&k.dtimes, tensor.I64, each},
-		{&k.dtarget, tensor.F32, images},
-		{&k.dtsig, tensor.F32, each},
-		{&k.dtnoise, tensor.F32, each},
-	} {
-		if a.t == &k.dtarget && proc.Prediction == diffusion.Epsilon {
-			break // the target is the noise itself
-		}
-		b, err := be.Alloc(a.dt, a.s.Len())
-		if err != nil {
-			return nil, fmt.Errorf("trainer: room for a chunk: %w", err)
-		}
-		*a.t = tensor.Tensor{Buf: b, Shape: a.s}
+	if err := k.allocate(tensor.Of(n, h, w, c)); err != nil {
+		return nil, fmt.Errorf("trainer: room for a chunk: %w", err)
 	}
+	k.batch.Seed, k.batch.GradScale = cfg.Seed, float32(1/(float64(cfg.GlobalBatch)*float64(h*w*c)))
 	return k, nil
+}
+
+func (k *chunker) allocate(images tensor.Shape) (err error) {
+	if k.batch, err = unet.NewBatch(k.be, images); err != nil {
+		return err
+	}
+	if k.clean, err = tensor.New(k.be, tensor.F32, images); err != nil {
+		return err
+	}
+	if k.noising, err = newMix(k.be, k.cfg.Chunk); err != nil {
+		return err
+	}
+	k.noise = k.batch.Target
+	if k.proc.Prediction == diffusion.Epsilon {
+		return nil
+	}
+	if k.noise, err = tensor.New(k.be, tensor.F32, images); err != nil {
+		return err
+	}
+	k.targets, err = newMix(k.be, k.cfg.Chunk)
+	return err
 }
 
 // keepLosses leaves the losses on the device until they are asked for, so that the
@@ -108,37 +123,29 @@ func (k *chunker) appendLosses(own []float64, lo, hi int) ([]float64, error) {
 // batch's mean loss is left in the model; the chunk's sum of squared errors is
 // returned, but after keepLosses.
 func (k *chunker) compute(step int64, chunk int, ready func(i int)) (float64, error) {
-	first := k.firstDraw(step, chunk)
-	T := len(k.proc.Schedule.Betas)
+	first, predictsNoise := k.firstDraw(step, chunk), k.proc.Prediction == diffusion.Epsilon
 	for i := range k.draws {
 		draw := first + int64(i)
-		t := diffusion.Timestep(k.cfg.Seed, uint64(draw), T)
+		t := diffusion.Timestep(k.cfg.Seed, uint64(draw), len(k.proc.Schedule.Betas))
 		k.draws[i], k.times[i] = draw, int64(t)
-		s, n := k.proc.Schedule.QSampleCoefficients(t)
-		k.signal[i], k.noise[i] = float32(s), float32(n)
-		a, b := k.proc.Prediction.TargetCoefficients(k.proc.Schedule, t)
-		k.tsig[i], k.tnoise[i] = float32(a), float32(b)
+		signal, noise := k.proc.Schedule.QSampleCoefficients(t)
+		k.noising.set(i, signal, noise)
+		if !predictsNoise {
+			signal, noise = k.proc.Prediction.TargetCoefficients(k.proc.Schedule, t)
+			k.targets.set(i, signal, noise)
+		}
 	}
-	if err := k.loader.Load(k.x0, k.draws); err != nil {
+	if err := k.loader.Load(k.images, k.draws); err != nil {
 		return 0, fmt.Errorf("trainer: load step %d, chunk %d: %w", step, chunk, err)
 	}
-	k.be.UploadInt64(k.ddraws.Buf, k.draws)
-	k.be.UploadInt64(k.dtimes.Buf, k.times)
-	k.be.Upload(k.dx0.Buf, k.x0)
-	k.be.Upload(k.dsignal.Buf, k.signal)
-	k.be.Upload(k.dnoise.Buf, k.noise)
-	k.be.Normal(k.deps, k.ddraws, k.cfg.Seed, uint32(rng.StreamNoise))
-	k.be.QSample(k.dxt, k.dx0, k.deps, k.dsignal, k.dnoise)
-	target := k.deps
-	if k.proc.Prediction != diffusion.Epsilon {
-		k.be.Upload(k.dtsig.Buf, k.tsig)
-		k.be.Upload(k.dtnoise.Buf, k.tnoise)
-		k.be.QSample(k.dtarget, k.dx0, k.deps, k.dtsig, k.dtnoise)
-		target = k.dtarget
-	}
-	b := unet.Batch{
-		XT: k.dxt, Target: target, T: k.dtimes, Draws: k.ddraws,
-		GradScale: k.scale, Seed: k.cfg.Seed, Train: true,
+	b := k.batch
+	k.be.UploadInt64(b.Draws.Buf, k.draws)
+	k.be.UploadInt64(b.T.Buf, k.times)
+	k.be.Upload(k.clean.Buf, k.images)
+	k.be.Normal(k.noise, b.Draws, k.cfg.Seed, uint32(rng.StreamNoise))
+	k.noising.apply(k.be, b.XT, k.clean, k.noise)
+	if !predictsNoise {
+		k.targets.apply(k.be, b.Target, k.clean, k.noise)
 	}
 	if n := k.cfg.Chunk; k.dlosses != nil {
 		b.Losses = tensor.Tensor{Buf: k.be.Slice(k.dlosses, chunk*n, n), Shape: tensor.Of(n)}

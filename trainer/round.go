@@ -112,7 +112,7 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 	for _, l := range v.losses {
 		loss += l
 	}
-	loss *= float64(r.chunks.scale)
+	loss *= float64(r.chunks.batch.GradScale)
 	var stats optim.Stats
 	if finite(loss) {
 		if stats, err = r.update(lr, measured); err != nil {

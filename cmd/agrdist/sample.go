@@ -84,7 +84,7 @@ func (o *sampling) run(c *cobra.Command) error {
 	if err != nil {
 		return &config.Error{Source: "sampler", Err: err}
 	}
-	dev, err := o.open(cfg)
+	dev, err := o.open()
 	if err != nil {
 		return err
 	}
@@ -113,18 +113,16 @@ func (o *sampling) run(c *cobra.Command) error {
 }
 
 // open opens the device, whatever the run was trained on and in.
-func (o *sampling) open(c *config.Config) (*setup.Device, error) {
-	one := *c
-	one.Device, one.Train.Threads, one.Train.Precision, one.Cluster.Workers = o.device, o.threads, o.precision, 1
-	switch one.Device {
+func (o *sampling) open() (*setup.Device, error) {
+	switch o.device {
 	case "auto", "cpu", "cuda":
 	default:
-		return nil, &usageError{fmt.Errorf("--device is %q; choose auto, cpu or cuda", one.Device)}
+		return nil, &usageError{fmt.Errorf("--device is %q; choose auto, cpu or cuda", o.device)}
 	}
 	if _, err := setup.Precision(o.precision); err != nil {
 		return nil, &usageError{fmt.Errorf("--%w", err)}
 	}
-	dev, err := setup.Open(&one, 0)
+	dev, err := setup.Open(setup.DeviceConfig{Device: o.device, Precision: o.precision, Threads: o.threads})
 	if err != nil {
 		return nil, &config.Error{Source: "--device", Err: err}
 	}

@@ -9,26 +9,6 @@ import (
 	"github.com/agrdist/agrdist/tensor"
 )
 
-// ErrBatch is wrapped by the errors about a batch that does not fit the model.
-var ErrBatch = errors.New("unet: batch does not fit the model")
-
-// Batch is the input of a training pass, on the model's device.
-type Batch struct {
-	// XT and Target are [n,H,W,C]: the noisy images and what to predict.
-	XT, Target tensor.Tensor
-	// T and Draws are I64 [n]: the timesteps, and which samples of the run these
-	// are. Draws is needed only where dropout acts.
-	T, Draws tensor.Tensor
-	// GradScale is d(total loss)/d(sum of squared errors): for the mean over a
-	// global batch, 1 / its number of elements, whatever part of it this is.
-	GradScale float32
-	Seed      uint64 // of the dropout masks
-	Train     bool   // dropout acts
-	// Losses, where present, is F32 [n] and receives each sample's sum of squared
-	// errors. LossAndGrad then does not wait for the device and returns 0.
-	Losses tensor.Tensor
-}
-
 // mode is what a program is recorded for.
 type mode struct {
 	n       int
