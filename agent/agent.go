@@ -19,6 +19,7 @@ import (
 	"github.com/agrdist/agrdist/cluster/security"
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/worker/spec"
 )
 
 // Config describes a node's part.
@@ -30,7 +31,7 @@ type Config struct {
 	Secret  []byte // shared by all nodes; empty: loopback only
 
 	// Command starts the worker of a slot; the spec goes into its environment.
-	Command func(slot int, spec Spec) (supervise.Command, error)
+	Command func(slot int, s spec.Spec) (supervise.Command, error)
 	// Output receives the workers' lines, prefixed; nil: only the log files do.
 	Output io.Writer
 	Logger *slog.Logger
@@ -146,7 +147,7 @@ func (a *Agent) coordinate(ctx context.Context, meta membership.Meta) error {
 	}
 	a.server = server
 	go func() { a.served <- server.Serve(ctx) }()
-	meta.CoordinatorAddr, err = Reachable(server.Addr().String(), a.gossip.Addr())
+	meta.CoordinatorAddr, err = spec.Reachable(server.Addr().String(), a.gossip.Addr())
 	if err != nil {
 		return err
 	}
@@ -216,21 +217,6 @@ func machineConfig(c *config.Config) cluster.Config {
 	m.MaxRestarts, m.RestartWindow = c.Cluster.MaxRestarts, time.Hour
 	m.AllowMinority = c.Cluster.AllowMinority
 	return m
-}
-
-// Reachable replaces an unspecified host of a bound address by the one that the
-// gossip advertises.
-func Reachable(bound, advertised string) (string, error) {
-	host, port, err := net.SplitHostPort(bound)
-	if err != nil {
-		return "", fmt.Errorf("agent: address %q: %w", bound, err)
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		if host, _, err = net.SplitHostPort(advertised); err != nil {
-			return "", fmt.Errorf("agent: address %q: %w", advertised, err)
-		}
-	}
-	return net.JoinHostPort(host, port), nil
 }
 
 // close undoes connect, the workers first: nothing of theirs may outlive it.

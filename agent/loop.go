@@ -17,6 +17,7 @@ import (
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/worker/spec"
 )
 
 // start starts the next incarnation of a slot's worker.
@@ -28,7 +29,7 @@ func (a *Agent) start(slot int) error {
 }
 
 func (a *Agent) command(slot int) (supervise.Command, error) {
-	return a.cfg.Command(slot, Spec{
+	return a.cfg.Command(slot, spec.Spec{
 		Member: a.ids[slot], Node: a.cfg.Node, Slot: slot, RunDir: a.cfg.RunDir,
 		RunID: a.cfg.Run.Cluster.RunID, Coordinator: a.signpost.path, Advertised: a.gossip.Addr(), Secret: a.cfg.Secret,
 		Config: string(a.cfg.Run.YAML(false)),

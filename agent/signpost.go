@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -77,13 +76,4 @@ func (s *signpost) takeDown() error {
 		return fmt.Errorf("agent: remove the coordinator's address: %w", err)
 	}
 	return nil
-}
-
-// FindCoordinator is for the worker: it reads where the coordinator is now.
-func (s Spec) FindCoordinator(context.Context) (string, error) {
-	text, err := os.ReadFile(s.Coordinator)
-	if err != nil {
-		return "", fmt.Errorf("agent: read the coordinator's address: %w", err)
-	}
-	return strings.TrimSpace(string(text)), nil
 }

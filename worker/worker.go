@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/agrdist/agrdist/agent"
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
@@ -25,11 +24,12 @@ import (
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/trainer"
+	"github.com/agrdist/agrdist/worker/spec"
 )
 
 // worker holds what has to be closed.
 type worker struct {
-	spec   agent.Spec
+	spec   spec.Spec
 	cfg    *config.Config
 	log    *slog.Logger
 	keys   *security.Keys
@@ -39,8 +39,8 @@ type worker struct {
 
 // Run trains as one worker until the run ends, and returns the process's exit
 // code. A signal on stop asks all workers of the run to save and end.
-func Run(ctx context.Context, stop <-chan os.Signal, spec agent.Spec, log *slog.Logger) (int, error) {
-	w := &worker{spec: spec, log: log}
+func Run(ctx context.Context, stop <-chan os.Signal, s spec.Spec, log *slog.Logger) (int, error) {
+	w := &worker{spec: s, log: log}
 	defer w.shut()
 	err := w.run(ctx, stop)
 	var (
@@ -318,7 +318,7 @@ func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allr
 		return nil, err
 	}
 	w.later(client.Close)
-	addr, err := agent.Reachable(endpoint.Addr(), w.spec.Advertised)
+	addr, err := spec.Reachable(endpoint.Addr(), w.spec.Advertised)
 	if err != nil {
 		return nil, err
 	}

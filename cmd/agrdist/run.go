@@ -25,6 +25,7 @@ import (
 	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/worker"
+	"github.com/agrdist/agrdist/worker/spec"
 )
 
 func runCommand() *cobra.Command {
@@ -294,12 +295,12 @@ func (r *runner) setAside(store *checkpoint.Store) error {
 }
 
 // worker is the command line of a worker process: this program.
-func (r *runner) worker(slot int, spec agent.Spec) (supervise.Command, error) {
+func (r *runner) worker(slot int, s spec.Spec) (supervise.Command, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return supervise.Command{}, fmt.Errorf("cannot find this program's file: %w", err)
 	}
-	variable, err := spec.Environment()
+	variable, err := s.Environment()
 	if err != nil {
 		return supervise.Command{}, err
 	}

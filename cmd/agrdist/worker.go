@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/agrdist/agrdist/agent"
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/worker"
+	"github.com/agrdist/agrdist/worker/spec"
 )
 
 // workerCommand is the process that agrdist run starts for each slot.
@@ -18,7 +18,7 @@ func workerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "worker", Hidden: true, Short: "One worker process; started by agrdist run",
 		RunE: func(c *cobra.Command, _ []string) error {
-			spec, err := agent.ReadSpec()
+			place, err := spec.Read()
 			if err != nil {
 				return &usageError{err}
 			}
@@ -29,7 +29,7 @@ func workerCommand() *cobra.Command {
 			defer signal.Stop(stop)
 			supervise.WatchParent(os.Stdin, func() { os.Exit(exitFailed) })
 			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelInfo}))
-			code, err := worker.Run(c.Context(), stop, spec, log)
+			code, err := worker.Run(c.Context(), stop, place, log)
 			if err != nil {
 				return &exitError{code, err.Error()}
 			}

@@ -3,12 +3,13 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "agent worker bench doctor setup config metrics data checkpoint cluster cluster/security cluster/supervise allreduce " +
+	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics data checkpoint cluster cluster/security cluster/supervise allreduce " +
 		"diffusion diffusion/unet nn internal/grid internal/version",
 
-	"agent": "config cluster cluster/coordinator cluster/membership cluster/security cluster/supervise",
-	"worker": "agent setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce " +
+	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/security cluster/supervise",
+	"worker": "worker/spec setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce " +
 		"diffusion diffusion/unet nn tensor internal/grid internal/version",
+	"worker/spec": "cluster internal/text",
 
 	"doctor": "allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc",
 	"bench": "setup trainer config agr optim allreduce diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
@@ -66,6 +67,7 @@ var allowed = map[string]string{
 	"internal/cuda/nvrtc":    "internal/cuda/dl",
 	"internal/grid":          "",
 	"internal/sharedmem":     "",
+	"internal/text":          "",
 	"internal/version":       "",
 	"parallel":               "",
 	"rng":                    "",
@@ -121,6 +123,14 @@ var bans = []ban{
 	{
 		from: []string{"trainer"}, to: []string{"config", "cluster/coordinator", "cluster/membership", "agent"},
 		why: "the loop takes trainer.Config and ports; who decides about members is not its business",
+	},
+	{
+		from: []string{"worker/..."}, to: []string{"agent"},
+		why: "agent and worker are siblings: what they share is worker/spec",
+	},
+	{
+		from: []string{"agent"}, to: []string{"worker", "trainer"},
+		why: "an agent starts processes, whatever they compute",
 	},
 	{
 		from: []string{"cluster/..."}, to: []string{"trainer", "tensor/...", "diffusion/...", "allreduce/...", "checkpoint/..."},

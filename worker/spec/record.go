@@ -1,0 +1,92 @@
+package spec
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/agrdist/agrdist/internal/text"
+)
+
+// Record is one line on a worker's record pipe: exactly one field is set.
+type Record struct {
+	Notice *Notice `json:"notice,omitempty"`
+	Saved  *Saved  `json:"saved,omitempty"`
+	End    *End    `json:"end,omitempty"`
+}
+
+// Notice is what a person should read while the run goes on.
+type Notice struct {
+	Level string `json:"level"` // "WARN" or "ERROR"
+	Text  string `json:"text"`
+}
+
+// Saved is the word that the run's state is on a disk: written, synced, read back
+// and compared, and renamed. Every rank hears it from the rank that wrote and passes
+// it on to its own agent.
+type Saved struct {
+	Step int64  `json:"step"`
+	Node string `json:"node"`
+	Path string `json:"path"` // on that node
+}
+
+// End is the last record of a process that ends by itself: why it ends with which
+// exit code. A process that was killed leaves none.
+type End struct {
+	Code int `json:"code"`
+	// Source is the key, file or device that was refused; only with the code of a
+	// configuration that cannot work, and then it may still be empty.
+	Source string `json:"source,omitempty"`
+	// Text is the reason, one line; empty where nothing went wrong.
+	Text string `json:"text,omitempty"`
+	// Saved is what was saved for a stop; nil if nothing was.
+	Saved *Saved `json:"saved,omitempty"`
+}
+
+// Write writes the record as one line. Text that is not UTF-8 is made valid on the
+// way.
+func (r Record) Write(w io.Writer) error {
+	line, err := json.Marshal(r.valid())
+	if err != nil {
+		return fmt.Errorf("worker record: %w", err)
+	}
+	if _, err := w.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("worker record: %w", err)
+	}
+	return nil
+}
+
+func (r Record) valid() Record {
+	saved := func(s *Saved) *Saved {
+		if s == nil {
+			return nil
+		}
+		return &Saved{s.Step, text.Valid(s.Node), text.Valid(s.Path)}
+	}
+	if n := r.Notice; n != nil {
+		r.Notice = &Notice{n.Level, text.Valid(n.Text)}
+	}
+	if e := r.End; e != nil {
+		r.End = &End{e.Code, text.Valid(e.Source), text.Valid(e.Text), saved(e.Saved)}
+	}
+	r.Saved = saved(r.Saved)
+	return r
+}
+
+// ParseRecord reads a line that Write wrote.
+func ParseRecord(line []byte) (Record, error) {
+	var r Record
+	if err := json.Unmarshal(line, &r); err != nil {
+		return Record{}, fmt.Errorf("worker record: %w", err)
+	}
+	n := 0
+	for _, set := range []bool{r.Notice != nil, r.Saved != nil, r.End != nil} {
+		if set {
+			n++
+		}
+	}
+	if n != 1 {
+		return Record{}, fmt.Errorf("worker record: %d of notice, saved and end are set, want one: %.100q", n, line)
+	}
+	return r, nil
+}

@@ -1,0 +1,91 @@
+package spec
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEnvironmentKeepsEveryByte(t *testing.T) {
+	s := Spec{
+		Member: "n/1/abcd", Node: "n\xff", Slot: 1, RunDir: "/tmp/caf\xe9", RunID: "r", Coordinator: "/tmp/caf\xe9/c.addr",
+		Advertised: "10.0.0.1:7946", Secret: []byte{0, 255}, Config: "out: x\n",
+	}
+	v, err := s.Environment()
+	require.NoError(t, err)
+	name, text, _ := strings.Cut(v, "=")
+	require.Equal(t, Variable, name)
+	t.Setenv(name, text)
+	got, err := Read()
+	require.NoError(t, err)
+	require.Equal(t, s, got)
+	_, still := os.LookupEnv(Variable)
+	require.False(t, still, "the secret must not reach processes that the worker starts")
+	_, err = Read()
+	require.ErrorContains(t, err, "agrdist run")
+
+	t.Setenv(Variable, text[:len(text)/2])
+	_, err = Read()
+	require.ErrorContains(t, err, "damaged")
+}
+
+func TestReachable(t *testing.T) {
+	for _, c := range []struct{ bound, advertised, want string }{
+		{"127.0.0.1:1", "10.0.0.1:2", "127.0.0.1:1"},
+		{"0.0.0.0:1", "10.0.0.1:2", "10.0.0.1:1"},
+		{"[::]:1", "[fd00::2]:2", "[fd00::2]:1"},
+	} {
+		got, err := Reachable(c.bound, c.advertised)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got)
+	}
+	_, err := Reachable("nonsense", "10.0.0.1:2")
+	require.Error(t, err)
+	_, err = Reachable("0.0.0.0:1", "nonsense")
+	require.Error(t, err)
+}
+
+func TestRecordsSurviveTheLine(t *testing.T) {
+	for _, r := range []Record{
+		{Notice: &Notice{"WARN", "two\nlines"}},
+		{Saved: &Saved{Step: 58, Node: "n1", Path: "/r/checkpoints/step-58"}},
+		{End: &End{Code: 42, Source: "data", Text: "no images"}},
+		{End: &End{Code: 143, Saved: &Saved{1, "n", "p"}}},
+	} {
+		var b bytes.Buffer
+		require.NoError(t, r.Write(&b))
+		require.Equal(t, 1, bytes.Count(b.Bytes(), []byte("\n")))
+		got, err := ParseRecord(b.Bytes())
+		require.NoError(t, err)
+		require.Equal(t, r, got)
+	}
+}
+
+func TestRecordsAreValidText(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, Record{End: &End{Text: "caf\xe9.png: x", Saved: &Saved{Path: "/caf\xe9"}}}.Write(&b))
+	got, err := ParseRecord(b.Bytes())
+	require.NoError(t, err)
+	require.Equal(t, `caf\xe9.png: x`, got.End.Text)
+	require.Equal(t, `/caf\xe9`, got.End.Saved.Path)
+}
+
+func FuzzParseRecord(f *testing.F) {
+	f.Add([]byte(`{"end":{"code":1,"text":"x"}}`))
+	f.Add([]byte(`{"end":{},"saved":{}}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		r, err := ParseRecord(line)
+		if err != nil {
+			return
+		}
+		var b bytes.Buffer
+		require.NoError(t, r.Write(&b))
+		again, err := ParseRecord(b.Bytes())
+		require.NoError(t, err)
+		require.Equal(t, r, again)
+	})
+}
