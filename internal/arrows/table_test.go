@@ -18,6 +18,9 @@ var allowed = map[string]string{
 	"setup": "trainer config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
 		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver",
 
+	"eval":     "eval/npz",
+	"eval/npz": "",
+
 	"trainer":             "cluster checkpoint allreduce diffusion diffusion/unet nn optim tensor rng",
 	"config":              "",
 	"metrics":             "",
