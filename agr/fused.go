@@ -68,7 +68,7 @@ func (p *fused) Name() string        { return p.name }
 func (p *fused) Slots() []optim.Slot { return p.e.Slots() }
 
 // Kernel names what runs the passes: "go", "avx2", "avx512".
-func (p *fused) Kernel() string { return p.kernels.name }
+func (p *fused) Kernel() string { return p.kernels.set.String() }
 
 func (p *fused) Update(u optim.Update) optim.Stats {
 	checkUpdate(&u, p.size)

@@ -3,19 +3,15 @@ package agr
 import (
 	"fmt"
 	"math"
-	"os"
-	"strings"
 
+	"github.com/agrdist/agrdist/internal/isa"
 	"github.com/agrdist/agrdist/optim"
 )
-
-// cpuEnv names the environment variable that overrides the choice of kernels.
-const cpuEnv = "AGRDIST_CPU"
 
 // kernels is one implementation of the two passes. All of them give the same
 // bits.
 type kernels struct {
-	name  string
+	set   isa.Set
 	norms func(x []float32) (l1, sq float64) // twin of optim.Norms
 	adan  adanKernel                         // nil: the second pass is portable Go
 }
@@ -51,25 +47,22 @@ const (
 	kOne
 )
 
-// pickKernels returns what AGRDIST_CPU asks for, or the widest kernels that
-// this processor runs.
+// pickKernels returns the widest kernels within what AGRDIST_CPU asks for, or of this
+// processor.
 func pickKernels() (kernels, error) {
-	all := append(vectorKernels(), kernels{name: "go", norms: optim.Norms})
-	want := os.Getenv(cpuEnv)
-	if want == "avx512bf16" { // a set of package cpu's; nothing here is bf16
-		want = "avx512"
+	set, named, err := isa.FromEnv()
+	if err != nil {
+		return kernels{}, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	if want == "" {
-		return all[0], nil
+	if !named {
+		set = isa.Best()
 	}
-	var names []string
-	for _, k := range all {
-		if k.name == want {
+	for _, k := range vectorKernels {
+		if k.set <= set {
 			return k, nil
 		}
-		names = append(names, k.name)
 	}
-	return kernels{}, fmt.Errorf("%w: %s is %q, this machine runs %s", ErrConfig, cpuEnv, want, strings.Join(names, ", "))
+	return kernels{set: isa.Go, norms: optim.Norms}, nil
 }
 
 // adanState is Adan's state and scalars as the assembly kernels take them.

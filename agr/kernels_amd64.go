@@ -1,24 +1,16 @@
 package agr
 
 import (
-	"golang.org/x/sys/cpu"
-
+	"github.com/agrdist/agrdist/internal/isa"
 	"github.com/agrdist/agrdist/optim"
 )
 
 //go:generate go run -C internal/asm . -pkg agr -out ../../kernels_gen_amd64.s -stubs ../../kernels_gen_amd64.go
 
-// vectorKernels lists the assembly kernels that this processor runs, widest
-// first.
-func vectorKernels() []kernels {
-	var all []kernels
-	if cpu.X86.HasAVX512F {
-		all = append(all, kernels{"avx512", normsVector(normsAVX512), adanAVX512})
-	}
-	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
-		all = append(all, kernels{"avx2", normsVector(normsAVX2), adanAVX2})
-	}
-	return all
+// vectorKernels lists the assembly kernels, widest first.
+var vectorKernels = []kernels{
+	{isa.AVX512, normsVector(normsAVX512), adanAVX512},
+	{isa.AVX2, normsVector(normsAVX2), adanAVX2},
 }
 
 // normsVector makes a twin of optim.Norms of a kernel that adds count elements,

@@ -75,7 +75,7 @@ func Kernels(c KernelsConfig, begin func(KernelsResult), each func(KernelResult)
 	}
 	clock, stop := startClock(c.Threads)
 	defer stop()
-	y, err := newYardstick(be.Name(), be.Pool(), clock, c.ProbeBytes)
+	y, err := newYardstick(be, clock, c.ProbeBytes)
 	if err != nil {
 		return r, err
 	}

@@ -56,7 +56,7 @@ func Optimizer(c OptimizerConfig, each func(OptimizerResult)) error {
 	defer func() { _ = be.Close() }() // only threads to end
 	clock, stop := startClock(c.Threads)
 	defer stop()
-	y, err := newYardstick(be.Name(), be.Pool(), clock, c.ProbeBytes)
+	y, err := newYardstick(be, clock, c.ProbeBytes)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func Step(c StepConfig) (StepResult, error) {
 	}
 	clock, stop := startClock(c.Threads)
 	defer stop()
-	y, err := newYardstick(s.be.Name(), s.be.Pool(), clock, 0)
+	y, err := newYardstick(s.be, clock, 0)
 	if err != nil {
 		return StepResult{}, err
 	}

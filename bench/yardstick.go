@@ -1,11 +1,11 @@
 package bench
 
 import (
-	"strings"
 	"time"
 
 	"github.com/agrdist/agrdist/bench/probe"
 	"github.com/agrdist/agrdist/parallel"
+	"github.com/agrdist/agrdist/tensor/cpu"
 )
 
 // Peaks is what the machine can do, as the probes of package probe found it.
@@ -36,19 +36,18 @@ type yardstick struct {
 	best  Peaks
 }
 
-// newYardstick probes with the kernels of a backend's name ("cpu/avx2",
-// "cpu/avx512bf16 bf16"), bandwidth over a number of bytes (rounded up; 0: not at
-// all).
-func newYardstick(backend string, pool *parallel.Pool, c clock, bytes int) (*yardstick, error) {
-	set, _, _ := strings.Cut(backend[strings.LastIndexByte(backend, '/')+1:], " ")
-	loops, err := probe.Find(set)
+// newYardstick probes with the instruction set of a backend's kernels and its threads,
+// bandwidth over a number of bytes (rounded up; 0: not at all).
+func newYardstick(be *cpu.Backend, c clock, bytes int) (*yardstick, error) {
+	pool := be.Pool()
+	loops, err := probe.Find(be.Kernels())
 	if err != nil {
 		return nil, err
 	}
 	blocks := (bytes + 4*probe.Block - 1) / (4 * probe.Block)
 	y := &yardstick{clock: c, loops: loops, pool: pool, data: make([]float32, blocks*probe.Block)}
 	y.best = Peaks{
-		Loops: loops.Name, Clock: c.Name, Threads: pool.Threads(),
+		Loops: loops.Name(), Clock: c.Name, Threads: pool.Threads(),
 		Megabytes: float64(4*len(y.data)) / 1e6,
 	}
 	for i := range y.data {
@@ -67,7 +66,7 @@ func newYardstick(backend string, pool *parallel.Pool, c clock, bytes int) (*yar
 // gflops is the rate of multiply-adds of one thread now.
 func (y *yardstick) gflops() float64 {
 	turns := fmaTurns
-	if y.loops.Name == "go" {
+	if y.loops.Name() == "go" {
 		turns *= 2
 	}
 	var flop int

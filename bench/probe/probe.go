@@ -2,8 +2,8 @@ package probe
 
 import (
 	"fmt"
-	"slices"
-	"strings"
+
+	"github.com/agrdist/agrdist/internal/isa"
 )
 
 // Block is the number of floats in the smallest piece that Read and Scale take.
@@ -11,8 +11,8 @@ const Block = 128
 
 // Loops is one implementation of the probes.
 type Loops struct {
-	// Name is the instruction set: "avx512", "avx2" or "go"; or "avx512bf16".
-	Name string
+	// set is the instruction set.
+	set isa.Set
 	// Pairs says that FMA multiplies pairs of bf16 and adds them to a float32.
 	Pairs bool
 	// chains is the number of accumulators of fma.
@@ -22,23 +22,38 @@ type Loops struct {
 	scale  func(x *float32, count int, alpha float32)
 }
 
-// Supported lists what this processor runs, fastest first; the last is "go".
+// Supported lists the loops for float32 that this processor runs, fastest first; the
+// last is "go".
 func Supported() []Loops {
-	return append(vectorLoops(), Loops{Name: "go", chains: goChains, fma: fmaGo, read: readGo, scale: scaleGo})
+	var all []Loops
+	for _, l := range vectorLoops {
+		if l.set.Runs() && !l.Pairs {
+			all = append(all, l)
+		}
+	}
+	return append(all, portable)
 }
 
-// Find returns the loops of a name of Supported, or "avx512bf16".
+// Find returns the loops of an instruction set that this processor has: avx512bf16,
+// avx512, avx2 or go.
 func Find(name string) (Loops, error) {
-	all := append(Supported(), pairLoops()...)
-	if i := slices.IndexFunc(all, func(l Loops) bool { return l.Name == name }); i >= 0 {
-		return all[i], nil
+	set, err := isa.Parse(name)
+	if err != nil {
+		return Loops{}, err
 	}
-	names := make([]string, len(all))
-	for i, l := range all {
-		names[i] = l.Name
+	for _, l := range vectorLoops {
+		if l.set == set {
+			return l, nil
+		}
 	}
-	return Loops{}, fmt.Errorf("probe: instruction set is %q; this processor has %s", name, strings.Join(names, ", "))
+	return portable, nil
 }
+
+// portable runs everywhere.
+var portable = Loops{set: isa.Go, chains: goChains, fma: fmaGo, read: readGo, scale: scaleGo}
+
+// Name is the instruction set: "avx512bf16", "avx512", "avx2" or "go".
+func (l Loops) Name() string { return l.set.String() }
 
 // FMA does turns (at least 1) of x = x/2 + 1 on every accumulator, each from 0,
 // and returns the floating-point operations that this took, two a multiply-add,

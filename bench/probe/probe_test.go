@@ -17,7 +17,7 @@ func TestFMADoesWhatItIsCreditedFor(t *testing.T) {
 			flop, x := l.FMA(turns)
 			require.Equal(t, 2*turns*len(x), flop)
 			for i, v := range x {
-				require.Equal(t, float32(2*(1-math.Pow(2, -float64(turns)))), v, "%s, %d turns, accumulator %d", l.Name, turns, i)
+				require.Equal(t, float32(2*(1-math.Pow(2, -float64(turns)))), v, "%s, %d turns, accumulator %d", l.Name(), turns, i)
 			}
 		}
 	}
@@ -49,14 +49,14 @@ func TestMemoryLoopsTouchEverything(t *testing.T) {
 					want += x[i]
 				}
 			}
-			require.Equal(t, want, l.Read(x[:blocks*probe.Block]), "%s, %d blocks", l.Name, blocks)
+			require.Equal(t, want, l.Read(x[:blocks*probe.Block]), "%s, %d blocks", l.Name(), blocks)
 			l.Scale(x[:blocks*probe.Block], 0.5)
 			for i, v := range x {
 				expected := float32(i%7 + 1)
 				if i < blocks*probe.Block {
 					expected /= 2
 				}
-				require.Equal(t, expected, v, "%s, %d blocks, element %d", l.Name, blocks, i)
+				require.Equal(t, expected, v, "%s, %d blocks, element %d", l.Name(), blocks, i)
 			}
 		}
 		require.Panics(t, func() { l.Read(make([]float32, 1)) })
@@ -66,9 +66,9 @@ func TestMemoryLoopsTouchEverything(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	for _, l := range probe.Supported() {
-		got, err := probe.Find(l.Name)
+		got, err := probe.Find(l.Name())
 		require.NoError(t, err)
-		require.Equal(t, l.Name, got.Name)
+		require.Equal(t, l.Name(), got.Name())
 	}
 	_, err := probe.Find("sse9")
 	require.ErrorContains(t, err, `"sse9"`)
@@ -81,7 +81,7 @@ func BenchmarkFMA(b *testing.B) {
 		all = append(all, pairs)
 	}
 	for _, l := range all {
-		b.Run(l.Name, func(b *testing.B) {
+		b.Run(l.Name(), func(b *testing.B) {
 			flop := 0
 			for b.Loop() {
 				n, _ := l.FMA(10000)
@@ -98,13 +98,13 @@ func BenchmarkMemory(b *testing.B) {
 		x[i] = 1 // memory that was never written is one page of zeros
 	}
 	for _, l := range probe.Supported() {
-		b.Run("read/"+l.Name, func(b *testing.B) {
+		b.Run("read/"+l.Name(), func(b *testing.B) {
 			b.SetBytes(4 << 26)
 			for b.Loop() {
 				l.Read(x)
 			}
 		})
-		b.Run("scale/"+l.Name, func(b *testing.B) {
+		b.Run("scale/"+l.Name(), func(b *testing.B) {
 			b.SetBytes(8 << 26)
 			for b.Loop() {
 				l.Scale(x, 1)

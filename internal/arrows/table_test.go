@@ -14,7 +14,7 @@ var allowed = map[string]string{
 	"doctor": "allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc",
 	"bench": "setup trainer config agr optim allreduce diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
 		"internal/sharedmem internal/version",
-	"bench/probe": "",
+	"bench/probe": "internal/isa",
 	"setup": "trainer config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
 		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver",
 
@@ -51,14 +51,14 @@ var allowed = map[string]string{
 	"allreduce/nccl":          "allreduce tensor internal/cuda/dl",
 
 	"tensor":                     "",
-	"tensor/cpu":                 "tensor tensor/cpu/internal/kernel tensor/internal/shapes internal/sharedmem parallel rng",
-	"tensor/cpu/internal/kernel": "rng",
+	"tensor/cpu":                 "tensor tensor/cpu/internal/kernel tensor/internal/shapes internal/isa internal/sharedmem parallel rng",
+	"tensor/cpu/internal/kernel": "internal/isa rng",
 	"tensor/cuda": "tensor tensor/internal/shapes agr optim internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver " +
 		"internal/cuda/nvrtc",
 	"tensor/internal/shapes": "tensor",
 	"tensor/tensortest":      "tensor rng",
 
-	"agr":   "optim",
+	"agr":   "optim internal/isa",
 	"optim": "",
 
 	"internal/arrows":        "",
@@ -69,6 +69,7 @@ var allowed = map[string]string{
 	"internal/cuda/driver":   "internal/cuda/dl",
 	"internal/cuda/nvrtc":    "internal/cuda/dl",
 	"internal/grid":          "",
+	"internal/isa":           "",
 	"internal/sharedmem":     "",
 	"internal/text":          "",
 	"internal/version":       "",

@@ -3,9 +3,9 @@ package cpu
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 
+	"github.com/agrdist/agrdist/internal/isa"
 	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
@@ -18,23 +18,19 @@ var (
 	ErrConfig = errors.New("cpu: bad configuration")
 )
 
-// EnvKernels is the environment variable that names the kernels of every Config
-// that names none: go, avx2, avx512 or avx512bf16.
-const EnvKernels = "AGRDIST_CPU"
-
 // Config says how a Backend is made.
 type Config struct {
 	// Threads is how many threads compute, the caller's included; at least 1.
 	// It changes no result.
 	Threads int
 	// Kernels is the set of inner loops: "go", "avx2", "avx512" or "avx512bf16"
-	// (AVX-512 and, in precision BF16, products by its bf16 instruction). Empty
-	// means the environment's AGRDIST_CPU or else the best of this processor. Sets
-	// differ in the last bits of their results.
+	// (AVX-512 and, in precision BF16, its bf16 instruction for matmuls and
+	// convolutions). Empty means the environment's AGRDIST_CPU or else the best of
+	// this processor. Sets differ in the last bits of their results.
 	Kernels string
-	// Precision is what the operands of products are rounded to, nearest even:
-	// those of Conv2D and its gradients, and of MatMul (b times Alpha). BF16 or
-	// F32, which rounds nothing. Sums and all else are F32 in both.
+	// Precision is what the inputs of matmuls and convolutions (of MatMul, with b
+	// times Alpha, and of Conv2D and its gradients) are rounded to, to nearest even:
+	// BF16, or F32, which rounds nothing. Sums and all else are F32 in both.
 	Precision tensor.DType
 }
 
@@ -56,18 +52,23 @@ func (c Config) Validate() error {
 
 // kernels is the kernel set that the configuration means.
 func (c Config) kernels() (kernel.Set, error) {
-	name, from := c.Kernels, "Kernels"
-	if name == "" {
-		name, from = os.Getenv(EnvKernels), EnvKernels
+	if c.Kernels != "" {
+		set, err := isa.Parse(c.Kernels)
+		if err != nil {
+			return kernel.Go, fmt.Errorf("%w: Kernels: %w", ErrConfig, err)
+		}
+		return kernel.Set(set), nil
 	}
-	if name == "" && c.Precision == tensor.BF16 {
+	set, named, err := isa.FromEnv()
+	switch {
+	case err != nil:
+		return kernel.Go, fmt.Errorf("%w: %w", ErrConfig, err)
+	case named:
+		return kernel.Set(set), nil
+	case c.Precision == tensor.BF16:
 		return kernel.BestBF16(), nil
 	}
-	set, err := kernel.Parse(name)
-	if err != nil {
-		return set, fmt.Errorf("%w: %s: %w", ErrConfig, from, err)
-	}
-	return set, nil
+	return kernel.Set(isa.Best()), nil
 }
 
 // Backend computes on the host processor. Its methods are called from one
@@ -78,7 +79,7 @@ type Backend struct {
 	used  int64 // bytes in buffers
 
 	set      kernel.Set
-	form     form       // of the operands of products
+	form     form       // of the inputs of matmuls and convolutions
 	products kernel.Set // what multiplies them: set, or AVX512BF16
 	tasks    tasks
 	scratch  scratch
@@ -102,14 +103,17 @@ func New(c Config) *Backend {
 	return b
 }
 
-// Name is "cpu/" and the kernel set of the products; in precision BF16, " bf16"
-// behind it.
+// Name is "cpu/" and the kernel set of matmuls and convolutions, followed by " bf16" in
+// precision BF16.
 func (b *Backend) Name() string {
 	if b.form == asIs {
 		return "cpu/" + b.products.String()
 	}
 	return "cpu/" + b.products.String() + " bf16"
 }
+
+// Kernels is the name of the kernel set of matmuls and convolutions: "avx512".
+func (b *Backend) Kernels() string { return b.products.String() }
 
 // Pool is the backend's threads, for other work between operations.
 func (b *Backend) Pool() *parallel.Pool { return b.pool }

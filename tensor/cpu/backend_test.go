@@ -6,32 +6,33 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/internal/isa"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
-	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
 func TestConfig(t *testing.T) {
-	t.Setenv(cpu.EnvKernels, "")
+	t.Setenv(isa.Env, "")
 	require.NoError(t, cpu.DefaultConfig().Validate())
 	require.Equal(t, runtime.GOMAXPROCS(0), cpu.DefaultConfig().Threads)
 
 	err := cpu.Config{Threads: 0, Kernels: "sse9"}.Validate()
 	require.ErrorIs(t, err, cpu.ErrConfig)
-	require.ErrorIs(t, err, kernel.ErrSet)
+	require.ErrorIs(t, err, isa.ErrSet)
 	require.ErrorContains(t, err, "0 threads")
 	require.ErrorContains(t, err, "sse9")
 	require.Panics(t, func() { cpu.New(cpu.Config{}) })
 }
 
 func TestEnvironmentNamesKernels(t *testing.T) {
-	t.Setenv(cpu.EnvKernels, "go")
+	t.Setenv(isa.Env, "go")
 	be := cpu.New(cpu.Config{Threads: 1})
 	require.Equal(t, "cpu/go", be.Name())
+	require.Equal(t, "go", be.Kernels())
 	require.NoError(t, be.Close())
 
-	t.Setenv(cpu.EnvKernels, "nonsense")
-	require.ErrorContains(t, cpu.Config{Threads: 1}.Validate(), cpu.EnvKernels)
+	t.Setenv(isa.Env, "nonsense")
+	require.ErrorContains(t, cpu.Config{Threads: 1}.Validate(), isa.Env)
 	require.NoError(t, cpu.Config{Threads: 1, Kernels: "go"}.Validate(), "a named set goes before the environment")
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/internal/isa"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
@@ -15,7 +16,7 @@ import (
 
 // bf16Sets lists the kernel sets to test in precision BF16.
 func bf16Sets() []kernel.Set {
-	if _, err := kernel.Parse(kernel.AVX512BF16.String()); err != nil || race {
+	if !isa.AVX512BF16.Runs() || race {
 		return sets()
 	}
 	return append(sets(), kernel.AVX512BF16)
@@ -64,7 +65,7 @@ func TestBF16AllocatesNothing(t *testing.T) {
 }
 
 func TestBF16Config(t *testing.T) {
-	t.Setenv(cpu.EnvKernels, "")
+	t.Setenv(isa.Env, "")
 	err := cpu.Config{Threads: 1, Precision: tensor.I64}.Validate()
 	require.ErrorIs(t, err, cpu.ErrConfig)
 	require.EqualError(t, err, "cpu: bad configuration: Precision is I64, want F32 or BF16")

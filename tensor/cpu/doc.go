@@ -12,7 +12,7 @@
 // Work is cut by the shapes alone and handed to a parallel.Pool; every sum has
 // one order. Results are the same bits for any number of threads. They differ
 // in the last bits between kernel sets, so the set is part of the backend's
-// name; AGRDIST_CPU=go|avx2|avx512 forces one.
+// name; AGRDIST_CPU=go|avx2|avx512|avx512bf16 forces one.
 //
 // Operations run when they are called: Sync and Download wait for nothing. In
 // the steady state nothing is allocated; scratch memory belongs to the backend

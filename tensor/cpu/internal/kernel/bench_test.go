@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/agrdist/agrdist/internal/isa"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
@@ -12,7 +13,7 @@ import (
 func BenchmarkTile(b *testing.B) {
 	const k, taps, pixels = 64, 9, 256
 	sets := kernel.Supported()
-	if _, err := kernel.Parse(kernel.AVX512BF16.String()); err == nil {
+	if isa.AVX512BF16.Runs() {
 		sets = append(sets, kernel.AVX512BF16)
 	}
 	for _, set := range sets {

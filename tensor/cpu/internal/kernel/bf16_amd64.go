@@ -1,5 +1,7 @@
 package kernel
 
+import "github.com/agrdist/agrdist/internal/isa"
+
 //go:generate sh -c "cd gen && go run . -group bf16 -out ../bf16_amd64.s && go run ./encode ../bf16_amd64.s"
 
 //go:noescape
@@ -33,10 +35,10 @@ func vendor() (b, d, c uint32)
 // time, which is AMD's (Zen 4 and later). Intel's (measured on the fifth Xeon
 // generation) do half of it, and float32 products of rounded operands are faster.
 func BestBF16() Set {
-	if b, d, c := vendor(); supported(AVX512BF16) && b == 0x68747541 && d == 0x69746e65 && c == 0x444d4163 { // AuthenticAMD
+	if b, d, c := vendor(); isa.AVX512BF16.Runs() && b == 0x68747541 && d == 0x69746e65 && c == 0x444d4163 { // AuthenticAMD
 		return AVX512BF16
 	}
-	return best()
+	return Set(isa.Best())
 }
 
 // RoundBF16 is dst = x rounded to bf16: to nearest, ties to even.

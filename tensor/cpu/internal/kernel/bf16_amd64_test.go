@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/internal/isa"
 )
 
 // The maker that CPUID names is the one that Linux names, and decides alone where
@@ -24,6 +26,6 @@ func TestVendor(t *testing.T) {
 		name = binary.LittleEndian.AppendUint32(name, letters)
 	}
 	require.Equal(t, string(want[1]), string(name))
-	fast := string(name) == "AuthenticAMD" && supported(AVX512BF16)
+	fast := string(name) == "AuthenticAMD" && isa.AVX512BF16.Runs()
 	require.Equal(t, fast, BestBF16() == AVX512BF16)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/internal/isa"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
@@ -60,7 +61,7 @@ func TestRoundBF16(t *testing.T) {
 
 // pairing lists the sets that make pairs.
 func pairing() []kernel.Set {
-	if _, err := kernel.Parse(kernel.AVX512BF16.String()); err != nil {
+	if !isa.AVX512BF16.Runs() {
 		return []kernel.Set{kernel.Go}
 	}
 	return []kernel.Set{kernel.Go, kernel.AVX512BF16}
@@ -227,13 +228,7 @@ func doubled(x []int) []int {
 	return out
 }
 
-func TestParseBF16(t *testing.T) {
+func TestBestBF16Runs(t *testing.T) {
 	require.LessOrEqual(t, kernel.AVX512BF16.Shape(64).Cols, kernel.MaxCols)
-	require.Equal(t, kernel.AVX512, kernel.AVX512BF16.F32())
-	for _, set := range kernel.Supported() {
-		require.Equal(t, set, set.F32())
-	}
-	got, err := kernel.Parse(kernel.BestBF16().String())
-	require.NoError(t, err, "the best runs here")
-	require.Equal(t, kernel.BestBF16(), got)
+	require.True(t, isa.Set(kernel.BestBF16()).Runs())
 }

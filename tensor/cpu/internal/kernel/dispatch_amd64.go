@@ -1,23 +1,8 @@
 package kernel
 
-import "golang.org/x/sys/cpu"
-
 //go:generate sh -c "cd gen && go run . -group tile -out ../tile_amd64.s"
 //go:generate sh -c "cd gen && go run . -group vector -out ../vector_amd64.s"
 //go:generate sh -c "cd gen && go run . -group patch -out ../patch_amd64.s"
-
-func supported(s Set) bool {
-	switch s {
-	case AVX2:
-		return cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasBMI2
-	case AVX512:
-		return supported(AVX2) && cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL
-	case AVX512BF16:
-		return supported(AVX512) && cpu.X86.HasAVX512BF16
-	default:
-		return true
-	}
-}
 
 // NN runs one tile.
 func (s Shape) NN(t *Tile) {

@@ -2,8 +2,6 @@
 
 package kernel
 
-func supported(s Set) bool { return s == Go }
-
 // NN runs one tile.
 func (s Shape) NN(t *Tile) { nnGo(t) }
 

@@ -322,17 +322,8 @@ func TestTranspose(t *testing.T) {
 	}
 }
 
-func TestParse(t *testing.T) {
+func TestShapesFitTheTiles(t *testing.T) {
 	for _, set := range kernel.Supported() {
-		got, err := kernel.Parse(set.String())
-		require.NoError(t, err)
-		require.Equal(t, set, got)
 		require.LessOrEqual(t, set.Shape(1).Rows, kernel.MaxRows)
 	}
-	best, err := kernel.Parse("")
-	require.NoError(t, err)
-	require.Equal(t, kernel.Supported()[len(kernel.Supported())-1], best)
-	_, err = kernel.Parse("sse9")
-	require.ErrorIs(t, err, kernel.ErrSet)
-	require.ErrorContains(t, err, "go, avx2, avx512")
 }
