@@ -8,13 +8,13 @@ import (
 
 // budget limits restarts over the whole run.
 type budget struct {
-	restarts []time.Time        // when each is to happen, within the window
-	failures map[string]int     // by seat: deaths since its last commit
-	verdicts map[MemberID]Judge // so that a repeated certificate counts once
+	restarts []time.Time          // when each is to happen, within the window
+	failures map[string]int       // by seat: deaths since its last commit
+	verdicts map[MemberID]Verdict // so that a repeated certificate counts once
 }
 
 func newBudget() budget {
-	return budget{failures: map[string]int{}, verdicts: map[MemberID]Judge{}}
+	return budget{failures: map[string]int{}, verdicts: map[MemberID]Verdict{}}
 }
 
 func (b *budget) proven(seat string) { delete(b.failures, seat) }
@@ -26,9 +26,10 @@ func (b *budget) within(now time.Time, window time.Duration) int {
 }
 
 // exited takes in a supervisor's certificate and answers with a verdict.
-func (m *Machine) exited(e Exit) {
-	if j, known := m.budget.verdicts[e.Member]; known && e.Member != "" {
-		m.do(j)
+func (m *Machine) exited(event WorkerExited) {
+	e := event.Exit
+	if v, known := m.budget.verdicts[e.Member]; known && e.Member != "" {
+		m.do(Judge{e, v, event.Request})
 		return
 	}
 	w := m.workers[e.Member]
@@ -40,11 +41,11 @@ func (m *Machine) exited(e Exit) {
 	// A worker that was never let in speaks for its own node: a run that has
 	// begun does not fail because somebody else's configuration is bad.
 	stranger := w == nil && m.last.Number > 0
-	j := Judge{Exit: e, Verdict: m.judge(e, stranger)}
+	v := m.judge(e, stranger)
 	if e.Member != "" {
-		m.budget.verdicts[e.Member] = j
+		m.budget.verdicts[e.Member] = v
 	}
-	m.do(j)
+	m.do(Judge{e, v, event.Request})
 }
 
 func (m *Machine) judge(e Exit, stranger bool) Verdict {

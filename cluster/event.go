@@ -10,6 +10,8 @@ type WorkerJoined struct {
 	Member Member
 	Holds  Generation // the generation it is in, with members; Number 0 for none
 	Report Report     // its state at the time
+	// Request comes back in the Admit or Refuse that answers.
+	Request uint64
 }
 
 // StreamBroken says that a worker's stream ended without a Leave. It is suspected, and
@@ -25,14 +27,21 @@ type WorkerLost struct {
 }
 
 // WorkerExited says that a supervisor reaped a worker. It is a certified loss and asks
-// for a Verdict.
-type WorkerExited struct{ Exit Exit }
+// for a Verdict: the Judge that answers has its Request.
+type WorkerExited struct {
+	Exit    Exit
+	Request uint64
+}
 
 // Reported says that a worker's report arrived.
 type Reported struct{ Report Report }
 
-// Finished says that a worker reached the last step.
-type Finished struct{ Finish Finish }
+// Finished says that a worker reached the last step. The Acknowledge that answers has
+// its Request.
+type Finished struct {
+	Finish  Finish
+	Request uint64
+}
 
 // AgentJoined says that a node's agent opened its session.
 type AgentJoined struct {
@@ -69,13 +78,17 @@ func (Tick) event()          {}
 type Action interface{ action() }
 
 // Admit accepts a registration.
-type Admit struct{ ID MemberID }
+type Admit struct {
+	ID      MemberID
+	Request uint64
+}
 
 // Refuse turns a registration away; Err wraps ErrMismatch, ErrSlotTaken,
 // ErrEvicted or ErrOver.
 type Refuse struct {
-	ID  MemberID
-	Err error
+	ID      MemberID
+	Err     error
+	Request uint64
 }
 
 // Tell repeats a Form, Abort or Stop to one member that has just registered.
@@ -115,12 +128,14 @@ type Drop struct{ ID MemberID }
 type Judge struct {
 	Exit    Exit
 	Verdict Verdict
+	Request uint64
 }
 
 // Acknowledge answers a Finished; Err wraps ErrFenced if it does not count.
 type Acknowledge struct {
-	ID  MemberID
-	Err error
+	ID      MemberID
+	Err     error
+	Request uint64
 }
 
 // Stop tells all workers to save a checkpoint and leave.

@@ -6,20 +6,22 @@ import (
 )
 
 // finished takes in a rank's word that the last step is reached.
-func (m *Machine) finished(f Finish) {
+func (m *Machine) finished(event Finished) {
+	f := event.Finish
 	w := m.workers[f.Member]
+	answer := func(err error) { m.do(Acknowledge{f.Member, err, event.Request}) }
 	switch {
 	case m.state == StateOver && m.end.Outcome == OutcomeFinished:
 	case m.state == StateOver:
-		m.do(Acknowledge{f.Member, fmt.Errorf("%w: %s", ErrOver, m.end.Reason)})
+		answer(fmt.Errorf("%w: %s", ErrOver, m.end.Reason))
 		return
 	case w == nil || f.Generation != m.last.Number || m.last.Rank(f.Member) < 0 || m.ended:
-		m.do(Acknowledge{f.Member, fmt.Errorf("%w: %q finished step %d in generation %d, the newest is %d",
-			ErrFenced, f.Member, f.Step, f.Generation, m.last.Number)})
+		answer(fmt.Errorf("%w: %q finished step %d in generation %d, the newest is %d",
+			ErrFenced, f.Member, f.Step, f.Generation, m.last.Number))
 		return
 	case m.state == StateFinishing:
 		if f.Step != m.finish.Step || f.Digest != m.finish.Digest {
-			m.do(Acknowledge{ID: f.Member})
+			answer(nil)
 			m.fail(ExitFailed, "the ranks disagree at the end of the run: %s has digest %s at step %d, %s has %s at step %d",
 				m.finish.Member, m.finish.Digest, m.finish.Step, f.Member, f.Digest, f.Step)
 			return
@@ -31,7 +33,7 @@ func (m *Machine) finished(f Finish) {
 		m.step = max(m.step, f.Step)
 		m.rev++
 	}
-	m.do(Acknowledge{ID: f.Member})
+	answer(nil)
 }
 
 // settleFinish ends the run when every rank has finished or gone, or time is up.

@@ -6,7 +6,7 @@ import "fmt"
 func (m *Machine) join(e WorkerJoined) {
 	id := e.Member.ID
 	if err := m.admissible(e.Member); err != nil {
-		m.do(Refuse{ID: id, Err: err})
+		m.do(Refuse{id, err, e.Request})
 		return
 	}
 	n := m.node(e.Member.Node)
@@ -32,7 +32,7 @@ func (m *Machine) join(e WorkerJoined) {
 	if e.Holds.Rank(id) >= 0 {
 		m.learn(e.Holds)
 	}
-	m.do(Admit{ID: id})
+	m.do(Admit{id, e.Request})
 	e.Report.Member = id
 	m.learnCommit(e.Report, e.Holds)
 	m.reported(e.Report)

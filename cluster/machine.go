@@ -120,11 +120,11 @@ func (m *Machine) apply(e Event) {
 	case WorkerLost:
 		m.workerLost(e)
 	case WorkerExited:
-		m.exited(e.Exit)
+		m.exited(e)
 	case Reported:
 		m.reported(e.Report)
 	case Finished:
-		m.finished(e.Finish)
+		m.finished(e)
 	case AgentJoined:
 		m.agentJoined(e)
 	case AgentHeard:

@@ -65,9 +65,9 @@ func (w *model) kill(p *process) {
 	e := Exit{Member: p.id, Node: p.node, Slot: p.slot, Signal: "SIGKILL"}
 	w.dead[p.id] = true
 	*p = process{node: p.node, slot: p.slot, heard: p.heard, before: p.before}
-	w.step(WorkerExited{e})
+	w.step(WorkerExited{Exit: e})
 	if w.rng.IntN(4) == 0 {
-		w.step(WorkerExited{e})
+		w.step(WorkerExited{Exit: e})
 	}
 }
 

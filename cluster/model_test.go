@@ -31,6 +31,7 @@ type model struct {
 	over         End
 	waiting      bool
 	restarts     int // of the coordinator
+	requests     uint64
 }
 
 type process struct {
@@ -92,7 +93,9 @@ func (w *model) find(id MemberID) *process {
 // step feeds the machine and checks what it does.
 func (w *model) step(events ...Event) {
 	before := w.m.Revision()
+	asked := w.number(events)
 	actions := w.m.Step(w.now, events...)
+	w.checkAnswers(asked, actions)
 	for _, a := range actions {
 		switch a := a.(type) {
 		case Tell:
@@ -131,6 +134,50 @@ func (w *model) step(events ...Event) {
 		}
 	}
 	require.LessOrEqual(w.t, w.overs, 1, "the run ended twice")
+}
+
+// number gives each event that wants an answer a request number of its own.
+func (w *model) number(events []Event) (asked map[uint64]Event) {
+	asked = map[uint64]Event{}
+	for i, e := range events {
+		w.requests++
+		switch e := e.(type) {
+		case WorkerJoined:
+			e.Request = w.requests
+			events[i] = e
+		case WorkerExited:
+			e.Request = w.requests
+			events[i] = e
+		case Finished:
+			e.Request = w.requests
+			events[i] = e
+		default:
+			continue
+		}
+		asked[w.requests] = events[i]
+	}
+	return asked
+}
+
+// checkAnswers checks that every request has exactly one answer, of its own kind.
+func (w *model) checkAnswers(asked map[uint64]Event, actions []Action) {
+	answer := func(request uint64, of Event) {
+		require.IsType(w.t, of, asked[request], "request %d", request)
+		delete(asked, request)
+	}
+	for _, a := range actions {
+		switch a := a.(type) {
+		case Admit:
+			answer(a.Request, WorkerJoined{})
+		case Refuse:
+			answer(a.Request, WorkerJoined{})
+		case Judge:
+			answer(a.Request, WorkerExited{})
+		case Acknowledge:
+			answer(a.Request, Finished{})
+		}
+	}
+	require.Empty(w.t, asked, "requests without an answer")
 }
 
 func (w *model) seatOf(e Exit) int {

@@ -159,7 +159,7 @@ func TestBudgetNeverExceedsItsWindow(t *testing.T) {
 	now := epoch
 	for i := range 12 {
 		m.Step(now, join(fmt.Sprint(i), 0), Reported{Report{Member: "stay"}})
-		for _, a := range m.Step(now, WorkerExited{Exit{Member: MemberID(fmt.Sprint(i)), Node: "n", Code: 1}}) {
+		for _, a := range m.Step(now, WorkerExited{Exit: Exit{Member: MemberID(fmt.Sprint(i)), Node: "n", Code: 1}}) {
 			if j, ok := a.(Judge); ok {
 				require.True(t, j.Verdict.Restart)
 				now = now.Add(j.Verdict.After)

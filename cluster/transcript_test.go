@@ -126,9 +126,9 @@ func (p *player) input(line string, f []string) {
 		if keys["code"] != "" {
 			e.Code = p.int(keys["code"])
 		}
-		p.step(WorkerExited{e})
+		p.step(WorkerExited{Exit: e})
 	case "finish":
-		p.step(Finished{Finish{
+		p.step(Finished{Finish: Finish{
 			Member: MemberID(args[0]), Generation: uint64(p.int(keys["gen"])), Step: int64(p.int(keys["step"])), Digest: keys["digest"],
 		}})
 	case "stop":

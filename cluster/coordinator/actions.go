@@ -12,9 +12,9 @@ import (
 func (o *owner) carryOut(now time.Time, a cluster.Action) {
 	switch a := a.(type) {
 	case cluster.Admit:
-		o.admit(a.ID, pop(&o.joins))
+		o.admit(a.ID, o.answered(a.Request).work)
 	case cluster.Refuse:
-		out := pop(&o.joins)
+		out := o.answered(a.Request).work
 		if o.end != nil {
 			out.put(&pb.WorkResponse{Message: &pb.WorkResponse_End{End: toEnd(*o.end)}})
 		}
@@ -43,11 +43,11 @@ func (o *owner) carryOut(now time.Time, a cluster.Action) {
 			delete(o.workers, a.ID)
 		}
 	case cluster.Judge:
-		pop(&o.judges)(a.Verdict, nil)
+		o.answered(a.Request).judge(a.Verdict, nil)
 		o.log.Warn("worker exited", slog.String("member", string(a.Exit.Member)), slog.String("exit", a.Exit.String()),
 			slog.Bool("restart", a.Verdict.Restart), slog.Duration("after", a.Verdict.After), slog.String("reason", a.Verdict.Reason))
 	case cluster.Acknowledge:
-		pop(&o.finishes)(struct{}{}, a.Err)
+		o.answered(a.Request).finish(struct{}{}, a.Err)
 	case cluster.Stop:
 		o.log.Info("stopping", slog.String("reason", a.Reason))
 		o.broadcast(a)
@@ -57,14 +57,6 @@ func (o *owner) carryOut(now time.Time, a cluster.Action) {
 	case cluster.Over:
 		o.over(now, a.End)
 	}
-}
-
-// pop takes the oldest of those that wait for an answer; the machine gives
-// exactly one to each, in order.
-func pop[T any](waiting *[]T) T {
-	first := (*waiting)[0]
-	*waiting = (*waiting)[1:]
-	return first
 }
 
 func (o *owner) admit(id cluster.MemberID, out *workOutbox) {

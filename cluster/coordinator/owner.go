@@ -44,10 +44,9 @@ type owner struct {
 	agents  map[string]*agent
 	kills   map[cluster.MemberID]cluster.Kill // not yet certified
 
-	// Asked for in this step; the machine answers each kind in order.
-	joins    []*workOutbox
-	judges   []func(cluster.Verdict, error)
-	finishes []func(struct{}, error)
+	// Requests that the machine is to answer, by the number that its answer carries.
+	asked   map[uint64]request
+	numbers uint64
 
 	end        *cluster.End
 	lingerBy   time.Time
@@ -60,7 +59,7 @@ type owner struct {
 func newOwner(s *Server) *owner {
 	return &owner{
 		Server: s, hooks: startHooks(s.cfg), workers: map[cluster.MemberID]*workOutbox{}, nodes: map[cluster.MemberID]string{},
-		agents: map[string]*agent{}, kills: map[cluster.MemberID]cluster.Kill{},
+		agents: map[string]*agent{}, kills: map[cluster.MemberID]cluster.Kill{}, asked: map[uint64]request{},
 	}
 }
 
@@ -144,8 +143,9 @@ func (o *owner) accept(now time.Time, r request) cluster.Event {
 			r.work.close()
 			return nil
 		}
-		o.joins = append(o.joins, r.work)
 		o.nodes[e.Member.ID] = e.Member.Node
+		e.Request = o.ask(r)
+		return e
 	case cluster.Reported:
 		if o.workers[e.Report.Member] != r.work {
 			return nil
@@ -167,13 +167,15 @@ func (o *owner) accept(now time.Time, r request) cluster.Event {
 			return nil
 		}
 		delete(o.kills, e.Exit.Member)
-		o.judges = append(o.judges, r.judge)
+		e.Request = o.ask(r)
+		return e
 	case cluster.Finished:
 		if node, known := o.nodes[e.Finish.Member]; known && node != r.node {
 			r.finish(struct{}{}, fmt.Errorf("coordinator: node %q speaks for %q, a worker of node %q", r.node, e.Finish.Member, node))
 			return nil
 		}
-		o.finishes = append(o.finishes, r.finish)
+		e.Request = o.ask(r)
+		return e
 	case cluster.AgentJoined:
 		return o.acceptAgent(now, e, r)
 	case cluster.AgentHeard:
@@ -188,6 +190,20 @@ func (o *owner) accept(now time.Time, r request) cluster.Event {
 		delete(o.agents, r.node)
 	}
 	return r.event
+}
+
+// ask numbers a request that the machine will answer.
+func (o *owner) ask(r request) uint64 {
+	o.numbers++
+	o.asked[o.numbers] = r
+	return o.numbers
+}
+
+// answered takes the request that an answer of the machine belongs to.
+func (o *owner) answered(number uint64) request {
+	r := o.asked[number]
+	delete(o.asked, number)
+	return r
 }
 
 // acceptAgent opens an agent's session. A second node of the same name is told
