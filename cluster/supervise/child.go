@@ -3,6 +3,7 @@
 package supervise
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type child struct {
 	stdin                  *os.File // our end; its closing is the end of file the worker waits for
 	stdout                 *os.File
 	output                 *output
+	records                *records
 	read                   chan struct{} // closed when the output has ended
 	oomBefore              oomCount
 
@@ -67,6 +69,10 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 	if err != nil {
 		return nil, err
 	}
+	recR, recW, err := pipe()
+	if err != nil {
+		return nil, err
+	}
 	out, err := s.newOutput(cmd.Name)
 	if err != nil {
 		return nil, err
@@ -77,21 +83,26 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 	}
 	env = append(slices.Clip(env), fmt.Sprintf("%s=%d", envSupervised, os.Getpid()))
 	attr := &os.ProcAttr{
-		Dir: cmd.Dir, Files: []*os.File{inR, outW, outW}, Sys: sysProcAttr(),
+		Dir: cmd.Dir, Files: []*os.File{0: inR, 1: outW, 2: outW, recordFD: recW}, Sys: sysProcAttr(),
 		Env: (&exec.Cmd{Env: env}).Environ(), // of a variable given twice, the last counts
 	}
-	argv := append([]string{path}, cmd.Args...)
+	argv := append([]string{cmp.Or(cmd.Argv0, path)}, cmd.Args...)
 	before := readOOM()
 	proc, err := s.fork(path, argv, attr)
 	if err != nil {
 		out.close()
 		return nil, fmt.Errorf("supervise: start %s: %w", cmd.Name, err)
 	}
-	_, _ = inR.Close(), outW.Close()
+	_, _, _ = inR.Close(), outW.Close(), recW.Close()
 	c = &child{
 		slot: slot, incarnation: incarnation, pid: proc.Pid, name: cmd.Name, started: time.Now(), proc: proc,
 		stdin: inW, stdout: outR, output: out, read: make(chan struct{}), oomBefore: before,
 	}
+	c.records = readRecords(recR, func(line []byte) {
+		if s.cfg.Record != nil {
+			s.cfg.Record(slot, line)
+		}
+	})
 	out.header(c)
 	go func() {
 		defer close(c.read)
@@ -180,6 +191,7 @@ func (c *child) reap() Exit {
 	_ = c.stdin.Close()
 	reapGroup(c.pid)
 	c.drain()
+	c.records.drain()
 	c.mu.Lock()
 	asked, late := c.asked, c.late
 	c.mu.Unlock()
@@ -187,7 +199,7 @@ func (c *child) reap() Exit {
 	e := Exit{
 		Slot: c.slot, Name: c.name, Incarnation: c.incarnation, PID: c.pid, Code: -1,
 		Started: c.started, Ended: ended, Asked: asked, GraceOver: late, Err: err,
-		LastWords: c.output.last.lines(),
+		LastWords: c.output.last.lines(), Record: c.records.last,
 	}
 	if err == nil {
 		if ws, ok := state.Sys().(syscall.WaitStatus); ok {

@@ -41,6 +41,8 @@ type Command struct {
 	Name string
 	// Path is the program; without a slash it is looked up in PATH.
 	Path string
+	// Argv0 is the program's name as the process and ps see it; "" is Path.
+	Argv0 string
 	// Args are the arguments without the program's name.
 	Args []string
 	// Env is the whole environment; nil is this process's own. Of a variable
@@ -60,6 +62,10 @@ type Config struct {
 	// never two Writes at once; nil drops them. A writer that blocks holds the
 	// workers up as soon as their pipes are full.
 	Output io.Writer
+	// Record is called with each line that a worker writes to its record pipe
+	// (Records), without the newline: one at a time for a slot, all of them before
+	// its Exit; nil drops them.
+	Record func(slot int, line []byte)
 	// Logger receives starts and ends; nil discards them.
 	Logger *slog.Logger
 	// KillGrace is the time from SIGTERM to SIGKILL.
@@ -67,7 +73,7 @@ type Config struct {
 	// MaxLine is where a line of output is cut, in bytes.
 	MaxLine int
 	// MaxLogBytes is the size at which NAME.log becomes NAME.log.1 (replacing
-	// the one before) and begins anew.
+	// the one before) and starts empty.
 	MaxLogBytes int64
 	// LastWords is how many lines of a worker's output are kept for its Exit.
 	LastWords int

@@ -21,7 +21,9 @@
 //
 // A worker's stdout and stderr share one pipe, so their order is kept. Lines go
 // to LogDir/NAME.log with a header for each incarnation and, prefixed with the
-// name, to Output; the last ones are kept for the failure message.
+// name, to Output; the last ones are kept for the failure message. What a worker says
+// to the program that started it goes over a pipe of its own, a record a line
+// (Records, Config.Record, Exit.Record), and never has to be found in text.
 //
 // What it does not do: it decides nothing. Whether and when a worker is started
 // again is the business of whoever reads Exits.

@@ -53,6 +53,8 @@ type Exit struct {
 	// LastWords are the last lines of its output; the line of a Go panic, if it
 	// lies further back, comes first.
 	LastWords []string
+	// Record is the last line of its record pipe; nil if it wrote none.
+	Record []byte
 	// Err reports that the process could not be waited for; rare.
 	Err error
 

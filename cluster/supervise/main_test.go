@@ -84,6 +84,19 @@ func helper(mode string, args []string) int {
 		for i := range 100 {
 			_, _ = fmt.Fprintf([]*os.File{os.Stdout, os.Stderr}[i%2], "line %d\n", i)
 		}
+	case "records": // writes records, the last without an end
+		w := supervise.Records()
+		_, _ = fmt.Fprintf(w, "one\n%s\ntwo\nthr", strings.Repeat("x", 1<<20))
+		say("done")
+	case "grandparent": // of a process that the supervisor did not start itself
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), helperEnv+"=grandchild")
+		cmd.Stdout = os.Stdout
+		_ = cmd.Run()
+	case "grandchild":
+		say("records: %t", supervise.Records() != nil)
+	case "argv":
+		say("argv %s", os.Args[0])
 	case "watcher": // ends when the supervisor does, by stdin alone
 		clearDeathSignal()
 		gone := make(chan struct{})

@@ -5,11 +5,13 @@ package supervise_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -275,6 +277,51 @@ func TestManyStartsLeakNothing(t *testing.T) {
 		require.NoError(t, s.Start(0))
 	}
 	require.Equal(t, before, countFDs(t)) // the goroutines are goleak's business
+}
+
+func TestRecords(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	s, _ := start(t, func(c *supervise.Config) {
+		c.Record = func(slot int, line []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, fmt.Sprintf("%d %s", slot, line))
+		}
+	}, "records", "exit 0")
+	for range 2 {
+		e := next(t, s)
+		require.Zero(t, e.Code)
+		if e.Slot == 1 {
+			require.Nil(t, e.Record)
+			continue
+		}
+		require.Equal(t, "two", string(e.Record))
+		mu.Lock()
+		require.Equal(t, []string{"0 one", "0 two"}, got, "too long a line and one without an end are dropped")
+		mu.Unlock()
+		require.Equal(t, []string{"done"}, e.LastWords, "records are no output")
+	}
+}
+
+func TestRecordsAreForTheWorkerAlone(t *testing.T) {
+	s, out := start(t, nil, "grandparent")
+	require.Zero(t, next(t, s).Code)
+	require.Contains(t, out.String(), "records: false")
+	require.Nil(t, supervise.Records(), "this process is supervised by nobody")
+}
+
+func TestShownName(t *testing.T) {
+	s, out := start(t, func(c *supervise.Config) {
+		command := c.Command
+		c.Command = func(slot int) (supervise.Command, error) {
+			cmd, err := command(slot)
+			cmd.Argv0 = "agrdist"
+			return cmd, err
+		}
+	}, "argv")
+	next(t, s)
+	require.Contains(t, out.String(), "argv agrdist\n")
 }
 
 func TestWatchParent(t *testing.T) {
