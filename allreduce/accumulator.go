@@ -142,7 +142,7 @@ func (a *Accumulator) Add(chunk, lo, hi int, grad []float32) {
 		copy(a.slots[step.slot][lo:hi], grad[lo:hi])
 	case step.merges == 1:
 		slot := a.slots[step.slot][lo:hi]
-		addTo(slot, slot, grad[lo:hi], hi-lo)
+		Add(slot, slot, grad[lo:hi], hi-lo)
 	default:
 		a.merge(step, lo, hi, grad)
 	}
@@ -156,11 +156,11 @@ func (a *Accumulator) merge(step mergeStep, lo, hi int, grad []float32) {
 		n := min(blockElems, hi-lo)
 		right, sum := grad[lo:lo+n], buf[:n]
 		for i := step.slot + step.merges - 1; i > step.slot; i-- {
-			addTo(sum, a.slots[i][lo:lo+n], right, n)
+			Add(sum, a.slots[i][lo:lo+n], right, n)
 			right = sum
 		}
 		slot := a.slots[step.slot][lo : lo+n]
-		addTo(slot, slot, right, n)
+		Add(slot, slot, right, n)
 	}
 }
 

@@ -1,6 +1,6 @@
 package allreduce
 
-// addGo is the portable addTo: eight elements a turn, no bounds checks inside.
+// addGo is the portable Add: eight elements a turn, no bounds checks inside.
 func addGo(dst, a, b []float32) {
 	n := len(dst)
 	a, b = a[:n], b[:n]

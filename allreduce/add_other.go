@@ -2,8 +2,8 @@
 
 package allreduce
 
-// addTo writes a[i] + b[i] to dst[i] for i in [0, n). The slices may be the
+// Add writes a[i] + b[i] to dst[i] for i in [0, n). The slices may be the
 // same one, but must not overlap otherwise.
-func addTo(dst, a, b []float32, n int) {
+func Add(dst, a, b []float32, n int) {
 	addGo(dst[:n], a[:n], b[:n])
 }

@@ -36,27 +36,6 @@ type Watched interface {
 	Failure(op string, bucket uint32) error
 }
 
-// Dead implements Watched.
-func (g *mesh) Dead() <-chan struct{} { return g.dead }
-
-// Failure implements Watched.
-func (g *mesh) Failure(op string, bucket uint32) error {
-	return g.failure(opState{name: op, bucket: bucket})
-}
-
-// Dead implements Watched.
-func (g *localGroup) Dead() <-chan struct{} { return g.dead }
-
-// Failure implements Watched.
-func (g *localGroup) Failure(op string, bucket uint32) error {
-	return g.failure(opState{name: op, bucket: bucket})
-}
-
-var (
-	_ Watched = (*mesh)(nil)
-	_ Watched = (*localGroup)(nil)
-)
-
 // DeviceAccumulator is Accumulator for gradients in a device's memory: the same
 // additions in the same order, done by the backend, so the same bits. It is used
 // by the goroutine that calls the backend.

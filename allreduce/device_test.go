@@ -1,7 +1,6 @@
 package allreduce_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -38,16 +37,10 @@ func TestStaged(t *testing.T) {
 			return ranks
 		}
 	}
-	worlds := []int{1, 2, 3, 5}
-	t.Run("local", func(t *testing.T) {
-		allreducetest.RunDevice(t, allreducetest.Options{AnyWorld: true}, worlds,
-			over(func(_ testing.TB, plan *allreduce.Plan) []allreduce.Group {
-				return allreduce.NewLocal(plan.World(), plan)
-			}))
-	})
-	t.Run("ring", func(t *testing.T) {
-		allreducetest.RunDevice(t, allreducetest.Options{}, worlds, over(tcp(allreduce.OrderRing, allreduce.TransportTCP)))
-	})
+	allreducetest.RunDevice(t, allreducetest.Options{AnyWorld: true}, []int{1, 2, 3, 5},
+		over(func(_ testing.TB, plan *allreduce.Plan) []allreduce.Group {
+			return allreduce.NewLocal(plan.World(), plan)
+		}))
 }
 
 // fullDevice has no room.
@@ -183,25 +176,3 @@ type brokenWires struct{}
 func (*brokenWires) Exchange(f func() error) error { return f() }
 func (*brokenWires) Send(tensor.Buffer, int) error { return errFull }
 func (*brokenWires) Recv(tensor.Buffer, int) error { return errFull }
-
-// A group tells of its failure while nobody asks it for anything.
-func TestWatched(t *testing.T) {
-	plan := allreducetest.Plan(t, 2, 2)
-	for name, groups := range map[string][]allreduce.Group{
-		"local": allreduce.NewLocal(2, plan),
-		"tcp":   tcp(allreduce.OrderTree, allreduce.TransportTCP)(t, plan),
-	} {
-		w := groups[0].(allreduce.Watched)
-		select {
-		case <-w.Dead():
-			require.Fail(t, "dead at birth", name)
-		default:
-		}
-		groups[1].Abort(context.Canceled)
-		<-w.Dead()
-		err := w.Failure(allreduce.OpAllReduce, 7)
-		require.ErrorIs(t, err, allreduce.ErrAborted)
-		require.ErrorContains(t, err, "bucket 7")
-		allreducetest.AllOK(t, groups, func(g allreduce.Group) error { return g.Close() })
-	}
-}

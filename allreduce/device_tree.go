@@ -32,7 +32,7 @@ type Lane interface {
 // order, and sends the sum to all.
 type DeviceTree struct {
 	rank, world int
-	prog        *program
+	prog        *Program
 	lane        Lane
 
 	room    int             // elements of a register
@@ -45,7 +45,7 @@ type DeviceTree struct {
 // slice (the length / world) for each subtree sum of the other ranks.
 func NewDeviceTree(p *Plan, rank int, lane Lane) *DeviceTree {
 	p.check(rank)
-	prog := p.compile()
+	prog := p.Program()
 	regs := prog.leaves + prog.scratch
 	return &DeviceTree{
 		rank: rank, world: p.world, prog: prog, lane: lane,
@@ -59,8 +59,8 @@ func (t *DeviceTree) Reduce(peers Peers, parts []tensor.Buffer, dst tensor.Buffe
 	if want := t.prog.first[t.rank+1] - t.prog.first[t.rank]; len(parts) != want {
 		panic(fmt.Sprintf("allreduce: %d parts from rank %d, the plan has %d subtrees there", len(parts), t.rank, want))
 	}
-	at := segmented{n: dst.Len(), world: t.world}
-	lo, hi := at.slice(t.rank)
+	at := Cut{Elems: dst.Len(), Slices: t.world}
+	lo, hi := at.Slice(t.rank)
 	if err := t.reserve(hi - lo); err != nil {
 		return err
 	}
@@ -98,19 +98,19 @@ func (t *DeviceTree) reserve(n int) error {
 }
 
 // scatter sends every slice's subtree sums to its owner.
-func (t *DeviceTree) scatter(peers Peers, at segmented, parts []tensor.Buffer) error {
+func (t *DeviceTree) scatter(peers Peers, at Cut, parts []tensor.Buffer) error {
 	for peer := range t.world {
 		if peer == t.rank {
 			continue
 		}
-		if lo, hi := at.slice(peer); lo < hi {
+		if lo, hi := at.Slice(peer); lo < hi {
 			for _, part := range parts {
 				if err := peers.Send(t.lane.Slice(part, lo, hi-lo), peer); err != nil {
 					return err
 				}
 			}
 		}
-		lo, hi := at.slice(t.rank)
+		lo, hi := at.Slice(t.rank)
 		if lo == hi {
 			continue
 		}
@@ -150,17 +150,17 @@ func (t *DeviceTree) sum(parts []tensor.Buffer, dst tensor.Buffer, lo, hi int) {
 }
 
 // gather sends the own slice's sum to all and takes theirs.
-func (t *DeviceTree) gather(peers Peers, at segmented, dst tensor.Buffer) error {
+func (t *DeviceTree) gather(peers Peers, at Cut, dst tensor.Buffer) error {
 	for peer := range t.world {
 		if peer == t.rank {
 			continue
 		}
-		if lo, hi := at.slice(t.rank); lo < hi {
+		if lo, hi := at.Slice(t.rank); lo < hi {
 			if err := peers.Send(t.lane.Slice(dst, lo, hi-lo), peer); err != nil {
 				return err
 			}
 		}
-		if lo, hi := at.slice(peer); lo < hi {
+		if lo, hi := at.Slice(peer); lo < hi {
 			if err := peers.Recv(t.lane.Slice(dst, lo, hi-lo), peer); err != nil {
 				return err
 			}

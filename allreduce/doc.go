@@ -1,6 +1,6 @@
 // Package allreduce sums gradients over the ranks of a training run.
 //
-// Its one idea: a sum has ONE order. The global batch is cut in C chunks, and
+// Its one idea: a sum has ONE order. The global batch is cut into C chunks, and
 // the gradient of the batch is the sum of the chunks' gradients along a binary
 // tree over the chunk indices,
 //
@@ -22,32 +22,24 @@
 //	err = group.AllReduce(ctx, 0, parts, grad)      // grad: the sum over all chunks
 //	acc.Free()                                      // with the generation
 //
-// The pieces, from pure to wire:
+// This package is the contract and the arithmetic:
 //
-//	Plan, Node, Accumulator   who holds which subtrees; arithmetic, no I/O
-//	Group                     the operations of one generation of ranks
+//	Plan, Node, Accumulator   who holds which subtrees; no I/O
+//	Group, GroupConfig        the operations of one generation of ranks
+//	Program, Machine, Cut     what implementations of Group add by
 //	NewLocal                  a Group for ranks that share a process (tests)
 //	DeviceGroup               the same for memory of devices: package nccl, or
 //	                          Staged, which copies through the host
-//	Endpoint                  a process's listener, kept over generations;
-//	                          Connect makes a Group of TCP connections, or of
-//	                          shared memory between ranks of one host
+//
+// Package mesh implements Group over TCP and shared memory; package
+// allreducetest is the suite that every implementation passes.
 //
 // A tree AllReduce is a direct reduce-scatter and an all-gather. The bucket is
-// cut in one slice a rank; every rank sends its subtree sums of a slice to the
+// cut into one slice a rank; every rank sends its subtree sums of a slice to the
 // slice's owner, the owner adds them in tree order and sends the sum to all.
 // For power-of-two counts that moves as many bytes as a ring; for others a rank
-// sends at most O(log C) subtree sums. Slices are cut in segments, and the two
-// phases of different segments overlap. OrderRing is the classic ring: fewest
+// sends at most O(log C) subtree sums. OrderRing is the classic ring: fewest
 // bytes for any count, but an order of sums that depends on the world size.
-//
-// Ranks of one host do not send each other vectors that lie in memory which both
-// can read (package internal/sharedmem: the accumulator's slots, and gradients of
-// package nn on the CPU): owners add straight from the others' subtree sums, and
-// the others copy from where the sum was made, one addition and one copy of a
-// slice a rank. Everything else goes through a ring of bytes that both map. A
-// vector that only some can read is lent to them and sent to the others; the bits
-// are the same on every way.
 //
 // A Group lives for one generation. The first failure of any kind (a peer's
 // death, a corrupt frame, a deadline, a cancelled context, Abort) ends it for
@@ -55,9 +47,6 @@
 // taken for those of a later one, because a new generation has new connections.
 // Every failure is an *Error that names the peer at fault.
 //
-// What it does not do: it does not decide who is in a generation (package
-// cluster does), retry, compress, or encrypt. With a Secret both ends of a
-// connection prove that they know it before the first frame; that keeps
-// strangers out, not an attacker who can rewrite packets on the wire. The
-// CRC32C of frames finds faults of hardware, not forgery.
+// What it does not do: it opens no connection, does not decide who is in a
+// generation (package cluster does), retry, or compress.
 package allreduce

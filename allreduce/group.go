@@ -150,8 +150,28 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// checkArgs panics on arguments of AllReduce that cannot be right on any rank.
-func checkArgs(p *Plan, rank int, parts [][]float32, dst []float32) {
+// Operation says what a rank runs, so that ranks which disagree notice.
+type Operation struct {
+	Name   string // one of the Op names
+	Bucket uint32 // of an OpAllReduce; the root of an OpBroadcast
+	Elems  int    // of the vector
+}
+
+// String describes the operation in an error.
+func (o Operation) String() string {
+	switch o.Name {
+	case OpAllReduce:
+		return fmt.Sprintf("%s of bucket %d (%d elements)", o.Name, o.Bucket, o.Elems)
+	case OpBroadcast:
+		return fmt.Sprintf("%s from rank %d (%d elements)", o.Name, o.Bucket, o.Elems)
+	default:
+		return o.Name
+	}
+}
+
+// CheckParts panics on arguments of AllReduce that cannot be right on any rank.
+// Implementations of Group call it first.
+func (p *Plan) CheckParts(rank int, parts [][]float32, dst []float32) {
 	if want := len(p.Nodes(rank)); len(parts) != want {
 		panic(fmt.Sprintf("allreduce: %d parts from rank %d, the plan has %d subtrees there", len(parts), rank, want))
 	}

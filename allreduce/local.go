@@ -17,12 +17,12 @@ func NewLocal(world int, plan *Plan) []Group {
 	if plan.World() != world {
 		panic(fmt.Sprintf("allreduce: %d local ranks with a plan for %d", world, plan.World()))
 	}
-	h := &hub{plan: plan, prog: plan.compile(), dead: make(chan struct{}), left: make([]bool, world)}
+	h := &hub{plan: plan, prog: plan.Program(), dead: make(chan struct{}), left: make([]bool, world)}
 	h.meeting = newMeeting(world)
 	groups := make([]Group, world)
 	for rank := range groups {
 		groups[rank] = &localGroup{
-			hub: h, rank: rank, machine: newMachine(h.prog),
+			hub: h, rank: rank, machine: NewMachine(h.prog),
 			gate: make(chan struct{}, 1), closed: make(chan struct{}),
 		}
 		groups[rank].(*localGroup).gate <- struct{}{}
@@ -33,7 +33,7 @@ func NewLocal(world int, plan *Plan) []Group {
 // hub is what the local ranks share.
 type hub struct {
 	plan *Plan
-	prog *program
+	prog *Program
 
 	mu      sync.Mutex
 	meeting *meeting
@@ -54,7 +54,7 @@ type meeting struct {
 }
 
 type localArgs struct {
-	op    opState
+	op    Operation
 	parts [][]float32
 	dst   []float32
 	word  []byte
@@ -70,7 +70,7 @@ func newMeeting(world int) *meeting {
 type localGroup struct {
 	*hub
 	rank    int
-	machine *machine
+	machine *Machine
 	gate    chan struct{} // holds a token: the right to run an operation
 	closing sync.Once
 	closed  chan struct{}
@@ -87,10 +87,10 @@ func (g *localGroup) Generation() uint64 { return 0 }
 
 // AllReduce implements Group.
 func (g *localGroup) AllReduce(ctx context.Context, bucket uint32, parts [][]float32, dst []float32) error {
-	checkArgs(g.plan, g.rank, parts, dst)
-	op := opState{name: OpAllReduce, kind: frameReduce, bucket: bucket, elems: uint64(len(dst))}
+	g.plan.CheckParts(g.rank, parts, dst)
+	op := Operation{Name: OpAllReduce, Bucket: bucket, Elems: len(dst)}
 	return g.meet(ctx, &localArgs{op: op, parts: parts, dst: dst}, func(m *meeting) {
-		lo, hi := segmented{n: len(dst), world: g.Size()}.slice(g.rank)
+		lo, hi := Cut{Elems: len(dst), Slices: g.Size()}.Slice(g.rank)
 		var leaves [][]float32
 		for _, a := range m.args {
 			for _, part := range a.parts {
@@ -98,7 +98,7 @@ func (g *localGroup) AllReduce(ctx context.Context, bucket uint32, parts [][]flo
 			}
 		}
 		sum := dst[lo:hi]
-		g.machine.reduce(sum, leaves)
+		g.machine.Reduce(sum, leaves)
 		for rank, a := range m.args {
 			if rank != g.rank {
 				copy(a.dst[lo:hi], sum)
@@ -112,7 +112,7 @@ func (g *localGroup) Broadcast(ctx context.Context, root int, buf []float32) err
 	if root < 0 || root >= g.Size() {
 		panic(fmt.Sprintf("allreduce: broadcast from rank %d in a group of %d", root, g.Size()))
 	}
-	op := opState{name: OpBroadcast, kind: frameBroadcast, bucket: u32(root), elems: uint64(len(buf))}
+	op := Operation{Name: OpBroadcast, Bucket: uint32(root), Elems: len(buf)}
 	return g.meet(ctx, &localArgs{op: op, dst: buf}, func(m *meeting) {
 		if g.rank != root {
 			copy(buf, m.args[root].dst)
@@ -126,7 +126,7 @@ func (g *localGroup) AllGather(ctx context.Context, word []byte) ([][]byte, erro
 		panic(fmt.Sprintf("allreduce: word of %d bytes, at most %d are allowed", len(word), MaxWord))
 	}
 	var words [][]byte
-	op := opState{name: OpAllGather, kind: frameWord}
+	op := Operation{Name: OpAllGather}
 	if err := g.meet(ctx, &localArgs{op: op, word: word}, func(m *meeting) {
 		for _, a := range m.args {
 			words = append(words, append(make([]byte, 0, len(a.word)), a.word...))
@@ -139,7 +139,7 @@ func (g *localGroup) AllGather(ctx context.Context, word []byte) ([][]byte, erro
 
 // Barrier implements Group.
 func (g *localGroup) Barrier(ctx context.Context) error {
-	return g.meet(ctx, &localArgs{op: opState{name: OpBarrier, kind: frameWord, bucket: 1}}, func(*meeting) {})
+	return g.meet(ctx, &localArgs{op: Operation{Name: OpBarrier}}, func(*meeting) {})
 }
 
 // meet runs one operation.
@@ -196,9 +196,8 @@ func (g *localGroup) join(args *localArgs) *meeting {
 		}
 	}
 	for rank, a := range m.args {
-		if a != nil && (a.op.kind != args.op.kind || a.op.bucket != args.op.bucket || a.op.elems != args.op.elems) {
-			g.end(rank, fmt.Errorf("%w: it runs %s, rank %d %s", ErrMismatch,
-				describe(a.op.kind, a.op.bucket, a.op.elems), g.rank, describe(args.op.kind, args.op.bucket, args.op.elems)))
+		if a != nil && (a.op != args.op) {
+			g.end(rank, fmt.Errorf("%w: it runs %v, rank %d %v", ErrMismatch, a.op, g.rank, args.op))
 			return m
 		}
 	}
@@ -211,7 +210,7 @@ func (g *localGroup) join(args *localArgs) *meeting {
 }
 
 // await waits until all ranks are present.
-func (g *localGroup) await(ctx context.Context, m *meeting, op opState) error {
+func (g *localGroup) await(ctx context.Context, m *meeting, op Operation) error {
 	select {
 	case <-m.assembled:
 		return nil
@@ -284,10 +283,10 @@ func (h *hub) end(peer int, err error) {
 	}
 }
 
-func (g *localGroup) failure(op opState) error {
+func (g *localGroup) failure(op Operation) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e := &Error{Rank: g.rank, Peer: g.peer, Op: op.name, Bucket: op.bucket, Err: g.err}
+	e := &Error{Rank: g.rank, Peer: g.peer, Op: op.Name, Bucket: op.Bucket, Err: g.err}
 	switch {
 	case g.left[g.rank]:
 		e.Peer, e.Err = NoPeer, ErrClosed
@@ -297,7 +296,15 @@ func (g *localGroup) failure(op opState) error {
 	return e
 }
 
+// Dead implements Watched.
+func (g *localGroup) Dead() <-chan struct{} { return g.dead }
+
+// Failure implements Watched.
+func (g *localGroup) Failure(op string, bucket uint32) error {
+	return g.failure(Operation{Name: op, Bucket: bucket})
+}
+
 var (
-	_ Group = (*mesh)(nil)
-	_ Group = (*localGroup)(nil)
+	_ Group   = (*localGroup)(nil)
+	_ Watched = (*localGroup)(nil)
 )

@@ -124,7 +124,7 @@ func TestTreeSumIsIndependentOfWorldSize(t *testing.T) {
 		want := bitsOf(treeSum(grads, mustPlan(t, chunks, 1).root))
 		naive := append([]float32(nil), grads[0]...)
 		for _, g := range grads[1:] {
-			addTo(naive, naive, g, n)
+			Add(naive, naive, g, n)
 		}
 		orderMatters = orderMatters || fmt.Sprint(want) != fmt.Sprint(bitsOf(naive))
 
@@ -145,7 +145,7 @@ func TestTreeSumIsIndependentOfWorldSize(t *testing.T) {
 				leaves = append(leaves, parts...)
 			}
 			got := make([]float32, n)
-			newMachine(p.compile()).reduce(got, leaves)
+			NewMachine(p.Program()).Reduce(got, leaves)
 			require.Equal(t, want, bitsOf(got), "%d chunks on %d ranks", chunks, world)
 		}
 	}
@@ -216,7 +216,7 @@ func TestAccumulatorRefusesForeignChunks(t *testing.T) {
 	require.Panics(t, func() { alone.Parts(nil, 0, 4) })
 }
 
-func TestAddTo(t *testing.T) {
+func TestAdd(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for n := range 200 {
 		for off := range 3 { // unaligned starts
@@ -229,10 +229,10 @@ func TestAddTo(t *testing.T) {
 				want[i] = a[i] + b[i]
 			}
 			dst := append(make([]float32, n), 7)
-			addTo(dst, a, b, n)
+			Add(dst, a, b, n)
 			require.Equal(t, bitsOf(want), bitsOf(dst[:n]))
 			require.Equal(t, math.Float32bits(7), math.Float32bits(dst[n]), "wrote past the end")
-			addTo(a, a, b, n)
+			Add(a, a, b, n)
 			require.Equal(t, bitsOf(want), bitsOf(a), "in place")
 			addGo(dst[:n], b, b)
 			for i := range want {
@@ -243,13 +243,13 @@ func TestAddTo(t *testing.T) {
 	}
 }
 
-func BenchmarkAddTo(b *testing.B) {
+func BenchmarkAdd(b *testing.B) {
 	for _, n := range []int{8 << 10, 16 << 20} {
 		b.Run(fmt.Sprintf("elems=%d", n), func(b *testing.B) {
 			dst, x := make([]float32, n), make([]float32, n)
 			b.SetBytes(int64(n * 4))
 			for b.Loop() {
-				addTo(dst, dst, x, n)
+				Add(dst, dst, x, n)
 			}
 		})
 	}

@@ -1,9 +1,10 @@
 package allreduce
 
-// A program is the upper part of the canonical tree, flattened: the additions
-// that turn the ranks' subtree sums into the root. Registers 0..leaves-1 are
-// the subtree sums of all ranks, left to right; higher ones are scratch.
-type program struct {
+// Program is the upper part of the canonical tree, flattened: the additions that
+// turn the ranks' subtree sums into the root. Registers 0..leaves-1 are the
+// subtree sums of all ranks, left to right; higher ones are scratch. It is what an
+// implementation of Group adds by, and is never changed.
+type Program struct {
 	leaves  int
 	first   []int // by rank: the register of its first subtree; first[world] = leaves
 	ops     []addOp
@@ -17,9 +18,16 @@ type addOp struct{ dst, a, b int }
 // registers of it stay in the first-level cache.
 const blockElems = 1024
 
-// compile returns the program of a plan.
-func (p *Plan) compile() *program {
-	prog := &program{first: make([]int, 0, p.world+1)}
+// Leaves returns how many subtree sums the ranks have together.
+func (p *Program) Leaves() int { return p.leaves }
+
+// First returns the register of a rank's first subtree sum. A rank has the
+// registers [First(rank), First(rank+1)), 0 <= rank < world.
+func (p *Program) First(rank int) int { return p.first[rank] }
+
+// Program returns the additions of a plan.
+func (p *Plan) Program() *Program {
+	prog := &Program{first: make([]int, 0, p.world+1)}
 	register := make(map[Node]int)
 	for rank := range p.world {
 		prog.first = append(prog.first, prog.leaves)
@@ -60,16 +68,17 @@ func (p *Plan) compile() *program {
 	return prog
 }
 
-// A machine runs a program. It owns the scratch registers and is used by one
-// goroutine at a time.
-type machine struct {
-	prog    *program
+// Machine runs a Program on host memory. It owns the scratch registers and is used
+// by one goroutine at a time.
+type Machine struct {
+	prog    *Program
 	scratch []float32
 	window  [][]float32
 }
 
-func newMachine(prog *program) *machine {
-	m := &machine{
+// NewMachine returns a machine for a program.
+func NewMachine(prog *Program) *Machine {
+	m := &Machine{
 		prog:    prog,
 		scratch: make([]float32, prog.scratch*blockElems),
 		window:  make([][]float32, prog.leaves+prog.scratch),
@@ -80,9 +89,9 @@ func newMachine(prog *program) *machine {
 	return m
 }
 
-// reduce writes the root of the leaves to dst. Leaves are as long as dst and
+// Reduce writes the root of the leaves to dst. Leaves are as long as dst and
 // are not changed, except that dst may be one of them.
-func (m *machine) reduce(dst []float32, leaves [][]float32) {
+func (m *Machine) Reduce(dst []float32, leaves [][]float32) {
 	ops, last := m.prog.ops, len(m.prog.ops)-1
 	if last < 0 {
 		if len(dst) > 0 && &dst[0] != &leaves[0][0] {
@@ -100,7 +109,29 @@ func (m *machine) reduce(dst []float32, leaves [][]float32) {
 			if i < last { // only the root touches dst, which may be a leaf
 				to = m.window[op.dst]
 			}
-			addTo(to, m.window[op.a], m.window[op.b], hi-lo)
+			Add(to, m.window[op.a], m.window[op.b], hi-lo)
+		}
+	}
+}
+
+// Sum writes the sum of the parts, left to right, to dst; zeros where there are
+// none. Parts are as long as dst, which may be any of them; the others are not
+// changed.
+func Sum(dst []float32, parts [][]float32) {
+	if len(parts) == 0 {
+		clear(dst)
+		return
+	}
+	var buf [blockElems]float32
+	for lo := 0; lo < len(dst); lo += blockElems {
+		hi := min(lo+blockElems, len(dst))
+		sum := parts[0][lo:hi]
+		for _, part := range parts[1:] { // dst may be any of them: write it last
+			Add(buf[:], sum, part[lo:hi], hi-lo)
+			sum = buf[:hi-lo]
+		}
+		if &sum[0] != &dst[lo] {
+			copy(dst[lo:hi], sum)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
@@ -63,9 +64,9 @@ func AllReduce(ctx context.Context, c AllReduceConfig, each func(AllReduceResult
 
 // amongGoroutines runs all ranks in this process.
 func amongGoroutines(ctx context.Context, c AllReduceConfig, each func(AllReduceResult)) error {
-	ends, peers := make([]*allreduce.Endpoint, c.World), make([]string, c.World)
+	ends, peers := make([]*mesh.Endpoint, c.World), make([]string, c.World)
 	for rank := range ends {
-		e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: benchRun})
+		e, err := mesh.Listen(mesh.EndpointConfig{RunID: benchRun})
 		if err != nil {
 			return err
 		}
@@ -88,7 +89,7 @@ const (
 )
 
 // run is a rank's part. Rank 0 reports.
-func (c *AllReduceConfig) run(ctx context.Context, e *allreduce.Endpoint, rank int, peers []string, each func(AllReduceResult)) error {
+func (c *AllReduceConfig) run(ctx context.Context, e *mesh.Endpoint, rank int, peers []string, each func(AllReduceResult)) error {
 	plan, err := allreduce.NewPlan(c.World, c.World)
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 )
 
 // orders are what a process gets to know on its standard input: which rank it
@@ -33,7 +33,7 @@ type child struct {
 func amongProcesses(ctx context.Context, c AllReduceConfig, each func(AllReduceResult)) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: benchRun})
+	e, err := mesh.Listen(mesh.EndpointConfig{RunID: benchRun})
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func AllReduceRank(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("bench: orders: %w", err)
 	}
-	e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: benchRun})
+	e, err := mesh.Listen(mesh.EndpointConfig{RunID: benchRun})
 	if err != nil {
 		return err
 	}

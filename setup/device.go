@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/optim"
@@ -114,7 +114,7 @@ func (d *Device) Optimizer(c *config.Config, p *nn.Params) (trainer.Optimizer, t
 }
 
 // Connector makes the groups of this device's generations out of connections.
-func (d *Device) Connector(e *allreduce.Endpoint, log *slog.Logger) trainer.Connector {
+func (d *Device) Connector(e *mesh.Endpoint, log *slog.Logger) trainer.Connector {
 	if d.connector == nil {
 		return e
 	}

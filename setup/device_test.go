@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/tensor"
@@ -51,7 +51,7 @@ func TestOpenCPU(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, device, "the state lives on the host")
 	require.NotEmpty(t, host.Slots())
-	e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: "test"})
+	e, err := mesh.Listen(mesh.EndpointConfig{RunID: "test"})
 	require.NoError(t, err)
 	defer e.Close()
 	require.Same(t, e, f32.Connector(e, nil))

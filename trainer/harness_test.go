@@ -13,6 +13,7 @@ import (
 
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/data"
@@ -64,7 +65,7 @@ type rank struct {
 	cancel  context.CancelFunc
 	gens    chan cluster.Generation
 	aborts  chan cluster.Abort
-	end     *allreduce.Endpoint
+	end     *mesh.Endpoint
 
 	outcome Outcome
 	err     error
@@ -181,7 +182,7 @@ func (w *world) add(cfg Config, options ...option) *rank {
 	w.all[id] = r
 	w.mu.Unlock()
 	if w.tcp {
-		r.end, err = allreduce.Listen(allreduce.EndpointConfig{RunID: "test"})
+		r.end, err = mesh.Listen(mesh.EndpointConfig{RunID: "test"})
 		require.NoError(w.t, err)
 		r.member.DataAddr = r.end.Addr()
 	}

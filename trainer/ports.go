@@ -84,7 +84,7 @@ type Session interface {
 	Report(r cluster.Report)
 }
 
-// Connector makes the group of a generation. *allreduce.Endpoint is one. Where
+// Connector makes the group of a generation. *mesh.Endpoint is one. Where
 // the state lives on a device, the group may be an allreduce.DeviceGroup; any
 // other sums through the host.
 type Connector interface {

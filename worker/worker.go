@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/coordinator"
@@ -287,19 +288,19 @@ func (w *worker) trainerConfig() (trainer.Config, error) {
 }
 
 // listen opens the port that gradients come in by.
-func (w *worker) listen() (*allreduce.Endpoint, error) {
+func (w *worker) listen() (*mesh.Endpoint, error) {
 	c := w.cfg.Cluster
 	port := c.DataPort
 	if port != 0 {
 		port += w.spec.Slot
 	}
-	cfg := allreduce.EndpointConfig{
+	cfg := mesh.EndpointConfig{
 		Addr: net.JoinHostPort(c.Bind, strconv.Itoa(port)), RunID: w.spec.RunID, Logger: w.log.With("part", "allreduce"),
 	}
 	if w.keys != nil {
 		cfg.Secret = w.keys.DataKey()
 	}
-	e, err := allreduce.Listen(cfg)
+	e, err := mesh.Listen(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +309,7 @@ func (w *worker) listen() (*allreduce.Endpoint, error) {
 }
 
 // join registers with the coordinator.
-func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *allreduce.Endpoint) (*coordinator.Session, error) {
+func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *mesh.Endpoint) (*coordinator.Session, error) {
 	cc := coordinator.ClientConfig{Resolve: w.spec.FindCoordinator, Logger: w.log.With("part", "coordinator")}
 	if w.keys != nil {
 		cc.Credentials = w.keys.ClientCredentials()

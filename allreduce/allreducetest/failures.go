@@ -194,3 +194,22 @@ func testArguments(t *testing.T, factory Factory) {
 	// None of it has harmed the group.
 	AllOK(t, groups, func(g allreduce.Group) error { return g.Barrier(ctx) })
 }
+
+// testWatched: a group tells of its failure while nobody asks it for anything.
+func testWatched(t *testing.T, factory Factory) {
+	t.Helper()
+	groups := start(t, factory, 2, 2)
+	w, ok := groups[0].(allreduce.Watched)
+	require.True(t, ok, "%T does not implement allreduce.Watched", groups[0])
+	select {
+	case <-w.Dead():
+		require.Fail(t, "dead at birth")
+	default:
+	}
+	groups[1].Abort(errTest)
+	<-w.Dead()
+	err := w.Failure(allreduce.OpAllReduce, 7)
+	require.ErrorIs(t, err, allreduce.ErrAborted)
+	require.ErrorContains(t, err, "bucket 7")
+	require.ErrorContains(t, err, errTest.Error())
+}

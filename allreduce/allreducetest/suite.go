@@ -65,6 +65,7 @@ func Run(t *testing.T, o Options, factory Factory) {
 	t.Run("Close", func(t *testing.T) { testClose(t, factory) })
 	t.Run("CloseWhilePeersWait", func(t *testing.T) { testPeerLeft(t, factory) })
 	t.Run("Mismatch", func(t *testing.T) { testMismatch(t, factory) })
+	t.Run("Watched", func(t *testing.T) { testWatched(t, factory) })
 	t.Run("Arguments", func(t *testing.T) { testArguments(t, factory) })
 }
 

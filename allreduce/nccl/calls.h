@@ -59,16 +59,6 @@ static inline ncclResult_t agr_nccl_all_reduce(const agr_nccl *l, uintptr_t from
   return l->ncclAllReduce((const void *)from, (void *)to, n, t, ncclSum, c, (cudaStream_t)stream);
 }
 
-static inline ncclResult_t agr_nccl_reduce_scatter(const agr_nccl *l, uintptr_t from, uintptr_t to, size_t n,
-                                                   ncclDataType_t t, ncclComm_t c, uintptr_t stream) {
-  return l->ncclReduceScatter((const void *)from, (void *)to, n, t, ncclSum, c, (cudaStream_t)stream);
-}
-
-static inline ncclResult_t agr_nccl_all_gather(const agr_nccl *l, uintptr_t from, uintptr_t to, size_t n,
-                                               ncclDataType_t t, ncclComm_t c, uintptr_t stream) {
-  return l->ncclAllGather((const void *)from, (void *)to, n, t, c, (cudaStream_t)stream);
-}
-
 static inline ncclResult_t agr_nccl_broadcast(const agr_nccl *l, uintptr_t from, uintptr_t to, size_t n,
                                               ncclDataType_t t, int root, ncclComm_t c, uintptr_t stream) {
   return l->ncclBroadcast((const void *)from, (void *)to, n, t, root, c, (cudaStream_t)stream);

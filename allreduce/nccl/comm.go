@@ -171,22 +171,6 @@ func (m *Comm) AllReduce(from, to uintptr, n int, t Type, stream uintptr) error 
 	})
 }
 
-// ReduceScatter queues the sum of size x n elements at from, of which this rank
-// gets its n at to.
-func (m *Comm) ReduceScatter(from, to uintptr, n int, t Type, stream uintptr) error {
-	return m.do("ncclReduceScatter", func() C.ncclResult_t {
-		return C.agr_nccl_reduce_scatter(m.lib.api, C.uintptr_t(from), C.uintptr_t(to), C.size_t(n), C.ncclDataType_t(t), m.c, C.uintptr_t(stream))
-	})
-}
-
-// AllGather queues the gathering of every rank's n elements at from, by rank, in
-// size x n elements at to.
-func (m *Comm) AllGather(from, to uintptr, n int, t Type, stream uintptr) error {
-	return m.do("ncclAllGather", func() C.ncclResult_t {
-		return C.agr_nccl_all_gather(m.lib.api, C.uintptr_t(from), C.uintptr_t(to), C.size_t(n), C.ncclDataType_t(t), m.c, C.uintptr_t(stream))
-	})
-}
-
 // Broadcast queues the copy of root's n elements at p to every rank's p.
 func (m *Comm) Broadcast(p uintptr, n int, t Type, root int, stream uintptr) error {
 	return m.do("ncclBroadcast", func() C.ncclResult_t {

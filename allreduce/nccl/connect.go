@@ -12,7 +12,7 @@ import (
 	"github.com/agrdist/agrdist/allreduce"
 )
 
-// Endpoint connects the ranks of a generation. *allreduce.Endpoint is one.
+// Endpoint connects the ranks of a generation. *mesh.Endpoint is one.
 type Endpoint interface {
 	Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.Group, error)
 }

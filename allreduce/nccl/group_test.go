@@ -16,6 +16,7 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/allreduce/allreducetest"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -40,7 +41,7 @@ func rigAt(tb testing.TB, ordinal int) *rig {
 // ranks is a run whose ranks live in this process, each with a device.
 type ranks struct {
 	connectors []*Connector
-	endpoints  []*allreduce.Endpoint
+	endpoints  []*mesh.Endpoint
 	generation uint64
 	order      allreduce.Order
 	timeout    time.Duration
@@ -60,7 +61,7 @@ func newRanks(tb testing.TB, world int, order allreduce.Order) *ranks {
 	require.NoError(tb, err)
 	r := &ranks{order: order, timeout: time.Minute, log: &bytes.Buffer{}}
 	for i := range world {
-		e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: "test"})
+		e, err := mesh.Listen(mesh.EndpointConfig{RunID: "test"})
 		require.NoError(tb, err)
 		tb.Cleanup(func() { require.NoError(tb, e.Close()) })
 		r.endpoints = append(r.endpoints, e)

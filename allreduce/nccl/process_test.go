@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 )
 
 // childEnv holds a child's orders: the test binary runs itself as a rank of its own
@@ -37,7 +38,7 @@ func runChild(text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
-	e, err := allreduce.Listen(allreduce.EndpointConfig{RunID: "test"})
+	e, err := mesh.Listen(mesh.EndpointConfig{RunID: "test"})
 	if err != nil {
 		return err
 	}

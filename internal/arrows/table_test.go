@@ -7,15 +7,15 @@ var allowed = map[string]string{
 		"diffusion diffusion/unet nn internal/grid internal/version",
 
 	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/security cluster/supervise",
-	"worker": "worker/spec setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce " +
+	"worker": "worker/spec setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
 		"diffusion diffusion/unet nn tensor internal/grid internal/version",
 	"worker/spec": "cluster internal/text",
 
 	"doctor": "allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc",
-	"bench": "setup trainer config agr optim allreduce diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
+	"bench": "setup trainer config agr optim allreduce allreduce/mesh diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
 		"internal/sharedmem internal/version",
 	"bench/probe": "internal/isa",
-	"setup": "trainer config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
+	"setup": "trainer config data agr optim allreduce allreduce/mesh allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
 		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver",
 
 	"eval":     "eval/npz",
@@ -48,6 +48,7 @@ var allowed = map[string]string{
 
 	"allreduce":               "tensor internal/sharedmem",
 	"allreduce/allreducetest": "allreduce tensor",
+	"allreduce/mesh":          "allreduce internal/sharedmem",
 	"allreduce/nccl":          "allreduce tensor internal/cuda/dl",
 
 	"tensor":                     "",

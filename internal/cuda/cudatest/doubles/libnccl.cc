@@ -202,37 +202,6 @@ NCCL ncclAllReduce(const void *from, void *to, size_t count, int type, int op, C
   });
 }
 
-NCCL ncclReduceScatter(const void *from, void *to, size_t count, int type, int op, Comm *c, void *stream) {
-  if (op != SUM) return fail(INVALID_ARGUMENT, "operator");
-  size_t all = c ? count * c->size : 0;
-  return call(c, stream, type, from, all, to, count, [=] {
-    group.steps.push_back([=](Comm &c) {
-      std::vector<char> sum(all * width(type));
-      if (!reduceAll(c, static_cast<const char *>(from), sum.data(), all, type)) return false;
-      memcpy(to, sum.data() + c.rank * count * width(type), count * width(type));
-      return true;
-    });
-  });
-}
-
-NCCL ncclAllGather(const void *from, void *to, size_t count, int type, Comm *c, void *stream) {
-  return call(c, stream, type, from, count, to, c ? count * c->size : 0, [=] {
-    group.steps.push_back([=](Comm &c) {
-      size_t bytes = count * width(type);
-      std::vector<char> own(static_cast<const char *>(from), static_cast<const char *>(from) + bytes);
-      std::vector<Transfer> list;
-      for (int r = 0; r < c.size; r++) {
-        if (r == c.rank) continue;
-        list.push_back({true, own.data(), bytes, r, 0});
-        list.push_back({false, static_cast<char *>(to) + r * bytes, bytes, r, 0});
-      }
-      if (!c.exchange(list)) return false;
-      memcpy(static_cast<char *>(to) + c.rank * bytes, own.data(), bytes);
-      return true;
-    });
-  });
-}
-
 NCCL ncclBroadcast(const void *from, void *to, size_t count, int type, int root, Comm *c, void *stream) {
   if (!c || root < 0 || root >= c->size) return fail(INVALID_ARGUMENT, "root");
   return call(c, stream, type, c->rank == root ? from : nullptr, count, to, count, [=] {
