@@ -29,7 +29,6 @@ func (o *owner) carryOut(now time.Time, a cluster.Action) {
 		o.form(a)
 	case cluster.Adopt:
 		o.log.Info("generation adopted", slog.Uint64("generation", a.Generation.Number), slog.Int("world_size", len(a.Generation.Members)))
-		o.hooks.generation(a.Generation)
 	case cluster.Abort:
 		o.log.Warn("generation aborted", slog.Uint64("generation", a.Generation), slog.String("reason", a.Reason))
 		o.broadcast(a)
@@ -76,7 +75,6 @@ func (o *owner) form(f cluster.Form) {
 			out.put(workMessage(f))
 		}
 	}
-	o.hooks.generation(g)
 }
 
 func (o *owner) broadcast(a cluster.Action) {
@@ -117,7 +115,6 @@ func (o *owner) over(now time.Time, e cluster.End) {
 		a.out.put(&pb.SuperviseResponse{Message: &pb.SuperviseResponse_End{End: toEnd(e)}})
 		a.out.close()
 	}
-	o.hooks.end(e)
 }
 
 func workMessage(a cluster.Action) *pb.WorkResponse {

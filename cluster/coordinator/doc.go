@@ -29,9 +29,9 @@
 // client then opens a new connection, with exponential backoff and jitter, and
 // registers the same member again.
 //
-// Without TLS credentials the server listens on loopback only. Credentials and
-// the question who may speak for which node (Authorize) are the caller's;
-// certificates live in cluster/security.
+// Without TLS credentials the server listens on loopback only. With them (from
+// cluster/security) a call that speaks for a node must present that node's
+// certificate; any member may ask for the status and for a stop.
 //
 // The package decides nothing, supervises no process and moves no parameters.
 package coordinator

@@ -38,7 +38,6 @@ type agent struct {
 // owner is the one goroutine that has the machine.
 type owner struct {
 	*Server
-	hooks   *hooks
 	workers map[cluster.MemberID]*workOutbox
 	nodes   map[cluster.MemberID]string // of every member ever admitted
 	agents  map[string]*agent
@@ -53,12 +52,11 @@ type owner struct {
 	journaled  uint64
 	journalAt  time.Time
 	journalErr bool
-	progressAt time.Time
 }
 
 func newOwner(s *Server) *owner {
 	return &owner{
-		Server: s, hooks: startHooks(s.cfg), workers: map[cluster.MemberID]*workOutbox{}, nodes: map[cluster.MemberID]string{},
+		Server: s, workers: map[cluster.MemberID]*workOutbox{}, nodes: map[cluster.MemberID]string{},
 		agents: map[string]*agent{}, kills: map[cluster.MemberID]cluster.Kill{}, asked: map[uint64]request{},
 	}
 }
@@ -125,10 +123,6 @@ func (o *owner) step(batch []request) {
 		if r.status != nil {
 			r.status(o.machine.Status(now), nil)
 		}
-	}
-	if o.cfg.OnProgress != nil && now.Sub(o.progressAt) >= o.cfg.Heartbeat {
-		o.progressAt = now
-		o.hooks.status(o.machine.Status(now))
 	}
 }
 

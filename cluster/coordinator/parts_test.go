@@ -2,15 +2,10 @@ package coordinator
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,6 +19,7 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
+	"github.com/agrdist/agrdist/cluster/security"
 )
 
 func TestPlaintextIsForLoopbackOnly(t *testing.T) {
@@ -48,47 +44,44 @@ func TestPlaintextIsForLoopbackOnly(t *testing.T) {
 	require.NoError(t, s.lis.Close())
 }
 
-// certificate returns server and client credentials of a new self-signed key.
-func certificate(t *testing.T) (server, client credentials.TransportCredentials) {
+// keys returns what a node holds of a secret that all share.
+func keys(t *testing.T, node string) *security.Keys {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	k, err := security.Derive([]byte("a secret of thirty-two characters"), security.Identity{RunID: "r", Node: node})
 	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"coordinator"},
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	leaf, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	own := []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
-	server = credentials.NewTLS(&tls.Config{Certificates: own, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13})
-	client = credentials.NewTLS(&tls.Config{Certificates: own, RootCAs: pool, ServerName: "coordinator", MinVersion: tls.VersionTLS13})
-	return server, client
+	return k
 }
 
-// Real sockets, mutual TLS, and an address that is found only when asked for.
+// Real sockets, mutual TLS, and an address that is found only when asked for. Who holds
+// the certificate of one node cannot speak for another.
 func TestMutualTLSOverTCP(t *testing.T) {
-	serverCreds, clientCreds := certificate(t)
-	s, err := Listen(ServerConfig{Cluster: cluster.DefaultConfig(), Addr: "127.0.0.1:0", Credentials: serverCreds})
+	s, err := Listen(ServerConfig{Cluster: cluster.DefaultConfig(), Addr: "127.0.0.1:0", Credentials: keys(t, "n1").ServerCredentials()})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancelCause(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
 
 	lookups := 0
-	c, err := Dial(ClientConfig{Credentials: clientCreds, Resolve: func(context.Context) (string, error) {
+	c, err := Dial(ClientConfig{Credentials: keys(t, "n2").ClientCredentials(), Resolve: func(context.Context) (string, error) {
 		if lookups++; lookups == 1 {
 			return "", errors.New("gossip knows of no coordinator yet")
 		}
 		return s.Addr().String(), nil
 	}})
 	require.NoError(t, err)
-	session, err := c.Join(t.Context(), cluster.Member{ID: "x", Node: "n", DataAddr: "a"})
+	session, err := c.Join(t.Context(), cluster.Member{ID: "x", Node: "n2", DataAddr: "a"})
 	require.NoError(t, err)
 	require.Equal(t, uint64(1), (<-session.Generations()).Number)
+
+	const denied = `the certificate is of node "n2", which cannot speak for node "n3"`
+	_, err = c.Join(t.Context(), cluster.Member{ID: "y", Node: "n3", DataAddr: "a"})
+	require.ErrorContains(t, err, denied)
+	_, err = c.Supervise(t.Context(), Node{Name: "n3"})
+	require.ErrorContains(t, err, denied)
+	_, err = c.ReportExit(t.Context(), cluster.Exit{Member: "z", Node: "n3"})
+	require.ErrorContains(t, err, denied)
+	_, err = c.Status(t.Context())
+	require.NoError(t, err, "any member may ask")
 
 	plain, err := Dial(ClientConfig{Addr: s.Addr().String()})
 	require.NoError(t, err)

@@ -154,57 +154,6 @@ func TestOnlyTheNewestGenerationIsDelivered(t *testing.T) {
 	})
 }
 
-func TestCallbacks(t *testing.T) {
-	var generations []string
-	var steps []int64
-	ended := make(chan cluster.End, 1)
-
-	inBubble(t, 1, func(b *bench) {
-		t := b.t
-		b.halt()
-		release := make(chan struct{})
-		b.config.OnGeneration = func(g cluster.Generation) { <-release; generations = append(generations, ids(g)) }
-		b.config.OnProgress = func(s cluster.Status) { steps = append(steps, s.Step) }
-		b.config.OnEnd = func(e cluster.End) { ended <- e }
-		b.start()
-		x := b.worker("x", "n1", 0)
-		after(time.Second)
-		require.Equal(t, "1: x", ids(x.generation()), "a slow callback holds nothing up")
-		commit(1, x)
-		commit(2, x)
-		after(time.Second)
-		close(release)
-		require.NoError(t, x.Finish(t.Context(), cluster.Finish{Step: 2, Digest: "d"}))
-		require.NoError(t, b.outcome())
-		require.Equal(t, []string{"1: x"}, generations)
-		require.Equal(t, int64(2), steps[len(steps)-1])
-		require.Equal(t, "d", (<-ended).Digest)
-	})
-}
-
-func TestAuthorize(t *testing.T) {
-	inBubble(t, 1, func(b *bench) {
-		t := b.t
-		b.halt()
-		b.config.Authorize = func(_ context.Context, method, node string) error {
-			if node != "n1" && method != "Status" {
-				return context.Canceled
-			}
-			return nil
-		}
-		b.start()
-		c := b.client(newWire(b.listener))
-		_, err := c.Join(t.Context(), b.member("y", "n2", 0))
-		require.ErrorContains(t, err, "PermissionDenied")
-		_, err = c.Supervise(t.Context(), Node{Name: "n2"})
-		require.ErrorContains(t, err, "PermissionDenied")
-		require.ErrorContains(t, c.RequestStop(t.Context(), "no"), "PermissionDenied")
-		_, err = c.Status(t.Context())
-		require.NoError(t, err)
-		b.worker("x", "n1", 0)
-	})
-}
-
 func TestClosedClient(t *testing.T) {
 	inBubble(t, 1, func(b *bench) {
 		t := b.t

@@ -25,27 +25,18 @@ type ServerConfig struct {
 	// Listener takes precedence over Addr (host:port, port 0 for any).
 	Listener net.Listener
 	Addr     string
-	// Credentials secure the listener. Without them only a loopback address
-	// is accepted.
+	// Credentials (security.Keys.ServerCredentials) secure the listener: a call may
+	// speak only for the node that its certificate names. Without them only a loopback
+	// address is accepted.
 	Credentials credentials.TransportCredentials
-	// Authorize, if set, is asked before a call speaks for a node; node is empty
-	// for calls that speak for none (Status, RequestStop). The peer's
-	// certificate is in the context (google.golang.org/grpc/peer).
-	Authorize func(ctx context.Context, method, node string) error
 
 	// JournalPath keeps the little that a restarted coordinator needs; empty:
 	// no journal, the workers' reports alone must do.
 	JournalPath string
 
 	Tick      time.Duration // how often the machine looks at the time; 0: 100 ms
-	Heartbeat time.Duration // down an idle stream, and of OnProgress; 0: 500 ms
+	Heartbeat time.Duration // down an idle stream; 0: 500 ms
 	Grace     time.Duration // to deliver the last words when the run ends; 0: 5 s
-
-	// Callbacks run one after the other on a goroutine of their own; a slow one
-	// delays the next but never the coordinator. Progress keeps only the newest.
-	OnGeneration func(cluster.Generation)
-	OnProgress   func(cluster.Status)
-	OnEnd        func(cluster.End)
 
 	Logger *slog.Logger // nil: discard
 }
@@ -159,7 +150,6 @@ func (s *Server) serve(ctx context.Context) error {
 	err := o.run(ctx, served)
 	close(s.quit)
 	graceful(rpc, s.cfg.Grace)
-	o.hooks.stop()
 	return err
 }
 

@@ -28,7 +28,7 @@ var allowed = map[string]string{
 
 	"cluster":             "",
 	"cluster/clusterpb":   "",
-	"cluster/coordinator": "cluster cluster/clusterpb",
+	"cluster/coordinator": "cluster cluster/clusterpb cluster/security",
 	"cluster/membership":  "cluster/security",
 	"cluster/preflight":   "",
 	"cluster/security":    "",
