@@ -1,18 +1,22 @@
 // Package agent is one node's part in a run: it finds the other nodes, holds the
-// coordinator if it is the first, and keeps one worker process a slot alive.
+// coordinator if that is its lot, and keeps one worker process in each slot.
 //
-//	            gossip                      gRPC
-//	other agents <----> membership     coordinator (first node only)
+//	            gossip                        gRPC
+//	other agents <----> membership     coordinator (on one node)
 //	                        |               ^   ^
 //	                     [agent] -----------+   | registration, reports,
 //	                        | spawns, reaps     | generations
 //	                        v                   |
 //	                 worker processes ----------+
 //
-// Its one idea: it decides nothing. Gossip says where the coordinator is, the
-// coordinator says who trains and whether a dead worker is started again; the
-// agent is the hands: it starts, signals, kills and reaps, and certifies deaths.
-// Its own end ends its workers, never anybody else's.
+// Its one idea: it decides nothing. Package cluster/node decides, a pure function
+// of what happened; this package is the shell around it. It turns gossip, the
+// coordinator's words, signals and ended processes into events, and carries the
+// actions out. Its own end ends its workers, never anybody else's.
 //
-// The package prints nothing; whoever runs it watches Status.
+// One goroutine, Run's, owns the machine. All others only wait for something (an
+// answer of the coordinator, a change of the gossip) and hand it over as an event;
+// they end with Run.
+//
+// The package prints nothing; whoever runs it is told by the callbacks of Config.
 package agent

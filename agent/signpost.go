@@ -4,74 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
+	"sync"
 
 	"github.com/google/renameio/v2"
-
-	"github.com/agrdist/agrdist/cluster/membership"
 )
 
-// signpost tells this node's workers where the coordinator is. Workers take no
+// signpost tells this node's processes where the coordinator is. Workers take no
 // part in the gossip; the address stands in a file that they read before every
-// connection, so that they find a coordinator that was restarted elsewhere and
-// need not be restarted themselves.
+// connection, so that they find a coordinator that has moved and need not be
+// restarted themselves.
 type signpost struct {
-	path   string
-	cancel context.CancelFunc
-	done   chan struct{}
+	path string
+
+	mu      sync.Mutex
+	addr    string        // empty: nobody knows yet
+	changed chan struct{} // closed at the first address
 }
 
-// signpostEvery is the pause between two looks at the gossip.
-const signpostEvery = 500 * time.Millisecond
+func newSignpost(runDir, node string) *signpost {
+	return &signpost{path: filepath.Join(runDir, "coordinator-"+node+".addr"), changed: make(chan struct{})}
+}
 
-// newSignpost writes the address that is known now and keeps it up to date until
-// it is taken down.
-func newSignpost(runDir, node, addr string, gossip *membership.Membership, log *slog.Logger) (*signpost, error) {
-	s := &signpost{path: filepath.Join(runDir, "coordinator-"+node+".addr"), done: make(chan struct{})}
-	if err := s.write(addr); err != nil {
-		return nil, err
+// point notes where the coordinator is, for find, and writes it down for the
+// workers.
+func (s *signpost) point(addr string) error {
+	s.mu.Lock()
+	if s.addr == "" {
+		close(s.changed)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	go func() {
-		defer close(s.done)
-		tick := time.NewTicker(signpostEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			now, err := gossip.FindCoordinator(ctx)
-			if err != nil || now == addr {
-				continue
-			}
-			if err := s.write(now); err != nil {
-				log.Warn("workers cannot be told where the coordinator is", "err", err)
-				continue
-			}
-			log.Info("the coordinator has moved", "addr", now)
-			addr = now
-		}
-	}()
-	return s, nil
-}
-
-func (s *signpost) write(addr string) error {
+	s.addr = addr
+	s.mu.Unlock()
 	if err := renameio.WriteFile(s.path, []byte(addr+"\n"), 0o644); err != nil {
 		return fmt.Errorf("agent: write the coordinator's address: %w", err)
 	}
 	return nil
 }
 
-// takeDown ends it and removes the file.
+// find returns where the coordinator is; it waits until somebody knows.
+func (s *signpost) find(ctx context.Context) (string, error) {
+	select {
+	case <-s.changed:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.addr, nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+// takeDown removes the file.
 func (s *signpost) takeDown() error {
-	s.cancel()
-	<-s.done
 	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("agent: remove the coordinator's address: %w", err)
 	}

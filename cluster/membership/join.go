@@ -240,7 +240,14 @@ func (m *Membership) coordinator() string {
 	return best.Meta.CoordinatorAddr
 }
 
-// waitingFor says what stands between this node and a coordinator. Holds mu.
+// WaitingFor says what stands between this node and a coordinator, for people.
+func (m *Membership) WaitingFor() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.waitingFor()
+}
+
+// waitingFor is WaitingFor; the caller holds mu.
 func (m *Membership) waitingFor() string {
 	var bad []string
 	for _, seed := range m.cfg.Seeds {

@@ -6,7 +6,7 @@ var allowed = map[string]string{
 	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics data checkpoint cluster cluster/security cluster/supervise allreduce " +
 		"diffusion diffusion/unet nn internal/grid internal/version",
 
-	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/security cluster/supervise",
+	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "worker/spec setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
 		"diffusion diffusion/unet nn tensor internal/grid internal/version",
 	"worker/spec": "cluster internal/text",
@@ -29,6 +29,7 @@ var allowed = map[string]string{
 	"cluster":             "",
 	"cluster/clusterpb":   "",
 	"cluster/coordinator": "cluster cluster/clusterpb cluster/security",
+	"cluster/node":        "cluster",
 	"cluster/membership":  "cluster/security",
 	"cluster/preflight":   "",
 	"cluster/security":    "",

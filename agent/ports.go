@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/membership"
+	"github.com/agrdist/agrdist/cluster/supervise"
+)
+
+// gossip is who is there. *membership.Membership is one.
+type gossip interface {
+	Members() []membership.Node
+	// Events wakes whoever waits for a change of Members.
+	Events() <-chan membership.Event
+	UpdateMeta(m membership.Meta) error
+	// Addr is what other nodes join by.
+	Addr() string
+	// WaitingFor says what stands between this node and a coordinator.
+	WaitingFor() string
+	Leave(timeout time.Duration) error
+	Stop()
+}
+
+// control is the line to the coordinator, wherever that is, and the coordinator
+// itself where this node holds it.
+type control interface {
+	// Register announces this node, waits until it is admitted, and returns the
+	// session.
+	Register(ctx context.Context) (session, error)
+	// Serve holds the coordinator until the run is over and everybody was told,
+	// or ctx is done.
+	Serve(ctx context.Context, term uint64) error
+	RequestStop(ctx context.Context, reason string) error
+	Status(ctx context.Context) (cluster.Status, error)
+	Close()
+}
+
+// session is this node's place in the run. *coordinator.AgentSession is one.
+type session interface {
+	Kills() <-chan cluster.Kill
+	ReportExit(ctx context.Context, e cluster.Exit) (cluster.Verdict, error)
+	Done() <-chan struct{}
+	Err() error
+}
+
+// supervisor runs the worker processes. *supervise.Supervisor is one.
+type supervisor interface {
+	Start(slot int) error
+	Signal(slot int, sig syscall.Signal) error
+	Kill(slot int) error
+	Exits() <-chan supervise.Exit
+	Running() []supervise.Status
+	Close(ctx context.Context) error
+}
+
+var (
+	_ gossip     = (*membership.Membership)(nil)
+	_ supervisor = (*supervise.Supervisor)(nil)
+)

@@ -1,0 +1,135 @@
+package node
+
+import (
+	"github.com/agrdist/agrdist/cluster"
+)
+
+// Event is something that happened on or to this node.
+type Event interface{ event() }
+
+// Peer is a node as gossip knows it.
+type Peer struct {
+	Node        string // stable name of the node
+	Self        bool
+	Coordinator string // HOST:PORT, if the node holds the coordinator
+	Term        uint64 // of that coordinator: the highest is to be believed
+}
+
+// Gossip is the newest view of who is alive, this node included.
+type Gossip struct{ Peers []Peer }
+
+// Admitted says that the coordinator has taken this node in.
+type Admitted struct{}
+
+// Ended says that the run is over.
+type Ended struct{ End cluster.End }
+
+// SessionLost says that the session with the coordinator ended for good, before
+// the run did: this node was refused, say.
+type SessionLost struct{ Err error }
+
+// Exited says that the process of a slot was reaped.
+type Exited struct {
+	Slot    int
+	Code    int
+	Signal  string // that ended it: "SIGKILL"; empty if it ended by itself
+	Failed  bool   // it ended badly, and nobody asked it to end
+	Reason  string // how it ended, for people
+	Message string // the error that it ended with, if it said so
+}
+
+// StartFailed answers a Start: no process runs in the slot.
+type StartFailed struct {
+	Slot int
+	Err  error
+}
+
+// Judged answers a Report: what the coordinator says to an exit. Err is set when
+// there was no answer, because the run or the session is over.
+type Judged struct {
+	Exit    cluster.Exit
+	Verdict cluster.Verdict
+	Err     error
+}
+
+// KillOrdered says that the coordinator wants a worker of this node dead.
+type KillOrdered struct{ Kill cluster.Kill }
+
+// Signalled says that a person or a job controller asks this node to stop.
+type Signalled struct{ Signal string }
+
+// Progress tells the last committed step of the run.
+type Progress struct{ Step int64 }
+
+// ServerStopped says that the coordinator on this node has stopped serving: nil
+// if everybody was told the end.
+type ServerStopped struct{ Err error }
+
+// Tick says that time passed; about ten of them a second.
+type Tick struct{}
+
+func (Gossip) event()        {}
+func (Admitted) event()      {}
+func (Ended) event()         {}
+func (SessionLost) event()   {}
+func (Exited) event()        {}
+func (StartFailed) event()   {}
+func (Judged) event()        {}
+func (KillOrdered) event()   {}
+func (Signalled) event()     {}
+func (Progress) event()      {}
+func (ServerStopped) event() {}
+func (Tick) event()          {}
+
+// Action is something for the shell around the machine to do.
+type Action interface{ action() }
+
+// Point says where the coordinator is now: the agent's own session and the
+// node's workers connect to it from now on.
+type Point struct{ Addr string }
+
+// Hold starts the coordinator on this node and makes it known.
+type Hold struct{ Term uint64 }
+
+// Start starts the process of a slot, as a new member. Answered by StartFailed,
+// or at the process's end by Exited.
+type Start struct {
+	Slot   int
+	Member cluster.MemberID
+}
+
+// Kill ends the process of a slot with SIGKILL.
+type Kill struct{ Slot int }
+
+// Terminate sends SIGTERM to all workers of this node: they save and leave.
+type Terminate struct{}
+
+// KillAll ends all workers of this node with SIGKILL.
+type KillAll struct{}
+
+// Report certifies the end of a process to the coordinator. Answered by Judged.
+type Report struct{ Exit cluster.Exit }
+
+// RequestStop asks the coordinator to stop the whole run.
+type RequestStop struct{ Reason string }
+
+// Notice is for the person who watches.
+type Notice struct{ Text string }
+
+// Return ends this node's part. It is the last action and comes once. Err is a
+// failure of this node's own part; without it End says how the run ended.
+type Return struct {
+	End cluster.End
+	Err error
+}
+
+func (Point) action()       {}
+func (Hold) action()        {}
+func (Start) action()       {}
+func (Kill) action()        {}
+func (Terminate) action()   {}
+func (KillAll) action()     {}
+func (Report) action()      {}
+func (RequestStop) action() {}
+func (Notice) action()      {}
+func (Return) action()      {}

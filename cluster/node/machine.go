@@ -1,0 +1,219 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/agrdist/agrdist/cluster"
+)
+
+// Machine decides what a node's agent does. It is a pure state machine and not
+// safe for concurrent use; one goroutine owns it.
+type Machine struct {
+	cfg     Config
+	now     time.Time
+	started time.Time
+	out     []Action
+
+	slots    []slot
+	admitted bool
+	returned bool
+	term     uint64 // of the coordinator that this node holds; 0: none
+	serving  bool   // that coordinator has not stopped
+	pointed  string // where the coordinator is, as far as known
+	step     int64  // last committed step heard of; -1 none
+
+	signals int          // asked to stop
+	end     *cluster.End // how the run ended
+	killBy  time.Time    // workers that are still here then are killed
+	agreed  time.Time    // the last time a worker left by agreement
+	refused error        // a worker cannot take part
+	giveUp  time.Time    // when that ends this node's part
+}
+
+// SignalError says that a signal ended the node's part before the run began.
+type SignalError struct{ Signal string }
+
+func (e *SignalError) Error() string { return "stopped by " + e.Signal + " before the run began" }
+
+// RefusedError says that this node's workers do not fit the run, which goes on
+// without it.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return "this node: " + e.Reason }
+
+// ErrNoCoordinator is wrapped when nobody admitted this node in time.
+var ErrNoCoordinator = errors.New("node: no coordinator")
+
+// New returns a machine that looks for its run.
+func New(cfg Config, now time.Time) (*Machine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := &Machine{cfg: cfg, now: now, started: now, slots: make([]slot, cfg.Slots), step: -1}
+	if cfg.Found > 0 {
+		m.hold(cfg.Found)
+	}
+	return m, nil
+}
+
+// Step tells the machine what happened by now and returns what is to be done, in
+// order. It wants a Tick about every 100 ms.
+func (m *Machine) Step(now time.Time, events ...Event) []Action {
+	if now.After(m.now) {
+		m.now = now
+	}
+	for _, e := range events {
+		if !m.returned {
+			m.apply(e)
+		}
+	}
+	if !m.returned {
+		m.settle()
+	}
+	out := m.out
+	m.out = nil
+	return out
+}
+
+func (m *Machine) apply(e Event) {
+	switch e := e.(type) {
+	case Gossip:
+		m.gossiped(e.Peers)
+	case Admitted:
+		if !m.admitted {
+			m.admitted = true
+			for i := range m.slots {
+				m.slots[i].startAt = m.now
+			}
+		}
+	case Ended:
+		m.ended(e.End)
+	case SessionLost:
+		m.sessionLost(e.Err)
+	case Exited:
+		m.exited(e)
+	case StartFailed:
+		m.startFailed(e)
+	case Judged:
+		m.judged(e)
+	case KillOrdered:
+		m.killOrdered(e.Kill)
+	case Signalled:
+		m.signalled(e.Signal)
+	case Progress:
+		m.step = e.Step
+	case ServerStopped:
+		m.serving = false
+		if e.Err != nil && !m.returned {
+			m.fail(e.Err)
+		}
+	case Tick:
+	}
+}
+
+// settle makes the decisions that follow from the state and the time.
+func (m *Machine) settle() {
+	switch {
+	case m.end != nil:
+		m.settleEnd()
+	case m.refused != nil && !m.now.Before(m.giveUp):
+		m.fail(m.refused)
+	case !m.agreed.IsZero() && m.running() == 0 && m.now.Sub(m.agreed) >= m.cfg.EndPatience:
+		m.finish(cluster.End{
+			Outcome: cluster.OutcomeStopped, ExitCode: cluster.ExitStopped, Step: m.step, Reason: "all workers agreed to stop",
+		})
+	case !m.admitted && m.now.Sub(m.started) >= m.cfg.StartTimeout:
+		m.fail(fmt.Errorf("%w was found within %s (cluster.start_timeout); is the first node up, with the same cluster.run_id and secret?",
+			ErrNoCoordinator, m.cfg.StartTimeout))
+	case m.signals == 0:
+		m.startDue()
+	}
+}
+
+// settleEnd waits for the workers to leave, and for this node's coordinator to
+// tell the others.
+func (m *Machine) settleEnd() {
+	switch {
+	case m.running() == 0 && !m.serving:
+		m.finish(*m.end)
+	case m.running() > 0 && !m.killBy.IsZero() && !m.now.Before(m.killBy):
+		m.killBy = time.Time{} // once
+		m.do(KillAll{})
+	}
+}
+
+// ended takes in how the run ended.
+func (m *Machine) ended(e cluster.End) {
+	if m.end != nil {
+		return
+	}
+	m.end, m.killBy = &e, m.now.Add(m.cfg.EndPatience)
+	if e.Outcome == cluster.OutcomeFailed && m.running() > 0 {
+		m.do(Terminate{})
+	}
+}
+
+func (m *Machine) sessionLost(err error) {
+	switch {
+	case m.end != nil:
+	case m.admitted:
+		m.fail(fmt.Errorf("lost the coordinator for good: %w", err))
+	default:
+		m.fail(err)
+	}
+}
+
+// signalled asks the whole run to save and end: the coordinator, and this node's
+// workers too, who agree with the others in their next step even where the
+// coordinator is away.
+func (m *Machine) signalled(name string) {
+	m.signals++
+	switch {
+	case m.signals > 1:
+		m.fail(fmt.Errorf("killed by a second signal (%s); what was saved is kept", name))
+	case !m.admitted:
+		m.fail(&SignalError{name})
+	case m.end == nil:
+		m.do(RequestStop{name + " on " + m.cfg.Node})
+		m.do(Terminate{})
+	}
+}
+
+// gossiped follows the coordinator with the highest term; of equals, the smallest
+// name, so that all nodes choose alike.
+func (m *Machine) gossiped(peers []Peer) {
+	var best *Peer
+	for i, p := range peers {
+		if p.Coordinator == "" {
+			continue
+		}
+		if best == nil || p.Term > best.Term || p.Term == best.Term && p.Node < best.Node {
+			best = &peers[i]
+		}
+	}
+	if best != nil && best.Coordinator != m.pointed {
+		m.pointed = best.Coordinator
+		m.do(Point{best.Coordinator})
+	}
+}
+
+func (m *Machine) hold(term uint64) {
+	m.term, m.serving = term, true
+	m.do(Hold{term})
+}
+
+func (m *Machine) do(a Action) { m.out = append(m.out, a) }
+
+func (m *Machine) notice(format string, args ...any) { m.do(Notice{fmt.Sprintf(format, args...)}) }
+
+func (m *Machine) fail(err error) {
+	m.returned = true
+	m.do(Return{Err: err})
+}
+
+func (m *Machine) finish(e cluster.End) {
+	m.returned = true
+	m.do(Return{End: e})
+}
