@@ -14,7 +14,7 @@ const (
 	Digits  = "digits"  // 1,797 handwritten digits, 8x8x1, embedded in the program
 	CIFAR10 = "cifar10" // 50,000 + 10,000 photographs, 32x32x3, the binary version's files
 	Records = "records" // any *.bin files of CIFAR-10 records, 32x32x3
-	Folder  = "folder"  // PNG and JPEG files below a directory
+	Folder  = "folder"  // image files below a directory
 )
 
 // Splits of cifar10; the other data sets have SplitTrain alone.
@@ -52,9 +52,14 @@ type Config struct {
 	// own, which these must equal unless they are 0.
 	Size, Channels int
 
-	// folder: the first folder below Dir is an image's class; labels are the
-	// classes' positions in the order of their names.
+	// folder: every image must be in a class, the first folder of its path. (Labels
+	// are the classes' positions in the order of their names; without Classes they
+	// are there too where every image is in a folder.)
 	Classes bool
+	// folder: the list of images, from a Scan. Where there is none, Open scans the
+	// directory as Verify and Corrupt say; see ScanConfig.
+	Index           *Index
+	Verify, Corrupt string
 	// folder: bytes of decoded images kept in memory (H W C an image). Those
 	// read first are kept; the others are decoded at every use.
 	CacheBytes int64
@@ -86,6 +91,12 @@ func (c Config) Validate() error {
 	}
 	if c.Name == Folder && (c.Size == 0 || c.Channels == 0) {
 		errs = append(errs, errors.New("data.name folder needs the size and the channels to convert its images to"))
+	}
+	if c.Verify != "" {
+		errs = append(errs, choice("data.verify", c.Verify, VerifyAuto, VerifyHeader, VerifyFull))
+	}
+	if c.Corrupt != "" {
+		errs = append(errs, choice("data.corrupt", c.Corrupt, CorruptRefuse, CorruptSkip))
 	}
 	if c.CacheBytes < 0 {
 		errs = append(errs, fmt.Errorf("cache is %d bytes; it must be 0 or more", c.CacheBytes))
@@ -134,8 +145,8 @@ func Close(d Dataset) error {
 	return nil
 }
 
-// Verify reads every image and returns the first failure: a folder's files are
-// otherwise decoded when a step needs them. It stops when ctx is done.
+// Verify reads every image and returns the first failure. It stops when ctx is
+// done.
 func Verify(ctx context.Context, d Dataset) error {
 	height, width, channels := d.Size()
 	image := make([]float32, height*width*channels)

@@ -1,19 +1,26 @@
 package data
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // MissingError says that a data set's files are not there.
 type MissingError struct {
-	Path string // what was looked for
-	Mend string // where to get it, or what to set
-	Err  error  // nil, or the system's error
+	Path   string // what was looked for
+	Reason string // empty: it was not found
+	Mend   string // where to get it, or what to set
+	Err    error  // nil, or the system's error
 }
 
 func (e *MissingError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("%v; %s", e.Err, e.Mend)
+	switch {
+	case e.Err != nil:
+		return fmt.Sprintf("%s: %v; %s", quoted(e.Path), plain(e.Err), e.Mend)
+	case e.Reason != "":
+		return fmt.Sprintf("%s %s; %s", quoted(e.Path), e.Reason, e.Mend)
 	}
-	return fmt.Sprintf("%s: not found; %s", e.Path, e.Mend)
+	return fmt.Sprintf("%s: not found; %s", quoted(e.Path), e.Mend)
 }
 
 // Unwrap returns the system's error.
@@ -29,16 +36,26 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	text := e.Path
+	text := quoted(e.Path)
 	if e.Offset >= 0 {
 		text = fmt.Sprintf("%s: byte %d", text, e.Offset)
 	}
 	text += ": " + e.Reason
 	if e.Err != nil {
-		text = fmt.Sprintf("%s: %v", text, e.Err)
+		text = fmt.Sprintf("%s: %v", text, plain(e.Err))
 	}
 	return text + "; " + e.Mend
 }
 
 // Unwrap returns the decoder's error.
 func (e *CorruptError) Unwrap() error { return e.Err }
+
+// StalledError says that a read has not come back.
+type StalledError struct {
+	Path  string
+	After time.Duration
+}
+
+func (e *StalledError) Error() string {
+	return fmt.Sprintf("%s: reading it has not come back for %s; is its file system (or the server behind it) alive?", quoted(e.Path), e.After)
+}

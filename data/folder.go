@@ -1,120 +1,106 @@
 package data
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/agrdist/agrdist/data/imagefile"
 )
 
 // folder is a data set of image files, decoded when they are read.
 type folder struct {
-	dir      string // for messages
-	fsys     fs.FS
-	files    []string // slash-separated, relative to dir, sorted
-	labels   []int    // nil without classes
-	classes  []string
+	dir      string
+	images   []folderImage
+	classes  []string // empty: no classes
 	size     int
 	channels int
+	print    string // the index's fingerprint
 
 	mu    sync.Mutex
 	cache map[int][]byte // decoded images, [size, size, channels]
 	room  int64          // bytes left in the cache
 }
 
-var _ Dataset = (*folder)(nil)
-
-func openFolder(c Config) (*folder, error) {
-	if !isDir(c.Dir) {
-		return nil, &MissingError{Path: c.Dir, Mend: "set data.dir to a directory of PNG and JPEG files"}
-	}
-	return newFolder(os.DirFS(c.Dir), c)
+// folderImage is what reading a file needs of its index entry.
+type folderImage struct {
+	path  string // slash-separated, relative to dir
+	size  int64  // bytes, at the scan
+	label int32  // -1: none
 }
 
-// newFolder lists the image files. Names that start with a dot are skipped, and
-// files with other extensions.
-func newFolder(fsys fs.FS, c Config) (*folder, error) {
+var _ Dataset = (*folder)(nil)
+
+// openFolder makes the data set of an index, or of a scan where none is given.
+func openFolder(c Config) (*folder, error) {
+	x := c.Index
+	if x == nil {
+		var err error
+		if x, err = Scan(context.Background(), ScanConfig{Dir: c.Dir, Verify: c.Verify, Corrupt: c.Corrupt}); err != nil {
+			return nil, err
+		}
+	}
 	d := &folder{
-		dir: c.Dir, fsys: fsys, size: c.Size, channels: c.Channels,
+		dir: c.Dir, size: c.Size, channels: c.Channels, print: x.Fingerprint(),
 		cache: map[int][]byte{}, room: c.CacheBytes,
 	}
-	err := fs.WalkDir(fsys, ".", func(name string, e fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case name != "." && strings.HasPrefix(e.Name(), "."):
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-		case !e.IsDir() && isImageName(name):
-			d.files = append(d.files, name)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing data.dir %s: %w", c.Dir, err)
+	var labels []int
+	if labels, d.classes = x.Labels(); c.Classes && labels == nil {
+		i := slices.IndexFunc(x.Images, func(m Image) bool { return !strings.Contains(m.Path, "/") })
+		return nil, fmt.Errorf("%s is in no class; move it into a folder of data.dir, or turn classes off", quoted(filepath.Join(d.dir, x.Images[i].Path)))
 	}
-	if len(d.files) == 0 {
-		return nil, &MissingError{
-			Path: filepath.Join(c.Dir, "**", "*.{png,jpg,jpeg}"),
-			Mend: "set data.dir to a directory of PNG and JPEG files",
+	d.images = make([]folderImage, len(x.Images))
+	for i, m := range x.Images {
+		d.images[i] = folderImage{path: m.Path, size: m.Size, label: -1}
+		if labels != nil {
+			d.images[i].label = int32(labels[i])
 		}
-	}
-	// The walk goes folder by folder; whole paths in byte order are the same
-	// list on every system.
-	slices.Sort(d.files)
-	if c.Classes {
-		return d, d.classify()
 	}
 	return d, nil
 }
 
-func isImageName(name string) bool {
-	switch strings.ToLower(path.Ext(name)) {
-	case ".png", ".jpg", ".jpeg":
-		return true
-	}
-	return false
-}
-
-// classify labels every file by the first folder of its path.
-func (d *folder) classify() error {
-	class := make([]string, len(d.files))
-	for i, name := range d.files {
-		first, _, below := strings.Cut(name, "/")
+// Labels labels every image by the first directory of its path. Where an image
+// lies in the folder itself there are no classes: both results are nil then.
+func (x *Index) Labels() (labels []int, classes []string) {
+	class := make([]string, len(x.Images))
+	for i, m := range x.Images {
+		first, _, below := strings.Cut(m.Path, "/")
 		if !below {
-			return fmt.Errorf("%s is in no class; move it into a folder of data.dir, or turn classes off", filepath.Join(d.dir, name))
+			return nil, nil
 		}
 		class[i] = first
 	}
-	d.classes = slices.Clone(class)
-	slices.Sort(d.classes)
-	d.classes = slices.Compact(d.classes)
-	d.labels = make([]int, len(class))
+	classes = slices.Clone(class)
+	slices.Sort(classes)
+	classes = slices.Compact(classes)
+	labels = make([]int, len(class))
 	for i, name := range class {
-		d.labels[i], _ = slices.BinarySearch(d.classes, name)
+		labels[i], _ = slices.BinarySearch(classes, name)
 	}
-	return nil
+	return labels, classes
 }
 
-func (d *folder) Name() string                        { return Folder + " " + d.dir }
-func (d *folder) Len() int                            { return len(d.files) }
+func (d *folder) Name() string                        { return Folder + " " + quoted(d.dir) }
+func (d *folder) Len() int                            { return len(d.images) }
 func (d *folder) Size() (height, width, channels int) { return d.size, d.size, d.channels }
+func (d *folder) Label(index int) int                 { return int(d.images[index].label) }
 
 // Classes returns the names of the classes in the order of the labels, or
 // nothing when the folders are not classes.
 func (d *folder) Classes() []string { return slices.Clone(d.classes) }
 
-func (d *folder) Label(index int) int {
-	if d.labels == nil {
-		return -1
-	}
-	return d.labels[index]
+// Fingerprint identifies the list of images.
+func (d *folder) Fingerprint() string { return d.print }
+
+// ImageName is the file of an image.
+func (d *folder) ImageName(index int) string {
+	return filepath.Join(d.dir, filepath.FromSlash(d.images[index].path))
 }
 
 func (d *folder) Read(dst []float32, index int) error {
@@ -140,17 +126,9 @@ func (d *folder) decoded(index int) ([]byte, error) {
 	if ok {
 		return pixels, nil
 	}
-	name := filepath.Join(d.dir, filepath.FromSlash(d.files[index]))
-	text, err := fs.ReadFile(d.fsys, d.files[index])
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &MissingError{Path: name, Mend: "it was there when the run started; put it back"}
-	}
+	pixels, err := d.decode(d.ImageName(index), d.images[index].size)
 	if err != nil {
-		return nil, fmt.Errorf("data: %w", err)
-	}
-	pixels, err = decodeImage(text, d.size, d.channels, maxPixels)
-	if err != nil {
-		return nil, &CorruptError{Path: name, Offset: -1, Reason: "not an image that can be used", Err: err, Mend: "replace the file, or remove it and start a new run"}
+		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -159,4 +137,55 @@ func (d *folder) decoded(index int) ([]byte, error) {
 		d.room -= int64(len(pixels))
 	}
 	return pixels, nil
+}
+
+// decode reads a file. It must be the one that the scan saw: another one would
+// change the run's bits in silence.
+func (d *folder) decode(name string, size int64) ([]byte, error) {
+	corrupt := func(reason string, err error) error {
+		return &CorruptError{Path: name, Offset: -1, Reason: reason, Err: err, Mend: "put back the file that was there when the run started"}
+	}
+	f, info, err := openRegular(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &MissingError{Path: name, Mend: "it was there when the run started; put it back"}
+	}
+	if err != nil {
+		return nil, corrupt("cannot be opened", err)
+	}
+	defer f.Close()
+	if info.Size() != size {
+		return nil, corrupt(fmt.Sprintf("has changed: %d bytes, %d when the run started", info.Size(), size), nil)
+	}
+	text := make([]byte, size)
+	if n, err := f.ReadAt(text, 0); n < len(text) {
+		return nil, corrupt("cannot be read", err)
+	}
+	m, h, err := imagefile.Decode(text, maxPixels)
+	if err != nil {
+		return nil, &CorruptError{
+			Path: name, Offset: -1, Reason: "not an image that can be used", Err: err,
+			Mend: "replace the file and start a new run; data.verify=full finds such files before a run starts",
+		}
+	}
+	return imagefile.Square(m, h.Orientation, d.size, d.channels), nil
+}
+
+// Fingerprint identifies what a data set holds: two data sets with one
+// fingerprint give a run the same images. It is empty for one that is a part of
+// the program.
+func Fingerprint(d Dataset) string {
+	if f, ok := d.(interface{ Fingerprint() string }); ok {
+		return f.Fingerprint()
+	}
+	return ""
+}
+
+// labelsFingerprint is the fingerprint of record files.
+func labelsFingerprint(files []string, labels []byte) string {
+	h := sha256.New()
+	for _, f := range files {
+		fmt.Fprintf(h, "%q\n", f)
+	}
+	h.Write(labels)
+	return fingerprint(len(labels), h.Sum(nil))
 }

@@ -1,7 +1,11 @@
 package data
 
 import (
+	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/agrdist/agrdist/rng"
 )
@@ -14,6 +18,9 @@ type Loader struct {
 	flips                   rng.Source
 	flip                    bool
 	height, width, channels int
+
+	stall    time.Duration
+	readings sync.Pool // *reading
 }
 
 // NewLoader returns the loader of a run with this seed. flip: mirror an image
@@ -25,7 +32,17 @@ func NewLoader(d Dataset, seed uint64, flip bool) *Loader {
 		flips:   rng.New(seed, rng.StreamFlip),
 	}
 	l.height, l.width, l.channels = d.Size()
+	l.readings.New = func() any { return &reading{done: make(chan error, 1)} }
 	return l
+}
+
+// WithStallLimit returns the loader with a limit on the time that one image may
+// take: Load then fails with a *StalledError that names the file, and the read
+// that hangs is left behind. 0 is no limit. Data sets in memory need none.
+func (l *Loader) WithStallLimit(limit time.Duration) *Loader {
+	limited := NewLoader(l.dataset, 0, l.flip)
+	limited.sampler, limited.flips, limited.stall = l.sampler, l.flips, limit
+	return limited
 }
 
 // Dataset returns the data set that the loader reads.
@@ -48,11 +65,30 @@ func (l *Loader) Sample(draw int64) (epoch uint64, index int, flipped bool) {
 // in [-1, 1]. It allocates nothing itself; a data set may on the first reads,
 // and the folder whenever it decodes. An error names the image.
 func (l *Loader) Load(dst []float32, draws []int64) error {
+	return l.LoadContext(context.Background(), dst, draws)
+}
+
+// LoadContext is Load until ctx is done; the error then names the file that was
+// being read. Without a stall limit and with a context that never ends it is
+// Load at no further cost.
+func (l *Loader) LoadContext(ctx context.Context, dst []float32, draws []int64) error {
 	n := l.ImageLen()
 	if len(dst) != n*len(draws) {
 		panic(fmt.Sprintf("data: destination of %d elements for %d images of %d", len(dst), len(draws), n))
 	}
+	if len(draws) > 0 && (l.stall > 0 || ctx.Done() != nil) {
+		return l.guarded(ctx, dst, draws)
+	}
+	return l.load(dst, draws, nil)
+}
+
+// load fills dst; current, where given, is kept at the position being read.
+func (l *Loader) load(dst []float32, draws []int64, current *atomic.Int64) error {
+	n := l.ImageLen()
 	for i, draw := range draws {
+		if current != nil {
+			current.Store(int64(i))
+		}
 		image := dst[i*n : (i+1)*n]
 		_, index, flipped := l.Sample(draw)
 		if err := l.dataset.Read(image, index); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sort"
 	"sync"
 )
@@ -112,6 +113,15 @@ func (d *records) Name() string                        { return d.name }
 func (d *records) Len() int                            { return len(d.labels) }
 func (d *records) Size() (height, width, channels int) { return recordSide, recordSide, 3 }
 func (d *records) Label(index int) int                 { return int(d.labels[index]) }
+
+// Fingerprint identifies the files by names and labels.
+func (d *records) Fingerprint() string {
+	names := make([]string, len(d.files))
+	for i, f := range d.files {
+		names[i] = filepath.Base(f.Name())
+	}
+	return labelsFingerprint(names, d.labels)
+}
 
 func (d *records) Read(dst []float32, index int) error {
 	checkRead(d, dst, index)
