@@ -18,8 +18,10 @@ var allowed = map[string]string{
 	"setup": "trainer config data agr optim allreduce allreduce/mesh allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
 		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver",
 
-	"eval":     "eval/npz",
-	"eval/npz": "",
+	"eval":                            "eval/npz",
+	"eval/classifier":                 "checkpoint/safetensors data nn autograd optim tensor rng",
+	"eval/classifier/internal/digits": "eval/classifier data tensor/cpu",
+	"eval/npz":                        "",
 
 	"trainer":             "cluster checkpoint allreduce diffusion diffusion/unet nn optim tensor rng",
 	"config":              "",
