@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -163,7 +164,9 @@ func (s *Series) Add(events ...Event) {
 			for n > 0 && replaced(s.events[n-1], e) {
 				n--
 			}
-			s.events = s.events[:n]
+			if n < len(s.events) {
+				s.events = slices.Clone(s.events[:n]) // others hold the old one
+			}
 		}
 		s.events = append(s.events, e)
 	}
@@ -177,8 +180,9 @@ func replaced(old, e Event) bool {
 	return (old.Event == EventStep || old.Event == EventSkip) && old.Step >= e.Step
 }
 
-// Events returns the history; the caller must not change it.
-func (s *Series) Events() []Event { return s.events }
+// Events returns the history. The caller must not change it; a later Add does not
+// change it either.
+func (s *Series) Events() []Event { return slices.Clip(s.events) }
 
 // Reset forgets everything.
 func (s *Series) Reset() { s.events = nil }

@@ -1,0 +1,134 @@
+package status
+
+import (
+	"math"
+
+	"github.com/agrdist/agrdist/metrics"
+)
+
+// Series is the history of a run as columns of equal length, for charts. A missing
+// value is null in JSON.
+type Series struct {
+	Step      []int64    `json:"step"`
+	Time      []float64  `json:"time"` // unix seconds
+	Loss      []*float64 `json:"loss"`
+	Smooth    []*float64 `json:"loss_smooth"` // exponential mean, bias-corrected
+	GradNorm  []*float64 `json:"grad_norm"`
+	LR        []*float64 `json:"lr"`
+	Images    []*float64 `json:"images_per_s"`
+	Step1000  []*float64 `json:"step_ms"`
+	WorldSize []*float64 `json:"world_size"`
+	Marks     []Mark     `json:"marks"`
+}
+
+// Mark is something that happened at a step.
+type Mark struct {
+	Kind string  `json:"kind"` // start, generation, skip, checkpoint, sample, stop, finish
+	Step int64   `json:"step"`
+	Time float64 `json:"time"`
+	Text string  `json:"text,omitempty"`
+}
+
+// smoothing is the weight of the past in the smoothed loss, per step event.
+const smoothing = 0.98
+
+// NewSeries makes columns of at most points rows: neighbouring step events are
+// averaged, and the smoothed loss is computed before that.
+func NewSeries(events []metrics.Event, points int) Series {
+	var steps []metrics.Event
+	s := Series{Marks: []Mark{}}
+	for _, e := range events {
+		if e.Event == metrics.EventStep {
+			steps = append(steps, e)
+			continue
+		}
+		if m, ok := mark(e); ok {
+			s.Marks = append(s.Marks, m)
+		}
+	}
+	smooth := smoothed(steps)
+	stride := 1
+	if points > 0 {
+		stride = max(1, (len(steps)+points-1)/points)
+	}
+	for lo := 0; lo < len(steps); lo += stride {
+		hi := min(lo+stride, len(steps))
+		last := steps[hi-1]
+		s.Step = append(s.Step, last.Step)
+		s.Time = append(s.Time, unix(last))
+		mean := func(f func(e metrics.Event) *float64) *float64 {
+			sum, n := 0.0, 0
+			for _, e := range steps[lo:hi] {
+				if v := f(e); v != nil {
+					sum += *v
+					n++
+				}
+			}
+			if n == 0 {
+				return nil
+			}
+			return metrics.Finite(sum / float64(n))
+		}
+		s.Loss = append(s.Loss, mean(func(e metrics.Event) *float64 { return e.Loss }))
+		s.Smooth = append(s.Smooth, smooth[hi-1])
+		s.GradNorm = append(s.GradNorm, mean(func(e metrics.Event) *float64 { return e.GradNorm }))
+		s.LR = append(s.LR, last.LR)
+		s.Images = append(s.Images, mean(func(e metrics.Event) *float64 { return positive(e.ImagesPerSecond) }))
+		s.Step1000 = append(s.Step1000, mean(func(e metrics.Event) *float64 { return positive(e.StepMillis) }))
+		s.WorldSize = append(s.WorldSize, positive(float64(last.WorldSize)))
+	}
+	return s
+}
+
+// smoothed is the exponential mean of the losses, divided by the weight that it has
+// collected (as Adam corrects its moments), so that it begins at the first loss.
+func smoothed(steps []metrics.Event) []*float64 {
+	out := make([]*float64, len(steps))
+	mean, weight := 0.0, 0.0
+	for i, e := range steps {
+		if e.Loss != nil {
+			mean = smoothing*mean + (1-smoothing)**e.Loss
+			weight = smoothing*weight + (1 - smoothing)
+		}
+		if weight > 0 {
+			out[i] = metrics.Finite(mean / weight)
+		}
+	}
+	return out
+}
+
+func mark(e metrics.Event) (Mark, bool) {
+	m := Mark{Kind: e.Event, Step: e.Step, Time: unix(e)}
+	switch e.Event {
+	case metrics.EventStart:
+		m.Text = "start"
+		if e.ResumedAt != nil {
+			m.Text = "resumed"
+		}
+	case metrics.EventGeneration:
+		m.Text = e.Reason
+	case metrics.EventCheckpoint, metrics.EventSample:
+		m.Text = e.Path
+	case metrics.EventSkip, metrics.EventStop:
+	case metrics.EventFinish:
+		m.Text = e.ModelDigest
+	default:
+		return Mark{}, false
+	}
+	return m, true
+}
+
+func unix(e metrics.Event) float64 {
+	t := e.When()
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+func positive(x float64) *float64 {
+	if x <= 0 || math.IsInf(x, 0) {
+		return nil
+	}
+	return &x
+}

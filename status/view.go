@@ -1,0 +1,243 @@
+package status
+
+import (
+	"fmt"
+	"math"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/agrdist/agrdist/cluster"
+)
+
+// Health is the answer to "is my run all right?".
+type Health string
+
+// The healths of a run.
+const (
+	Healthy Health = "healthy" // it trains
+	Waiting Health = "waiting" // it waits for workers or recovers
+	Stuck   Health = "stuck"   // nobody has made progress for long
+	Over    Health = "over"    // it has ended
+)
+
+// ExitCode is what `agrdist status` exits with: 0 healthy, 3 waiting, 4 stuck, 5 over.
+func (h Health) ExitCode() int {
+	switch h {
+	case Healthy:
+		return 0
+	case Waiting:
+		return 3
+	case Stuck:
+		return 4
+	case Over:
+		return 5
+	}
+	return 1
+}
+
+// View is a run as JSON shows it.
+type View struct {
+	Run        string  `json:"run"`
+	Health     Health  `json:"health"`
+	State      string  `json:"state"`
+	Detail     string  `json:"detail,omitempty"` // what is awaited and from whom, or how it ended
+	Step       int64   `json:"step"`
+	TotalSteps int64   `json:"total_steps,omitempty"`
+	Generation uint64  `json:"generation,omitempty"`
+	Reason     string  `json:"generation_reason,omitempty"`
+	Loss       float64 `json:"loss,omitempty"`
+	GradNorm   float64 `json:"grad_norm,omitempty"`
+	LR         float64 `json:"lr,omitempty"`
+	// ImagesPerSecond is of the newest step; ETASeconds follows from it.
+	ImagesPerSecond float64 `json:"images_per_s,omitempty"`
+	ETASeconds      float64 `json:"eta_s,omitempty"`
+
+	Restarts     int    `json:"restarts"`      // within the window of the budget
+	RestartsLeft int    `json:"restarts_left"` // -1: no limit
+	Checkpoint   string `json:"checkpoint,omitempty"`
+	// CheckpointStep is the step of the newest checkpoint, -1 where there is none;
+	// CheckpointAge its age in seconds.
+	CheckpointStep int64   `json:"checkpoint_step"`
+	CheckpointAge  float64 `json:"checkpoint_age_s,omitempty"`
+	Digest         string  `json:"model_digest,omitempty"`
+	Live           bool    `json:"live"` // from the coordinator; otherwise from the files alone
+	// Age is how old the newest event is, in seconds, where the run is not live.
+	Age float64 `json:"age_s,omitempty"`
+
+	Workers []WorkerView `json:"workers,omitempty"` // by rank, then spares
+	Nodes   []NodeView   `json:"nodes,omitempty"`
+}
+
+// WorkerView is one worker.
+type WorkerView struct {
+	Name      string  `json:"name"` // node/slot
+	Node      string  `json:"node"`
+	Host      string  `json:"host,omitempty"`
+	PID       int     `json:"pid,omitempty"`
+	Rank      int     `json:"rank"` // -1: a spare, or not in the generation
+	Step      int64   `json:"step"`
+	Phase     string  `json:"phase"`
+	Bucket    int     `json:"bucket"`
+	Seen      float64 `json:"seen_s"`     // since its last word
+	Progress  float64 `json:"progress_s"` // since its step, phase or bucket changed
+	Connected bool    `json:"connected"`
+	Broken    string  `json:"broken,omitempty"`
+}
+
+// NodeView is one node's agent.
+type NodeView struct {
+	Name      string `json:"name"`
+	Host      string `json:"host,omitempty"`
+	Slots     int    `json:"slots"`
+	Connected bool   `json:"connected"`
+}
+
+// stuckAfter is how long no worker may change its step, phase or bucket before a
+// run is called stuck: more than any single phase of a healthy step takes.
+const stuckAfter = 60 * time.Second
+
+// FromCluster makes the view of a live run. batch is the global batch, for the ETA; 0
+// where it is not known.
+func FromCluster(name string, s cluster.Status, batch int) View {
+	v := View{
+		Run: name, State: string(s.State), Detail: s.Detail, Step: s.Step, TotalSteps: s.TotalSteps,
+		Generation: s.Generation.Number, Reason: s.Generation.Reason,
+		Loss: finite(s.Loss), GradNorm: finite(s.GradNorm), LR: finite(s.LR), ImagesPerSecond: finite(s.ImagesPerSecond),
+		Restarts: s.Restarts, RestartsLeft: -1, CheckpointStep: -1, Live: true,
+	}
+	if s.MaxRestarts >= 0 {
+		v.RestartsLeft = max(0, s.MaxRestarts-s.Restarts)
+	}
+	if left := s.TotalSteps - s.Step; batch > 0 && left > 0 && v.ImagesPerSecond > 0 {
+		v.ETASeconds = float64(left) * float64(batch) / v.ImagesPerSecond
+	}
+	least := time.Duration(math.MaxInt64)
+	for _, w := range s.Workers {
+		if w.Rank >= 0 {
+			least = min(least, w.ProgressAgo)
+		}
+		v.Workers = append(v.Workers, WorkerView{
+			Name: w.Member.Seat(), Node: w.Member.Node, Host: w.Member.Host, PID: w.Member.PID, Rank: w.Rank,
+			Step: w.Report.Step, Phase: w.Report.Phase, Bucket: w.Report.Bucket,
+			Seen: seconds(w.SeenAgo), Progress: seconds(w.ProgressAgo), Connected: w.Connected, Broken: w.Report.Broken,
+		})
+	}
+	for _, a := range s.Agents {
+		v.Nodes = append(v.Nodes, NodeView{Name: a.Node, Host: a.Host, Slots: a.Slots, Connected: a.Connected})
+	}
+	switch s.State {
+	case cluster.StateOver:
+		v.Health = Over
+	case cluster.StateRunning, cluster.StateStopping, cluster.StateFinishing:
+		v.Health = Healthy
+		if least != math.MaxInt64 && least > stuckAfter {
+			v.Health = Stuck
+			v.Detail = slowest(v.Workers)
+		}
+	default:
+		v.Health = Waiting
+	}
+	return v
+}
+
+// slowest names who has not moved for longest among those that do not wait for
+// others, or among all.
+func slowest(workers []WorkerView) string {
+	own := make([]WorkerView, 0, len(workers))
+	for _, w := range workers {
+		if w.Rank >= 0 && w.Phase != cluster.PhaseAllReduce && w.Phase != cluster.PhaseBarrier {
+			own = append(own, w)
+		}
+	}
+	if len(own) == 0 {
+		return "all workers wait for one another"
+	}
+	sort.SliceStable(own, func(i, j int) bool { return own[i].Progress > own[j].Progress })
+	w := own[0]
+	return fmt.Sprintf("waiting for rank %d (%s): in %s of step %d for %s", w.Rank, w.Name, w.Phase, w.Step+1, roundSeconds(w.Progress))
+}
+
+// Text is the view for a terminal.
+func (v View) Text() string {
+	var b strings.Builder
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(&b, "%-12s %s\n", key, fmt.Sprintf(format, args...))
+	}
+	state := string(v.Health)
+	if v.State != "" && v.State != state {
+		state += " (" + v.State + ")"
+	}
+	line("run", "%s  %s", v.Run, state)
+	if v.Detail != "" {
+		line("", "%s", v.Detail)
+	}
+	switch {
+	case v.TotalSteps > 0:
+		line("step", "%d of %d (%.1f %%)", v.Step, v.TotalSteps, 100*float64(max(v.Step, 0))/float64(v.TotalSteps))
+	default:
+		line("step", "%d", v.Step)
+	}
+	if v.Loss != 0 {
+		line("loss", "%.4f", v.Loss)
+	}
+	if v.ImagesPerSecond > 0 {
+		eta := ""
+		if v.ETASeconds > 0 {
+			eta = "  ETA " + roundSeconds(v.ETASeconds)
+		}
+		line("speed", "%.0f images/s%s", v.ImagesPerSecond, eta)
+	}
+	if v.Generation > 0 {
+		line("generation", "%d: %s", v.Generation, v.Reason)
+	}
+	if v.Live {
+		left := "no limit"
+		if v.RestartsLeft >= 0 {
+			left = fmt.Sprintf("%d left", v.RestartsLeft)
+		}
+		line("restarts", "%d (%s)", v.Restarts, left)
+	}
+	if v.CheckpointStep >= 0 {
+		line("checkpoint", "step %d, %s ago  %s", v.CheckpointStep, roundSeconds(v.CheckpointAge), v.Checkpoint)
+	}
+	if v.Digest != "" {
+		line("digest", "%s", v.Digest)
+	}
+	if !v.Live && v.Age > 0 {
+		line("last event", "%s ago", roundSeconds(v.Age))
+	}
+	if len(v.Workers) > 0 {
+		fmt.Fprintf(&b, "\n%-5s %-20s %-8s %-10s %-12s %-6s %s\n", "rank", "worker", "pid", "step", "phase", "bucket", "unchanged for")
+		for _, w := range v.Workers {
+			rank := fmt.Sprint(w.Rank)
+			if w.Rank < 0 {
+				rank = "spare"
+			}
+			note := roundSeconds(w.Progress)
+			if !w.Connected {
+				note += "  not connected"
+			}
+			fmt.Fprintf(&b, "%-5s %-20s %-8d %-10d %-12s %-6d %s\n", rank, w.Name, w.PID, w.Step, w.Phase, w.Bucket, note)
+		}
+	}
+	return b.String()
+}
+
+func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
+
+func roundSeconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// finite is x, or 0 where JSON has no form of it.
+func finite(x float64) float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return 0
+	}
+	return x
+}
