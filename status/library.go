@@ -7,6 +7,13 @@ import (
 	"sync"
 )
 
+// NewRun returns a run that is known by its files alone.
+func NewRun(name, dir string) *Run {
+	r := &Run{Name: name, Dir: dir}
+	r.prepare()
+	return r
+}
+
 // One is the Runs of a server that shows one run.
 func One(r *Run) func() ([]*Run, error) {
 	r.prepare()

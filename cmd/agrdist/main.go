@@ -104,6 +104,7 @@ stop and a resume.
 	root.AddCommand(
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
 		configCommand(), benchCommand(), doctorCommand(), versionCommand(),
+		statusCommand(), runsCommand(), dashboardCommand(), eventsCommand(),
 	)
 	for _, c := range root.Commands() {
 		wrapUsage(c)
