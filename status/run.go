@@ -14,6 +14,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/agrdist/agrdist/cluster"
@@ -33,7 +34,8 @@ type Run struct {
 	// Differs lists the settings that are not the defaults; nil: not shown.
 	Differs func(yaml []byte) ([]Setting, error)
 
-	history *history
+	history  *history
+	counting sync.Mutex // one scrape at a time
 }
 
 // Setting is a key whose value is not the default.

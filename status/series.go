@@ -30,7 +30,7 @@ type Mark struct {
 }
 
 // smoothing is the weight of the past in the smoothed loss, per step event.
-const smoothing = 0.98
+const smoothing = 0.95
 
 // NewSeries makes columns of at most points rows: neighbouring step events are
 // averaged, and the smoothed loss is computed before that.

@@ -1,0 +1,180 @@
+package status
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/agrdist/agrdist/metrics"
+)
+
+// exporter makes Prometheus metrics of a run from its view and its events at the
+// moment of a scrape. Names and units follow prometheus.io/docs/practices/naming.
+type exporter struct {
+	run *Run
+
+	durations prometheus.Histogram
+	skipped   prometheus.Counter
+	seen      int // events that the two above have counted
+	epoch     int
+}
+
+// scrapeTimeout bounds how long a scrape waits for the coordinator.
+const scrapeTimeout = 2 * time.Second
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("agrdist_"+name, help, labels, nil)
+}
+
+var (
+	descStep       = desc("step", "Steps committed.")
+	descTotal      = desc("steps_planned", "Steps that the run is to take.")
+	descImages     = desc("images_total", "Training images of the committed steps.")
+	descLoss       = desc("loss", "Training loss of the newest step.")
+	descNorm       = desc("gradient_norm", "Global gradient norm of the newest step, before clipping.")
+	descLR         = desc("learning_rate", "Learning rate of the newest step.")
+	descSpeed      = desc("images_per_second", "Training images per second of the newest step.")
+	descGeneration = desc("generation", "Number of the current generation.")
+	descWorkers    = desc("workers", "Worker processes by state: training, spare, disconnected.", "state")
+	descHealth     = desc("health", "1 for the run's health: healthy, waiting, stuck or over.", "health")
+	descRestarts   = desc("restarts_recent", "Restarts of workers within the window of the restart budget.")
+	descLeft       = desc("restarts_left", "Restarts left in the budget; absent where there is no limit.")
+	descLast       = desc("last_step_timestamp_seconds", "When the newest step event was written.")
+	descCkptStep   = desc("checkpoint_step", "Step of the newest checkpoint.")
+	descCkptTime   = desc("checkpoint_timestamp_seconds", "When the newest checkpoint became durable.")
+	descStill      = desc("worker_unchanged_seconds", "Time since a worker's step, phase or bucket changed.", "worker", "rank", "phase")
+)
+
+// Metrics returns the handler of /metrics for a run, with the Go runtime's and the
+// process's own metrics.
+func Metrics(r *Run) http.Handler {
+	r.prepare()
+	e := &exporter{
+		run: r,
+		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "agrdist_step_duration_seconds", Help: "Duration of the steps that have an event.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
+		}),
+		skipped: prometheus.NewCounter(prometheus.CounterOpts{Name: "agrdist_steps_skipped_total", Help: "Steps skipped since their loss or gradient was not finite."}),
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 2 * scrapeTimeout})
+}
+
+// Describe describes what is always there; the rest depends on the run's state.
+func (e *exporter) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descStep, descTotal, descImages, descLoss, descNorm, descLR, descSpeed, descGeneration,
+		descWorkers, descHealth, descRestarts, descLeft, descLast, descCkptStep, descCkptTime, descStill} {
+		c <- d
+	}
+	e.durations.Describe(c)
+	e.skipped.Describe(c)
+}
+
+// Collect looks at the run.
+func (e *exporter) Collect(c chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	e.run.counting.Lock()
+	defer e.run.counting.Unlock()
+	events, epoch, err := e.run.history.refresh()
+	if err != nil {
+		c <- prometheus.NewInvalidMetric(descStep, err)
+		return
+	}
+	e.count(events, epoch)
+	e.durations.Collect(c)
+	e.skipped.Collect(c)
+
+	v, err := e.run.View(ctx)
+	if err != nil {
+		c <- prometheus.NewInvalidMetric(descStep, err)
+		return
+	}
+	gauge := func(d *prometheus.Desc, x float64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, x, labels...)
+	}
+	gauge(descStep, float64(max(v.Step, 0)))
+	gauge(descTotal, float64(v.TotalSteps))
+	if e.run.Batch > 0 {
+		c <- prometheus.MustNewConstMetric(descImages, prometheus.CounterValue, float64(max(v.Step, 0))*float64(e.run.Batch))
+	}
+	gauge(descGeneration, float64(v.Generation))
+	gauge(descRestarts, float64(v.Restarts))
+	if v.RestartsLeft >= 0 {
+		gauge(descLeft, float64(v.RestartsLeft))
+	}
+	for _, h := range []Health{Healthy, Waiting, Stuck, Over} {
+		is := 0.0
+		if v.Health == h {
+			is = 1
+		}
+		gauge(descHealth, is, string(h))
+	}
+	if v.Loss != 0 || v.GradNorm != 0 {
+		gauge(descLoss, v.Loss)
+		gauge(descNorm, v.GradNorm)
+		gauge(descLR, v.LR)
+		gauge(descSpeed, v.ImagesPerSecond)
+	}
+	if t := lastStep(events); t > 0 {
+		gauge(descLast, t)
+	}
+	if v.CheckpointStep >= 0 {
+		gauge(descCkptStep, float64(v.CheckpointStep))
+		gauge(descCkptTime, float64(time.Now().UnixMilli())/1000-v.CheckpointAge)
+	}
+	e.workers(v, gauge)
+}
+
+func (e *exporter) workers(v View, gauge func(d *prometheus.Desc, x float64, labels ...string)) {
+	states := map[string]int{"training": 0, "spare": 0, "disconnected": 0}
+	for _, w := range v.Workers {
+		switch {
+		case !w.Connected:
+			states["disconnected"]++
+		case w.Rank >= 0:
+			states["training"]++
+		default:
+			states["spare"]++
+		}
+		if w.Rank >= 0 {
+			gauge(descStill, w.Progress, w.Name, strconv.Itoa(w.Rank), w.Phase)
+		}
+	}
+	for state, n := range states {
+		gauge(descWorkers, float64(n), state)
+	}
+}
+
+// count adds what is new since the last scrape. Where the history was cut (steps that
+// are taken again), what was counted stays counted: counters do not go down.
+func (e *exporter) count(events []metrics.Event, epoch int) {
+	if epoch != e.epoch || len(events) < e.seen {
+		e.seen, e.epoch = min(e.seen, len(events)), epoch
+	}
+	for _, ev := range events[e.seen:] {
+		switch ev.Event {
+		case metrics.EventStep:
+			e.durations.Observe(ev.StepMillis / 1000)
+		case metrics.EventSkip:
+			e.skipped.Inc()
+		}
+	}
+	e.seen = len(events)
+}
+
+func lastStep(events []metrics.Event) float64 {
+	for i := len(events) - 1; i >= 0; i-- {
+		if events[i].Event == metrics.EventStep {
+			return unix(events[i])
+		}
+	}
+	return 0
+}
