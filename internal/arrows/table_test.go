@@ -3,7 +3,7 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics data checkpoint cluster cluster/security cluster/supervise allreduce " +
+	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics status data checkpoint cluster cluster/security cluster/supervise allreduce " +
 		"diffusion diffusion/unet nn internal/grid internal/version",
 
 	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
@@ -25,6 +25,7 @@ var allowed = map[string]string{
 
 	"trainer":             "cluster checkpoint allreduce diffusion diffusion/unet nn optim tensor rng",
 	"config":              "",
+	"status":              "cluster metrics",
 	"metrics":             "",
 	"metrics/tensorboard": "metrics",
 
