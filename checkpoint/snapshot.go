@@ -7,14 +7,13 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/agrdist/agrdist/nn/weights"
 )
 
-// Tensor is a named array of float32 in PyTorch's layout and order.
-type Tensor struct {
-	Name  string // a diffusers key; in the optimizer state SLOT.KEY
-	Shape []int
-	Data  []float32
-}
+// Tensor is a named array of float32 in PyTorch's layout and order. In the optimizer
+// state its name is SLOT.KEY.
+type Tensor = weights.Tensor
 
 // Snapshot is the state of a run between two steps.
 type Snapshot struct {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/agrdist/agrdist/nn/weights"
 )
 
 // Errors of Flatten.
@@ -16,11 +18,7 @@ var (
 
 // Tensor is a named tensor on the host in PyTorch's layout, as a model file holds
 // it.
-type Tensor struct {
-	Name  string
-	Shape []int
-	Data  []float32
-}
+type Tensor = weights.Tensor
 
 // Unflatten cuts a flat host array in this project's layout (parameters,
 // gradients, an average, a moment) into tensors in PyTorch's, in registration

@@ -87,7 +87,7 @@ func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, weig
 	if infos, bad, err := worker.OpenStore(cfg, cfg.Out, nil, nil).List(); err != nil || len(infos)+len(bad) > 0 {
 		return errors.Join(err, fmt.Errorf("%s holds a run already; choose another directory", cfg.Out))
 	}
-	path, err := worker.Begin(ctx, cfg, tensors(weights))
+	path, err := worker.Begin(ctx, cfg, weights)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/internal/grid"
-	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/worker"
 )
@@ -93,7 +92,7 @@ func (o *sampling) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := model.Load(tensors(src.weights)); err != nil {
+	if err := model.Load(src.weights); err != nil {
 		return fmt.Errorf("%s: %w", o.from, err)
 	}
 	began := time.Now()
@@ -225,14 +224,6 @@ func (o *sampling) override(c *cobra.Command, src *source) {
 	if given("clip") {
 		s.Clip = o.clip
 	}
-}
-
-func tensors(list []checkpoint.Tensor) []nn.Tensor {
-	out := make([]nn.Tensor, len(list))
-	for i, t := range list {
-		out[i] = nn.Tensor(t)
-	}
-	return out
 }
 
 // counter is a small progress line for work of one process.

@@ -1,0 +1,117 @@
+package rundir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/agrdist/agrdist/checkpoint"
+)
+
+// Dir is the directory of a run.
+type Dir string
+
+// At returns the run's directory at path, made absolute: it stays the same when the
+// working directory changes.
+func At(path string) (Dir, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return Dir(abs), nil
+}
+
+func (d Dir) join(names ...string) string {
+	return filepath.Join(append([]string{string(d)}, names...)...)
+}
+
+// Config is the resolved configuration.
+func (d Dir) Config() string { return d.join("config.yaml") }
+
+// Events is the file of events.
+func (d Dir) Events() string { return d.join("events.jsonl") }
+
+// Samples is the directory of the sample grids.
+func (d Dir) Samples() string { return d.join("samples") }
+
+// Sample is the sample grid of a step.
+func (d Dir) Sample(step int64) string { return d.join("samples", fmt.Sprintf("step-%d.png", step)) }
+
+// Checkpoints is the directory of the checkpoints.
+func (d Dir) Checkpoints() string { return d.join("checkpoints") }
+
+// Checkpoint is the checkpoint of a step.
+func (d Dir) Checkpoint(step int64) string { return d.join("checkpoints", checkpoint.DirName(step)) }
+
+// Logs is the directory of the logs.
+func (d Dir) Logs() string { return d.join("logs") }
+
+// Log is the log of a process: its name is "agent" or "worker-S", with the node in
+// front where a run has several.
+func (d Dir) Log(process string) string { return d.join("logs", process+".log") }
+
+// Journal is the coordinator's journal.
+func (d Dir) Journal() string { return d.join("coordinator.json") }
+
+// CoordinatorAddr is the file in which a node's workers find the coordinator.
+func (d Dir) CoordinatorAddr(node string) string { return d.join("coordinator-" + node + ".addr") }
+
+// Make makes the directory, with what a run writes to from its beginning.
+func (d Dir) Make() error {
+	if err := os.MkdirAll(d.Logs(), 0o755); err != nil {
+		return fmt.Errorf("cannot make the run's directory: %w", err)
+	}
+	return nil
+}
+
+// Lock takes the right to write to the run; it ends with the process at the latest.
+// checkpoint.ErrRunLocked says that another process has it. Reading needs no lock.
+func (d Dir) Lock() (*checkpoint.RunLock, error) { return checkpoint.LockRun(string(d)) }
+
+// Store opens the run's checkpoints.
+func (d Dir) Store(o checkpoint.Options) *checkpoint.Store {
+	return checkpoint.Open(d.Checkpoints(), o)
+}
+
+// SetAside moves what an earlier run left into a new directory beside it, so that
+// starting from scratch destroys nothing. It returns that directory, or "" where there
+// was nothing to move. The caller holds the lock.
+func (d Dir) SetAside(now time.Time) (string, error) {
+	var left []string
+	for _, name := range []string{"checkpoints", "samples", "events.jsonl", "tb", "config.yaml", "coordinator.json"} {
+		if _, err := os.Lstat(d.join(name)); err == nil {
+			left = append(left, name)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("cannot set the earlier run aside: %w", err)
+		}
+	}
+	if len(left) == 0 || len(left) == 1 && left[0] == "config.yaml" { // a run that never began
+		return "", nil
+	}
+	aside, err := d.free("earlier-" + now.Format("20060102-150405"))
+	if err != nil {
+		return "", fmt.Errorf("cannot set the earlier run aside: %w", err)
+	}
+	for _, name := range left {
+		if err := os.Rename(d.join(name), filepath.Join(aside, name)); err != nil {
+			return "", fmt.Errorf("cannot set the earlier run aside: %w", err)
+		}
+	}
+	return aside, nil
+}
+
+// free makes a directory of that name, or of the first of name-2, name-3, ... that is
+// not taken.
+func (d Dir) free(name string) (string, error) {
+	dir := d.join(name)
+	for n := 2; ; n++ {
+		err := os.Mkdir(dir, 0o755)
+		if !errors.Is(err, fs.ErrExist) {
+			return dir, err
+		}
+		dir = d.join(fmt.Sprintf("%s-%d", name, n))
+	}
+}

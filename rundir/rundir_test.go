@@ -1,0 +1,178 @@
+package rundir_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/nn/weights"
+	"github.com/agrdist/agrdist/rundir"
+)
+
+func tensor(name string, v float32) []weights.Tensor {
+	return []weights.Tensor{{Name: name, Shape: []int{2}, Data: []float32{v, v}}}
+}
+
+// save writes a checkpoint of a step whose weights are v, averaged v+1.
+func save(t *testing.T, d rundir.Dir, step int64, v float32, ema bool) {
+	t.Helper()
+	s := d.Store(checkpoint.Options{})
+	snap := &checkpoint.Snapshot{
+		Step: step, Updates: step, Seed: 7, ConfigHash: "h", Config: []byte("seed: 7\n"),
+		UNetConfig:      []byte(`{"_class_name": "UNet2DModel"}`),
+		SchedulerConfig: []byte(`{"_class_name": "DDPMScheduler"}`),
+		Model:           tensor("w", v), Optimizer: tensor("m.w", 0),
+	}
+	if ema {
+		snap.EMA = tensor("w", v+1)
+	}
+	_, err := s.Save(context.Background(), snap)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+}
+
+func at(t *testing.T) rundir.Dir {
+	t.Helper()
+	d, err := rundir.At(filepath.Join(t.TempDir(), "run"))
+	require.NoError(t, err)
+	require.NoError(t, d.Make())
+	return d
+}
+
+func TestOpen(t *testing.T) {
+	d := at(t)
+	save(t, d, 10, 1, true)
+	save(t, d, 20, 2, true)
+	lock, err := d.Lock()
+	require.NoError(t, err)
+	defer func() { require.NoError(t, lock.Unlock()) }()
+
+	exported := filepath.Join(t.TempDir(), "pipe")
+	all, err := rundir.Open(t.Context(), string(d), checkpoint.All)
+	require.NoError(t, err)
+	p, err := all.State.Pipeline(false)
+	require.NoError(t, err)
+	require.NoError(t, checkpoint.Export(exported, p))
+
+	for _, c := range []struct {
+		name, path string
+		raw        bool
+		kind       rundir.Kind
+		read       string
+		value      float32
+	}{
+		{"run, averaged", string(d), false, rundir.Run, d.Checkpoint(20), 3},
+		{"run, raw", string(d), true, rundir.Run, d.Checkpoint(20), 2},
+		{"its checkpoints", d.Checkpoints(), false, rundir.Run, d.Checkpoint(20), 3},
+		{"a checkpoint", d.Checkpoint(10), false, rundir.Checkpoint, d.Checkpoint(10), 2},
+		{"diffusers", exported, false, rundir.Pipeline, exported, 3},
+		{"diffusers, unet alone", filepath.Join(exported, "unet"), true, rundir.Pipeline, filepath.Join(exported, "unet"), 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := rundir.OpenWeights(t.Context(), c.path, c.raw)
+			require.NoError(t, err)
+			require.Equal(t, c.kind, s.Kind)
+			require.Equal(t, c.read, s.Path)
+			require.Equal(t, tensor("w", c.value), s.Weights())
+			require.NotEmpty(t, s.State.UNetConfig)
+			if c.kind == rundir.Pipeline {
+				require.Nil(t, s.Manifest)
+				require.False(t, s.Averaged())
+				return
+			}
+			require.Equal(t, !c.raw, s.Averaged())
+			require.Equal(t, uint64(7), s.Manifest.Seed)
+			require.Equal(t, "seed: 7\n", string(s.State.Config))
+		})
+	}
+}
+
+func TestOpenWithoutAverageIsRaw(t *testing.T) {
+	d := at(t)
+	save(t, d, 10, 1, false)
+	for _, path := range []string{string(d), d.Checkpoint(10)} {
+		s, err := rundir.OpenWeights(t.Context(), path, false)
+		require.NoError(t, err)
+		require.False(t, s.Averaged())
+		require.Equal(t, tensor("w", 1), s.Weights())
+	}
+}
+
+func TestOpenSkipsTheDamaged(t *testing.T) {
+	d := at(t)
+	save(t, d, 10, 1, true)
+	save(t, d, 20, 2, true)
+	require.NoError(t, os.Truncate(filepath.Join(d.Checkpoint(20), checkpoint.EMAFile), 9))
+	s, err := rundir.OpenWeights(t.Context(), string(d), false)
+	require.NoError(t, err)
+	require.Equal(t, d.Checkpoint(10), s.Path)
+	require.Len(t, s.Skipped, 1)
+	require.Equal(t, int64(20), s.Skipped[0].Step)
+	require.NoError(t, os.Remove(filepath.Join(d.Checkpoint(10), checkpoint.ManifestFile)))
+	_, err = rundir.OpenWeights(t.Context(), string(d), false)
+	var none *checkpoint.NoneValidError
+	require.ErrorAs(t, err, &none)
+	_, err = rundir.Open(t.Context(), d.Checkpoint(10), checkpoint.All)
+	require.ErrorContains(t, err, "no manifest.json")
+}
+
+func TestWhatCannotBeOpened(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.txt")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	fresh := at(t)
+	require.NoError(t, os.WriteFile(fresh.Config(), nil, 0o600))
+	for _, c := range []struct {
+		path string
+		want error
+		text string
+	}{
+		{filepath.Join(dir, "none"), rundir.ErrMissing, "give a run's directory"},
+		{file, rundir.ErrFile, "give a run's directory"},
+		{dir, rundir.ErrEmpty, "give a run's directory"},
+		{string(fresh), checkpoint.ErrNoCheckpoint, "has not saved any yet"},
+	} {
+		for _, open := range []func(string) error{
+			func(p string) error { _, err := rundir.Find(p); return err },
+			func(p string) error { _, err := rundir.Open(t.Context(), p, checkpoint.All); return err },
+			func(p string) error { _, err := rundir.OpenWeights(t.Context(), p, false); return err },
+			func(p string) error { _, err := rundir.Checkpoints(p); return err },
+		} {
+			err := open(c.path)
+			require.ErrorIs(t, err, c.want)
+			require.ErrorContains(t, err, c.path)
+			require.ErrorContains(t, err, c.text)
+		}
+	}
+	save(t, fresh, 1, 1, true)
+	_, err := rundir.Checkpoints(fresh.Checkpoint(1))
+	require.ErrorContains(t, err, "is a checkpoint, not a run's directory")
+}
+
+func TestSetAside(t *testing.T) {
+	d := at(t)
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	moved, err := d.SetAside(now)
+	require.NoError(t, err)
+	require.Empty(t, moved, "there was nothing")
+	var dirs []string
+	for step := range int64(3) { // within one second
+		save(t, d, step+1, 1, true)
+		require.NoError(t, os.WriteFile(d.Events(), []byte("{}\n"), 0o600))
+		moved, err := d.SetAside(now)
+		require.NoError(t, err)
+		dirs = append(dirs, filepath.Base(moved))
+		kind, err := rundir.Find(moved)
+		require.NoError(t, err)
+		require.Equal(t, rundir.Run, kind, "a run that was set aside can be opened")
+		require.FileExists(t, filepath.Join(moved, "events.jsonl"))
+		require.NoFileExists(t, d.Events())
+		require.NoDirExists(t, d.Checkpoints())
+	}
+	require.Equal(t, []string{"earlier-20261128-120000", "earlier-20261128-120000-2", "earlier-20261128-120000-3"}, dirs)
+}
