@@ -159,7 +159,7 @@ func TestSaveAsyncFuncConvertsIntoTheStaging(t *testing.T) {
 			for i, x := range want.Model {
 				buf := g.Buffer(x.Name, len(x.Data))
 				copy(buf, x.Data)
-				c.Model[i] = Tensor{x.Name, x.Shape, buf}
+				c.Model[i] = Tensor{Name: x.Name, Shape: x.Shape, Data: buf}
 			}
 			if first == nil {
 				first = &c.Model[0].Data[0]

@@ -187,7 +187,7 @@ func readWeights(f *os.File, size int64) ([]Tensor, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, Tensor{name, shape, data})
+		list = append(list, Tensor{Name: name, Shape: shape, Data: data})
 	}
 	return list, nil
 }

@@ -44,9 +44,9 @@ func TestValidate(t *testing.T) {
 // python3: hashlib.sha256(struct.pack("<8f",1,2,-0.0,3.5,4,5,6,7)).hexdigest()
 func TestDigestKnownAnswer(t *testing.T) {
 	s := &Snapshot{
-		Model:     []Tensor{{"b", nil, []float32{float32(math.Copysign(0, -1))}}, {"a", []int{2}, []float32{1, 2}}},
-		EMA:       []Tensor{{"a", []int{1}, []float32{3.5}}, {"b", nil, []float32{4}}},
-		Optimizer: []Tensor{{"m.b", nil, []float32{6, 7}}, {"m.a", nil, []float32{5}}},
+		Model:     []Tensor{{Name: "b", Shape: nil, Data: []float32{float32(math.Copysign(0, -1))}}, {Name: "a", Shape: []int{2}, Data: []float32{1, 2}}},
+		EMA:       []Tensor{{Name: "a", Shape: []int{1}, Data: []float32{3.5}}, {Name: "b", Shape: nil, Data: []float32{4}}},
+		Optimizer: []Tensor{{Name: "m.b", Shape: nil, Data: []float32{6, 7}}, {Name: "m.a", Shape: nil, Data: []float32{5}}},
 	}
 	require.Equal(t, "4a214f56bbbfcb09342b11e3c710364a72e0b417383944f3f5d729da66094c9d", Digest(s))
 }
