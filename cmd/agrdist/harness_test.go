@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/metrics"
@@ -202,6 +203,11 @@ func (p *process) says(pattern string) (match string) {
 	return match
 }
 
+// eventSchema is what every line that a run writes must fit.
+var eventSchema = sync.OnceValue(func() *jsonschema.Schema {
+	return jsonschema.NewCompiler().MustCompile("../../metrics/events.schema.json")
+})
+
 // events reads what the run in dir has told so far.
 func events(t *testing.T, dir string) []metrics.Event {
 	t.Helper()
@@ -214,6 +220,9 @@ func events(t *testing.T, dir string) []metrics.Event {
 	for lines := bufio.NewScanner(bytes.NewReader(text[:bytes.LastIndexByte(text, '\n')+1])); lines.Scan(); {
 		var e metrics.Event
 		require.NoError(t, json.Unmarshal(lines.Bytes(), &e), lines.Text())
+		whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(lines.Bytes()))
+		require.NoError(t, err)
+		require.NoError(t, eventSchema().Validate(whole), lines.Text())
 		out = append(out, e)
 	}
 	return out
