@@ -21,6 +21,7 @@ var allowed = map[string]string{
 	"eval":                            "eval/npz",
 	"eval/classifier":                 "checkpoint/safetensors data nn autograd optim tensor rng",
 	"eval/classifier/internal/digits": "eval/classifier data tensor/cpu",
+	"eval/heldout":                    "diffusion rng",
 	"eval/npz":                        "",
 
 	"rundir":              "checkpoint nn/weights",
