@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -70,7 +71,7 @@ func (a *Agent) carryOut(ctx context.Context, action node.Action) {
 	case node.Start:
 		a.members[action.Slot] = action.Member
 		if err := a.workers.Start(action.Slot); err != nil {
-			a.step(ctx, node.StartFailed{Slot: action.Slot, Err: err})
+			a.step(ctx, node.StartFailed{Slot: action.Slot, Err: err, Hopeless: hopeless(err)})
 		}
 	case node.Kill:
 		if err := a.workers.Kill(action.Slot); err != nil && !errors.Is(err, supervise.ErrNotRunning) {
@@ -102,12 +103,22 @@ func (a *Agent) carryOut(ctx context.Context, action node.Action) {
 	}
 }
 
+// hopeless tells whether a start failed for something that time does not bring.
+func hopeless(err error) bool {
+	return errors.Is(err, supervise.ErrConfig) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC)
+}
+
 // exited turns the end of a process into the machine's event. A process that
-// ended by itself has said why in its last line; one that was killed did not
-// know.
+// ended by itself has said why in its last record; one that was killed did not
+// know, and one that panicked said it in its last line.
 func exited(e supervise.Exit) node.Exited {
 	out := node.Exited{Slot: e.Slot, Code: e.Code, Signal: e.Signal, Failed: e.Failed(), Reason: e.Reason()}
-	if n := len(e.LastWords); n > 0 && e.Code > 0 && e.Code != cluster.ExitStopped {
+	if e.Code <= 0 || e.Code == cluster.ExitStopped {
+		return out
+	}
+	if r, err := spec.ParseRecord(e.Record); err == nil && r.End != nil {
+		out.Message = r.End.Text
+	} else if n := len(e.LastWords); n > 0 {
 		out.Message = strings.TrimPrefix(e.LastWords[n-1], "agrdist: ")
 	}
 	return out

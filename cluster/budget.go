@@ -6,7 +6,9 @@ import (
 	"time"
 )
 
-// budget limits restarts over the whole run.
+// budget limits restarts over the whole run. It counts crashes of the program:
+// those that a machine is to blame for (a kill from outside, an eviction, a node
+// that went away) say nothing about whether another restart will help.
 type budget struct {
 	restarts []time.Time          // when each is to happen, within the window
 	failures map[string]int       // by seat: deaths since its last commit
@@ -74,26 +76,44 @@ func (m *Machine) judge(e Exit, stranger bool) Verdict {
 	if n > 1 {
 		after = min(m.cfg.RestartBackoff<<min(n-2, 30), m.cfg.RestartBackoffMax)
 	}
+	if _, evicted := m.evicted[e.Member]; evicted || !crashed(e) {
+		return restart(after)
+	}
 	return m.grant(e, after)
 }
 
-// grant fits a restart into the budget.
+// crashed tells a fault of the program from an end that came from outside: an
+// operator's or a job controller's kill, the kernel's for lack of memory.
+func crashed(e Exit) bool {
+	switch e.Signal {
+	case "SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGPWR", "SIGXCPU":
+		return false
+	}
+	return true
+}
+
+func restart(after time.Duration) Verdict {
+	v := Verdict{Restart: true, After: after, Reason: "restart at once"}
+	if after > 0 {
+		v.Reason = fmt.Sprintf("restart in %s", round(after))
+	}
+	return v
+}
+
+// grant fits the restart of a crashed worker into the budget. When that is spent,
+// the run ends; if somebody is left who holds the state, they save it first.
 func (m *Machine) grant(e Exit, after time.Duration) Verdict {
 	used := m.budget.within(m.now, m.cfg.RestartWindow)
 	if most := m.cfg.MaxRestarts; most >= 0 && used >= most {
-		text := fmt.Sprintf("%d restarts within %s, the most that are allowed", used, round(m.cfg.RestartWindow))
-		if len(m.workers) == 0 || most == 0 {
+		text := fmt.Sprintf("%s after crashes within %s, the most that cluster.max_restarts allows", count(used, "restart"), round(m.cfg.RestartWindow))
+		if len(m.workers) == 0 {
 			m.fail(ExitFailed, "%s; then %s", text, e)
-			return Verdict{Reason: text}
+		} else {
+			m.failing = fmt.Sprintf("%s; then %s", text, e)
+			m.beginStop(m.failing)
 		}
-		slices.SortFunc(m.budget.restarts, time.Time.Compare)
-		free := m.budget.restarts[used-most].Add(m.cfg.RestartWindow)
-		after = max(after, free.Sub(m.now))
+		return Verdict{Reason: text}
 	}
 	m.budget.restarts = append(m.budget.restarts, m.now.Add(after))
-	reason := "restart at once"
-	if after > 0 {
-		reason = fmt.Sprintf("restart in %s", round(after))
-	}
-	return Verdict{Restart: true, After: after, Reason: reason}
+	return restart(after)
 }

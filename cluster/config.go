@@ -56,10 +56,11 @@ type Config struct {
 	// culprit and no commit, the most blamed member is evicted.
 	MaxBroken int
 
-	// At most MaxRestarts restarts within RestartWindow over the whole run
-	// (not per node). A restart beyond that waits for the window if others can
-	// train meanwhile, and fails the run if not. 0: the first death fails the
-	// run. Negative: no limit.
+	// At most MaxRestarts restarts of crashed workers within RestartWindow over
+	// the whole run (not per node). A crash beyond that ends the run, after the
+	// survivors have saved. Workers that were killed from outside or evicted are
+	// restarted without counting. 0: the first crash ends the run. Negative: no
+	// limit.
 	MaxRestarts   int
 	RestartWindow time.Duration
 	// The n-th restart of a seat with no commit between waits 0 for n = 1, then

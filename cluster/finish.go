@@ -85,13 +85,20 @@ func (m *Machine) settleStop() {
 	}
 	switch {
 	case len(left) == 0 && (m.gone() || !m.now.Before(m.recoverBy)):
-		m.over(End{Outcome: OutcomeStopped, ExitCode: ExitStopped, Reason: m.stop})
+		m.stopped(m.stop)
 	case !m.now.Before(m.stopBy):
-		m.over(End{
-			Outcome: OutcomeStopped, ExitCode: ExitStopped,
-			Reason: fmt.Sprintf("%s; not gone after %s: %s", m.stop, round(m.cfg.StopTimeout), strings.Join(left, ", ")),
-		})
+		m.stopped(fmt.Sprintf("%s; not gone after %s: %s", m.stop, round(m.cfg.StopTimeout), strings.Join(left, ", ")))
 	}
+}
+
+// stopped ends a run whose workers have left: as asked, or because it failed and
+// was only to save first.
+func (m *Machine) stopped(reason string) {
+	if m.failing != "" {
+		m.fail(ExitFailed, "%s", reason)
+		return
+	}
+	m.over(End{Outcome: OutcomeStopped, ExitCode: ExitStopped, Reason: reason})
 }
 
 // gone tells whether all members of the last generation are certainly dead.

@@ -22,6 +22,7 @@ type Journal struct {
 	Nodes      []string     // in join order
 	Dead       []MemberID   // certified deaths among the members of Base, Issued and Last
 	Stop       string       // a stop was requested, and why
+	Failing    string       // the stop is for a failure, and this is it
 	Finish     Finish       // a rank finished, if Member is set
 	End        End          // the run ended, if Outcome is set
 }
@@ -34,7 +35,7 @@ func (m *Machine) Journal() Journal {
 	j := Journal{
 		RunID: m.cfg.RunID, ConfigHash: m.cfg.ConfigHash, Build: m.cfg.Build,
 		Floor: m.floor, Last: m.last, Ended: m.ended, Issued: slices.Clone(m.issued), Base: m.base, Step: m.step,
-		Stop: m.stop, Finish: m.finish, End: m.end,
+		Stop: m.stop, Failing: m.failing, Finish: m.finish, End: m.end,
 	}
 	for _, n := range m.nodes {
 		j.Nodes = append(j.Nodes, n.name)
@@ -81,6 +82,7 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 	case j.Finish.Member != "":
 		m.state, m.finish, m.endBy = StateFinishing, j.Finish, now.Add(cfg.FinishTimeout)
 	case j.Stop != "":
+		m.failing = j.Failing
 		m.state, m.stop, m.stopBy = StateStopping, j.Stop, now.Add(cfg.StopTimeout)
 	}
 	if m.last.Number > 0 {

@@ -44,6 +44,7 @@ type Machine struct {
 	budget  budget
 	stop    string // why a stop was requested
 	stopBy  time.Time
+	failing string // the stop is for a failure, and this is it
 	finish  Finish
 	endBy   time.Time
 	end     End

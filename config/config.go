@@ -113,7 +113,7 @@ type Cluster struct {
 	SecretFile    string   `mapstructure:"secret_file" doc:"file that holds the shared secret"`
 	FormWait      string   `mapstructure:"form_wait" doc:"how long a run of MIN:MAX nodes waits for more than MIN before it begins"`
 	StartTimeout  string   `mapstructure:"start_timeout" doc:"give up when the run's workers have not met after this time"`
-	MaxRestarts   int      `mapstructure:"max_restarts" doc:"worker restarts an hour over the whole run before it fails"`
+	MaxRestarts   int      `mapstructure:"max_restarts" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`
 	StepDeadline  string   `mapstructure:"step_deadline" doc:"shortest time without progress after which a worker counts as hung"`
 	AllowMinority bool     `mapstructure:"allow_minority" doc:"go on without a majority of the last generation (a partition may then train twice)"`
 }

@@ -38,10 +38,12 @@ type Exited struct {
 	Message string // the error that it ended with, if it said so
 }
 
-// StartFailed answers a Start: no process runs in the slot.
+// StartFailed answers a Start: no process runs in the slot. Hopeless says that
+// it is not for want of something that may be there in a moment.
 type StartFailed struct {
-	Slot int
-	Err  error
+	Slot     int
+	Err      error
+	Hopeless bool
 }
 
 // Judged answers a Report: what the coordinator says to an exit. Err is set when

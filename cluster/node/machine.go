@@ -18,6 +18,7 @@ type Machine struct {
 
 	slots    []slot
 	admitted bool
+	proven   bool // a worker ran on this node
 	returned bool
 	term     uint64 // of the coordinator that this node holds; 0: none
 	serving  bool   // that coordinator has not stopped
@@ -104,6 +105,7 @@ func (m *Machine) apply(e Event) {
 		m.signalled(e.Signal)
 	case Progress:
 		m.step = e.Step
+		m.proven = m.proven || e.Step >= 0
 	case ServerStopped:
 		m.serving = false
 		if e.Err != nil && !m.returned {

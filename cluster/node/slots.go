@@ -42,10 +42,15 @@ func (m *Machine) startDue() {
 }
 
 // startFailed tries again later: a machine that is out of processes or file
-// descriptors now may have some in a moment, and the other workers train on.
+// descriptors now may have some in a moment, and the other workers train on. What
+// never worked on this node and is hopeless ends its part at once.
 func (m *Machine) startFailed(e StartFailed) {
 	s := &m.slots[e.Slot]
 	s.running = false
+	if e.Hopeless && !m.proven {
+		m.fail(fmt.Errorf("cannot start worker %d of this node: %w", e.Slot, e.Err))
+		return
+	}
 	s.failed++
 	after := min(m.cfg.StartBackoff<<min(s.failed-1, 20), m.cfg.StartBackoffMax)
 	s.startAt = m.now.Add(after)
@@ -59,6 +64,7 @@ func (m *Machine) startFailed(e StartFailed) {
 func (m *Machine) exited(e Exited) {
 	s := &m.slots[e.Slot]
 	s.running, s.failed, s.said = false, 0, ""
+	m.proven = true
 	if e.Code == cluster.ExitStopped && e.Signal == "" {
 		m.agreed = m.now
 	}

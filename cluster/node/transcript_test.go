@@ -29,7 +29,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //	admitted | lost TEXT              the session began | ended for good
 //	ended OUTCOME [code=N] [step=N]
 //	exit SLOT [code=N] [signal=S] [message=M]
-//	startfailed SLOT TEXT
+//	startfailed SLOT TEXT [hopeless=true]
 //	verdict SLOT restart=true|false [after=D] [error=TEXT]    on its last report
 //	kill SLOT | killother SLOT        of the present incarnation | of an earlier one
 //	signal NAME | progress STEP | served [TEXT] | tick
@@ -166,7 +166,7 @@ func (p *player) event(command string, f []string) Event {
 		e.Reason = fmt.Sprintf("worker-%d exited (%s)", e.Slot, strings.Join(f[1:], " "))
 		return e
 	case "startfailed":
-		return StartFailed{p.int(args[0]), errors.New(strings.Join(args[1:], " "))}
+		return StartFailed{Slot: p.int(args[0]), Err: errors.New(strings.Join(args[1:], " ")), Hopeless: keys["hopeless"] == "true"}
 	case "verdict":
 		j := Judged{Exit: p.reports[p.int(args[0])]}
 		j.Verdict.Restart = keys["restart"] == "true"

@@ -73,10 +73,7 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.newOutput(cmd.Name)
-	if err != nil {
-		return nil, err
-	}
+	out := s.newOutput(cmd.Name)
 	env := cmd.Env
 	if env == nil {
 		env = os.Environ()

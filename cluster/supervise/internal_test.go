@@ -5,6 +5,8 @@ package supervise
 import (
 	"bytes"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,8 +48,7 @@ func TestOutputSplitsLinesHoweverTheyArrive(t *testing.T) {
 	for size := 1; size <= len(text); size++ {
 		var out bytes.Buffer
 		s := &Supervisor{cfg: Config{Output: &out, MaxLine: 6, LastWords: 2}.withDefaults()}
-		o, err := s.newOutput("w")
-		require.NoError(t, err)
+		o := s.newOutput("w")
 		for rest := []byte(text); len(rest) > 0; {
 			n := min(size, len(rest))
 			_, err := o.Write(rest[:n])
@@ -67,8 +68,7 @@ func TestALostLogStopsNobodyAndIsSaidOnce(t *testing.T) {
 		cfg: Config{Output: &out, LogDir: t.TempDir()}.withDefaults(),
 		log: slog.New(slog.NewTextHandler(&logged, nil)),
 	}
-	o, err := s.newOutput("w")
-	require.NoError(t, err)
+	o := s.newOutput("w")
 	require.NoError(t, o.file.f.Close()) // as a disk that fails
 	for range 3 {
 		n, err := o.Write([]byte("text\n"))
@@ -78,6 +78,28 @@ func TestALostLogStopsNobodyAndIsSaidOnce(t *testing.T) {
 	require.Equal(t, 3, strings.Count(out.String(), "[w] text\n"))
 	require.Equal(t, 1, strings.Count(logged.String(), "worker log lost"))
 
-	_, err = openLog("/dev/null/nowhere", "w", 1)
+	_, err := openLog("/dev/null/nowhere", "w", 1)
 	require.ErrorIs(t, err, syscall.ENOTDIR)
+}
+
+func TestLogDirectoryIsMadeAgain(t *testing.T) {
+	var logged bytes.Buffer
+	root := t.TempDir()
+	s := &Supervisor{
+		cfg: Config{LogDir: filepath.Join(root, "logs")}.withDefaults(),
+		log: slog.New(slog.NewTextHandler(&logged, nil)),
+	}
+	s.newOutput("w").close()
+	require.NoError(t, os.RemoveAll(s.cfg.LogDir))
+	s.newOutput("w").close()
+	require.FileExists(t, filepath.Join(s.cfg.LogDir, "w.log"))
+
+	require.NoError(t, os.RemoveAll(root))
+	require.NoError(t, os.WriteFile(root, nil, 0o600)) // no directory can be made here
+	o := s.newOutput("w")
+	n, err := o.Write([]byte("text\n"))
+	require.NoError(t, err)
+	require.Equal(t, 5, n)
+	o.close()
+	require.Contains(t, logged.String(), "worker has no log file")
 }

@@ -3,7 +3,9 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -25,8 +27,13 @@ func openLog(dir, name string, limit int64) (*logFile, error) {
 	return l, nil
 }
 
+// open makes the directory too, should somebody have removed it.
 func (l *logFile) open() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	const flags = os.O_CREATE | os.O_APPEND | os.O_WRONLY
+	f, err := os.OpenFile(l.path, flags, 0o640)
+	if errors.Is(err, fs.ErrNotExist) && os.MkdirAll(filepath.Dir(l.path), 0o750) == nil {
+		f, err = os.OpenFile(l.path, flags, 0o640)
+	}
 	if err != nil {
 		return fmt.Errorf("supervise: open the log: %w", err)
 	}

@@ -24,16 +24,18 @@ type output struct {
 	toOut   bytes.Buffer
 }
 
-func (s *Supervisor) newOutput(name string) (*output, error) {
+// newOutput opens the log file. Where that cannot be, the worker runs without.
+func (s *Supervisor) newOutput(name string) *output {
 	o := &output{s: s, name: name, prefix: []byte("[" + name + "] "), last: lastWords{max: s.cfg.LastWords}}
 	if s.cfg.LogDir != "" {
 		f, err := openLog(s.cfg.LogDir, name, s.cfg.MaxLogBytes)
 		if err != nil {
-			return nil, err
+			s.log.Warn("worker has no log file", slog.String("name", name), slog.Any("error", err))
+			return o
 		}
 		o.file = f
 	}
-	return o, nil
+	return o
 }
 
 // header marks the beginning of an incarnation in the log file.
