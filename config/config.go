@@ -46,9 +46,13 @@ type Diffusion struct {
 
 // Data is the training set.
 type Data struct {
-	Name string `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (its binary records), records (any *.bin of such records) or folder (PNG and JPEG)"`
-	Dir  string `mapstructure:"dir" doc:"where the files are; all but digits need it"`
-	Flip bool   `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
+	Name        string `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records) or folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF)"`
+	Dir         string `mapstructure:"dir" doc:"where the files are; all but digits need it"`
+	Flip        bool   `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
+	Holdout     int    `mapstructure:"holdout" bits:"yes" doc:"images that are not trained on, spread evenly over the data set; 0: none"`
+	Verify      string `mapstructure:"verify" doc:"folder: what is read of every file before a run starts: header, full (decode it), or auto: full where all files together have at most 256 MiB"`
+	Corrupt     string `mapstructure:"corrupt" doc:"folder: images that cannot be used: refuse (end before the run starts) or skip (leave them out)"`
+	Fingerprint string `mapstructure:"fingerprint" bits:"yes" doc:"identifies the images; a run fills it in. Where it is given, other images are refused"`
 }
 
 // Train is the step.
@@ -154,7 +158,7 @@ func Default() Config {
 			AttentionLevels: []int{1}, NormNumGroups: 8, NormEps: 1e-5, DownsamplePadding: 1,
 		},
 		Diffusion: Diffusion{Timesteps: 1000, Schedule: "linear", Prediction: "epsilon"},
-		Data:      Data{Name: "digits"},
+		Data:      Data{Name: "digits", Verify: "auto", Corrupt: "refuse"},
 		Train: Train{
 			Steps: 1200, GlobalBatch: 32, Chunk: 8, Precision: "f32", ClipGradNorm: 1,
 			EMADecay: 0.99, MaxSkipped: 10, DigestEvery: 100,

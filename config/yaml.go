@@ -70,6 +70,9 @@ func (c *Config) Hash() string {
 func (c *Config) Contradictions(saved *Config) []string {
 	var out []string
 	for _, k := range Keys() {
+		if k.Name == "data.fingerprint" && saved.Data.Fingerprint == "" {
+			continue // checkpoints of earlier versions do not know it
+		}
 		if now, then := k.Value(c), k.Value(saved); k.Bits && !reflect.DeepEqual(now, then) {
 			out = append(out, fmt.Sprintf("%s is %v, the checkpoint has %v", k.Name, orDefault(now), orDefault(then)))
 		}

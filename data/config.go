@@ -17,11 +17,13 @@ const (
 	Folder  = "folder"  // image files below a directory
 )
 
-// Splits of cifar10; the other data sets have SplitTrain alone.
+// Splits. SplitTest and SplitAll are cifar10's alone; SplitHeldOut is what
+// Config.Holdout takes from the training images.
 const (
-	SplitTrain = "train"
-	SplitTest  = "test"
-	SplitAll   = "all" // train, then test
+	SplitTrain   = "train"
+	SplitTest    = "test"
+	SplitAll     = "all" // train, then test
+	SplitHeldOut = "heldout"
 )
 
 // Dataset is a collection of images of one size. Implementations are safe for
@@ -45,7 +47,10 @@ type Dataset interface {
 type Config struct {
 	Name  string // Digits, CIFAR10, Records or Folder
 	Dir   string // where the files are; digits needs none
-	Split string // SplitTrain, SplitTest or SplitAll; empty is train
+	Split string // SplitTrain, ...; empty is train
+	// Holdout is the number of images that SplitTrain leaves out and SplitHeldOut
+	// has; see Split. 0: all are trained on.
+	Holdout int
 
 	// Height = width in pixels, and 1 (gray) or 3 (RGB) channels. folder
 	// converts every image to them; the other data sets have a size of their
@@ -78,9 +83,12 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("data.dir is empty; data.name %s needs the directory that holds it", c.Name))
 	}
 	if c.Split != "" {
-		errs = append(errs, choice("data.split", c.Split, SplitTrain, SplitTest, SplitAll))
+		errs = append(errs, choice("data.split", c.Split, SplitTrain, SplitTest, SplitAll, SplitHeldOut))
 		if c.Split == SplitTest && c.Name != CIFAR10 {
-			errs = append(errs, fmt.Errorf("data.split is %q; %s has one split, %s", c.Split, c.Name, SplitTrain))
+			errs = append(errs, fmt.Errorf("data.split is %q; only %s has one (see data.holdout)", c.Split, CIFAR10))
+		}
+		if (c.Split == SplitTest || c.Split == SplitAll) && c.Holdout != 0 {
+			errs = append(errs, fmt.Errorf("data.split is %q and data.holdout %d; images are held out of the %s split", c.Split, c.Holdout, SplitTrain))
 		}
 	}
 	if c.Channels != 0 && c.Channels != 1 && c.Channels != 3 {
@@ -121,7 +129,7 @@ func Open(c Config) (Dataset, error) {
 			d.Name(), height, channels, c.Size, c.Channels, height, channels)
 		return nil, errors.Join(err, Close(d))
 	}
-	return d, nil
+	return c.part(d)
 }
 
 func open(c Config) (Dataset, error) {

@@ -38,6 +38,14 @@ type Skip struct {
 	Detail string // one line; may be empty
 }
 
+// String is a line for people.
+func (s Skip) String() string {
+	if s.Detail == "" {
+		return fmt.Sprintf("%s: %s", quoted(s.Path), s.Reason)
+	}
+	return fmt.Sprintf("%s: %s: %s", quoted(s.Path), s.Reason, s.Detail)
+}
+
 // Reason is why something is not used.
 type Reason string
 
@@ -72,6 +80,9 @@ func (r Reason) Fault() bool {
 func (x *Index) Faults() []Skip {
 	return slices.DeleteFunc(slices.Clone(x.Skipped), func(s Skip) bool { return !s.Reason.Fault() })
 }
+
+// Summary says in one line what is not used, by reason; empty where everything is.
+func (x *Index) Summary() string { return countReasons(x.Skipped) }
 
 // Fingerprint identifies the list of images by paths, sizes in bytes and in
 // pixels: "1906-5f3c...", the number of images and 16 hexadecimal digits.

@@ -27,8 +27,8 @@ func DefaultCachePath(dir string) string {
 	if err != nil {
 		return "" // no home: no cache
 	}
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		dir = real
+	if target, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = target
 	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {

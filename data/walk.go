@@ -67,13 +67,13 @@ func (w *walk) skip(name string, reason Reason, detail string) {
 
 // directory reads one directory and returns those below it.
 func (w *walk) directory(dir string) (below []string, err error) {
-	real, err := filepath.EvalSymlinks(w.at(dir))
+	target, err := filepath.EvalSymlinks(w.at(dir))
 	if err == nil {
-		if w.seen[real] {
-			w.skip(dir, SkipSeen, "is "+quoted(real))
+		if w.seen[target] {
+			w.skip(dir, SkipSeen, "is "+quoted(target))
 			return nil, nil
 		}
-		w.seen[real] = true
+		w.seen[target] = true
 	}
 	entries, err := os.ReadDir(w.at(dir))
 	if err != nil {

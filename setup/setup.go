@@ -7,7 +7,6 @@ import (
 
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/config"
-	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/nn"
@@ -133,17 +132,6 @@ func Pass(c *config.Config, p *nn.Params, r optim.Runner) (agr.Pass, error) {
 		return nil, err
 	}
 	return agr.NewPass(o, c.Optimizer.AGR, Segments(p), p.FlatLen(), r)
-}
-
-// Dataset opens the training images and holds their size against the model's.
-func Dataset(c *config.Config) (data.Dataset, error) {
-	d := data.DefaultConfig()
-	d.Name, d.Dir, d.Size, d.Channels = c.Data.Name, c.Data.Dir, c.Model.SampleSize, c.Model.InChannels
-	set, err := data.Open(d)
-	if err != nil {
-		return nil, &config.Error{Source: "data", Err: err}
-	}
-	return set, nil
 }
 
 // Check validates what Config.Validate leaves to the parts.

@@ -55,7 +55,7 @@ func Run(ctx context.Context, stop <-chan os.Signal, s spec.Spec, log *slog.Logg
 		return cluster.ExitStopped, nil
 	case errors.As(err, &ended):
 		return ended.End.ExitCode, nil // the run is over; whoever ended it has said why
-	case errors.As(err, &refused), errors.Is(err, trainer.ErrDiverged), errors.Is(err, cluster.ErrMismatch):
+	case errors.As(err, &refused), errors.Is(err, trainer.ErrDiverged), errors.Is(err, cluster.ErrMismatch), badData(err):
 		return cluster.ExitBadConfig, err
 	case fatal(err):
 		return cluster.ExitFatal, err
@@ -63,14 +63,23 @@ func Run(ctx context.Context, stop <-chan os.Signal, s spec.Spec, log *slog.Logg
 	return cluster.ExitFailed, err
 }
 
+// badData says whether an image has changed or gone since the run started. The
+// same images would come again after a restart.
+func badData(err error) bool {
+	var (
+		corrupt *data.CorruptError
+		missing *data.MissingError
+	)
+	return errors.As(err, &corrupt) || errors.As(err, &missing)
+}
+
 // fatal says whether an error would only come again after a restart.
 func fatal(err error) bool {
 	var (
 		save    *checkpoint.SaveError
 		none    *checkpoint.NoneValidError
-		corrupt *data.CorruptError
 	)
-	return errors.Is(err, trainer.ErrDigest) || errors.As(err, &save) || errors.As(err, &none) || errors.As(err, &corrupt)
+	return errors.Is(err, trainer.ErrDigest) || errors.As(err, &save) || errors.As(err, &none)
 }
 
 var errStopped = errors.New("worker: stopped")
@@ -229,7 +238,7 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if err := dev.Fits(c); err != nil {
 		return p, err
 	}
-	set, err := setup.Dataset(c)
+	set, err := setup.Dataset(c, w.spec.RunDir)
 	if err != nil {
 		return p, err
 	}
@@ -254,9 +263,19 @@ func (w *worker) parts() (trainer.Parts, error) {
 		return p, err
 	}
 	w.later(store.Close)
-	p.Backend, p.Model, p.Loader = dev.Backend, model, data.NewLoader(set, c.Seed, c.Data.Flip)
+	p.Backend, p.Model, p.Loader = dev.Backend, model, w.loader(set)
 	p.Sampler, p.Store, p.Observer = grid, store, observer
 	return p, nil
+}
+
+// loader reads the images. A file system that does not answer shows before the
+// coordinator takes this worker for hung, with the file's name.
+func (w *worker) loader(set data.Dataset) *data.Loader {
+	l := data.NewLoader(set, w.cfg.Seed, w.cfg.Data.Flip)
+	if w.cfg.Data.Name == data.Digits {
+		return l
+	}
+	return l.WithStallLimit(config.Duration(w.cfg.Cluster.StepDeadline) / 2)
 }
 
 func (w *worker) observer(be tensor.Backend, parameters int) *observer {

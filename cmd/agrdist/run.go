@@ -109,9 +109,10 @@ type runner struct {
 	command        string
 	stdout, stderr io.Writer
 
-	dir  string
-	view *display
-	last cluster.Status
+	dir    string
+	images *data.Index // of an image folder
+	view   *display
+	last   cluster.Status
 }
 
 func (r *runner) run(ctx context.Context) error {
@@ -124,7 +125,7 @@ func (r *runner) run(ctx context.Context) error {
 	if r.dir, err = filepath.Abs(r.cfg.Out); err != nil {
 		return fmt.Errorf("out: %w", err)
 	}
-	if err := r.checkData(); err != nil {
+	if err := r.scanData(ctx); err != nil {
 		return err
 	}
 	unlock, done, err := r.prepare(ctx)
@@ -165,14 +166,24 @@ func (r *runner) run(ctx context.Context) error {
 	return r.conclude(end, time.Since(began))
 }
 
-// checkData finds out before any process is started whether there is something to
-// train on.
-func (r *runner) checkData() error {
-	set, err := setup.Dataset(r.cfg)
+// scanData looks at all images once before any process is started.
+func (r *runner) scanData(ctx context.Context) (err error) {
+	bar := newCounter(r.stderr, "data:")
+	r.images, err = setup.ScanData(ctx, r.cfg, bar.phase)
+	bar.close()
+	return err
+}
+
+// writeIndex leaves the list of images for the workers, and says what is not used.
+func (r *runner) writeIndex() error {
+	skipped, err := setup.WriteIndex(r.dir, r.images)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot write the list of images: %w", err)
 	}
-	return data.Close(set)
+	if skipped != "" {
+		fmt.Fprintf(r.stderr, "agrdist: data: %d images; not used: %s (listed in %s)\n", len(r.images.Images), r.images.Summary(), skipped)
+	}
+	return nil
 }
 
 // openLog opens the agent's own log, logs/agent.log or logs/NODE-agent.log.
@@ -218,7 +229,9 @@ func (r *runner) prepare(ctx context.Context) (unlock func(), done bool, err err
 			}
 		}
 	}
-	done, err = r.resumable(ctx)
+	if done, err = r.resumable(ctx); err == nil && !done {
+		err = r.writeIndex()
+	}
 	if err == nil && !done {
 		err = renameio.WriteFile(filepath.Join(r.dir, "config.yaml"), r.cfg.YAML(false), 0o644)
 	}

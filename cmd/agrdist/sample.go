@@ -243,6 +243,18 @@ func (c *counter) set(done, total int) {
 	}
 }
 
+// phase is set for work in several parts; a total of 0 is not known yet.
+func (c *counter) phase(what string, done, total int) {
+	if !c.show || done%100 != 0 && done != total {
+		return
+	}
+	count := fmt.Sprint(done)
+	if total > 0 {
+		count = fmt.Sprintf("%d/%d", done, total)
+	}
+	fmt.Fprintf(c.out, "\r\033[K%s %s %s ", c.what, what, count)
+}
+
 func (c *counter) close() {
 	if c.show {
 		fmt.Fprint(c.out, "\r\033[K")
