@@ -76,8 +76,8 @@ func badData(err error) bool {
 // fatal says whether an error would only come again after a restart.
 func fatal(err error) bool {
 	var (
-		save    *checkpoint.SaveError
-		none    *checkpoint.NoneValidError
+		save *checkpoint.SaveError
+		none *checkpoint.NoneValidError
 	)
 	return errors.Is(err, trainer.ErrDigest) || errors.As(err, &save) || errors.As(err, &none)
 }
