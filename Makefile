@@ -35,7 +35,7 @@ test: ## Run all tests with the race detector
 	hack/test.sh
 
 .PHONY: lint
-lint: ## Run golangci-lint
+lint: ## Run golangci-lint, and find exports without a caller
 	hack/lint.sh $(GOLANGCI_LINT_VERSION)
 
 .PHONY: generate

@@ -38,7 +38,7 @@ func (s *Store) collect() error {
 
 // Save writes a checkpoint and returns when it is durable and verified; saving
 // what is there already, and good, writes nothing. It waits for a background
-// save first, and leaves its error to SaveAsync, Wait or Close. Cancelling ctx
+// save first, and leaves its error to SaveAsyncFunc, Wait or Close. Cancelling ctx
 // gives up and leaves nothing behind.
 func (s *Store) Save(ctx context.Context, snap *Snapshot) (Info, error) {
 	if err := s.acquire(ctx); err != nil {
@@ -48,22 +48,16 @@ func (s *Store) Save(ctx context.Context, snap *Snapshot) (Info, error) {
 	return s.save(ctx, snap)
 }
 
-// SaveAsync copies the state and saves it behind the caller's back; the caller
-// may change its tensors as soon as SaveAsync returns. It waits, no longer than
-// ctx, for the save before: at most one is in flight. ctx does not reach into
-// the save itself.
+// SaveAsyncFunc saves a state behind the caller's back; the caller may change its
+// tensors as soon as SaveAsyncFunc returns. It waits, no longer than ctx, for the save
+// before: at most one is in flight. ctx does not reach into the save itself. take fills
+// the buffers of the staging and returns a snapshot of them. It is called before
+// SaveAsyncFunc returns and only when no save reads the buffers, which the store sees
+// to.
 //
-// The error is either about this call (an inconsistent snapshot, ctx, ErrClosed)
-// or, a *SaveError, that of the background save before. In that case this save
-// has begun all the same.
-func (s *Store) SaveAsync(ctx context.Context, snap *Snapshot) error {
-	return s.SaveAsyncFunc(ctx, func(g *Staging) (*Snapshot, error) { return g.Copy(snap), nil })
-}
-
-// SaveAsyncFunc is SaveAsync for a caller that converts: take fills the buffers
-// of the staging and returns a snapshot of them. It is called before
-// SaveAsyncFunc returns and may be called only when no save reads the buffers,
-// which the store sees to.
+// The error is either about this call (that of take, an inconsistent snapshot, ctx,
+// ErrClosed) or, a *SaveError, that of the background save before. In that case this
+// save has begun all the same.
 func (s *Store) SaveAsyncFunc(ctx context.Context, take func(*Staging) (*Snapshot, error)) error {
 	if err := s.acquire(ctx); err != nil {
 		return err

@@ -174,3 +174,8 @@ func TestSaveAsyncFuncConvertsIntoTheStaging(t *testing.T) {
 	requireNewest(t, s, 2)
 	require.Equal(t, []int64{2, 1, 0}, steps(t, s))
 }
+
+// SaveAsync is SaveAsyncFunc of a copy.
+func (s *Store) SaveAsync(ctx context.Context, snap *Snapshot) error {
+	return s.SaveAsyncFunc(ctx, func(g *Staging) (*Snapshot, error) { return g.Copy(snap), nil })
+}

@@ -22,13 +22,13 @@
 //	lock, err := checkpoint.LockRun(run)          // one writer a run
 //	store := checkpoint.Open(filepath.Join(run, "checkpoints"), checkpoint.Options{Keep: 3})
 //	snap, info, skipped, err := store.Newest(ctx) // ErrNoCheckpoint: a fresh start
-//	err = store.SaveAsync(ctx, live)              // copies, returns, writes behind
+//	err = store.SaveAsyncFunc(ctx, take)          // copies, returns, writes behind
 //	err = store.Close()                           // waits for the last one
 //
-// SaveAsync has one save in flight at most. Its error is that of the save
+// SaveAsyncFunc has one save in flight at most. Its error is that of the save
 // before: no failed save goes unseen, and none keeps the next from being tried.
 //
-// The package does not decide when to save, does not know the model, and does
-// not convert layouts; subpackage diffusers exports and imports pipelines,
-// subpackage safetensors is the file format.
+// Export and Import write and read directories as diffusers does. The package does
+// not decide when to save and does not know the model; subpackage safetensors is the
+// file format.
 package checkpoint

@@ -60,7 +60,6 @@ func (g Generation) Rank(id MemberID) int {
 const (
 	PhaseInit       = "init"       // loading; long
 	PhaseSync       = "sync"       // copying state from a peer or a checkpoint; long
-	PhaseData       = "data"       // reading samples
 	PhaseForward    = "forward"    //
 	PhaseBackward   = "backward"   //
 	PhaseAllReduce  = "all_reduce" // waiting for the other ranks

@@ -72,7 +72,7 @@ func TestDDIMWithAnOracleRecoversX0(t *testing.T) {
 	x0 := []float32{-1, -0.5, 0, 0.25, 1}
 	for _, p := range []Prediction{Epsilon, X0, V} {
 		oracle := predictorFunc(func(dst, x []float32, step int64) {
-			Convert(dst, x, x0, X0, p, s, int(step))
+			convert(dst, x, x0, X0, p, s, int(step))
 		})
 		for _, spacing := range []string{SpacingLinear, SpacingLeading, SpacingTrailing, SpacingQuadratic, SpacingPaper} {
 			for _, clip := range []string{ClipBefore, ClipAfter, ClipNone} {

@@ -3,7 +3,13 @@ package diffusion
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 )
+
+// MaxTimesteps bounds T: far above what anyone trains with, low enough that a
+// number in a foreign file cannot exhaust the memory.
+const MaxTimesteps = 100_000
 
 // Schedules by name.
 const (
@@ -149,3 +155,11 @@ func linspace(lo, hi float64, n int) []float64 {
 }
 
 func logistic(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+
+// choice is nil when value is one of the allowed ones.
+func choice(key, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%s is %q; choose one of %s", key, value, strings.Join(allowed, ", "))
+}

@@ -90,14 +90,6 @@ func TestScheduleErrorsNameTheKey(t *testing.T) {
 	}
 }
 
-func TestConfig(t *testing.T) {
-	require.NoError(t, DefaultConfig().Validate())
-	err := Config{Timesteps: -1, Schedule: "x", Prediction: "y"}.Validate()
-	for _, key := range []string{"diffusion.timesteps", "diffusion.schedule", "diffusion.prediction"} {
-		require.ErrorContains(t, err, key)
-	}
-}
-
 // x_t has the variance that the schedule says: 1 for data of variance 1.
 func TestQSampleKeepsUnitVariance(t *testing.T) {
 	s, err := NewSchedule(Linear, 1000)
@@ -140,13 +132,13 @@ func TestPredictionsAgree(t *testing.T) {
 		require.InDelta(t, signal*float64(eps[5])-noise*float64(x0[5]), targets[V][5], 1e-6)
 		for from := range targets {
 			for to := range targets {
-				Convert(got, xt, targets[from], from, to, s, step)
+				convert(got, xt, targets[from], from, to, s, step)
 				// The conversion divides float32 roundings by the smaller factor.
 				require.InDeltaSlice(t, targets[to], got, 1e-6/min(signal, noise), "%s -> %s at %d", from, to, step)
 			}
 		}
 	}
-	require.Panics(t, func() { Convert(got, xt, xt, "score", Epsilon, s, 1) })
+	require.Panics(t, func() { convert(got, xt, xt, "score", Epsilon, s, 1) })
 	require.Panics(t, func() { Prediction("").TargetCoefficients(s, 1) })
 }
 

@@ -8,6 +8,3 @@ func New(m Memory, dt DType, s Shape) (Tensor, error) {
 	}
 	return Tensor{Buf: b, Shape: s}, nil
 }
-
-// Flat is a whole buffer as a tensor of one dimension.
-func Flat(b Buffer) Tensor { return Tensor{Buf: b, Shape: Of(b.Len())} }

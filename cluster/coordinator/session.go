@@ -28,7 +28,6 @@ type Session struct {
 	mu     sync.Mutex
 	report cluster.Report
 	holds  cluster.Generation // newest that arrived
-	reason string             // of the stop
 
 	changed chan struct{} // has room for one
 }
@@ -62,13 +61,6 @@ func (s *Session) Aborts() <-chan cluster.Abort { return s.aborts }
 
 // Stopping is closed when the run is asked to save a checkpoint and leave.
 func (s *Session) Stopping() <-chan struct{} { return s.stopping }
-
-// StopReason says why, once Stopping is closed.
-func (s *Session) StopReason() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.reason
-}
 
 // Done is closed when the session has ended for good; Err says why.
 func (s *Session) Done() <-chan struct{} { return s.done }
@@ -224,12 +216,7 @@ func (s *Session) receive(m *pb.WorkResponse) error {
 	case *pb.WorkResponse_Abort:
 		offer(s.aborts, cluster.Abort{Generation: m.Abort.GetGeneration(), Reason: m.Abort.GetReason()})
 	case *pb.WorkResponse_Stop:
-		s.stop.Do(func() {
-			s.mu.Lock()
-			s.reason = m.Stop.GetReason()
-			s.mu.Unlock()
-			close(s.stopping)
-		})
+		s.stop.Do(func() { close(s.stopping) })
 	case *pb.WorkResponse_Refused:
 		return refused(m.Refused)
 	case *pb.WorkResponse_End:

@@ -160,17 +160,6 @@ func (m *Model) check(b Batch, want mode) error {
 	return err
 }
 
-// KeepActivations says whether the backward pass keeps normalised activations
-// (true) or computes them again from their inputs (false, as in a new model). It
-// changes no bit of any result: keeping saves a few per cent of the time of a step
-// and takes about 1.7 times the memory for activations.
-func (m *Model) KeepActivations(keep bool) {
-	if m.runner.storeAll != keep {
-		m.runner.storeAll, m.runner.programs = keep, nil
-		m.runner.arena.Free()
-	}
-}
-
 // ReadyOrder lists the parameter indices in the order in which LossAndGrad calls
 // ready: the exact reverse of Params().List(), so that the flat gradient buffer
 // fills from its end to its start.

@@ -85,8 +85,9 @@ var allowed = map[string]string{
 	"parallel":               "",
 	"rng":                    "",
 
-	"hack/k8sschema":  "",
-	"hack/testreport": "",
+	"hack/deadexports": "",
+	"hack/k8sschema":   "",
+	"hack/testreport":  "",
 }
 
 // ban forbids an import, also through other packages of this module. A path ends in
