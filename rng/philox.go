@@ -41,6 +41,7 @@ const (
 	StreamDropout                    // dropout masks; index = layer number
 	StreamSample                     // x_T of a generated image
 	StreamSampler                    // noise inside a sampler; index = step
+	StreamAugment                    // random crop of a sample
 )
 
 // With returns the stream of the same kind with an index, 0 <= index < 1<<24.
