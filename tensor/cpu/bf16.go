@@ -73,7 +73,7 @@ func (b *Backend) filtered(x, y []float32) (xr, yr []float32) {
 
 // filters says that a convolution whose sums have so many terms goes by minimal
 // filtering: pairs do not.
-func (b *Backend) filters(g *geometry, terms int) bool { return b.form != paired && g.minimal(terms) }
+func (b *Backend) filters(g *geometry, terms int) bool { return b.form != paired && minimal(g, terms) }
 
 func roundSpan(a *vecArgs, i int) {
 	lo, hi := bounds(i, len(a.dst))

@@ -53,15 +53,15 @@ type columnPairs struct {
 
 func (b *Backend) newColumnPairs(g *geometry, src []float32) columnPairs {
 	p := columnPairs{
-		src: src, zeros: b.scratch.zeros.get(max(g.ci, g.co)), set: b.products, g: *g,
-		phases: g.Kernel, pixel: g.ci,
+		src: src, zeros: b.scratch.zeros.get(max(g.CI, g.CO)), set: b.products, g: *g,
+		phases: g.Kernel, pixel: g.CI,
 	}
-	if g.ow%2 == 0 { // in an odd row, the last pair ends in a zero for this column only
+	if g.OW%2 == 0 { // in an odd row, the last pair ends in a zero for this column only
 		p.phases = min(g.Kernel, 2*g.Stride)
 	}
-	p.pairs = kernel.Pairs(g.ow) + (g.Kernel-1)/p.phases
-	if g.ci%conflict == 0 {
-		p.pixel = g.ci + apart
+	p.pairs = kernel.Pairs(g.OW) + (g.Kernel-1)/p.phases
+	if g.CI%conflict == 0 {
+		p.pixel = g.CI + apart
 	}
 	return p
 }
@@ -83,13 +83,13 @@ func (p *columnPairs) item(i int) {
 	g := &p.g
 	y := p.band.row*g.Stride + i%p.rows - g.PadLo
 	dst := p.dst[i*p.row():]
-	if y < 0 || y >= g.ih {
+	if y < 0 || y >= g.IH {
 		for f := range p.phases {
 			clear(dst[f*p.phase():][:p.row()])
 		}
 		return
 	}
-	src := p.src[((p.band.image+i/p.rows)*g.ih+y)*g.iw*g.ci:][:g.iw*g.ci]
+	src := p.src[((p.band.image+i/p.rows)*g.IH+y)*g.IW*g.CI:][:g.IW*g.CI]
 	for f := range p.phases {
 		p.line(dst[f*p.phase():][:p.row()], src, f-g.PadLo)
 	}
@@ -98,20 +98,20 @@ func (p *columnPairs) item(i int) {
 // line makes the pairs of a row, the first of which begins at pixel x.
 func (p *columnPairs) line(dst, src []float32, x int) {
 	g, step := &p.g, 2*p.g.Stride
-	whole := p.pairs - g.ow%2 // pairs of two pixels that the sum goes over
+	whole := p.pairs - g.OW%2 // pairs of two pixels that the sum goes over
 	lo := min((max(0, -x)+step-1)/step, whole)
-	hi := min(max(lo, (g.iw-g.Stride-x+step-1)/step), whole)
+	hi := min(max(lo, (g.IW-g.Stride-x+step-1)/step), whole)
 	if lo < hi { // both pixels are in the image
-		first := src[(x+lo*step)*g.ci:]
-		p.set.PairRows(dst[lo*p.pixel:], first, first[g.Stride*g.ci:], kernel.Lines{
-			Rows: hi - lo, Cols: g.ci, Dst: p.pixel, Src: step * g.ci,
+		first := src[(x+lo*step)*g.CI:]
+		p.set.PairRows(dst[lo*p.pixel:], first, first[g.Stride*g.CI:], kernel.Lines{
+			Rows: hi - lo, Cols: g.CI, Dst: p.pixel, Src: step * g.CI,
 		})
 	}
 	pixel := func(x int) []float32 {
-		if x < 0 || x >= g.iw {
+		if x < 0 || x >= g.IW {
 			return p.zeros
 		}
-		return src[x*g.ci:]
+		return src[x*g.CI:]
 	}
 	for j := range p.pairs {
 		if j >= lo && j < hi {
@@ -121,7 +121,7 @@ func (p *columnPairs) line(dst, src []float32, x int) {
 		if j < whole {
 			second = pixel(x + j*step + g.Stride)
 		}
-		p.set.PairRows(dst[j*p.pixel:], first, second, kernel.Lines{Rows: 1, Cols: g.ci})
+		p.set.PairRows(dst[j*p.pixel:], first, second, kernel.Lines{Rows: 1, Cols: g.CI})
 	}
 }
 
@@ -129,21 +129,21 @@ func (p *columnPairs) line(dst, src []float32, x int) {
 // of dy that are so many floats a row.
 func (p *columnPairs) bands(line int) (images, rows int) {
 	g := &p.g
-	image := g.oh * (p.phases*g.Stride*p.row() + line)
+	image := g.OH * (p.phases*g.Stride*p.row() + line)
 	if image <= bandFloats {
-		return bandFloats / image, g.oh
+		return bandFloats / image, g.OH
 	}
 	cuts := (image + bandFloats - 1) / bandFloats
-	return 1, (g.oh + cuts - 1) / cuts
+	return 1, (g.OH + cuts - 1) / cuts
 }
 
 // pairedWeightGrad computes dw in pairs: p is the product, without its operands.
 func (b *Backend) pairedWeightGrad(p productT, g *geometry, x, dy []float32) {
-	nr, width := p.shape.Cols, kernel.Pairs(g.ow)
+	nr, width := p.shape.Cols, kernel.Pairs(g.OW)
 	cols := b.newColumnPairs(g, x)
-	images, rows := cols.bands((g.co + nr - 1) / nr * nr * width)
+	images, rows := cols.bands((g.CO + nr - 1) / nr * nr * width)
 	p.seg, p.astep = width, cols.pixel
-	for at := (band{images: images, rows: rows}); at.image < g.n; at.next(g) {
+	for at := (band{images: images, rows: rows}); at.image < g.N; at.next(g) {
 		b.pairBand(&p, cols, dy, at)
 		items := p.plan()
 		b.tasks.productT.run(b.pool, items, p)
@@ -153,14 +153,14 @@ func (b *Backend) pairedWeightGrad(p productT, g *geometry, x, dy []float32) {
 
 // next is the band behind this one.
 func (a *band) next(g *geometry) {
-	if a.row += a.rows; a.row >= g.oh {
+	if a.row += a.rows; a.row >= g.OH {
 		a.image, a.row = a.image+a.images, 0
 	}
 }
 
 // within is the band without what the convolution does not have.
 func (a band) within(g *geometry) band {
-	a.images, a.rows = min(a.images, g.n-a.image), min(a.rows, g.oh-a.row)
+	a.images, a.rows = min(a.images, g.N-a.image), min(a.rows, g.OH-a.row)
 	return a
 }
 
@@ -171,15 +171,15 @@ func (b *Backend) pairBand(p *productT, cols columnPairs, dy []float32, at band)
 	cols.band, cols.rows = at, (at.rows-1)*g.Stride+g.Kernel
 	cols.dst = b.scratch.image.get(cols.phases * cols.phase())
 	taps := grow(&b.scratch.taps, 1)
-	height := at.rows * g.ow
-	if taps[0] = 0; g.ow%2 > 0 { // no pair goes over the end of a row
-		taps, height = grow(&b.scratch.taps, at.rows), g.ow
+	height := at.rows * g.OW
+	if taps[0] = 0; g.OW%2 > 0 { // no pair goes over the end of a row
+		taps, height = grow(&b.scratch.taps, at.rows), g.OW
 		for oy := range taps {
-			taps[oy] = oy * g.ow * g.co
+			taps[oy] = oy * g.OW * g.CO
 		}
 	}
-	pack := b.newPacking(p.shape.Cols, dy[(at.image*g.oh+at.row)*g.ow*g.co:], height, g.co, taps)
-	pack.batch, pack.step = at.images, g.oh*g.ow*g.co
+	pack := b.newPacking(p.shape.Cols, dy[(at.image*g.OH+at.row)*g.OW*g.CO:], height, g.CO, taps)
+	pack.batch, pack.step = at.images, g.OH*g.OW*g.CO
 	pack.dst = b.scratch.panels.get(pack.size())
 	work := pairedGrad{columns: cols, dy: pack}
 	items := work.items()

@@ -1,29 +1,24 @@
 package cpu
 
-import "github.com/agrdist/agrdist/tensor"
+import (
+	"github.com/agrdist/agrdist/tensor"
+	"github.com/agrdist/agrdist/tensor/internal/shapes"
+)
 
-// geometry is a convolution's sizes: x [n,ih,iw,ci], y [n,oh,ow,co].
-type geometry struct {
-	n, ih, iw, ci, oh, ow, co int
-	tensor.Conv
-}
-
-func newGeometry(op string, x, weight, y tensor.Tensor, c tensor.Conv) geometry {
-	s := checks.Conv(op, x, weight, y, c)
-	return geometry{n: s.N, ih: s.IH, iw: s.IW, ci: s.CI, oh: s.OH, ow: s.OW, co: s.CO, Conv: s.Conv}
-}
+// geometry is a convolution's sizes: x [N,IH,IW,CI], y [N,OH,OW,CO].
+type geometry = shapes.Geometry
 
 // Conv2D is y = conv(x, w) + bias [+ e[n,:]] [+ residual]: a product of the
 // padded images, nine taps of ci values, with the weight as it lies; or minimal
 // filtering (winograd).
 func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2D"
-	g := newGeometry(op, x, w, y, c)
+	g := checks.Conv(op, x, w, y, c)
 	if bias.Present() {
-		want(op, "bias", bias, tensor.Of(g.co))
+		want(op, "bias", bias, tensor.Of(g.CO))
 	}
 	if perSample.Present() {
-		want(op, "perSample", perSample, tensor.Of(g.n, g.co))
+		want(op, "perSample", perSample, tensor.Of(g.N, g.CO))
 	}
 	if residual.Present() {
 		same(op, residual, y)
@@ -31,28 +26,28 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	init := initial{residual: optional(op, residual)}
 	var per int
 	init.rows, per = b.convBias(&g, optional(op, bias), optional(op, perSample))
-	if b.filters(&g, g.ci) {
+	if b.filters(&g, g.CI) {
 		src, weight := b.filtered(f32(op, x), f32(op, w))
-		w := b.newWinograd(&g, src, weight, f32(op, y), g.ci, g.co)
+		w := b.newWinograd(&g, src, weight, f32(op, y), g.CI, g.CO)
 		w.init, w.per = init, per
 		b.runWinograd(w)
 		return
 	}
-	pad := b.newPadding(f32(op, x), g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
+	pad := b.newPadding(f32(op, x), g.N, g.IH, g.IW, g.CI, g.PadLo, g.PadHi)
 	tap, taps := b.convTaps(&g, &pad)
-	shape := b.products.Shape(g.co)
-	prep := b.prepare(b.newPacking(shape.Cols, f32(op, w), g.ci, g.co, taps), pad, g.n*g.oh*g.ow)
+	shape := b.products.Shape(g.CO)
+	prep := b.prepare(b.newPacking(shape.Cols, f32(op, w), g.CI, g.CO, taps), pad, g.N*g.OH*g.OW)
 	p := product{
-		shape: shape, batch: 1, m: g.n * g.oh * g.ow, n: g.co, k: pad.pixel,
+		shape: shape, batch: 1, m: g.N * g.OH * g.OW, n: g.CO, k: pad.pixel,
 		a: prep.pad.dst, c: f32(op, y), tap: tap, b: prep.pack.result(), init: init,
 	}
 	p.arow, p.crow = grow(&b.scratch.arow, p.m+shape.Rows), grow(&b.scratch.crow, p.m)
 	r := 0
-	for n := range g.n {
-		for oy := range g.oh {
+	for n := range g.N {
+		for oy := range g.OH {
 			at := (n*pad.rows + oy*g.Stride) * pad.width
-			for ox := range g.ow {
-				p.arow[r], p.crow[r] = (at+ox*g.Stride)*pad.pixel, r*g.co
+			for ox := range g.OW {
+				p.arow[r], p.crow[r] = (at+ox*g.Stride)*pad.pixel, r*g.CO
 				r++
 			}
 		}
@@ -61,7 +56,7 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	if init.rows != nil {
 		p.init.irow = grow(&b.scratch.irow, p.m)
 		for r := range p.init.irow {
-			p.init.irow[r] = r / per * g.co
+			p.init.irow[r] = r / per * g.CO
 		}
 	}
 	items := p.plan()
@@ -74,7 +69,7 @@ func (b *Backend) convTaps(g *geometry, pad *padding) (image, weight []int) {
 	n := g.Kernel * g.Kernel
 	image, weight = grow(&b.scratch.shift, n), grow(&b.scratch.taps, n)
 	for t := range n {
-		image[t], weight[t] = (t/g.Kernel*pad.width+t%g.Kernel)*pad.pixel, t*g.ci*g.co
+		image[t], weight[t] = (t/g.Kernel*pad.width+t%g.Kernel)*pad.pixel, t*g.CI*g.CO
 	}
 	return image, weight
 }
@@ -103,13 +98,13 @@ func (b *Backend) convBias(g *geometry, bias, perSample []float32) (rows []float
 	case perSample == nil && bias == nil:
 		return nil, 0
 	case perSample == nil:
-		return bias, g.n * g.oh * g.ow
+		return bias, g.N * g.OH * g.OW
 	case bias == nil:
-		return perSample, g.oh * g.ow
+		return perSample, g.OH * g.OW
 	}
-	rows = b.scratch.bias.get(g.n * g.co)
-	for n := range g.n {
-		b.set.Add(rows[n*g.co:][:g.co], perSample[n*g.co:], bias)
+	rows = b.scratch.bias.get(g.N * g.CO)
+	for n := range g.N {
+		b.set.Add(rows[n*g.CO:][:g.CO], perSample[n*g.CO:], bias)
 	}
-	return rows, g.oh * g.ow
+	return rows, g.OH * g.OW
 }

@@ -10,10 +10,10 @@ import (
 // by minimal filtering (winograd).
 func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2DInputGrad"
-	g := newGeometry(op, dx, w, dy, c)
-	if b.filters(&g, g.co) {
+	g := checks.Conv(op, dx, w, dy, c)
+	if b.filters(&g, g.CO) {
 		src, weight := b.filtered(f32(op, dy), f32(op, w))
-		w := b.newWinograd(&g, src, weight, f32(op, dx), g.co, g.ci)
+		w := b.newWinograd(&g, src, weight, f32(op, dx), g.CO, g.CI)
 		w.filter.flip = true
 		b.runWinograd(w)
 		return
@@ -21,8 +21,8 @@ func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	// Output coordinate o of tap k and input i is (i + PadLo - k) / Stride; the
 	// margins hold those outside of dy.
 	lo := max(0, (g.Kernel-1-g.PadLo+g.Stride-1)/g.Stride)
-	hi := max(0, (g.ih-1+g.PadLo)/g.Stride-(g.oh-1), (g.iw-1+g.PadLo)/g.Stride-(g.ow-1))
-	pad := b.newPadding(f32(op, dy), g.n, g.oh, g.ow, g.co, lo, hi)
+	hi := max(0, (g.IH-1+g.PadLo)/g.Stride-(g.OH-1), (g.IW-1+g.PadLo)/g.Stride-(g.OW-1))
+	pad := b.newPadding(f32(op, dy), g.N, g.OH, g.OW, g.CO, lo, hi)
 	pad = b.prepare(packing{}, pad, 0).pad
 	for py := range g.Stride {
 		for px := range g.Stride {
@@ -38,23 +38,23 @@ func (b *Backend) inputGradClass(dx, w []float32, g *geometry, pad *padding, py,
 	for ky := py; ky < g.Kernel; ky += g.Stride {
 		for kx := px; kx < g.Kernel; kx += g.Stride {
 			image = append(image, -((ky-py)/g.Stride*pad.width+(kx-px)/g.Stride)*pad.pixel)
-			weight = append(weight, (ky*g.Kernel+kx)*g.ci*g.co)
+			weight = append(weight, (ky*g.Kernel+kx)*g.CI*g.CO)
 		}
 	}
-	shape := b.products.Shape(g.ci)
-	pack := b.newPacking(shape.Cols, w, g.co, g.ci, weight)
+	shape := b.products.Shape(g.CI)
+	pack := b.newPacking(shape.Cols, w, g.CO, g.CI, weight)
 	pack.transB = true
-	prep := b.prepare(pack, padding{}, g.n*g.ih*g.iw)
-	p := product{shape: shape, batch: 1, n: g.ci, k: pad.pixel, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
-	most := g.n * g.ih * g.iw
+	prep := b.prepare(pack, padding{}, g.N*g.IH*g.IW)
+	p := product{shape: shape, batch: 1, n: g.CI, k: pad.pixel, a: pad.dst, c: dx, tap: image, b: prep.pack.result()}
+	most := g.N * g.IH * g.IW
 	p.arow, p.crow = grow(&b.scratch.arow, most+shape.Rows), grow(&b.scratch.crow, most)
-	for n := range g.n {
-		for iy := classStart(py, g); iy < g.ih; iy += g.Stride {
+	for n := range g.N {
+		for iy := classStart(py, g); iy < g.IH; iy += g.Stride {
 			oy := (iy+g.PadLo-py)/g.Stride + pad.lo
-			for ix := classStart(px, g); ix < g.iw; ix += g.Stride {
+			for ix := classStart(px, g); ix < g.IW; ix += g.Stride {
 				ox := (ix+g.PadLo-px)/g.Stride + pad.lo
 				p.arow[p.m] = ((n*pad.rows+oy)*pad.width + ox) * pad.pixel
-				p.crow[p.m] = ((n*g.ih+iy)*g.iw + ix) * g.ci
+				p.crow[p.m] = ((n*g.IH+iy)*g.IW + ix) * g.CI
 				p.m++
 			}
 		}
@@ -81,11 +81,11 @@ const conflict, apart = 64, 16
 // samples and rows in their order.
 func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 	const op = "Conv2DWeightGrad"
-	g := newGeometry(op, x, dw, dy, c)
+	g := checks.Conv(op, x, dw, dy, c)
 	if db.Present() {
-		want(op, "db", db, tensor.Of(g.co))
+		want(op, "db", db, tensor.Of(g.CO))
 	}
-	filters := b.filters(&g, g.oh*g.ow)
+	filters := b.filters(&g, g.OH*g.OW)
 	sum := optional(op, db)
 	if sum != nil && (!filters || b.form != asIs) { // or else it sums dy on its way
 		b.SumChannels(db, dy)
@@ -96,9 +96,9 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 		b.runWinogradGrad(b.newWinogradGrad(&g, f32(op, dw), left, right), sum)
 		return
 	}
-	shape := b.products.Shape(g.co)
-	p := productT{shape: shape, batch: 1, m: g.ci, n: g.co, c: f32(op, dw), ct: g.ci * g.co}
-	if g.n*g.oh*g.ow*g.ci*g.co == 0 {
+	shape := b.products.Shape(g.CO)
+	p := productT{shape: shape, batch: 1, m: g.CI, n: g.CO, c: f32(op, dw), ct: g.CI * g.CO}
+	if g.N*g.OH*g.OW*g.CI*g.CO == 0 {
 		clear(p.c)
 		return
 	}
@@ -113,20 +113,20 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 
 // plainWeightGrad is the operands of the gradient of a weight in float32.
 func (b *Backend) plainWeightGrad(p *productT, g *geometry, x, dy []float32) {
-	pack := b.newPacking(p.shape.Cols, dy, g.oh*g.ow, g.co, b.zeroTap())
-	pack.batch, pack.step = g.n, g.oh*g.ow*g.co
+	pack := b.newPacking(p.shape.Cols, dy, g.OH*g.OW, g.CO, b.zeroTap())
+	pack.batch, pack.step = g.N, g.OH*g.OW*g.CO
 	p.b = pack.result()
-	pad := b.newPadding(x, g.n, g.ih, g.iw, g.ci, g.PadLo, g.PadHi)
-	if !pad.none() && g.ci%conflict == 0 {
-		pad.pixel = g.ci + apart
+	pad := b.newPadding(x, g.N, g.IH, g.IW, g.CI, g.PadLo, g.PadHi)
+	if !pad.none() && g.CI%conflict == 0 {
+		pad.pixel = g.CI + apart
 	}
-	if g.co > p.shape.Cols || b.form != asIs {
-		prep := b.prepare(pack, pad, g.ci*g.Kernel*g.Kernel)
+	if g.CO > p.shape.Cols || b.form != asIs {
+		prep := b.prepare(pack, pad, g.CI*g.Kernel*g.Kernel)
 		pad, p.b = prep.pad, prep.pack.result()
 	} else {
 		pad = b.prepare(packing{}, pad, 0).pad
 	}
-	p.a, p.seg, p.astep = pad.dst, g.ow, g.Stride*pad.pixel
+	p.a, p.seg, p.astep = pad.dst, g.OW, g.Stride*pad.pixel
 	p.shift = grow(&b.scratch.shift, g.Kernel*g.Kernel)
 	for t := range p.shift {
 		p.shift[t] = (t/g.Kernel*pad.width + t%g.Kernel) * pad.pixel
@@ -137,9 +137,9 @@ func (b *Backend) plainWeightGrad(p *productT, g *geometry, x, dy []float32) {
 // rowSegments are the rows of dy, and those of x that they meet: images of so many
 // padded rows, each of so many elements.
 func (b *Backend) rowSegments(p *productT, g *geometry, rows, row int) {
-	p.aseg, p.bseg = grow(&b.scratch.arow, g.n*g.oh), grow(&b.scratch.crow, g.n*g.oh)
+	p.aseg, p.bseg = grow(&b.scratch.arow, g.N*g.OH), grow(&b.scratch.crow, g.N*g.OH)
 	for i := range p.aseg {
-		n, oy := i/g.oh, i%g.oh
+		n, oy := i/g.OH, i%g.OH
 		p.aseg[i] = (n*rows + oy*g.Stride) * row
 		p.bseg[i] = n*p.b.step + oy*p.seg*p.b.ld
 	}

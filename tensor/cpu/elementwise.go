@@ -269,3 +269,13 @@ func qSampleOne(a *qSampleArgs, n int) {
 	lo, hi := n*a.per, (n+1)*a.per
 	a.set.Blend(a.dst[lo:hi], a.x0[lo:hi], a.eps[lo:hi], a.ca[n], a.cb[n])
 }
+
+// span is the number of elements of one iteration of an elementwise loop: 64
+// KiB an operand.
+const span = 16 << 10
+
+// spans is the number of iterations for n elements.
+func spans(n int) int { return (n + span - 1) / span }
+
+// bounds are the elements of iteration i.
+func bounds(i, n int) (lo, hi int) { return i * span, min((i+1)*span, n) }

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
@@ -147,4 +148,84 @@ func (b *Backend) normGrad(op string, a normArgs, iterations int, dgamma, dbeta 
 		}
 		dg[c], db[c] = float32(g), float32(s)
 	}
+}
+
+// groupNormItem reads x twice, the second time from the cache. The moments of each
+// channel are taken about its value at the first pixel, which keeps them exact
+// however far from zero the channel is: that value is one of the n summed, so its
+// distance d from the mean adds d^2 (n-1)/n to what it is subtracted from, and the
+// rounding of the squares grows at most n-fold. Those of the channels join to those
+// of a group in float64 (Chan et al. 1979).
+func groupNormItem(a *normArgs, i int) {
+	it := a.item(i)
+	g := it.grid()
+	if a.pixels > 0 {
+		copy(g.A, g.X)
+	}
+	it.walk(g, moments)
+	pixels := float64(a.pixels)
+	for k := it.first; k < it.last; k++ {
+		lo, hi := it.channels(k)
+		sum, squares := it.column(0)[lo:hi], it.column(1)[lo:hi]
+		var mean, variance float64
+		for j, s := range sum {
+			sum[j] = float64(g.A[lo+j]) + s/pixels // the channel's mean
+			squares[j] -= s * s / pixels
+			mean += sum[j]
+		}
+		mean /= float64(a.size)
+		for j, m := range sum {
+			variance += squares[j] + pixels*(m-mean)*(m-mean)
+		}
+		variance /= pixels * float64(a.size)
+		rstd := float32(1 / math.Sqrt(max(variance, 0)+float64(a.eps)))
+		a.mean[it.n*a.groups+k], a.rstd[it.n*a.groups+k] = float32(mean), rstd
+		for j := lo; j < hi; j++ {
+			g.A[j], g.B[j] = float32(mean), rstd*a.gamma[it.lo+j]
+		}
+	}
+	g.C = a.beta[it.lo:it.hi]
+	if a.silu {
+		it.walk(g, normaliseSiLU)
+	} else {
+		it.walk(g, normalise)
+	}
+}
+
+// groupNormGradItem reads x and dy once from memory: with u = gamma dy and the
+// normalised value h, dx = rstd (u - mean(u) - h mean(u h)); the first walk leaves
+// dy behind SiLU and dropout in dx and takes the sums, the second makes dx of it.
+func groupNormGradItem(a *normArgs, i int) {
+	it := a.item(i)
+	g := it.grid()
+	for j := range g.A {
+		c := it.lo + j
+		k := it.n*a.groups + c/a.size
+		g.A[j], g.B[j] = a.mean[k], a.rstd[k]*a.gamma[c]
+	}
+	if a.silu {
+		s := g
+		s.C = a.beta[it.lo:it.hi]
+		it.walk(s, gradientsSiLU)
+		g.Y = g.Dst
+	} else {
+		it.walk(g, gradients)
+	}
+	count := float64(a.pixels * a.size)
+	for k := it.first; k < it.last; k++ {
+		lo, hi := it.channels(k)
+		rstd := a.rstd[it.n*a.groups+k]
+		s, sh := it.column(0), it.column(1)
+		var mu, muh float64
+		for j := lo; j < hi; j++ {
+			sh[j] *= float64(rstd) // of dy h: dgamma
+			gamma := float64(a.gamma[it.lo+j])
+			mu += gamma * s[j]
+			muh += gamma * sh[j]
+		}
+		for j := lo; j < hi; j++ {
+			g.C[j], g.D[j] = rstd*rstd*float32(muh/count), rstd*float32(mu/count)
+		}
+	}
+	it.walk(g, finish)
 }

@@ -36,10 +36,10 @@ const (
 // for the transform of the weight and even out their errors (on 4x4 pixels little
 // is gained, and a trained weight is twice as far off). It does not look at the
 // number of images: no image's result depends on the others of its batch.
-func (g *geometry) minimal(terms int) bool {
-	tiles := (g.oh + tile - 1) / tile * ((g.ow + tile - 1) / tile)
+func minimal(g *geometry, terms int) bool {
+	tiles := (g.OH + tile - 1) / tile * ((g.OW + tile - 1) / tile)
 	return g.Kernel == 3 && g.Stride == 1 && g.PadLo == 1 && g.PadHi == 1 &&
-		terms >= minTerms && tiles >= minTiles && 2*points*tiles <= 9*g.oh*g.ow
+		terms >= minTerms && tiles >= minTiles && 2*points*tiles <= 9*g.OH*g.OW
 }
 
 // tiling cuts images of h x w outputs in tiles.

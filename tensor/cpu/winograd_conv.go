@@ -58,11 +58,11 @@ func (b *Backend) newWinograd(g *geometry, src, weight, c []float32, ci, co int)
 	shape := b.set.Shape(co)
 	mr, nr := shape.Rows, shape.Cols
 	w := winograd{
-		tiling: newTiling(g.n, g.oh, g.ow), set: b.set, shape: shape, ci: ci, co: co, c: c,
+		tiling: newTiling(g.N, g.OH, g.OW), set: b.set, shape: shape, ci: ci, co: co, c: c,
 		zeros: b.scratch.zeros.get(max(co, window*ci)),
 	}
 	w.in = windows{
-		set: b.set, transform: kernel.WinogradInput, src: src, zeros: w.zeros, h: g.oh, w: g.ow, c: ci,
+		set: b.set, transform: kernel.WinogradInput, src: src, zeros: w.zeros, h: g.OH, w: g.OW, c: ci,
 		edge: window, step: tile, off: 1,
 	}
 	f := wFilter{src: weight, k: ci, n: co, panels: (co + nr - 1) / nr, parts: (ci + filterRows - 1) / filterRows}

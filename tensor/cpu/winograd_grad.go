@@ -46,14 +46,14 @@ const gradTiles = 64
 const rowChannels = 64
 
 func (b *Backend) newWinogradGrad(g *geometry, dw, x, dy []float32) winogradGrad {
-	shape := b.set.Shape(g.co)
+	shape := b.set.Shape(g.CO)
 	nr := shape.Cols
 	w := winogradGrad{
-		tiling: newTiling(g.n, g.oh, g.ow), set: b.set, shape: shape, ci: g.ci, co: g.co, dw: dw,
-		panels: (g.co + nr - 1) / nr,
+		tiling: newTiling(g.N, g.OH, g.OW), set: b.set, shape: shape, ci: g.CI, co: g.CO, dw: dw,
+		panels: (g.CO + nr - 1) / nr,
 	}
 	threads, input, grad := b.pool.Threads(), kernel.WinogradInput, kernel.WinogradGrad
-	if w.group = window; threads > 1 && min(g.ci, g.co) >= rowChannels {
+	if w.group = window; threads > 1 && min(g.CI, g.CO) >= rowChannels {
 		w.group, input, grad = 1, kernel.WinogradInputRow, kernel.WinogradGradRow
 		w.cut((threads + 1) / 2) // three of the six rows of points for each thread
 	} else {
@@ -63,13 +63,13 @@ func (b *Backend) newWinogradGrad(g *geometry, dw, x, dy []float32) winogradGrad
 	if w.ciPer%conflict == 0 {
 		w.lrow += apart
 	}
-	zeros := b.scratch.zeros.get(max(window*g.ci, tile*g.co))
+	zeros := b.scratch.zeros.get(max(window*g.CI, tile*g.CO))
 	w.x = windows{
-		set: b.set, transform: input, src: x, zeros: zeros, h: g.oh, w: g.ow, c: g.ci,
+		set: b.set, transform: input, src: x, zeros: zeros, h: g.OH, w: g.OW, c: g.CI,
 		edge: window, step: tile, off: 1,
 	}
 	w.dy = windows{
-		set: b.set, transform: grad, src: dy, zeros: zeros, h: g.oh, w: g.ow, c: g.co,
+		set: b.set, transform: grad, src: dy, zeros: zeros, h: g.OH, w: g.OW, c: g.CO,
 		edge: tile, step: tile,
 	}
 	w.rows = min(max(1, gradTiles/w.tw), max(1, w.tiles/w.tw))
@@ -78,7 +78,7 @@ func (b *Backend) newWinogradGrad(g *geometry, dw, x, dy []float32) winogradGrad
 	w.left = b.scratch.points.get(threads * w.leftFloats())
 	w.right = b.scratch.panels.get(threads * w.rightFloats())
 	w.slots = b.slots
-	w.sums = b.scratch.image.get(points * g.ci * g.co)
+	w.sums = b.scratch.image.get(points * g.CI * g.CO)
 	w.seg = grow(&b.scratch.arow, 1)
 	w.seg[0] = 0
 	return w

@@ -1,5 +1,8 @@
 package tensor
 
+// Abilities that a backend may have beyond the contract. A caller finds them by type
+// assertion; without them it composes the contract's operations, with the same result.
+
 // GroupNormSiLU is implemented by backends that run GroupNorm, SiLU and an
 // optional dropout in one pass over memory. p = 0 means no dropout, and then
 // draws may be absent.
@@ -45,4 +48,12 @@ type Mixed interface {
 // their content. Record may run f more than once.
 type Replayer interface {
 	Record(f func() error) (replay func() error, err error)
+}
+
+// Sharer is implemented by backends that can place a buffer where other processes
+// of this host may read it, so that ranks can sum gradients without sending them.
+type Sharer interface {
+	// AllocShared is Memory.Alloc; where such memory is to be had, the buffer is
+	// in it. It is a Buffer like any other.
+	AllocShared(dt DType, n int) (Buffer, error)
 }
