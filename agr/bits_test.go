@@ -14,6 +14,7 @@ import (
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/rng"
+	"github.com/agrdist/agrdist/tensor"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write testdata/bits.json anew")
@@ -47,14 +48,14 @@ func TestBitsOnEveryArchitecture(t *testing.T) {
 			s := state{params: uniform(0), ema: uniform(0)}
 			h := sha256.New()
 			for i := int64(1); i <= 5; i++ {
-				stats := p.Update(optim.Update{
-					Params: s.params, Grads: uniform(uint64(i)), EMA: s.ema,
+				stats := apply(p, optim.Update{
+					Params: tensor.Floats(s.params), Grads: tensor.Floats(uniform(uint64(i))), EMA: tensor.Floats(s.ema),
 					LR: 0.01, T: i, MaxGradNorm: 1000, EMADecay: 0.99,
 				})
 				require.NoError(t, binary.Write(h, binary.LittleEndian, []float64{stats.GradNorm, stats.Clip}))
 			}
-			for _, slot := range append(p.Slots(), optim.Slot{Data: s.params}, optim.Slot{Data: s.ema}) {
-				require.NoError(t, binary.Write(h, binary.LittleEndian, slot.Data))
+			for _, slot := range append(p.Slots(), optim.Slot{Name: "", Data: tensor.Floats(s.params)}, optim.Slot{Name: "", Data: tensor.Floats(s.ema)}) {
+				require.NoError(t, binary.Write(h, binary.LittleEndian, slot.Float32s()))
 			}
 			digest := hex.EncodeToString(h.Sum(nil))
 			if got[label] == "" {

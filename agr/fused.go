@@ -28,8 +28,11 @@ type fused struct {
 
 	adan *adanState // present where an assembly kernel does the second pass
 
-	u    optim.Update
-	clip float32
+	u        update // measured, not applied
+	measured bool
+	finite   bool
+	clip     float32
+
 	next atomic.Int64
 	work func(worker int)
 }
@@ -70,25 +73,37 @@ func (p *fused) Slots() []optim.Slot { return p.e.Slots() }
 // Kernel names what runs the passes: "go", "avx2", "avx512".
 func (p *fused) Kernel() string { return p.kernels.set.String() }
 
-func (p *fused) Update(u optim.Update) optim.Stats {
-	checkUpdate(&u, p.size)
-	norm, finite := p.meter.Measure(u.Grads)
+// Measure implements Pass.
+func (p *fused) Measure(u optim.Update) (optim.Stats, error) {
+	p.u, p.measured = hostUpdate(&u, p.size), true
+	norm, finite := p.meter.Measure(p.u.grads)
+	p.finite = finite
 	if !finite {
-		return optim.Stats{GradNorm: norm}
+		return optim.Stats{GradNorm: norm}, nil
 	}
 	if p.config != nil {
 		p.config.denominators(p.den, p.meter.L1(), p.segments)
 	}
 	clip := optim.ClipScale(norm, u.MaxGradNorm)
-	p.u, p.clip = u, float32(clip)
-	p.next.Store(0)
-	p.e.Begin(u.LR, u.T)
-	if p.adan != nil {
-		p.adan.begin(&u, p.clip)
+	p.clip = float32(clip)
+	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}, nil
+}
+
+// Apply implements Pass.
+func (p *fused) Apply() error {
+	if !p.measured {
+		panic(notMeasured)
 	}
-	optim.Run(p.runner, len(p.scratch), p.work)
-	p.u = optim.Update{}
-	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}
+	if p.finite {
+		p.next.Store(0)
+		p.e.Begin(p.u.lr, p.u.t)
+		if p.adan != nil {
+			p.adan.begin(&p.u, p.clip)
+		}
+		optim.Run(p.runner, len(p.scratch), p.work)
+	}
+	p.u, p.measured = update{}, false
+	return nil
 }
 
 // block runs the second pass over one block. What is left of it after the
@@ -101,11 +116,11 @@ func (p *fused) block(b optim.Block, scratch *[tile]float32) {
 	for lo := b.Lo; lo < b.Hi; lo += tile {
 		hi := min(lo+tile, b.Hi)
 		g := scratch[:hi-lo]
-		w := p.u.Params[lo:hi]
-		regularize(g, p.u.Grads[lo:hi], den, p.clip)
+		w := p.u.params[lo:hi]
+		regularize(g, p.u.grads[lo:hi], den, p.clip)
 		p.e.Apply(w, g, lo)
-		if p.u.EMA != nil {
-			optim.EMA(p.u.EMA[lo:hi], w, p.u.EMADecay)
+		if p.u.ema != nil {
+			optim.EMA(p.u.ema[lo:hi], w, p.u.decay)
 		}
 	}
 }

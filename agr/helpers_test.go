@@ -10,6 +10,7 @@ import (
 
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // goroutines is a Runner that starts f in descending order, at most n at once.
@@ -76,14 +77,23 @@ func newState(n int) state {
 // bits returns everything that p and s hold.
 func bits(p agr.Pass, s state) map[string][]uint32 {
 	all := map[string][]uint32{}
-	for _, slot := range append(p.Slots(), optim.Slot{Name: "params", Data: s.params}, optim.Slot{Name: "ema", Data: s.ema}) {
-		b := make([]uint32, len(slot.Data))
-		for i, v := range slot.Data {
+	for _, slot := range append(p.Slots(), optim.Slot{Name: "params", Data: tensor.Floats(s.params)}, optim.Slot{Name: "ema", Data: tensor.Floats(s.ema)}) {
+		b := make([]uint32, slot.Data.Len())
+		for i, v := range slot.Float32s() {
 			b[i] = math.Float32bits(v)
 		}
 		all[slot.Name] = b
 	}
 	return all
+}
+
+// apply is both halves of an update.
+func apply(p agr.Pass, u optim.Update) optim.Stats {
+	stats, err := agr.Update(p, u)
+	if err != nil {
+		panic(err) // the host has no errors
+	}
+	return stats
 }
 
 // job is a run of a pass.
@@ -94,7 +104,7 @@ type job struct {
 
 func (j job) update(s state, t int64) optim.Update {
 	u := optim.Update{
-		Params: s.params, EMA: s.ema, Grads: gradient(len(s.params), t),
+		Params: tensor.Floats(s.params), EMA: tensor.Floats(s.ema), Grads: tensor.Floats(gradient(len(s.params), t)),
 		LR: 0.01 * float64(min(t-1, 3)) / 3, T: t, MaxGradNorm: j.clip, EMADecay: j.decay,
 	}
 	if j.noEMA {

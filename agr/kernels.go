@@ -76,7 +76,7 @@ type adanState struct {
 func newAdanState(o *optim.Adan, kernel adanKernel) *adanState {
 	slots := map[string][]float32{}
 	for _, s := range o.Slots() {
-		slots[s.Name] = s.Data
+		slots[s.Name] = s.Float32s()
 	}
 	return &adanState{
 		o: o, kernel: kernel,
@@ -85,8 +85,8 @@ func newAdanState(o *optim.Adan, kernel adanKernel) *adanState {
 }
 
 // begin computes the coefficients of an update.
-func (a *adanState) begin(u *optim.Update, clip float32) {
-	s := a.o.Scalars(u.LR, u.T)
+func (a *adanState) begin(u *update, clip float32) {
+	s := a.o.Scalars(u.lr, u.t)
 	history := uint32(math.MaxUint32)
 	if s.First {
 		history = 0
@@ -98,29 +98,29 @@ func (a *adanState) begin(u *optim.Update, clip float32) {
 		kEps: s.Eps, kRootN: s.RootN,
 		kStepM: s.StepM, kStepV: s.StepV,
 		kDecayBefore: s.DecayBefore, kDecayAfter: s.DecayAfter,
-		kClip: clip, kAverage: float32(1 - u.EMADecay),
+		kClip: clip, kAverage: float32(1 - u.decay),
 		kHistory: math.Float32frombits(history), kOne: 1,
 	}
 }
 
 // run handles the elements of b up to the last whole vector and returns where
 // the rest begins.
-func (a *adanState) run(u *optim.Update, den float32, b optim.Block) int {
+func (a *adanState) run(u *update, den float32, b optim.Block) int {
 	count := (b.Hi - b.Lo) &^ (vectorLen - 1)
 	if count == 0 {
 		return b.Lo
 	}
 	end := b.Lo + count
-	w, g := u.Params[b.Lo:end], u.Grads[b.Lo:end]
+	w, g := u.params[b.Lo:end], u.grads[b.Lo:end]
 	m, v := a.m[b.Lo:end], a.v[b.Lo:end]
 	n, prev := a.n[b.Lo:end], a.prev[b.Lo:end]
 	var ema *float32
-	if u.EMA != nil && u.EMADecay != 0 {
-		ema = &u.EMA[b.Lo:end][0]
+	if u.ema != nil && u.decay != 0 {
+		ema = &u.ema[b.Lo:end][0]
 	}
 	a.kernel(&a.k, den, count, &w[0], &g[0], &m[0], &v[0], &n[0], &prev[0], ema)
-	if u.EMA != nil && u.EMADecay == 0 {
-		optim.EMA(u.EMA[b.Lo:end], w, 0)
+	if u.ema != nil && u.decay == 0 {
+		optim.EMA(u.ema[b.Lo:end], w, 0)
 	}
 	return end
 }

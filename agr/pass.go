@@ -4,19 +4,43 @@ import (
 	"fmt"
 
 	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
 )
 
-// Pass is everything between a complete gradient and the next forward: finite?
-// -> clip by global norm -> AGR -> optimizer -> moving average.
+// Pass is everything between a complete gradient and the next forward pass: norm,
+// clip by global norm, AGR, optimizer, moving average. The passes of this package work
+// in host memory; a device with memory of its own has one there (tensor/cuda), with
+// the same bits. It is used from one goroutine.
+//
+// An update has two halves, so that ranks can agree in between on whether it happens:
+//
+//	stats, err := pass.Measure(u) // reads the gradient, changes nothing
+//	... every rank has the same stats; commit or drop ...
+//	err = pass.Apply()            // writes parameters, state and average
 type Pass interface {
 	// Name is the optimizer's name, "adan(agr)" with AGR.
 	Name() string
-	// Slots lists the optimizer's state in a fixed order.
+	// Slots lists the optimizer's state in a fixed order; names and order do not
+	// depend on where the pass works.
 	Slots() []optim.Slot
-	// Update applies one update. A gradient with NaN or infinity leaves
-	// everything as it was, and Stats.Finite says so. It allocates nothing
-	// after the first call.
-	Update(u optim.Update) optim.Stats
+	// Measure returns the norm of the gradient and what follows from it, once the
+	// device has them. It changes no buffer of the update and no slot; an update that
+	// was measured may be dropped. The error is the device's.
+	Measure(u optim.Update) (optim.Stats, error)
+	// Apply applies the update that was measured last, once; the gradient's contents
+	// are undefined afterwards. Where Stats.Finite was false it leaves everything as
+	// it was. A device may still be at work when it returns: a failure then shows in
+	// the next call that waits. It panics where nothing was measured.
+	Apply() error
+}
+
+// Update is both halves of an update.
+func Update(p Pass, u optim.Update) (optim.Stats, error) {
+	stats, err := p.Measure(u)
+	if err != nil {
+		return stats, err
+	}
+	return stats, p.Apply()
 }
 
 // NewPass builds the pass for the optimizer that c names, with AGR as in the
@@ -45,8 +69,8 @@ func NewPassWith(c optim.Config, a *Config, segments []optim.Segment, flatLen in
 	return newUnfused(o, a, segments, flatLen, r), nil
 }
 
-// NewUnfusedPass builds the same pass from separate loops: what NewPass is held
-// against.
+// NewUnfusedPass builds the same pass from separate loops: the reference that NewPass
+// is tested against.
 func NewUnfusedPass(c optim.Config, agr bool, segments []optim.Segment, flatLen int, r optim.Runner) (Pass, error) {
 	segments, o, err := build(c, choice(agr), segments, flatLen, r)
 	if err != nil {
@@ -100,14 +124,38 @@ func passName(o optim.Optimizer, a *Config) string {
 	return o.Name() + "(agr)"
 }
 
-// checkUpdate panics on slices that do not fit the pass.
-func checkUpdate(u *optim.Update, n int) {
-	optim.CheckLen("parameters", u.Params, n)
-	optim.CheckLen("gradients", u.Grads, n)
-	if u.EMA != nil {
-		optim.CheckLen("averages", u.EMA, n)
-	}
+// notMeasured is the panic of an Apply without a Measure before it.
+const notMeasured = "agr: Apply of an update that was not measured"
+
+// update is what a pass on the host keeps of an optim.Update between its halves.
+type update struct {
+	params, grads, ema []float32
+	lr, decay          float64
+	t                  int64
+}
+
+// hostUpdate panics on an update that does not fit a pass over n elements of host
+// memory.
+func hostUpdate(u *optim.Update, n int) update {
 	if u.T < 1 {
 		panic(fmt.Sprintf("agr: update number %d, they count from 1", u.T))
 	}
+	h := update{
+		params: floats("parameters", u.Params, n), grads: floats("gradients", u.Grads, n),
+		lr: u.LR, decay: u.EMADecay, t: u.T,
+	}
+	if u.EMA != nil {
+		h.ema = floats("averages", u.EMA, n)
+	}
+	return h
+}
+
+func floats(what string, b tensor.Buffer, n int) []float32 {
+	h, ok := b.(tensor.Host)
+	if !ok {
+		panic(fmt.Sprintf("agr: the %s are not in host memory but in a %T", what, b))
+	}
+	x := h.Float32s()
+	optim.CheckLen(what, x, n)
+	return x
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/internal/isa"
 	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // The fused pass on every kernel, for every thread count, is the composition,
@@ -38,7 +39,7 @@ func TestFusedEqualsUnfused(t *testing.T) {
 				want := newState(n)
 				stats := make([]optim.Stats, updates+1)
 				for i := int64(1); i <= updates; i++ {
-					stats[i] = reference.Update(j.update(want, i))
+					stats[i] = apply(reference, j.update(want, i))
 					require.True(t, stats[i].Finite)
 				}
 				wanted := bits(reference, want)
@@ -50,7 +51,7 @@ func TestFusedEqualsUnfused(t *testing.T) {
 						require.Equal(t, reference.Name(), p.Name())
 						got := newState(n)
 						for i := int64(1); i <= updates; i++ {
-							require.Equal(t, stats[i], p.Update(j.update(got, i)))
+							require.Equal(t, stats[i], apply(p, j.update(got, i)))
 						}
 						for slot, want := range bits(p, got) {
 							require.True(t, slices.Equal(wanted[slot], want), "%s agr=%v %s, kernel %s, runner %v: %s", label, on, name, kernel, r, slot)
@@ -72,7 +73,7 @@ func TestKernelsAtEveryLength(t *testing.T) {
 		want := newState(n)
 		j := job{decay: 0.5, clip: 0.1}
 		for i := int64(1); i <= 2; i++ {
-			reference.Update(j.update(want, i))
+			apply(reference, j.update(want, i))
 		}
 		for _, kernel := range agr.KernelNames() {
 			t.Setenv("AGRDIST_CPU", kernel)
@@ -80,7 +81,7 @@ func TestKernelsAtEveryLength(t *testing.T) {
 			require.NoError(t, err)
 			got := newState(n)
 			for i := int64(1); i <= 2; i++ {
-				p.Update(j.update(got, i))
+				apply(p, j.update(got, i))
 			}
 			require.Equal(t, bits(reference, want), bits(p, got), "%d elements on %s", n, kernel)
 		}
@@ -136,8 +137,8 @@ func TestUpdateMatchesFormulas(t *testing.T) {
 	for i := int64(1); i <= 12; i++ {
 		j := job{decay: 0.9, clip: 1}
 		u := j.update(got, i)
-		ref.update(segments, float64s(u.Grads), u.LR, 1, 0.9, i)
-		stats := p.Update(u)
+		ref.update(segments, float64s(u.Grads.(tensor.Floats)), u.LR, 1, 0.9, i)
+		stats := apply(p, u)
 		require.True(t, stats.Finite)
 		require.Equal(t, i%3 != 0, stats.Clip < 1, "update %d: clipped by %v at norm %v", i, stats.Clip, stats.GradNorm)
 		for k := range got.params {
@@ -163,20 +164,47 @@ func TestNonFiniteGradientWritesNothing(t *testing.T) {
 	j := job{decay: 0.9, clip: 1}
 	for name, p := range map[string]agr.Pass{"fused": fused, "unfused": unfused} {
 		s := newState(n)
-		require.True(t, p.Update(j.update(s, 1)).Finite)
+		require.True(t, apply(p, j.update(s, 1)).Finite)
 		before := bits(p, s)
 		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(-1))} {
 			for _, at := range []int{0, optim.BlockSize, segments[2].Off, n - 10} {
 				u := j.update(s, 2)
-				u.Grads[at] = bad
-				stats := p.Update(u)
+				u.Grads.(tensor.Floats)[at] = bad
+				stats := apply(p, u)
 				require.False(t, stats.Finite)
 				require.Zero(t, stats.Clip)
 				require.Equal(t, before, bits(p, s), "%s: %v at %d", name, bad, at)
 			}
 		}
-		require.True(t, p.Update(j.update(s, 2)).Finite, "and goes on")
+		require.True(t, apply(p, j.update(s, 2)).Finite, "and goes on")
 		require.NotEqual(t, before, bits(p, s))
+	}
+}
+
+// What was measured and not applied leaves no trace, and is applied once.
+func TestMeasureLeavesNoTrace(t *testing.T) {
+	segments, n := layout()
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	j := job{decay: 0.9, clip: 1}
+	for _, build := range []func(optim.Config, bool, []optim.Segment, int, optim.Runner) (agr.Pass, error){agr.NewPass, agr.NewUnfusedPass} {
+		straight, err := build(c, true, segments, n, nil)
+		require.NoError(t, err)
+		p, err := build(c, true, segments, n, nil)
+		require.NoError(t, err)
+		require.Panics(t, func() { _ = p.Apply() }, "nothing was measured")
+		want, got := newState(n), newState(n)
+		for i := int64(1); i <= 3; i++ {
+			apply(straight, j.update(want, i))
+			before := bits(p, got)
+			dropped, err := p.Measure(j.update(got, i+50))
+			require.NoError(t, err)
+			require.Positive(t, dropped.GradNorm)
+			require.Equal(t, before, bits(p, got))
+			apply(p, j.update(got, i))
+			require.Equal(t, bits(straight, want), bits(p, got))
+		}
+		require.Panics(t, func() { _ = p.Apply() }, "applied once")
 	}
 }
 
@@ -189,7 +217,7 @@ func TestResumeEqualsUninterrupted(t *testing.T) {
 	require.NoError(t, err)
 	want, got := newState(n), newState(n)
 	for i := int64(1); i <= 6; i++ {
-		straight.Update(j.update(want, i))
+		apply(straight, j.update(want, i))
 	}
 	var p agr.Pass
 	for i := int64(1); i <= 6; i++ { // a new process for every update
@@ -197,11 +225,11 @@ func TestResumeEqualsUninterrupted(t *testing.T) {
 		require.NoError(t, err)
 		if p != nil {
 			for k, slot := range p.Slots() {
-				copy(next.Slots()[k].Data, slot.Data)
+				copy(next.Slots()[k].Float32s(), slot.Float32s())
 			}
 		}
 		p = next
-		p.Update(j.update(got, i))
+		apply(p, j.update(got, i))
 	}
 	require.Equal(t, bits(straight, want), bits(p, got))
 }
@@ -210,7 +238,7 @@ func TestComposeTakesAnyOptimizer(t *testing.T) {
 	inner := &recorder{}
 	p, err := agr.Compose(inner, &agr.Config{ScalarTensors: agr.ScalarKeep}, nil, 4, nil)
 	require.NoError(t, err)
-	stats := p.Update(optim.Update{Params: make([]float32, 4), Grads: []float32{1, -1, 0, 2}, LR: 1, T: 1, MaxGradNorm: 0.5})
+	stats := apply(p, optim.Update{Params: tensor.Floats(make([]float32, 4)), Grads: tensor.Floats{1, -1, 0, 2}, LR: 1, T: 1, MaxGradNorm: 0.5})
 	norm := math.Sqrt(6)
 	require.InDelta(t, norm, stats.GradNorm, 1e-12)
 	require.InDelta(t, 0.5/(norm+1e-6), stats.Clip, 1e-12)
@@ -230,7 +258,7 @@ func TestPassVariants(t *testing.T) {
 		p, err := agr.NewPassWith(c, a, nil, 1, nil)
 		require.NoError(t, err)
 		w := []float32{1}
-		p.Update(optim.Update{Params: w, Grads: []float32{2}, LR: 0.5, T: 1})
+		apply(p, optim.Update{Params: tensor.Floats(w), Grads: tensor.Floats{2}, LR: 0.5, T: 1})
 		return w[0]
 	}
 	require.InDelta(t, 1, step(&agr.Config{}), 0, "a tensor of one element never trains")
@@ -257,12 +285,13 @@ func TestPassErrors(t *testing.T) {
 	require.NoError(t, err)
 	four := make([]float32, 4)
 	for _, u := range []optim.Update{
-		{Params: four[:3], Grads: four, T: 1},
-		{Params: four, Grads: four[:3], T: 1},
-		{Params: four, Grads: four, EMA: four[:3], T: 1},
-		{Params: four, Grads: four, T: 0},
+		{Params: tensor.Floats(four[:3]), Grads: tensor.Floats(four), T: 1},
+		{Params: tensor.Floats(four), Grads: tensor.Floats(four[:3]), T: 1},
+		{Params: tensor.Floats(four), Grads: tensor.Floats(four), EMA: tensor.Floats(four[:3]), T: 1},
+		{Params: tensor.Floats(four), Grads: tensor.Floats(four), T: 0},
+		{Params: elsewhere{}, Grads: tensor.Floats(four), T: 1},
 	} {
-		require.Panics(t, func() { p.Update(u) })
+		require.Panics(t, func() { apply(p, u) })
 	}
 }
 
@@ -282,6 +311,9 @@ func TestKernelsOfASet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, isa.Best().String(), got)
 }
+
+// elsewhere is memory that the host does not address.
+type elsewhere struct{ tensor.Buffer }
 
 // once is a Runner of two threads that starts no goroutine: what is left of the
 // allocations is the pass's own.
@@ -303,7 +335,7 @@ func TestUpdateAllocatesNothing(t *testing.T) {
 			require.NoError(t, err)
 			s := newState(n)
 			u := job{decay: 0.9, clip: 1}.update(s, 1)
-			require.Zero(t, testing.AllocsPerRun(3, func() { p.Update(u); u.T++ }), "%s on %s", label, kernel)
+			require.Zero(t, testing.AllocsPerRun(3, func() { apply(p, u); u.T++ }), "%s on %s", label, kernel)
 		}
 	}
 }
@@ -318,10 +350,13 @@ func ExampleNewPass() {
 	if err != nil {
 		panic(err)
 	}
-	stats := p.Update(optim.Update{
-		Params: params, Grads: []float32{3, -3, 0, 6}, EMA: average,
+	stats, err := agr.Update(p, optim.Update{
+		Params: tensor.Floats(params), Grads: tensor.Floats{3, -3, 0, 6}, EMA: tensor.Floats(average),
 		LR: 0.25, T: 1, MaxGradNorm: 1, EMADecay: 0.5,
 	})
+	if err != nil {
+		panic(err)
+	}
 	fmt.Printf("%s: norm %.3f, %.3f, average %.3f\n", p.Name(), stats.GradNorm, params, average)
 	// Output: adan(agr): norm 7.348, [0.750 1.250 1.000 0.750], average [0.875 1.125 1.000 0.875]
 }

@@ -12,9 +12,11 @@ type unfused struct {
 	t      transform
 	runner optim.Runner
 
-	params, ema []float32
-	decay       float64
-	average     func(i int)
+	u        update // measured, not applied
+	measured bool
+	finite   bool
+	clip     float32
+	average  func(i int)
 }
 
 func newUnfused(o optim.Optimizer, a *Config, segments []optim.Segment, flatLen int, r optim.Runner) *unfused {
@@ -28,7 +30,7 @@ func newUnfused(o optim.Optimizer, a *Config, segments []optim.Segment, flatLen 
 	p.t.prepare(flatLen)
 	p.average = func(i int) {
 		b := p.t.blocks[i]
-		optim.EMA(p.ema[b.Lo:b.Hi], p.params[b.Lo:b.Hi], p.decay)
+		optim.EMA(p.u.ema[b.Lo:b.Hi], p.u.params[b.Lo:b.Hi], p.u.decay)
 	}
 	return p
 }
@@ -36,19 +38,31 @@ func newUnfused(o optim.Optimizer, a *Config, segments []optim.Segment, flatLen 
 func (p *unfused) Name() string        { return p.name }
 func (p *unfused) Slots() []optim.Slot { return p.o.Slots() }
 
-func (p *unfused) Update(u optim.Update) optim.Stats {
-	checkUpdate(&u, p.size)
-	norm, finite := p.t.measure(u.Grads)
+// Measure implements Pass.
+func (p *unfused) Measure(u optim.Update) (optim.Stats, error) {
+	p.u, p.measured = hostUpdate(&u, p.size), true
+	norm, finite := p.t.measure(p.u.grads)
+	p.finite = finite
 	if !finite {
-		return optim.Stats{GradNorm: norm}
+		return optim.Stats{GradNorm: norm}, nil
 	}
 	clip := optim.ClipScale(norm, u.MaxGradNorm)
-	p.t.apply(u.Grads, float32(clip))
-	p.o.Step(u.Params, u.Grads, u.LR, u.T)
-	if u.EMA != nil {
-		p.params, p.ema, p.decay = u.Params, u.EMA, u.EMADecay
-		optim.Run(p.runner, len(p.t.blocks), p.average)
-		p.params, p.ema = nil, nil
+	p.clip = float32(clip)
+	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}, nil
+}
+
+// Apply implements Pass.
+func (p *unfused) Apply() error {
+	if !p.measured {
+		panic(notMeasured)
 	}
-	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}
+	if p.finite {
+		p.t.apply(p.u.grads, p.clip)
+		p.o.Step(p.u.params, p.u.grads, p.u.lr, p.u.t)
+		if p.u.ema != nil {
+			optim.Run(p.runner, len(p.t.blocks), p.average)
+		}
+	}
+	p.u, p.measured = update{}, false
+	return nil
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/bench/probe"
-	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
@@ -48,7 +47,7 @@ func TestStep(t *testing.T) {
 	}
 }
 
-// requireKeys holds the names that scripts read.
+// requireKeys checks the names that scripts read.
 func requireKeys(t *testing.T, v any, want ...string) map[string]any {
 	t.Helper()
 	text, err := json.Marshal(v)
@@ -253,28 +252,26 @@ func TestMedian(t *testing.T) {
 	require.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))
 }
 
-// BenchmarkThreads makes steps of the full model on one thread and on two in turns,
-// and reports what a step of each takes and the median of their ratios.
+// BenchmarkThreads makes steps of the full model alternating between one
+// thread and two, and reports what a step of each takes and the median of their ratios.
 func BenchmarkThreads(b *testing.B) {
 	model, err := preset("full")
 	require.NoError(b, err)
-	cfg := config.Default()
-	cfg.Model = model
-	var sides [2]*hostStep
+	var sides [2]*step
 	for i := range sides {
-		sides[i], err = newHostStep(StepConfig{Batch: 8, Threads: i + 1, Precision: "f32"}, cfg)
+		sides[i], err = newStep(StepConfig{Batch: 8, Threads: i + 1, Precision: "f32"}, model)
 		require.NoError(b, err)
 		defer sides[i].close()
 	}
 	var ms [2][]float64
 	var whole, computed []float64 // ratios
-	turn := func() (compute, step [2]float64) {
+	turn := func() (compute, whole [2]float64) {
 		for i, s := range sides {
 			c, u, err := s.run()
 			require.NoError(b, err)
-			compute[i], step[i] = c, c+u
+			compute[i], whole[i] = c, c+u
 		}
-		return compute, step
+		return compute, whole
 	}
 	turn()
 	for b.Loop() {

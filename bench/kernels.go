@@ -5,13 +5,14 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/tensor"
 )
 
 // KernelsConfig is one run over the operations that a step is made of.
 type KernelsConfig struct {
 	Threads    int
-	Precision  string        // f32 or bf16, what operands of products are rounded to; empty is f32
+	Precision  string        // f32 or bf16, what matmul and convolution inputs are rounded to; empty is f32
 	Filter     string        // regular expression on "name shape"; empty for all
 	Budget     time.Duration // of measuring, by operation; at least three samples are taken
 	ProbeBytes int           // memory for the probes of bandwidth
@@ -59,11 +60,12 @@ func Kernels(c KernelsConfig, begin func(KernelsResult), each func(KernelResult)
 	if c.Threads < 1 || c.Budget <= 0 || c.ProbeBytes < 1 {
 		return r, fmt.Errorf("threads %d, time %v and %d bytes for probes must be positive", c.Threads, c.Budget, c.ProbeBytes)
 	}
-	be, err := newBackend(c.Threads, c.Precision)
+	dev, err := setup.Open(setup.DeviceConfig{Device: "cpu", Precision: c.Precision, Threads: c.Threads})
 	if err != nil {
 		return r, err
 	}
-	defer func() { _ = be.Close() }() // only threads to end
+	defer func() { _ = dev.Close() }() // only threads to end
+	be := dev.Backend
 	var chosen []operation
 	for _, o := range operations(be) {
 		if filter.MatchString(o.name + " " + o.shape) {
@@ -75,7 +77,7 @@ func Kernels(c KernelsConfig, begin func(KernelsResult), each func(KernelResult)
 	}
 	clock, stop := startClock(c.Threads)
 	defer stop()
-	y, err := newYardstick(be, clock, c.ProbeBytes)
+	y, err := newYardstick(dev.CPU(), clock, c.ProbeBytes)
 	if err != nil {
 		return r, err
 	}

@@ -1,8 +1,8 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
-	"math"
 	"runtime/debug"
 	"slices"
 
@@ -10,6 +10,7 @@ import (
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/setup"
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // BytesPerParameter is what clip + AGR + Adan + EMA must move: the gradient, read
@@ -49,14 +50,14 @@ func Optimizer(c OptimizerConfig, each func(OptimizerResult)) error {
 	if err != nil {
 		return err
 	}
-	be, err := setup.CPU(c.Threads)
+	dev, err := setup.Open(setup.DeviceConfig{Device: "cpu", Threads: c.Threads})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = be.Close() }() // only threads to end
+	defer func() { _ = dev.Close() }() // only threads to end
 	clock, stop := startClock(c.Threads)
 	defer stop()
-	y, err := newYardstick(be, clock, c.ProbeBytes)
+	y, err := newYardstick(dev.CPU(), clock, c.ProbeBytes)
 	if err != nil {
 		return err
 	}
@@ -65,16 +66,22 @@ func Optimizer(c OptimizerConfig, each func(OptimizerResult)) error {
 	source := rng.New(1, rng.StreamNoise)
 	source.Normal(w[:c.Params], 0)
 	source.Normal(g[:c.Params], 1)
-	u := optim.Update{Params: w, Grads: g, EMA: slices.Clone(w), LR: 1e-4, MaxGradNorm: 1, EMADecay: 0.999}
+	u := optim.Update{
+		Params: tensor.Floats(w), Grads: tensor.Floats(g), EMA: tensor.Floats(slices.Clone(w)),
+		LR: 1e-4, MaxGradNorm: 1, EMADecay: 0.999,
+	}
 	for _, v := range []struct {
 		name  string
 		build func(optim.Config, bool, []optim.Segment, int, optim.Runner) (agr.Pass, error)
 	}{{"fused", agr.NewPass}, {"unfused", agr.NewUnfusedPass}} {
-		pass, err := v.build(oc, true, segments, n, be.Pool())
+		pass, err := v.build(oc, true, segments, n, dev.CPU().Pool())
 		if err != nil {
 			return err
 		}
-		r := measurePass(pass, u, y, c)
+		r, err := measurePass(pass, u, y, c)
+		if err != nil {
+			return err
+		}
 		r.Variant, r.Parameters, r.Threads = v.name, c.Params, c.Threads
 		each(r)
 		debug.FreeOSMemory() // the next one's state is as large
@@ -82,21 +89,22 @@ func Optimizer(c OptimizerConfig, each func(OptimizerResult)) error {
 	return nil
 }
 
-func measurePass(pass agr.Pass, u optim.Update, y *yardstick, c OptimizerConfig) OptimizerResult {
-	bytes, end := float64(c.Params)*BytesPerParameter, c.Params-1
+func measurePass(pass agr.Pass, u optim.Update, y *yardstick, c OptimizerConfig) (OptimizerResult, error) {
+	bytes := float64(c.Params) * BytesPerParameter
 	var times, norms, shares []float64
 	for i := range c.Steps + 1 {
 		peak := y.scale()
 		u.T++
-		d := y.clock.time(func() { pass.Update(u) })
-		// A gradient that is not finite ends the pass after the norms.
-		last := u.Grads[end]
-		u.Grads[end] = float32(math.Inf(1))
-		first := y.clock.time(func() { pass.Update(u) })
-		u.Grads[end] = last
+		var errs [2]error
+		first := y.clock.time(func() { _, errs[0] = pass.Measure(u) })
+		second := y.clock.time(func() { errs[1] = pass.Apply() })
+		if err := errors.Join(errs[:]...); err != nil {
+			return OptimizerResult{}, err
+		}
 		if i > 0 {
-			times, norms = append(times, millis(d)), append(norms, millis(first))
-			shares = append(shares, rateOf(bytes, d)/peak)
+			both := first + second
+			times, norms = append(times, millis(both)), append(norms, millis(first))
+			shares = append(shares, rateOf(bytes, both)/peak)
 		}
 	}
 	y.read()
@@ -108,7 +116,7 @@ func measurePass(pass agr.Pass, u optim.Update, y *yardstick, c OptimizerConfig)
 	if k, ok := pass.(interface{ Kernel() string }); ok {
 		r.Kernel = k.Kernel()
 	}
-	return r
+	return r, nil
 }
 
 // layers cuts n parameters in tensors as a UNet has them: a 3x3 convolution of 256

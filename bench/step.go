@@ -2,7 +2,6 @@ package bench
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/agrdist/agrdist/agr"
@@ -13,7 +12,6 @@ import (
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/tensor"
-	"github.com/agrdist/agrdist/tensor/cpu"
 )
 
 // StepConfig is one measurement of the training step.
@@ -66,7 +64,10 @@ func preset(name string) (config.Model, error) {
 	return m, nil
 }
 
-// Step measures the step of one worker: everything but data and communication.
+// Step measures the step of one worker: everything but data and communication. On a
+// GPU each step ends with a read of the loss and of the gradient's norm, as in training,
+// and a wait for the update, so the wall's time is the device's; there is no probe of
+// its peak, so PeakGFLOPS and FLOPSShare are 0.
 func Step(c StepConfig) (StepResult, error) {
 	model, err := preset(c.Preset)
 	if err != nil {
@@ -75,107 +76,131 @@ func Step(c StepConfig) (StepResult, error) {
 	if c.Batch < 1 || c.Steps < 1 || c.Threads < 1 {
 		return StepResult{}, fmt.Errorf("batch %d, steps %d and threads %d must be positive", c.Batch, c.Steps, c.Threads)
 	}
-	cfg := config.Default()
-	cfg.Model = model
-	if c.Device != "" && c.Device != "cpu" {
-		return deviceStep(c, cfg)
-	}
-	s, err := newHostStep(c, cfg)
+	s, err := newStep(c, model)
 	if err != nil {
 		return StepResult{}, err
 	}
 	defer s.close()
-	flops, err := s.net.Config().TrainingFLOPs()
-	if err != nil {
-		return StepResult{}, err
-	}
-	clock, stop := startClock(c.Threads)
-	defer stop()
-	y, err := newYardstick(s.be, clock, 0)
-	if err != nil {
-		return StepResult{}, err
-	}
-	var steps, computes, updates, cpus []float64
-	for i := range c.Steps + 1 {
-		y.gflops()
-		used := cpuTime()
-		compute, update, err := s.run()
-		if err != nil {
-			return StepResult{}, err
-		}
-		if i > 0 {
-			steps = append(steps, compute+update)
-			computes = append(computes, compute)
-			updates = append(updates, update)
-			cpus = append(cpus, millis(cpuTime()-used))
-		}
-	}
-	step, cpu := median(steps), median(cpus)
-	gflop, taken := float64(flops)*float64(c.Batch)/1e9, step
-	if c.Threads == 1 && cpu > 0 {
-		taken = cpu
-	}
-	return StepResult{
-		Preset: c.Preset, Parameters: s.net.Params().Count(), Batch: c.Batch, Threads: c.Threads, Precision: c.Precision,
-		Backend: s.be.Name(), StepMillis: step, ComputeMillis: median(computes), UpdateMillis: median(updates), CPUMillis: cpu,
-		GFLOP: gflop, PeakGFLOPS: y.best.GFLOPS, FLOPSShare: gflop / taken * 1e3 / (y.best.GFLOPS * float64(c.Threads)),
-		ImagesPerS: float64(c.Batch) / step * 1e3, RSSMB: peakRSS(), Version: version.Build(),
-	}, nil
+	return s.measure(c)
 }
 
-// hostStep is a worker's step on the CPU: everything but data and communication.
-type hostStep struct {
-	be     *cpu.Backend
+// step is a worker's step on a device: everything but data and communication.
+type step struct {
+	dev    *setup.Device
 	net    *unet.Model
 	batch  unet.Batch
 	pass   agr.Pass
 	update optim.Update
 }
 
-func newHostStep(c StepConfig, cfg config.Config) (*hostStep, error) {
-	be, err := newBackend(c.Threads, c.Precision)
+func newStep(c StepConfig, model config.Model) (*step, error) {
+	device := c.Device
+	if device == "" {
+		device = "cpu"
+	}
+	dev, err := setup.Open(setup.DeviceConfig{Device: device, Precision: c.Precision, Threads: c.Threads})
 	if err != nil {
 		return nil, err
 	}
-	s := &hostStep{be: be}
-	if err := s.init(c, cfg); err != nil {
+	s := &step{dev: dev}
+	if err := s.init(c, model); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *hostStep) init(c StepConfig, cfg config.Config) (err error) {
-	if s.net, err = setup.Model(s.be, &cfg); err != nil {
+func (s *step) init(c StepConfig, model config.Model) (err error) {
+	cfg, be := config.Default(), s.dev.Backend
+	cfg.Model = model
+	if s.net, err = setup.Model(be, &cfg); err != nil {
 		return err
 	}
 	s.net.Init(1)
 	params := s.net.Params()
-	if s.pass, err = setup.Pass(&cfg, params, s.be.Pool()); err != nil {
+	if s.pass, err = s.dev.Pass(&cfg, params); err != nil {
 		return err
 	}
-	values := params.Values().(tensor.Host).Float32s() //nolint:forcetypeassert // the CPU backend's buffers are Host
-	grads := params.Grads().(tensor.Host).Float32s()   //nolint:forcetypeassert // as above
-	s.update = optim.Update{
-		Params: values, Grads: grads, EMA: slices.Clone(values), LR: 1e-4, MaxGradNorm: 1, EMADecay: 0.999,
+	ema, err := be.Alloc(tensor.F32, params.FlatLen())
+	if err != nil {
+		return err
 	}
-	s.batch, err = randomBatch(s.be, cfg.Model, c.Batch)
+	be.Copy(tensor.Flat(ema), tensor.Flat(params.Values()))
+	s.update = optim.Update{
+		Params: params.Values(), Grads: params.Grads(), EMA: ema, LR: 1e-4, MaxGradNorm: 1, EMADecay: 0.999,
+	}
+	s.batch, err = randomBatch(be, model, c.Batch)
 	return err
 }
 
 // run makes a step and says how many milliseconds its parts took.
-func (s *hostStep) run() (compute, update float64, err error) {
+func (s *step) run() (compute, update float64, err error) {
 	start := time.Now()
 	if _, err := s.net.LossAndGrad(s.batch, nil); err != nil {
 		return 0, 0, err
 	}
 	computed := time.Now()
 	s.update.T++
-	s.pass.Update(s.update)
+	if _, err := agr.Update(s.pass, s.update); err != nil {
+		return 0, 0, err
+	}
+	if err := s.dev.Backend.Sync(); err != nil { // so that the update counts for its own step
+		return 0, 0, err
+	}
 	return millis(computed.Sub(start)), millis(time.Since(computed)), nil
 }
 
-func (s *hostStep) close() { _ = s.be.Close() } // only threads to end
+func (s *step) close() { _ = s.dev.Close() } // nothing of it is kept
+
+// gpuWarmUp is how many steps precede the measured ones on a GPU: the first compile
+// kernels, choose algorithms, and record the graphs.
+const gpuWarmUp = 5
+
+func (s *step) measure(c StepConfig) (StepResult, error) {
+	flops, err := s.net.Config().TrainingFLOPs()
+	if err != nil {
+		return StepResult{}, err
+	}
+	r := StepResult{
+		Preset: c.Preset, Parameters: s.net.Params().Count(), Batch: c.Batch, Precision: c.Precision,
+		Backend: s.dev.Backend.Name(), GFLOP: float64(flops) * float64(c.Batch) / 1e9, Version: version.Build(),
+	}
+	warmUp, probe := gpuWarmUp, func() {}
+	var y *yardstick
+	if be := s.dev.CPU(); be != nil {
+		clock, stop := startClock(c.Threads)
+		defer stop()
+		if y, err = newYardstick(be, clock, 0); err != nil {
+			return StepResult{}, err
+		}
+		r.Threads, warmUp, probe = c.Threads, 1, func() { y.gflops() }
+	}
+	var steps, computes, updates, cpus []float64
+	for i := range c.Steps + warmUp {
+		probe()
+		used := cpuTime()
+		compute, update, err := s.run()
+		if err != nil {
+			return StepResult{}, err
+		}
+		if i >= warmUp {
+			steps = append(steps, compute+update)
+			computes = append(computes, compute)
+			updates = append(updates, update)
+			cpus = append(cpus, millis(cpuTime()-used))
+		}
+	}
+	r.StepMillis, r.ComputeMillis, r.UpdateMillis, r.CPUMillis = median(steps), median(computes), median(updates), median(cpus)
+	r.ImagesPerS, r.RSSMB = float64(c.Batch)/r.StepMillis*1e3, peakRSS()
+	if y != nil {
+		taken := r.StepMillis
+		if c.Threads == 1 && r.CPUMillis > 0 {
+			taken = r.CPUMillis
+		}
+		r.PeakGFLOPS, r.FLOPSShare = y.best.GFLOPS, r.GFLOP/taken*1e3/(y.best.GFLOPS*float64(c.Threads))
+	}
+	return r, nil
+}
 
 func randomBatch(be tensor.Backend, m config.Model, n int) (unet.Batch, error) {
 	images := tensor.Of(n, m.SampleSize, m.SampleSize, m.InChannels)

@@ -1,6 +1,10 @@
 package optim
 
-import "math"
+import (
+	"math"
+
+	"github.com/agrdist/agrdist/tensor"
+)
 
 // ACProp is the asynchronous centered optimizer (Zhuang et al., arXiv
 // 2110.05454, algorithm 3, as in juntang-zhuang/ACProp-Optimizer, with
@@ -45,7 +49,9 @@ func newACProp(c Config, base core) Optimizer {
 }
 
 // Slots implements Optimizer.
-func (a *ACProp) Slots() []Slot { return []Slot{{"exp_avg", a.m}, {"exp_avg_var", a.s}} }
+func (a *ACProp) Slots() []Slot {
+	return []Slot{{"exp_avg", tensor.Floats(a.m)}, {"exp_avg_var", tensor.Floats(a.s)}}
+}
 
 // rectification returns r of update t, and false where the variance of the
 // adaptive step is not defined (N < 5).

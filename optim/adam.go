@@ -1,6 +1,10 @@
 package optim
 
-import "math"
+import (
+	"math"
+
+	"github.com/agrdist/agrdist/tensor"
+)
 
 // Adam is Kingma & Ba, arXiv 1412.6980, algorithm 1, with weight decay as an
 // L2 penalty (PyTorch's Adam):
@@ -48,7 +52,9 @@ func newAdam(c Config, base core) Optimizer {
 }
 
 // Slots implements Optimizer.
-func (a *Adam) Slots() []Slot { return []Slot{{"exp_avg", a.m}, {"exp_avg_sq", a.v}} }
+func (a *Adam) Slots() []Slot {
+	return []Slot{{"exp_avg", tensor.Floats(a.m)}, {"exp_avg_sq", tensor.Floats(a.v)}}
+}
 
 // Scalars computes the scalars of update t.
 func (a *Adam) Scalars(lr float64, t int64) AdamStep {

@@ -1,5 +1,7 @@
 package optim
 
+import "github.com/agrdist/agrdist/tensor"
+
 // AdamW is Adam with decoupled weight decay (Loshchilov & Hutter, arXiv
 // 1711.05101, algorithm 2, PyTorch's form):
 //
@@ -23,7 +25,9 @@ func newAdamW(c Config, base core) Optimizer {
 }
 
 // Slots implements Optimizer.
-func (a *AdamW) Slots() []Slot { return []Slot{{"exp_avg", a.m}, {"exp_avg_sq", a.v}} }
+func (a *AdamW) Slots() []Slot {
+	return []Slot{{"exp_avg", tensor.Floats(a.m)}, {"exp_avg_sq", tensor.Floats(a.v)}}
+}
 
 // Scalars computes the scalars of update t.
 func (a *AdamW) Scalars(lr float64, t int64) AdamStep {

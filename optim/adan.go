@@ -1,6 +1,10 @@
 package optim
 
-import "math"
+import (
+	"math"
+
+	"github.com/agrdist/agrdist/tensor"
+)
 
 // Adan is the adaptive Nesterov momentum algorithm (Xie et al., arXiv
 // 2208.06677, algorithm 1; the code's betas are 1 minus the paper's). With g
@@ -57,7 +61,7 @@ func newAdan(c Config, base core) Optimizer {
 
 // Slots implements Optimizer.
 func (a *Adan) Slots() []Slot {
-	return []Slot{{"exp_avg", a.m}, {"exp_avg_diff", a.v}, {"exp_avg_sq", a.n}, {"neg_pre_grad", a.prev}}
+	return []Slot{{"exp_avg", tensor.Floats(a.m)}, {"exp_avg_diff", tensor.Floats(a.v)}, {"exp_avg_sq", tensor.Floats(a.n)}, {"neg_pre_grad", tensor.Floats(a.prev)}}
 }
 
 // Scalars computes the scalars of update t.

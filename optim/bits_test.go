@@ -52,7 +52,7 @@ func TestBitsOnEveryArchitecture(t *testing.T) {
 			require.NoError(t, binary.Write(h, binary.LittleEndian, average))
 		}
 		for _, slot := range o.Slots() {
-			require.NoError(t, binary.Write(h, binary.LittleEndian, slot.Data))
+			require.NoError(t, binary.Write(h, binary.LittleEndian, slot.Float32s()))
 		}
 		require.Less(t, maxAbs(w), math.Inf(1))
 		got[label] = hex.EncodeToString(h.Sum(nil))

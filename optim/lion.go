@@ -1,5 +1,7 @@
 package optim
 
+import "github.com/agrdist/agrdist/tensor"
+
 // Lion is the evolved sign momentum (Chen et al., arXiv 2302.06675, algorithm
 // 2, with the weight decay applied first as in lucidrains/lion-pytorch):
 //
@@ -31,7 +33,7 @@ func newLion(c Config, base core) Optimizer {
 }
 
 // Slots implements Optimizer.
-func (l *Lion) Slots() []Slot { return []Slot{{"exp_avg", l.m}} }
+func (l *Lion) Slots() []Slot { return []Slot{{"exp_avg", tensor.Floats(l.m)}} }
 
 // Scalars computes the scalars of an update; all updates have the same.
 func (l *Lion) Scalars(lr float64, _ int64) LionStep {

@@ -3,6 +3,8 @@ package optim
 import (
 	"errors"
 	"fmt"
+
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // ErrSegments is wrapped by the errors of a segment list that does not fit its
@@ -19,11 +21,20 @@ type Segment struct {
 // Whole is the segment list of n elements that are one tensor.
 func Whole(n int) []Segment { return []Segment{{Name: "params", Len: n}} }
 
-// Slot is one named vector of optimizer state, laid out like the parameters.
+// Slot is one named vector of optimizer state, F32, laid out like the parameters.
 // Data is the state itself, not a copy: writing it restores a checkpoint.
 type Slot struct {
 	Name string
-	Data []float32
+	Data tensor.Buffer
+}
+
+// Float32s is the state itself, nil where it lies on a device that the host does not
+// address.
+func (s Slot) Float32s() []float32 {
+	if h, ok := s.Data.(tensor.Host); ok {
+		return h.Float32s()
+	}
+	return nil
 }
 
 // Runner runs f(i) once for each i in [0, n), on any goroutine, and returns

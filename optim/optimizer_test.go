@@ -120,7 +120,7 @@ func TestStepMatchesFormulas(t *testing.T) {
 				for _, slot := range o.Slots() {
 					for i, ref := range refs {
 						require.Contains(t, ref.state, slot.Name)
-						seen.requireClose(t, fmt.Sprint(slot.Name, i), ref.state[slot.Name], slot.Data[i])
+						seen.requireClose(t, fmt.Sprint(slot.Name, i), ref.state[slot.Name], slot.Float32s()[i])
 					}
 				}
 			}
@@ -156,7 +156,7 @@ func TestAdanOwnClipping(t *testing.T) {
 		for i, ref := range refs {
 			ref.step(ref, scale*float64(g[i]), 0.01, step)
 			seen.requireClose(t, fmt.Sprint("parameter ", i), ref.w, w[i])
-			seen.requireClose(t, fmt.Sprint("exp_avg", i), ref.state["exp_avg"], clipping.Slots()[0].Data[i])
+			seen.requireClose(t, fmt.Sprint("exp_avg", i), ref.state["exp_avg"], clipping.Slots()[0].Float32s()[i])
 		}
 	}
 }
@@ -200,7 +200,7 @@ func TestStepMatchesPyTorch(t *testing.T) {
 				for _, slot := range o.Slots() {
 					require.Contains(t, c.State, slot.Name)
 					for j, want := range c.State[slot.Name][i] {
-						seen.requireClose(t, fmt.Sprint(slot.Name, j), want, slot.Data[j])
+						seen.requireClose(t, fmt.Sprint(slot.Name, j), want, slot.Float32s()[j])
 					}
 				}
 			}
@@ -309,7 +309,7 @@ func TestResumeEqualsUninterrupted(t *testing.T) {
 		require.Len(t, second.Slots(), len(saved))
 		for i, slot := range second.Slots() {
 			require.Equal(t, saved[i].Name, slot.Name)
-			copy(slot.Data, saved[i].Data)
+			copy(slot.Float32s(), saved[i].Float32s())
 		}
 		run(second, got, 3, 5)
 		require.True(t, slices.Equal(bits(want), bits(got)), label)

@@ -1,5 +1,7 @@
 package optim
 
+import "github.com/agrdist/agrdist/tensor"
+
 // RMSprop is Hinton's lecture 6e (2012) as PyTorch defines it: eps outside the
 // root, no bias correction, weight decay as an L2 penalty.
 //
@@ -46,12 +48,12 @@ func newRMSprop(c Config, base core) Optimizer {
 
 // Slots implements Optimizer.
 func (r *RMSprop) Slots() []Slot {
-	slots := []Slot{{"square_avg", r.v}}
+	slots := []Slot{{"square_avg", tensor.Floats(r.v)}}
 	if r.gbar != nil {
-		slots = append(slots, Slot{"grad_avg", r.gbar})
+		slots = append(slots, Slot{"grad_avg", tensor.Floats(r.gbar)})
 	}
 	if r.buf != nil {
-		slots = append(slots, Slot{"momentum_buffer", r.buf})
+		slots = append(slots, Slot{"momentum_buffer", tensor.Floats(r.buf)})
 	}
 	return slots
 }

@@ -1,5 +1,7 @@
 package optim
 
+import "github.com/agrdist/agrdist/tensor"
+
 // SGDM is stochastic gradient descent with momentum as PyTorch's SGD defines
 // it (Sutskever et al., ICML 2013, with the learning rate outside the buffer):
 //
@@ -40,7 +42,7 @@ func (s *SGDM) Slots() []Slot {
 	if s.buf == nil {
 		return nil
 	}
-	return []Slot{{"momentum_buffer", s.buf}}
+	return []Slot{{"momentum_buffer", tensor.Floats(s.buf)}}
 }
 
 // Scalars computes the scalars of update t.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/allreduce/nccl"
 	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
 	"github.com/agrdist/agrdist/internal/cuda/cudnn"
@@ -15,7 +16,6 @@ import (
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cuda"
-	"github.com/agrdist/agrdist/trainer"
 )
 
 // HasCUDA says whether this build can use GPUs.
@@ -50,11 +50,10 @@ func openCUDA(c DeviceConfig, precision tensor.DType) (*Device, error) {
 	}
 	return &Device{
 		Backend: be, Rounding: rounding,
-		optimizer: func(o optim.Config, agr bool, segments []optim.Segment, flatLen int) (trainer.DeviceOptimizer, error) {
-			pass, err := cuda.NewPass(be, o, agr, segments, flatLen)
-			return cudaPass{pass}, err
+		pass: func(o optim.Config, on bool, segments []optim.Segment, flatLen int) (agr.Pass, error) {
+			return cuda.NewPass(be, o, on, segments, flatLen)
 		},
-		connector: func(e trainer.Connector, log *slog.Logger) trainer.Connector {
+		connector: func(e Connector, log *slog.Logger) Connector {
 			lib, err := nccl.Open()
 			if err != nil && c.Workers > 1 {
 				log.Warn("no NCCL: gradients are copied through the host", "reason", err)
@@ -87,24 +86,4 @@ func roundingOf(d driver.Device) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("cuda/%s with %d multiprocessors, cuDNN %d, cuBLASLt %d", d.Arch(), d.Processors, dnn.Version(), blas.Version()), nil
-}
-
-// cudaPass is the update on the GPU in the trainer's words.
-type cudaPass struct{ *cuda.Pass }
-
-var _ trainer.DeviceOptimizer = cudaPass{}
-
-// Measure implements trainer.DeviceOptimizer.
-func (p cudaPass) Measure(u trainer.DeviceUpdate) (optim.Stats, error) {
-	return p.Pass.Measure(u.Params, u.Grads, u.EMA, u.LR, u.T, u.MaxGradNorm, u.EMADecay)
-}
-
-// Slots implements trainer.DeviceOptimizer.
-func (p cudaPass) Slots() []trainer.DeviceSlot {
-	slots := p.Pass.Slots()
-	out := make([]trainer.DeviceSlot, len(slots))
-	for i, s := range slots {
-		out[i] = trainer.DeviceSlot{Name: s.Name, Buf: s.Data}
-	}
-	return out
 }

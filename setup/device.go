@@ -1,18 +1,19 @@
 package setup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 
-	"github.com/agrdist/agrdist/allreduce/mesh"
+	"github.com/agrdist/agrdist/agr"
+	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
-	"github.com/agrdist/agrdist/trainer"
 )
 
 // ErrNoCUDA is returned where the configuration asks for a device that this
@@ -25,9 +26,9 @@ type Device struct {
 	// Rounding names all that the last bits of a result depend on besides the
 	// configuration: the workers of a run share it.
 	Rounding  string
-	threads   *parallel.Pool // for work on the host; nil: there is none
-	optimizer func(o optim.Config, agr bool, segments []optim.Segment, flatLen int) (trainer.DeviceOptimizer, error)
-	connector func(trainer.Connector, *slog.Logger) trainer.Connector
+	cpu       *cpu.Backend // nil on a GPU
+	pass      func(o optim.Config, agr bool, segments []optim.Segment, flatLen int) (agr.Pass, error)
+	connector func(Connector, *slog.Logger) Connector
 	free      func() (int64, error) // bytes of device memory that can be had
 	close     func() error          // before the backend's
 }
@@ -75,17 +76,11 @@ func Open(c DeviceConfig) (*Device, error) {
 		return nil, err
 	}
 	be := cpu.New(cc)
-	return &Device{Backend: be, Rounding: be.Name(), threads: be.Pool()}, nil
+	return &Device{Backend: be, Rounding: be.Name(), cpu: be}, nil
 }
 
-// CPU opens the processor in f32, for tools that train nothing.
-func CPU(threads int) (*cpu.Backend, error) {
-	c := cpu.Config{Threads: threads}
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	return cpu.New(c), nil
-}
+// CPU is the backend where it is the processor's, nil on a GPU.
+func (d *Device) CPU() *cpu.Backend { return d.cpu }
 
 // Precision is the element type that train.precision names.
 func Precision(name string) (tensor.DType, error) {
@@ -98,30 +93,33 @@ func Precision(name string) (tensor.DType, error) {
 	return 0, fmt.Errorf("precision %q, want f32 or bf16", name)
 }
 
-// Optimizer makes everything that follows the all-reduce: one of the two, where the
-// state lives.
-func (d *Device) Optimizer(c *config.Config, p *nn.Params) (trainer.Optimizer, trainer.DeviceOptimizer, error) {
-	if d.optimizer == nil {
-		pass, err := Pass(c, p, d.threads)
-		return pass, nil, err
+// Pass makes all that follows the all-reduce, in the memory that holds the model.
+func (d *Device) Pass(c *config.Config, p *nn.Params) (agr.Pass, error) {
+	if d.pass == nil {
+		return newPass(c, p, d.cpu.Pool())
 	}
 	o, err := OptimizerConfig(c)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	pass, err := d.optimizer(o, c.Optimizer.AGR, Segments(p), p.FlatLen())
-	return nil, pass, err
+	return d.pass(o, c.Optimizer.AGR, Segments(p), p.FlatLen())
 }
 
-// Connector makes the groups of this device's generations out of connections.
-func (d *Device) Connector(e *mesh.Endpoint, log *slog.Logger) trainer.Connector {
+// Connector makes the group of a generation.
+type Connector interface {
+	Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.Group, error)
+}
+
+// Connector makes groups that exchange this device's memory out of one whose groups
+// exchange the host's.
+func (d *Device) Connector(c Connector, log *slog.Logger) Connector {
 	if d.connector == nil {
-		return e
+		return c
 	}
-	return d.connector(e, log)
+	return d.connector(c, log)
 }
 
-// Fits holds what training needs of the device against what is free.
+// Fits compares what training needs of the device's memory with what is free.
 func (d *Device) Fits(c *config.Config) error {
 	if d.free == nil {
 		return nil
@@ -146,14 +144,14 @@ func (d *Device) Fits(c *config.Config) error {
 // train.pin_threads asks for it. It is called, and so is release, by the goroutine
 // that trains.
 func (d *Device) Pin(c *config.Config, slot int) (release func(), err error) {
-	if !c.Train.PinThreads || d.threads == nil {
+	if !c.Train.PinThreads || d.cpu == nil {
 		return func() {}, nil
 	}
-	cores, err := parallel.Cores(slot, c.Cluster.Workers, d.threads.Threads())
+	cores, err := parallel.Cores(slot, c.Cluster.Workers, d.cpu.Pool().Threads())
 	if err != nil {
 		return nil, &config.Error{Source: "train.pin_threads", Err: err}
 	}
-	release, err = d.threads.Pin(cores)
+	release, err = d.cpu.Pool().Pin(cores)
 	if err != nil {
 		return nil, &config.Error{Source: "train.pin_threads", Err: err}
 	}

@@ -125,8 +125,8 @@ func Segments(p *nn.Params) []optim.Segment {
 	return out
 }
 
-// Pass makes everything that follows the all-reduce.
-func Pass(c *config.Config, p *nn.Params, r optim.Runner) (agr.Pass, error) {
+// newPass makes all that follows the all-reduce, in host memory.
+func newPass(c *config.Config, p *nn.Params, r optim.Runner) (agr.Pass, error) {
 	o, err := OptimizerConfig(c)
 	if err != nil {
 		return nil, err

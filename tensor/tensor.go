@@ -42,3 +42,21 @@ func New(m Memory, dt DType, s Shape) (Tensor, error) {
 	}
 	return Tensor{Buf: b, Shape: s}, nil
 }
+
+// Floats is F32 memory of the host as a buffer, for what takes buffers and computes on
+// the host. Backends do not take it.
+type Floats []float32
+
+var _ Host = Floats(nil)
+
+// DType implements Buffer.
+func (Floats) DType() DType { return F32 }
+
+// Len implements Buffer.
+func (f Floats) Len() int { return len(f) }
+
+// Float32s implements Host.
+func (f Floats) Float32s() []float32 { return f }
+
+// Flat is a whole buffer as a tensor of one dimension.
+func Flat(b Buffer) Tensor { return Tensor{Buf: b, Shape: Of(b.Len())} }

@@ -5,7 +5,7 @@ import "github.com/agrdist/agrdist/nn"
 // bucket is a range of the flat gradient that is reduced as one message.
 type bucket struct{ lo, hi int }
 
-// buckets cuts the flat gradient in ranges of at least size bytes (the last may
+// cutBuckets cuts the flat gradient in ranges of at least size bytes (the last may
 // be smaller), from its end to its start: backward finishes the parameters in
 // about the reverse order of forward. of[i] is the bucket of parameter i.
 // Padding belongs to the bucket of the tensor in front of it.

@@ -25,9 +25,6 @@ type chunker struct {
 	clean, noise tensor.Tensor // noise is the batch's target where the model predicts that
 	noising      mix           // to the noisy images
 	targets      mix           // to what the model predicts, where that is not the noise
-
-	dlosses tensor.Buffer // of all samples of a batch, where they stay on the device
-	hlosses []float32     // the same, on the host
 }
 
 // mix holds the coefficients of a weighted sum of images and noise, by sample.
@@ -89,40 +86,11 @@ func (k *chunker) allocate(images tensor.Shape) (err error) {
 	return err
 }
 
-// keepLosses leaves the losses on the device until they are asked for, so that the
-// host does not wait for each chunk.
-func (k *chunker) keepLosses() (err error) {
-	k.hlosses = make([]float32, k.cfg.GlobalBatch)
-	if k.dlosses, err = k.be.Alloc(tensor.F32, k.cfg.GlobalBatch); err != nil {
-		return fmt.Errorf("trainer: room for losses: %w", err)
-	}
-	return nil
-}
-
-// appendLosses reads what compute would have returned for the chunks [lo, hi).
-func (k *chunker) appendLosses(own []float64, lo, hi int) ([]float64, error) {
-	n := k.cfg.Chunk
-	host := k.hlosses[lo*n : hi*n]
-	if len(host) == 0 {
-		return own, nil
-	}
-	if err := k.be.Download(host, k.be.Slice(k.dlosses, lo*n, len(host))); err != nil {
-		return nil, fmt.Errorf("trainer: losses: %w", err)
-	}
-	for ; len(host) > 0; host = host[n:] {
-		var sum float64
-		for _, l := range host[:n] {
-			sum += float64(l)
-		}
-		own = append(own, sum)
-	}
-	return own, nil
-}
-
-// compute runs forward and backward of one chunk of a step. The gradient of the
-// batch's mean loss is left in the model; the chunk's sum of squared errors is
-// returned, but after keepLosses.
-func (k *chunker) compute(step int64, chunk int, ready func(i int)) (float64, error) {
+// compute runs forward and backward of one chunk of a step and leaves the gradient of
+// the batch's mean loss in the model. It returns the chunk's sum of squared errors,
+// or, where losses is present, leaves those of its images there and does not wait for
+// the device.
+func (k *chunker) compute(step int64, chunk int, losses tensor.Tensor, ready func(i int)) (float64, error) {
 	first, predictsNoise := k.firstDraw(step, chunk), k.proc.Prediction == diffusion.Epsilon
 	for i := range k.draws {
 		draw := first + int64(i)
@@ -147,9 +115,7 @@ func (k *chunker) compute(step int64, chunk int, ready func(i int)) (float64, er
 	if !predictsNoise {
 		k.targets.apply(k.be, b.Target, k.clean, k.noise)
 	}
-	if n := k.cfg.Chunk; k.dlosses != nil {
-		b.Losses = tensor.Tensor{Buf: k.be.Slice(k.dlosses, chunk*n, n), Shape: tensor.Of(n)}
-	}
+	b.Losses = losses
 	loss, err := k.model.LossAndGrad(b, ready)
 	if err != nil {
 		return math.NaN(), fmt.Errorf("trainer: step %d, chunk %d: %w", step, chunk, err)

@@ -5,122 +5,100 @@ import (
 	"fmt"
 
 	"github.com/agrdist/agrdist/allreduce"
-	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
 )
 
-// deviceReduction sums in the device's memory: what is queued on the device is
-// computed, accumulated and reduced in the order of the calls, and the host waits
-// once a step.
-type deviceReduction struct {
-	group   allreduce.DeviceGroup
-	acc     *allreduce.DeviceAccumulator
-	be      tensor.Backend
-	buckets []bucket
-	grads   tensor.Buffer // of the chunk in flight; the reduced gradient in the end
-	last    int           // the block's last chunk, -1: the rank has no chunks
-	base    uint32        // number of the step's first bucket, counted over the run
-	parts   []tensor.Buffer
-	err     error // the step's first failure
+// deviceResidence is a device's own memory: what is queued on the device is computed,
+// accumulated and reduced in the order of the calls, and the host waits once a step.
+type deviceResidence struct {
+	be     tensor.Backend
+	grads  tensor.Buffer // of the chunk in flight; the reduced gradient in the end
+	acc    *allreduce.DeviceAccumulator
+	chunk  int           // images
+	image  tensor.Buffer // losses by image of the global batch
+	staged []float32     // the same, on the host
+
+	// Of the generation.
+	group allreduce.DeviceGroup
+	last  int // the block's last chunk, -1: the rank has no chunks
+	parts []tensor.Buffer
+	err   error // the first failure since wait
 }
 
-func (r *round) newDeviceReduction() (*deviceReduction, error) {
-	if err := r.acc.Begin(r.plan, r.rank); err != nil {
-		return nil, fmt.Errorf("trainer: room for partial sums: %w", err)
+func newDeviceResidence(be tensor.Backend, grads tensor.Buffer, globalBatch, chunk int) (*deviceResidence, error) {
+	losses, err := be.Alloc(tensor.F32, globalBatch)
+	if err != nil {
+		return nil, fmt.Errorf("trainer: room for losses: %w", err)
 	}
-	return &deviceReduction{
-		group: r.device, acc: r.acc, be: r.parts.Backend, buckets: r.buckets,
-		grads: r.grads.buf, last: blockLast(r.plan, r.rank),
+	return &deviceResidence{
+		be: be, grads: grads, acc: allreduce.NewDeviceAccumulator(be, grads.Len()),
+		chunk: chunk, image: losses, staged: make([]float32, globalBatch),
 	}, nil
 }
 
-func (d *deviceReduction) begin(step int64) {
-	d.base, d.err = uint32(step)*uint32(len(d.buckets)), nil
-}
-
-func (d *deviceReduction) early() bool { return true }
-
-func (d *deviceReduction) add(chunk int) error {
-	d.acc.Add(chunk, 0, d.grads.Len(), d.grads)
+// join takes any group: one that cannot exchange device memory gets it through the
+// host.
+func (d *deviceResidence) join(_ context.Context, g allreduce.Group, p *allreduce.Plan) error {
+	var ok bool
+	if d.group, ok = g.(allreduce.DeviceGroup); !ok {
+		d.group = allreduce.Staged(g, d.be)
+	}
+	d.last, d.err = blockLast(p, g.Rank()), nil
+	if err := d.acc.Begin(p, g.Rank()); err != nil {
+		return fmt.Errorf("trainer: room for partial sums: %w", err)
+	}
 	return nil
 }
 
-func (d *deviceReduction) flush(context.Context) error { return nil }
+func (d *deviceResidence) leave() {}
 
-func (d *deviceReduction) send(ctx context.Context, from, to int) {
-	for b := from; b < to && d.err == nil; b++ {
-		at := d.buckets[b]
-		if d.last >= 0 {
-			d.acc.Add(d.last, at.lo, at.hi, d.grads)
-		}
-		d.parts = d.acc.Parts(d.parts[:0], at.lo, at.hi)
-		d.err = d.group.AllReduceDevice(ctx, d.base+uint32(b), d.parts, d.be.Slice(d.grads, at.lo, at.hi-at.lo))
-	}
+func (d *deviceResidence) transport() string { return d.group.Transport() }
+
+func (d *deviceResidence) losses(chunk int) tensor.Tensor {
+	return tensor.Flat(d.be.Slice(d.image, chunk*d.chunk, d.chunk))
 }
 
-func (d *deviceReduction) wait(ctx context.Context) error {
+func (d *deviceResidence) collect(lo int, sums []float64) error {
+	if len(sums) == 0 {
+		return nil
+	}
+	host := d.staged[:len(sums)*d.chunk]
+	if err := d.be.Download(host, d.be.Slice(d.image, lo*d.chunk, len(host))); err != nil {
+		return fmt.Errorf("trainer: losses: %w", err)
+	}
+	for i := range sums {
+		sums[i] = 0
+		for _, l := range host[i*d.chunk : (i+1)*d.chunk] {
+			sums[i] += float64(l)
+		}
+	}
+	return nil
+}
+
+func (d *deviceResidence) add(chunk int) { d.acc.Add(chunk, 0, d.grads.Len(), d.grads) }
+
+func (d *deviceResidence) reduce(ctx context.Context, number uint32, at bucket) {
 	if d.err != nil {
-		return d.err
+		return
+	}
+	if d.last >= 0 {
+		d.acc.Add(d.last, at.lo, at.hi, d.grads)
+	}
+	d.parts = d.acc.Parts(d.parts[:0], at.lo, at.hi)
+	d.err = d.group.AllReduceDevice(ctx, number, d.parts, d.be.Slice(d.grads, at.lo, at.hi-at.lo))
+}
+
+func (d *deviceResidence) wait(ctx context.Context) error {
+	if err := d.err; err != nil {
+		d.err = nil
+		return err
 	}
 	return d.group.Wait(ctx)
 }
 
-func (d *deviceReduction) stop() {}
-
-// measure waits for the gradient's norm where the device holds the state: the last
-// time in a step that the host waits for the device.
-func (r *round) measure(lr float64) (optim.Stats, error) {
-	if r.device == nil {
-		return optim.Stats{}, nil
+func (d *deviceResidence) broadcast(ctx context.Context, from int, m *mirror, at bucket) error {
+	if err := d.group.BroadcastDevice(ctx, from, d.be.Slice(m.buf, at.lo, at.hi-at.lo)); err != nil {
+		return err
 	}
-	s := r.state
-	u := DeviceUpdate{
-		Params: s.values.buf, Grads: r.grads.buf, LR: lr, T: s.Updates + 1,
-		MaxGradNorm: r.cfg.MaxGradNorm, EMADecay: r.cfg.EMADecay,
-	}
-	if s.ema != nil {
-		u.EMA = s.ema.buf
-	}
-	stats, err := r.parts.DeviceOptimizer.Measure(u)
-	if err != nil {
-		return stats, fmt.Errorf("trainer: gradient of step %d: %w", s.Step, err)
-	}
-	return stats, nil
-}
-
-// updateOnDevice is update where the device holds the state, with what measure said.
-// The next step begins while it runs.
-func (r *round) updateOnDevice(measured optim.Stats) (optim.Stats, error) {
-	err := r.parts.DeviceOptimizer.Apply()
-	r.state.changed()
-	if err != nil {
-		return measured, fmt.Errorf("trainer: update of step %d: %w", r.state.Step, err)
-	}
-	return measured, nil
-}
-
-// spreadOnDevice is spread from device to device. Ranks that keep their state take
-// the other's into the gradients, which hold nothing between steps.
-func (r *round) spreadOnDevice(ctx context.Context, from int, keep bool) error {
-	be := r.parts.Backend
-	for _, m := range r.state.mirrors {
-		for lo := 0; lo < m.buf.Len(); lo += transferBlock {
-			n := min(transferBlock, m.buf.Len()-lo)
-			part := be.Slice(m.buf, lo, n)
-			if keep && r.rank != from {
-				part = be.Slice(r.grads.buf, 0, n)
-			}
-			if err := r.device.BroadcastDevice(ctx, from, part); err != nil {
-				return err
-			}
-			if err := r.device.Wait(ctx); err != nil {
-				return err
-			}
-			r.progress.tick()
-		}
-	}
-	if !keep {
-		r.state.changed()
-	}
-	return nil
+	return d.group.Wait(ctx)
 }

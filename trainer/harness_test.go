@@ -187,7 +187,7 @@ func (w *world) add(cfg Config, options ...option) *rank {
 		r.member.DataAddr = r.end.Addr()
 	}
 	parts := Parts{
-		Backend: be, Model: model, Optimizer: pass, Process: Process{schedule, diffusion.Epsilon},
+		Backend: be, Model: model, Pass: pass, Process: Process{schedule, diffusion.Epsilon},
 		Loader: data.NewLoader(set, cfg.Seed, true), Height: 8, Width: 8, Channel: 1,
 		Session: r, Connector: r, Member: id, Observer: r,
 	}

@@ -3,7 +3,6 @@ package trainer
 import (
 	"hash/fnv"
 	"math"
-	"slices"
 
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/optim"
@@ -163,70 +162,61 @@ func (fingerprinting) Digest(b tensor.Buffer) (uint64, error) {
 	return h.Sum64(), err
 }
 
-// onDevice is the host's pass working inside a device's memory. Around every
-// update it overwrites the host's copies of the state, so that a trainer that reads
-// them without fetching them gets other numbers.
+// onDevice is the host's pass working inside a device's memory. After every update it
+// overwrites the host's copies of the state, so that a trainer that reads them without
+// fetching them gets other numbers.
 type onDevice struct {
-	pass  agr.Pass
-	be    tensor.Backend
-	slots []DeviceSlot
+	agr.Pass
+	slots []optim.Slot
 	stale func()
-	next  *DeviceUpdate // measured, not applied
 }
 
 func newOnDevice(be tensor.Backend, pass agr.Pass) (*onDevice, error) {
-	d := &onDevice{pass: pass, be: be, stale: func() {}}
+	d := &onDevice{Pass: pass, stale: func() {}}
 	for _, s := range pass.Slots() {
-		b, err := be.Alloc(tensor.F32, len(s.Data))
+		b, err := be.Alloc(tensor.F32, s.Data.Len())
 		if err != nil {
 			return nil, err
 		}
-		d.slots = append(d.slots, DeviceSlot{Name: s.Name, Buf: b})
+		d.slots = append(d.slots, optim.Slot{Name: s.Name, Data: b})
 	}
 	return d, nil
 }
 
-func (d *onDevice) Slots() []DeviceSlot { return d.slots }
+func (d *onDevice) Slots() []optim.Slot { return d.slots }
 
-// Measure works on copies.
-func (d *onDevice) Measure(u DeviceUpdate) (optim.Stats, error) {
-	d.next = &u
-	return d.update(func(b tensor.Buffer) []float32 { return slices.Clone(inside(b)) }), nil
+func (d *onDevice) Measure(u optim.Update) (optim.Stats, error) {
+	for i, s := range d.Pass.Slots() {
+		copy(s.Float32s(), inside(d.slots[i].Data))
+	}
+	u.Params, u.Grads = tensor.Floats(inside(u.Params)), tensor.Floats(inside(u.Grads))
+	if u.EMA != nil {
+		u.EMA = tensor.Floats(inside(u.EMA))
+	}
+	return d.Pass.Measure(u)
 }
 
 func (d *onDevice) Apply() error {
-	d.update(inside)
-	for i, s := range d.pass.Slots() {
-		copy(inside(d.slots[i].Buf), s.Data)
+	err := d.Pass.Apply()
+	for i, s := range d.Pass.Slots() {
+		copy(inside(d.slots[i].Data), s.Float32s())
 	}
-	d.next = nil // applied once
 	d.stale()
-	return nil
+	return err
 }
 
-func (d *onDevice) update(memory func(tensor.Buffer) []float32) optim.Stats {
-	for i, s := range d.pass.Slots() {
-		copy(s.Data, inside(d.slots[i].Buf))
-	}
-	u := d.next
-	return d.pass.Update(optim.Update{
-		Params: memory(u.Params), Grads: memory(u.Grads), EMA: memory(u.EMA),
-		LR: u.LR, T: u.T, MaxGradNorm: u.MaxGradNorm, EMADecay: u.EMADecay,
-	})
-}
-
-// device moves a rank's state into its device.
+// device moves a rank's optimizer state into its device.
 func device(_ *Config, p *Parts) {
-	d, err := newOnDevice(p.Backend, p.Optimizer.(agr.Pass))
+	d, err := newOnDevice(p.Backend, p.Pass)
 	if err != nil {
 		panic(err)
 	}
-	p.Optimizer, p.DeviceOptimizer = nil, d
+	p.Pass = d
 }
 
 // forget overwrites the host's copies after every update from now on.
 func (r *rank) forget() {
-	d := r.trainer.parts.DeviceOptimizer.(*onDevice)
+	d := r.trainer.parts.Pass.(*onDevice)
 	d.stale = func() {
 		for _, flat := range r.trainer.state.Flats() {
 			for i := range flat {

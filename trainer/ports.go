@@ -7,7 +7,6 @@ import (
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/nn"
-	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -20,44 +19,6 @@ type Model interface {
 	// errors, or leaves those of the samples in b.Losses; ready is called as
 	// soon as a parameter's gradient is final.
 	LossAndGrad(b unet.Batch, ready func(i int)) (float64, error)
-}
-
-// Optimizer is the whole pass after the all-reduce. agr.Pass is one.
-type Optimizer interface {
-	Update(u optim.Update) optim.Stats
-	Slots() []optim.Slot
-}
-
-// DeviceOptimizer is the whole pass after the all-reduce on a device with its own
-// memory: what Optimizer does, without a copy to the host.
-type DeviceOptimizer interface {
-	// Measure waits for the norm of the gradient and what follows from it, and
-	// changes nothing. The error is the device's.
-	Measure(u DeviceUpdate) (optim.Stats, error)
-	// Apply begins the update that was measured last and does not wait for it: a
-	// failure of the device shows with what is called later. A gradient with NaN or
-	// infinity leaves everything as it was; Stats.Finite has said so.
-	Apply() error
-	// Slots lists the state in a fixed order, with the names of the host's.
-	Slots() []DeviceSlot
-}
-
-// DeviceUpdate is optim.Update on flat F32 buffers of the device.
-type DeviceUpdate struct {
-	Params tensor.Buffer
-	Grads  tensor.Buffer // contents afterwards are undefined
-	EMA    tensor.Buffer // nil: no average is kept
-
-	LR          float64
-	T           int64 // number of this update, from 1
-	MaxGradNorm float64
-	EMADecay    float64
-}
-
-// DeviceSlot is one named vector of optimizer state on the device.
-type DeviceSlot struct {
-	Name string
-	Buf  tensor.Buffer // the state itself
 }
 
 // Digester is implemented by backends that can fingerprint their memory: the

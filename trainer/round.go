@@ -9,7 +9,6 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/cluster"
-	"github.com/agrdist/agrdist/optim"
 )
 
 // round is a trainer's part in one generation.
@@ -18,14 +17,23 @@ type round struct {
 	gen    cluster.Generation
 	group  allreduce.Group
 	plan   *allreduce.Plan
-	device allreduce.DeviceGroup // where the device holds the state
 	rank   int
 	lo, hi int // this rank's chunks
-	reduce reduction
+	reduce *reduction
 }
 
 // train synchronises the state, then steps until the end of the run.
 func (r *round) train(ctx context.Context) (out Outcome, err error) {
+	// Nothing of an earlier generation's step in flight stays.
+	if err := r.home.join(ctx, r.group, r.plan); err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			r.group.Abort(err) // frees the residence from an operation in flight
+		}
+		r.home.leave()
+	}()
 	if err := r.sync(ctx); err != nil {
 		return 0, err
 	}
@@ -33,35 +41,14 @@ func (r *round) train(ctx context.Context) (out Outcome, err error) {
 	if !r.begun {
 		r.begun = true
 		if r.rank == 0 {
-			r.parts.Observer.Start(Started{Step: r.state.Step, Restored: r.restored, Transport: r.transport()})
+			r.parts.Observer.Start(Started{Step: r.state.Step, Restored: r.restored, Transport: r.home.transport()})
 		}
 	}
-
-	// Nothing of an earlier generation's step in flight may stay: the
-	// accumulator is new.
 	r.lo, r.hi = r.plan.Block(r.rank)
-	if r.device != nil {
-		if r.reduce, err = r.newDeviceReduction(); err != nil {
-			return 0, err
-		}
-	} else {
-		r.reduce = newHostReduction(ctx, r.group, r.plan, r.buckets, r.grads)
+	r.reduce = &reduction{
+		home: r.home, chunks: r.chunks, progress: &r.progress, buckets: r.buckets, count: r.count, lo: r.lo, hi: r.hi,
 	}
-	defer func() {
-		if err != nil {
-			r.group.Abort(err) // frees the reduction from an operation in flight
-		}
-		r.reduce.stop()
-	}()
 	return r.steps(ctx)
-}
-
-// transport says how gradients travel.
-func (r *round) transport() string {
-	if r.device != nil {
-		return r.device.Transport()
-	}
-	return "host"
 }
 
 func (r *round) steps(ctx context.Context) (Outcome, error) {
@@ -89,10 +76,11 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	lr := r.cfg.LR(s.Step)
-	measured, err := r.measure(lr)
+	u := s.update(r.grads.buf)
+	u.LR, u.MaxGradNorm, u.EMADecay = r.cfg.LR(s.Step), r.cfg.MaxGradNorm, r.cfg.EMADecay
+	stats, err := r.parts.Pass.Measure(u) // the last time in a step that the host waits for a device
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("trainer: gradient of step %d: %w", s.Step, err)
 	}
 	r.progress.set(cluster.PhaseBarrier, len(r.buckets))
 	w := commitWord{generation: r.gen.Number, step: s.Step, stop: r.stop.Load(), firstChunk: r.lo, losses: own}
@@ -113,90 +101,38 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 		loss += l
 	}
 	loss *= float64(r.chunks.batch.GradScale)
-	var stats optim.Stats
-	if finite(loss) {
-		if stats, err = r.update(lr, measured); err != nil {
-			return false, err
+	committed := finite(loss) && stats.Finite
+	if committed {
+		if err := r.parts.Pass.Apply(); err != nil {
+			return false, fmt.Errorf("trainer: update of step %d: %w", s.Step, err)
 		}
+		s.changed()
 	}
 	s.Step++
 	s.Generation = r.gen.Number
-	if stats.Finite {
+	if committed {
 		s.Updates++
 		s.InARow = 0
-		r.tell(loss, stats.GradNorm, lr, time.Since(start))
+		r.tell(loss, stats.GradNorm, u.LR, time.Since(start))
 		return v.stop, nil
 	}
 	s.InARow++
 	return v.stop, r.skipped(v, loss)
 }
 
-// update applies the reduced gradient.
-func (r *round) update(lr float64, measured optim.Stats) (optim.Stats, error) {
-	if r.device != nil {
-		return r.updateOnDevice(measured)
-	}
-	s := r.state
-	stats := r.parts.Optimizer.Update(optim.Update{
-		Params: s.Values, Grads: r.grads.host, EMA: s.EMA, LR: lr, T: s.Updates + 1,
-		MaxGradNorm: r.cfg.MaxGradNorm, EMADecay: r.cfg.EMADecay,
-	})
-	if stats.Finite {
-		s.values.push()
-	}
-	return stats, nil
-}
-
-// gradients computes this rank's chunks; buckets are reduced while the last of
-// them is still in backward. It returns the chunks' losses.
+// gradients computes this rank's chunks and sums their gradients with the other
+// ranks'. It returns the chunks' losses.
 func (r *round) gradients(ctx context.Context) ([]float64, error) {
-	r.reduce.begin(r.state.Step)
-	r.count.reset()
 	own := r.losses[r.lo:r.lo]
-	if r.lo == r.hi { // more ranks than chunks
-		r.reduce.send(ctx, 0, len(r.buckets))
-	}
+	r.reduce.begin(ctx, r.state.Step)
 	for c := r.lo; c < r.hi; c++ {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		r.progress.set(cluster.PhaseForward, c-r.lo)
-		var ready func(int)
-		if c == r.hi-1 && r.reduce.early() {
-			ready = func(i int) { r.release(ctx, i) }
-		}
-		loss, err := r.chunks.compute(r.state.Step, c, ready)
+		loss, err := r.reduce.chunk(ctx, c)
 		if err != nil {
 			return nil, err
 		}
 		own = append(own, loss)
-		switch {
-		case c < r.hi-1:
-			err = r.reduce.add(c)
-		case ready == nil:
-			err = r.reduce.flush(ctx)
-		}
-		if err != nil {
-			return nil, err
-		}
 	}
-	if r.device != nil { // waits for this device alone: who is slow shows
-		var err error
-		if own, err = r.chunks.appendLosses(own[:0], r.lo, r.hi); err != nil {
-			return nil, err
-		}
-	}
-	r.progress.set(cluster.PhaseAllReduce, 0)
-	return own, r.reduce.wait(ctx)
-}
-
-// release hands buckets that a parameter has completed to the reduction.
-func (r *round) release(ctx context.Context, i int) {
-	from, to := r.count.done(i)
-	if from < to {
-		r.progress.set(cluster.PhaseBackward, from)
-		r.reduce.send(ctx, from, to)
-	}
+	return own, r.reduce.wait(ctx, own)
 }
 
 func (r *round) tell(loss, norm, lr float64, took time.Duration) {
@@ -252,7 +188,7 @@ func (r *round) cadence(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return err
 			}
-			r.log.Error("checkpoint not written, training goes on", "err", err)
+			r.log.Error("checkpoint not written, training continues", "err", err)
 		}
 	}
 	if due(r.cfg.SampleEvery) {
@@ -261,7 +197,7 @@ func (r *round) cadence(ctx context.Context) error {
 	return nil
 }
 
-// compare holds the parameters of all ranks against rank 0's.
+// compare checks that all ranks have rank 0's parameters.
 func (r *round) compare(ctx context.Context) error {
 	r.progress.set(cluster.PhaseBarrier, 0)
 	own, err := r.state.parameterDigest()

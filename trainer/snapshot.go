@@ -21,7 +21,7 @@ func (s *State) Snapshot(buffer func(name string, n int) []float32) *checkpoint.
 		snap.EMA = s.tensors("", flatEMA, s.EMA, buffer)
 	}
 	for _, slot := range s.Slots {
-		snap.Optimizer = append(snap.Optimizer, s.tensors(slot.Name+".", slot.Name, slot.Data, buffer)...)
+		snap.Optimizer = append(snap.Optimizer, s.tensors(slot.Name+".", slot.Name, slot.Float32s(), buffer)...)
 	}
 	return snap
 }
@@ -71,7 +71,7 @@ func (s *State) Restore(snap *checkpoint.Snapshot) error {
 		s.load("", s.EMA, snap.EMA)
 	}
 	for _, slot := range s.Slots {
-		s.load(slot.Name+".", slot.Data, snap.Optimizer)
+		s.load(slot.Name+".", slot.Float32s(), snap.Optimizer)
 	}
 	s.Step, s.Updates, s.InARow, s.Generation = snap.Step, snap.Updates, 0, 0
 	s.Flushed()

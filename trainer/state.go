@@ -4,9 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"slices"
-	"unsafe"
 
+	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
@@ -28,26 +27,16 @@ type State struct {
 	Layout []nn.Param   // where each tensor lies in the flat slices below
 	Values []float32    // parameters
 	EMA    []float32    // their moving average; nil: none is kept
-	Slots  []optim.Slot // the optimizer's moments
+	Slots  []optim.Slot // the optimizer's moments, as host slices
 
 	values  *mirror   // of Values
-	ema     *mirror   // of EMA; nil: it lives on the host, or there is none
+	ema     *mirror   // of EMA; nil: there is none
 	mirrors []*mirror // all there are, in the order of Flats
 }
 
-// NewState wraps the storage of a model and an optimizer on the host.
-func NewState(be tensor.Backend, p *nn.Params, o Optimizer, ema bool) *State {
-	s := &State{Layout: p.List(), Slots: o.Slots(), values: newMirror(be, p.Values())}
-	s.Values, s.mirrors = s.values.host, []*mirror{s.values}
-	if ema {
-		s.EMA = make([]float32, p.FlatLen())
-	}
-	return s
-}
-
-// newDeviceState wraps the storage of a model and an optimizer on a device, and
-// allocates the average beside them.
-func newDeviceState(be tensor.Backend, p *nn.Params, o DeviceOptimizer, ema bool) (*State, error) {
+// NewState wraps the storage of a model and an optimizer on a backend, and allocates
+// the average beside them where there is to be one.
+func NewState(be tensor.Backend, p *nn.Params, pass agr.Pass, ema bool) (*State, error) {
 	s := &State{Layout: p.List(), values: newMirror(be, p.Values())}
 	s.Values, s.mirrors = s.values.host, []*mirror{s.values}
 	if ema {
@@ -58,12 +47,21 @@ func newDeviceState(be tensor.Backend, p *nn.Params, o DeviceOptimizer, ema bool
 		s.ema = newMirror(be, b)
 		s.EMA, s.mirrors = s.ema.host, append(s.mirrors, s.ema)
 	}
-	for _, slot := range o.Slots() {
-		m := newMirror(be, slot.Buf)
-		s.Slots = append(s.Slots, optim.Slot{Name: slot.Name, Data: m.host})
+	for _, slot := range pass.Slots() {
+		m := newMirror(be, slot.Data)
+		s.Slots = append(s.Slots, optim.Slot{Name: slot.Name, Data: tensor.Floats(m.host)})
 		s.mirrors = append(s.mirrors, m)
 	}
 	return s, nil
+}
+
+// update is the next update of the state by a gradient in the same memory.
+func (s *State) update(grads tensor.Buffer) optim.Update {
+	u := optim.Update{Params: s.values.buf, Grads: grads, T: s.Updates + 1}
+	if s.ema != nil {
+		u.EMA = s.ema.buf
+	}
+	return u
 }
 
 // init gives the state its first values, those of the model.
@@ -76,7 +74,7 @@ func (s *State) init(m Model, seed uint64) error {
 	s.Step, s.Updates, s.InARow, s.Generation = 0, 0, 0, 0
 	copy(s.EMA, s.Values)
 	for _, slot := range s.Slots {
-		clear(slot.Data)
+		clear(slot.Float32s())
 	}
 	s.Flushed()
 	return nil
@@ -84,12 +82,9 @@ func (s *State) init(m Model, seed uint64) error {
 
 // Flats lists all flat slices of the state in a fixed order.
 func (s *State) Flats() [][]float32 {
-	flats := [][]float32{s.Values}
-	if s.EMA != nil {
-		flats = append(flats, s.EMA)
-	}
-	for _, slot := range s.Slots {
-		flats = append(flats, slot.Data)
+	flats := make([][]float32, len(s.mirrors))
+	for i, m := range s.mirrors {
+		flats[i] = m.host
 	}
 	return flats
 }
@@ -113,7 +108,7 @@ func (s *State) Flushed() {
 	}
 }
 
-// changed notes that the device has written its part of the state.
+// changed notes that the state was written where it lives.
 func (s *State) changed() {
 	for _, m := range s.mirrors {
 		m.stale = true
@@ -123,24 +118,14 @@ func (s *State) changed() {
 // WithEMA runs f while the model computes with the averaged parameters, if there
 // are any. The state is the same afterwards.
 func (s *State) WithEMA(f func() error) error {
-	switch {
-	case s.EMA == nil:
-		return f()
-	case s.ema != nil && !s.values.same:
-		if err := s.values.pull(); err != nil {
-			return err
-		}
-		s.values.copyFrom(s.ema)
-		defer s.values.push()
+	if s.ema == nil {
 		return f()
 	}
-	raw := slices.Clone(s.Values)
-	copy(s.Values, s.EMA)
-	s.values.push()
-	defer func() {
-		copy(s.Values, raw)
-		s.values.push()
-	}()
+	restore, err := s.values.replace(s.ema)
+	if err != nil {
+		return err
+	}
+	defer restore()
 	return f()
 }
 
@@ -177,54 +162,4 @@ func (s *State) parameterDigest() (d [16]byte, err error) {
 	}
 	sum := sha256.Sum256(bytesOf(s.Values))
 	return [16]byte(sum[:16]), nil
-}
-
-// bytesOf views floats as memory. It is used for fingerprints that machines of
-// one run compare with each other, never for what is stored.
-func bytesOf(x []float32) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
-}
-
-// mirror is the host's view of a flat device buffer: the buffer itself where the
-// host addresses it, else a copy that is moved on demand.
-type mirror struct {
-	host  []float32
-	be    tensor.Backend
-	buf   tensor.Buffer
-	same  bool
-	stale bool // the device's values are newer
-}
-
-func newMirror(be tensor.Backend, b tensor.Buffer) *mirror {
-	if h, ok := b.(tensor.Host); ok {
-		return &mirror{host: h.Float32s(), be: be, buf: b, same: true}
-	}
-	return &mirror{host: make([]float32, b.Len()), be: be, buf: b}
-}
-
-// pull brings the device's values to the host where they are newer.
-func (m *mirror) pull() error {
-	if m.same || !m.stale {
-		return nil
-	}
-	if err := m.be.Download(m.host, m.buf); err != nil {
-		return fmt.Errorf("trainer: read from %s: %w", m.be.Name(), err)
-	}
-	m.stale = false
-	return nil
-}
-
-// push brings the host's values to the device.
-func (m *mirror) push() {
-	if !m.same {
-		m.be.Upload(m.buf, m.host)
-		m.stale = false
-	}
-}
-
-// copyFrom overwrites the device's values with another's. It does not touch the
-// host's, which push brings back.
-func (m *mirror) copyFrom(o *mirror) {
-	shape := tensor.Of(m.buf.Len())
-	m.be.Copy(tensor.Tensor{Buf: m.buf, Shape: shape}, tensor.Tensor{Buf: o.buf, Shape: shape})
 }

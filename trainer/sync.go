@@ -133,23 +133,24 @@ func (r *round) initialise(ctx context.Context) error {
 // transferBlock is how many values of the state travel at a time.
 const transferBlock = 1 << 20
 
-// spread sends the flat slices of rank from to all that do not keep theirs.
+// spread sends the state of rank from to all that do not keep theirs. Ranks that do
+// take it into the gradients, which hold nothing between steps.
 func (r *round) spread(ctx context.Context, from int, keep bool) error {
-	scratch := make([]float32, transferBlock)
-	for _, flat := range r.state.Flats() {
-		for lo := 0; lo < len(flat); lo += transferBlock {
-			part := flat[lo:min(lo+transferBlock, len(flat))]
+	for _, m := range r.state.mirrors {
+		for lo := 0; lo < m.buf.Len(); lo += transferBlock {
+			at := bucket{lo, min(lo+transferBlock, m.buf.Len())}
+			to := m
 			if keep && r.rank != from {
-				part = scratch[:len(part)]
+				at, to = bucket{0, at.hi - lo}, r.grads
 			}
-			if err := r.group.Broadcast(ctx, from, part); err != nil {
+			if err := r.home.broadcast(ctx, from, to, at); err != nil {
 				return err
 			}
 			r.progress.tick()
 		}
 	}
 	if !keep {
-		r.state.Flushed()
+		r.state.changed()
 	}
 	return nil
 }
@@ -177,11 +178,7 @@ func (r *round) copyFrom(ctx context.Context, from int, all []standing) error {
 		r.ready = false
 		r.progress.state(r.state, false)
 	}
-	spread := r.spread
-	if r.device != nil {
-		spread = r.spreadOnDevice
-	}
-	if err := spread(ctx, from, keep); err != nil || keep {
+	if err := r.spread(ctx, from, keep); err != nil || keep {
 		return err
 	}
 	r.state.Step, r.state.Updates, r.state.InARow = target.step, target.upd, target.skip

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/tensor"
@@ -36,8 +37,7 @@ var (
 type Parts struct {
 	Backend                tensor.Backend
 	Model                  Model
-	Optimizer              Optimizer       // the pass on the host; nil with the next
-	DeviceOptimizer        DeviceOptimizer // the pass on the device: parameters, gradients, average and moments stay there
+	Pass                   agr.Pass // all that follows the all-reduce, in the memory that holds the model
 	Process                Process
 	Loader                 Loader
 	Height, Width, Channel int // of an image
@@ -59,8 +59,8 @@ type Trainer struct {
 	state   *State
 	ready   bool // the state holds a committed model, not half of a copy
 	chunks  *chunker
-	grads   *mirror
-	acc     *allreduce.DeviceAccumulator // where the device holds the state
+	home    residence
+	grads   *mirror // the model's gradient
 	buckets []bucket
 	count   *countdown
 	losses  []float64
@@ -83,20 +83,13 @@ func New(cfg Config, p Parts) (*Trainer, error) {
 		return nil, err
 	}
 	params := p.Model.Params()
-	t := &Trainer{
-		cfg: cfg, parts: p, log: p.Logger, chunks: chunks,
-		grads: newMirror(p.Backend, params.Grads()), losses: make([]float64, cfg.Chunks()), lastRank: -1,
+	t := &Trainer{cfg: cfg, parts: p, log: p.Logger, chunks: chunks, losses: make([]float64, cfg.Chunks()), lastRank: -1}
+	t.grads = newMirror(p.Backend, params.Grads())
+	if t.home, err = newResidence(cfg, p, t.grads); err != nil {
+		return nil, err
 	}
-	if p.DeviceOptimizer != nil {
-		if err := chunks.keepLosses(); err != nil {
-			return nil, err
-		}
-		t.acc = allreduce.NewDeviceAccumulator(p.Backend, params.FlatLen())
-		if t.state, err = newDeviceState(p.Backend, params, p.DeviceOptimizer, cfg.EMADecay > 0); err != nil {
-			return nil, err
-		}
-	} else {
-		t.state = NewState(p.Backend, params, p.Optimizer, cfg.EMADecay > 0)
+	if t.state, err = NewState(p.Backend, params, p.Pass, cfg.EMADecay > 0); err != nil {
+		return nil, err
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -230,12 +223,6 @@ func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster
 	defer aborted()
 
 	r := &round{Trainer: t, gen: gen, group: group, plan: plan, rank: rank}
-	if t.parts.DeviceOptimizer != nil {
-		var ok bool
-		if r.device, ok = group.(allreduce.DeviceGroup); !ok {
-			r.device = allreduce.Staged(group, t.parts.Backend)
-		}
-	}
 	out, err = r.train(ctx)
 	t.lastRank = rank
 	if err != nil {

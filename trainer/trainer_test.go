@@ -7,9 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/agrdist/agrdist/autograd/gradcheck"
-	"github.com/agrdist/agrdist/tensor"
 )
 
 // The one idea: any number of workers, more than there are chunks too, the same
@@ -214,31 +211,18 @@ func TestStepsReportTheSameLossOnAnyWorld(t *testing.T) {
 	require.Equal(t, losses(1), losses(3))
 }
 
-// A device whose memory the host does not address: gradients and parameters are
-// copied, and the sums are still the same on any number of workers.
-func TestBackendWithItsOwnMemory(t *testing.T) {
+// An optimizer that works in other memory than the model's is refused before anything
+// is computed.
+func TestPassElsewhere(t *testing.T) {
 	cfg := smallConfig(3)
-	var digests []string
-	for _, size := range []int{1, 3} {
-		w := newWorld(t, cfg.Chunks())
-		w.open = func() tensor.Backend { return gradcheck.Backend{} }
-		var ranks []*rank
-		for range size {
-			ranks = append(ranks, w.add(cfg))
-		}
-		w.form(ranks...)
-		w.wait(ranks...)
-		for _, r := range ranks {
-			require.NoError(t, r.err)
-			require.False(t, r.trainer.state.values.same)
-			values := gradcheck.Float64s(r.trainer.parts.Model.Params().Values())
-			for i, v := range r.trainer.state.Values {
-				require.Equal(t, float64(v), values[i], "the device has the updated parameters")
-			}
-		}
-		digests = append(digests, ranks[0].digest)
-	}
-	require.Equal(t, digests[0], digests[1])
+	w := onOpaque(t, cfg.Chunks())
+	r := w.add(cfg, device)
+	parts := r.trainer.parts
+	parts.Pass = parts.Pass.(*onDevice).Pass
+	_, err := New(cfg, parts)
+	require.ErrorContains(t, err, "not in the same memory")
+	w.form(r)
+	w.wait(r)
 }
 
 // Every rank draws a share of the grid; rank 0 puts them together. Where one

@@ -91,23 +91,26 @@ func (s *store) Save(ctx context.Context, state *trainer.State) error {
 // Begin writes the checkpoint of step 0 of a run that starts from given weights,
 // and returns where it is.
 func Begin(ctx context.Context, c *config.Config, weights []nn.Tensor) (string, error) {
-	be, err := setup.CPU(1)
+	dev, err := setup.Open(setup.DeviceConfig{Device: "cpu", Threads: 1})
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = be.Close() }() // nothing of it is kept
-	model, err := setup.Model(be, c)
+	defer func() { _ = dev.Close() }() // nothing of it is kept
+	model, err := setup.Model(dev.Backend, c)
 	if err != nil {
 		return "", err
 	}
 	if err := model.Load(weights); err != nil {
 		return "", err
 	}
-	pass, err := setup.Pass(c, model.Params(), nil)
+	pass, err := dev.Pass(c, model.Params())
 	if err != nil {
 		return "", err
 	}
-	state := trainer.NewState(be, model.Params(), pass, c.Train.EMADecay > 0)
+	state, err := trainer.NewState(dev.Backend, model.Params(), pass, c.Train.EMADecay > 0)
+	if err != nil {
+		return "", err
+	}
 	copy(state.EMA, state.Values)
 	s, err := newStore(c, c.Out, model.Config(), nil, nil)
 	if err != nil {

@@ -250,7 +250,7 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if err != nil {
 		return p, err
 	}
-	if p.Optimizer, p.DeviceOptimizer, err = dev.Optimizer(c, model.Params()); err != nil {
+	if p.Pass, err = dev.Pass(c, model.Params()); err != nil {
 		return p, err
 	}
 	grid, err := newGridSampler(c, model, w.spec.RunDir)

@@ -9,6 +9,7 @@ import (
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
 )
 
@@ -26,14 +27,15 @@ func benchmarkStep(b *testing.B, c unet.Config, n int) {
 	require.NoError(b, err)
 	batch := deviceBatch(b, be, c, hostBatch(n, c, true))
 	update := optim.Update{
-		Params: hostSlice(m.Params().Values()), Grads: hostSlice(m.Params().Grads()),
-		EMA: make([]float32, m.Params().FlatLen()), LR: 1e-4, MaxGradNorm: 1, EMADecay: 0.999,
+		Params: m.Params().Values(), Grads: m.Params().Grads(),
+		EMA: tensor.Floats(make([]float32, m.Params().FlatLen())), LR: 1e-4, MaxGradNorm: 1, EMADecay: 0.999,
 	}
 	step := func() {
 		_, err := m.LossAndGrad(batch, nil)
 		require.NoError(b, err)
 		update.T++
-		pass.Update(update)
+		_, err = agr.Update(pass, update)
+		require.NoError(b, err)
 	}
 	step()
 	b.ReportAllocs()

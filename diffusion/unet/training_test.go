@@ -46,10 +46,11 @@ func TestGoldenTraining(t *testing.T) {
 		sum, err := m.LossAndGrad(batch, nil)
 		require.NoError(t, err)
 		require.InEpsilon(t, float64(w), sum*float64(batch.GradScale), 1e-5, "step %d", i)
-		stats := pass.Update(optim.Update{
-			Params: hostSlice(m.Params().Values()), Grads: hostSlice(m.Params().Grads()),
+		stats, err := agr.Update(pass, optim.Update{
+			Params: m.Params().Values(), Grads: m.Params().Grads(),
 			LR: 2e-4, T: int64(i + 1), MaxGradNorm: 1,
 		})
+		require.NoError(t, err)
 		require.True(t, stats.Finite)
 	}
 

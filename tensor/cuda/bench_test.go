@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
@@ -122,10 +123,10 @@ func BenchmarkPass(b *testing.B) {
 	require.NoError(b, err)
 	defer func() { require.NoError(b, p.Close()) }()
 	w, g, ema := alloc(b, be, tensor.F32, normal(1, tensors*each)), alloc(b, be, tensor.F32, normal(2, tensors*each)), alloc(b, be, tensor.F32, normal(1, tensors*each))
-	t := int64(0)
+	u := optim.Update{Params: w, Grads: g, EMA: ema, LR: 1e-4, MaxGradNorm: 1, EMADecay: 0.999}
 	run(b, be, 56*tensors*each, func() {
-		t++
-		if _, err := p.Update(w, g, ema, 1e-4, t, 1, 0.999); err != nil {
+		u.T++
+		if _, err := agr.Update(p, u); err != nil {
 			b.Fatal(err)
 		}
 	})

@@ -34,16 +34,10 @@ const (
 	settingsBytes = 64
 )
 
-// Slot is one named vector of optimizer state on the device, laid out like the
-// parameters.
-type Slot struct {
-	Name string
-	Data tensor.Buffer
-}
+var _ agr.Pass = (*Pass)(nil)
 
-// Pass is everything between a complete gradient and the next forward, on the
-// device and with the bits of package agr's: norms, verdict, and in one launch
-// clip, AGR, optimizer and moving average. The kernels read the verdict where
+// Pass is agr.Pass on the device, with the bits of package agr's on the host: norms,
+// verdict, and in one launch clip, AGR, optimizer and moving average. The kernels read the verdict where
 // the one before wrote it, and what changes from one update to the next (learning
 // rate, bias corrections, decay of the average) where the host left it: an update is
 // recorded once, as two CUDA graphs, and replayed.
@@ -222,11 +216,11 @@ func (p *Pass) Name() string {
 }
 
 // Slots lists the optimizer's state in package optim's order.
-func (p *Pass) Slots() []Slot {
-	var all []Slot
+func (p *Pass) Slots() []optim.Slot {
+	var all []optim.Slot
 	for i, name := range p.rule.slots(p.c) {
 		if name != "" {
-			all = append(all, Slot{name, p.slots[i]})
+			all = append(all, optim.Slot{Name: name, Data: p.slots[i]})
 		}
 	}
 	return all

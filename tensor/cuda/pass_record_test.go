@@ -31,7 +31,10 @@ func TestPassIsReplayed(t *testing.T) {
 			be.Upload(p.mem, passGradient(n, step))
 			require.NoError(t, be.Sync())
 			calls := cudatest.CallsOf(t, func() {
-				_, err := p.device.Update(p.params, p.mem, p.ema, 0.01/float64(step), step, 1, 1-0.1/float64(step))
+				_, err := agr.Update(p.device, optim.Update{
+					Params: p.params, Grads: p.mem, EMA: p.ema,
+					LR: 0.01 / float64(step), T: step, MaxGradNorm: 1, EMADecay: 1 - 0.1/float64(step),
+				})
 				require.NoError(t, err)
 			})
 			require.Equal(t, cudatest.Calls{Graphs: 2, Waits: 1}, calls)
@@ -73,7 +76,9 @@ func TestPassMeasuresWithoutATrace(t *testing.T) {
 	require.Panics(t, func() { _ = p.device.Apply() })
 	for step := int64(1); step < 4; step++ {
 		be.Upload(p.mem, passGradient(n, 90+step))
-		_, err := p.device.Measure(p.params, p.mem, p.ema, 1, step+1, 1, 0.5)
+		_, err := p.device.Measure(optim.Update{
+			Params: p.params, Grads: p.mem, EMA: p.ema, LR: 1, T: step + 1, MaxGradNorm: 1, EMADecay: 0.5,
+		})
 		require.NoError(t, err)
 		p.compare(t, "measured")
 		p.update(t, passGradient(n, step), step, 1, 0.9)
@@ -93,16 +98,18 @@ func TestPassOnAFailedDevice(t *testing.T) {
 	require.NoError(t, err)
 	x := alloc(t, be, tensor.F32, normal(1, 64))
 	g := alloc(t, be, tensor.F32, normal(2, 64))
-	for step := int64(1); step < 4; step++ {
-		_, err = p.Update(x, g, nil, 1e-3, step, 1, 0)
+	u := optim.Update{Params: x, Grads: g, LR: 1e-3, MaxGradNorm: 1}
+	for u.T = 1; u.T < 4; u.T++ {
+		_, err = agr.Update(p, u)
 		require.NoError(t, err)
 	}
-	_, err = p.Measure(x, g, nil, 1e-3, 4, 1, 0)
+	_, err = p.Measure(u)
 	require.NoError(t, err)
 	be.FailForTest()
 	require.Error(t, p.Apply())
-	_, err = p.Measure(x, g, nil, 1e-3, 4, 1, 0)
+	_, err = p.Measure(u)
 	require.Error(t, err)
-	_, err = p.Update(g, x, nil, 1e-3, 4, 1, 0)
+	u.Params, u.Grads = g, x
+	_, err = agr.Update(p, u)
 	require.Error(t, err, "and where they would be recorded")
 }

@@ -35,35 +35,24 @@ const (
 	averageBlend
 )
 
-// Update is Measure and Apply.
-func (p *Pass) Update(params, grads, ema tensor.Buffer, lr float64, t int64, maxGradNorm, emaDecay float64) (optim.Stats, error) {
-	stats, err := p.Measure(params, grads, ema, lr, t, maxGradNorm, emaDecay)
-	if err != nil {
-		return stats, err
-	}
-	return stats, p.Apply()
-}
-
-// Measure is the first half of update number t, counted from 1, with learning rate
-// lr: it waits for the norm of the gradient and what follows from it, and changes
-// nothing but the pass's own memory. The other arguments are for Apply: the gradient
-// is clipped to maxGradNorm (0 is off), and ema, which may be nil, moves towards the
-// parameters by optim.EMA. The error is the device's.
-func (p *Pass) Measure(params, grads, ema tensor.Buffer, lr float64, t int64, maxGradNorm, emaDecay float64) (optim.Stats, error) {
-	o := operands{w: p.vector("parameters", params), g: p.vector("gradients", grads), maxNorm: maxGradNorm}
+// Measure implements agr.Pass. It waits for the norm of the gradient and what follows
+// from it, the only time in an update that the host waits, and writes nothing but the
+// pass's own memory.
+func (p *Pass) Measure(u optim.Update) (optim.Stats, error) {
+	o := operands{w: p.vector("parameters", u.Params), g: p.vector("gradients", u.Grads), maxNorm: u.MaxGradNorm}
 	rate := float32(0)
-	if ema != nil {
-		o.ema, o.average = p.vector("averages", ema), averageCopy
-		if emaDecay != 0 {
-			o.average, rate = averageBlend, float32(1-emaDecay)
+	if u.EMA != nil {
+		o.ema, o.average = p.vector("averages", u.EMA), averageCopy
+		if u.EMADecay != 0 {
+			o.average, rate = averageBlend, float32(1-u.EMADecay)
 		}
 	}
-	if t < 1 {
-		panic(fmt.Sprintf("cuda: update number %d, they count from 1", t))
+	if u.T < 1 {
+		panic(fmt.Sprintf("cuda: update number %d, they count from 1", u.T))
 	}
 	// The last Measure has waited for the copy out of this memory.
 	settings := unsafe.Slice((*float32)(p.pinned), settingsBytes/4)
-	k := scalars(p.o, lr, t)
+	k := scalars(p.o, u.LR, u.T)
 	copy(settings, k[:])
 	settings[maxScalars] = rate
 	p.measured = &o
@@ -73,10 +62,8 @@ func (p *Pass) Measure(params, grads, ema tensor.Buffer, lr float64, t int64, ma
 	return p.stats()
 }
 
-// Apply is the second half of the update that was measured last. It does not wait: a
-// failure of the device shows where the host waits next. A gradient with NaN or
-// infinity, of which Measure's Stats have said so, leaves everything as it was. The
-// contents of the gradient afterwards are undefined.
+// Apply implements agr.Pass. It does not wait: a failure of the device shows where the
+// host waits next.
 func (p *Pass) Apply() error {
 	if p.measured == nil {
 		panic("cuda: Apply of an update that was not measured")
