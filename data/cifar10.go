@@ -1,11 +1,10 @@
 package data
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // The archive of the binary version.
@@ -21,38 +20,66 @@ const (
 )
 
 // cifar10Mend is what to do about files that are missing or damaged.
-var cifar10Mend = fmt.Sprintf("get %s (%d bytes, sha256 %s), unpack it and set data.dir to where its data_batch_1.bin is",
+var cifar10Mend = fmt.Sprintf("run: agrdist data get cifar10 --out DIR, and set data.dir to DIR (or unpack %s there, %d bytes, sha256 %s)",
 	CIFAR10URL, CIFAR10Bytes, CIFAR10SHA256)
 
 // openCIFAR10 opens data_batch_1.bin .. data_batch_5.bin and test_batch.bin, as
 // the split says, in dir or in its folder cifar-10-batches-bin (the name in the
-// archive). Every file must have its 10,000 records and every label must be 0
-// to 9.
+// archive); or the same of the Python version, whose files have no extension and
+// whose folder is cifar-10-batches-py. Every file must have its 10,000 images and
+// every label must be 0 to 9.
 func openCIFAR10(dir, split string) (*records, error) {
-	if split == "" {
+	if split == "" || split == SplitHeldOut {
 		split = SplitTrain
 	}
-	var names []string
+	limits := recordLimits{records: cifar10FileRecords, maxLabel: cifar10MaxLabel, mend: cifar10Mend}
+	names := cifar10Names(split)
+	extension := ".bin"
+	for _, at := range []struct{ dir, extension string }{
+		{dir, ".bin"}, {filepath.Join(dir, "cifar-10-batches-bin"), ".bin"}, {dir, ""}, {filepath.Join(dir, "cifar-10-batches-py"), ""},
+	} {
+		if exists(filepath.Join(at.dir, names[0]+at.extension)) {
+			dir, extension = at.dir, at.extension
+			break
+		}
+	}
+	limits.pickled = extension == ""
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = filepath.Join(dir, name+extension)
+	}
+	if !exists(paths[0]) {
+		if packed := cifar10Archive(dir); packed != "" {
+			return nil, &MissingError{
+				Path: packed, Reason: "is packed",
+				Mend: fmt.Sprintf("unpack it with: agrdist data get cifar10 --from %q --out DIR, and set data.dir to DIR", packed),
+			}
+		}
+	}
+	return openRecords(CIFAR10+" "+split, paths, limits)
+}
+
+// cifar10Names are a split's files, without extension.
+func cifar10Names(split string) (names []string) {
 	if split != SplitTest {
 		for i := 1; i <= 5; i++ {
-			names = append(names, fmt.Sprintf("data_batch_%d.bin", i))
+			names = append(names, fmt.Sprintf("data_batch_%d", i))
 		}
 	}
 	if split != SplitTrain {
-		names = append(names, "test_batch.bin")
+		names = append(names, "test_batch")
 	}
-	if _, err := os.Stat(filepath.Join(dir, names[0])); errors.Is(err, fs.ErrNotExist) {
-		if inner := filepath.Join(dir, "cifar-10-batches-bin"); isDir(inner) {
-			dir = inner
+	return names
+}
+
+// cifar10Archive finds the archive at or in a directory.
+func cifar10Archive(dir string) string {
+	for _, path := range []string{dir, filepath.Join(dir, "cifar-10-binary.tar.gz"), filepath.Join(dir, "cifar-10-python.tar.gz")} {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && strings.HasSuffix(path, ".gz") {
+			return path
 		}
 	}
-	paths := make([]string, len(names))
-	for i, name := range names {
-		paths[i] = filepath.Join(dir, name)
-	}
-	return openRecords(CIFAR10+" "+split, paths, recordLimits{
-		records: cifar10FileRecords, maxLabel: cifar10MaxLabel, mend: cifar10Mend,
-	})
+	return ""
 }
 
 // openRecordsDir opens every *.bin file of dir, in the order of their names.
@@ -77,6 +104,11 @@ func openRecordsDir(dir string) (*records, error) {
 	return openRecords(Records, paths, recordLimits{
 		maxLabel: 255, mend: "write the file again: records of 3073 bytes, a label byte, then 32x32 bytes each of red, green and blue",
 	})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func isDir(path string) bool {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"sync"
 )
 
@@ -26,7 +27,14 @@ const (
 type recordLimits struct {
 	records  int // records of a file; 0: any number from 1
 	maxLabel byte
+	pickled  bool // the file is a pickle of CIFAR-10's Python version
 	mend     string
+}
+
+// recordFile is a file of images.
+type recordFile struct {
+	*os.File
+	base, stride int64 // where the first image's red plane begins; from one image to the next
 }
 
 // records is a data set of record files. Pixels stay in the files: a read is
@@ -34,11 +42,11 @@ type recordLimits struct {
 // the labels are in memory.
 type records struct {
 	name   string
-	files  []*os.File
+	files  []recordFile
 	ends   []int // ends[i]: records in files 0..i
 	labels []byte
 	limits recordLimits
-	buffer sync.Pool // *[recordLen]byte
+	buffer sync.Pool // *[3 * recordPlane]byte
 }
 
 var (
@@ -48,7 +56,7 @@ var (
 
 func openRecords(name string, paths []string, limits recordLimits) (*records, error) {
 	d := &records{name: name, limits: limits}
-	d.buffer.New = func() any { return new([recordLen]byte) }
+	d.buffer.New = func() any { return new([3 * recordPlane]byte) }
 	for _, path := range paths {
 		if err := d.add(path); err != nil {
 			return nil, errors.Join(err, d.Close())
@@ -59,17 +67,20 @@ func openRecords(name string, paths []string, limits recordLimits) (*records, er
 
 // add opens a file and reads all of it once, for the labels.
 func (d *records) add(path string) error {
-	f, err := os.Open(path)
+	f, info, err := openRegular(path)
 	if err != nil {
 		return &MissingError{Path: path, Mend: d.limits.mend, Err: err}
 	}
-	d.files = append(d.files, f)
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("data: %w", err)
-	}
-	d.labels, err = scanLabels(d.labels, f, info.Size(), path, d.limits)
-	if err != nil {
+	file := recordFile{f, 1, recordLen}
+	defer func() { d.files = append(d.files, file) }()
+	if d.limits.pickled {
+		base, labels, err := parsePickledBatch(f, info.Size(), d.limits)
+		if err != nil {
+			return &CorruptError{Path: path, Offset: -1, Reason: "cannot be used", Err: err, Mend: d.limits.mend}
+		}
+		file.base, file.stride = base, 3*recordPlane
+		d.labels = append(d.labels, labels...)
+	} else if d.labels, err = scanLabels(d.labels, f, info.Size(), path, d.limits); err != nil {
 		return err
 	}
 	d.ends = append(d.ends, len(d.labels))
@@ -118,7 +129,8 @@ func (d *records) Label(index int) int                 { return int(d.labels[ind
 func (d *records) Fingerprint() string {
 	names := make([]string, len(d.files))
 	for i, f := range d.files {
-		names[i] = filepath.Base(f.Name())
+		// The two versions of CIFAR-10 hold the same images in the same order.
+		names[i] = strings.TrimSuffix(filepath.Base(f.Name()), ".bin")
 	}
 	return labelsFingerprint(names, d.labels)
 }
@@ -130,18 +142,19 @@ func (d *records) Read(dst []float32, index int) error {
 	if file > 0 {
 		first = d.ends[file-1]
 	}
-	buffer := d.buffer.Get().(*[recordLen]byte) //nolint:forcetypeassert // the pool holds nothing else
+	buffer := d.buffer.Get().(*[3 * recordPlane]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer d.buffer.Put(buffer)
-	offset := int64(index-first) * recordLen
-	if n, err := d.files[file].ReadAt(buffer[:], offset); n < recordLen {
+	f := d.files[file]
+	offset := f.base + int64(index-first)*f.stride
+	if n, err := f.ReadAt(buffer[:], offset); n < len(buffer) {
 		reason := "cannot be read"
 		if errors.Is(err, io.EOF) {
 			reason = "the file has become shorter since it was opened"
 		}
-		return &CorruptError{Path: d.files[file].Name(), Offset: offset + int64(n), Reason: reason, Err: err, Mend: d.limits.mend}
+		return &CorruptError{Path: f.Name(), Offset: offset + int64(n), Reason: reason, Err: err, Mend: d.limits.mend}
 	}
 	// From planes to channels innermost.
-	red, green, blue := buffer[1:1+recordPlane], buffer[1+recordPlane:1+2*recordPlane], buffer[1+2*recordPlane:]
+	red, green, blue := buffer[:recordPlane], buffer[recordPlane:2*recordPlane], buffer[2*recordPlane:]
 	for i := range recordPlane {
 		dst[3*i], dst[3*i+1], dst[3*i+2] = unit[red[i]], unit[green[i]], unit[blue[i]]
 	}
