@@ -27,7 +27,6 @@ type Config struct {
 	DigestEvery int64 // steps between comparisons of the ranks' parameters; 0: never
 
 	CheckpointEvery int64 // 0: only at the end and at a stop
-	SampleEvery     int64 // 0: only at the end
 
 	BucketBytes int
 	Order       allreduce.Order

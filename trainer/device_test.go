@@ -156,37 +156,28 @@ func TestDigestOnTheDevice(t *testing.T) {
 	require.Implements(t, (*Digester)(nil), fingerprinting{})
 }
 
-// averaging is a Sampler that looks at the model's parameters in the device while
-// the average stands in for them.
-type averaging struct {
-	numbered
-	seen [][]float32
-}
-
-func (s *averaging) Share(_ context.Context, st *State, lo, hi int) ([]float32, error) {
-	err := st.WithEMA(func() error {
-		s.seen = append(s.seen, append([]float32(nil), inside(st.values.buf)...))
-		return nil
-	})
-	return make([]float32, 2*(hi-lo)), err
-}
-
 // Drawing with the average does not disturb training.
 func TestAverageOnTheDevice(t *testing.T) {
 	cfg := smallConfig(4)
 	want := runs(t, 1, cfg)
-	cfg.SampleEvery = 2
-	s := &averaging{numbered: numbered{count: 3}}
+	var seen [][]float32 // the model's parameters in the device while the average stands in for them
+	task := (&numbered{count: 3}).task(2)
+	task.Share = func(_ context.Context, st *State, lo, hi int) ([]float32, error) {
+		return make([]float32, 2*(hi-lo)), st.WithEMA(func() error {
+			seen = append(seen, append([]float32(nil), inside(st.values.buf)...))
+			return nil
+		})
+	}
 	w := onOpaque(t, cfg.Chunks())
-	r := w.add(cfg, device, func(_ *Config, p *Parts) { p.Sampler = s })
+	r := w.add(cfg, device, func(_ *Config, p *Parts) { p.Tasks = []Task{task} })
 	r.forget()
 	w.form(r)
 	w.wait(r)
 	require.NoError(t, r.err)
 	require.Equal(t, want, r.digest)
-	require.Len(t, s.seen, 2)
-	require.Equal(t, r.trainer.state.EMA, s.seen[1])
-	require.NotEqual(t, r.trainer.state.Values, s.seen[1])
+	require.Len(t, seen, 2)
+	require.Equal(t, r.trainer.state.EMA, seen[1])
+	require.NotEqual(t, r.trainer.state.Values, seen[1])
 	require.Equal(t, r.trainer.state.Values, inside(r.trainer.state.values.buf))
 }
 

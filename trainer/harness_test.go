@@ -107,7 +107,6 @@ func (r *rank) Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.
 
 func (r *rank) Generation(cluster.Generation, int, int64) {}
 func (r *rank) Start(Started)                             {}
-func (r *rank) Sample(int64, string)                      {}
 func (r *rank) Stop(int64)                                {}
 
 func (r *rank) Step(s StepInfo) {
@@ -287,19 +286,21 @@ func (m *memory) Save(_ context.Context, s *State) error {
 
 func (m *memory) Wait(context.Context) error { return nil }
 
-// numbered is a Sampler whose image i is its number.
+// numbered is a task whose item i is its number and the step.
 type numbered struct {
 	count int
-	fail  func(step int64) error
+	fail  func(step int64) error // in Share
+	lost  func(step int64) error // in Merge
 
 	mu    sync.Mutex
 	grids map[int64][]float32
 }
 
-func (n *numbered) Count() int    { return n.count }
-func (n *numbered) ImageLen() int { return 2 }
+func (n *numbered) task(every int64) Task {
+	return Task{Name: "numbers", Phase: cluster.PhaseSample, Every: every, Count: n.count, Each: 2, Share: n.share, Merge: n.merge}
+}
 
-func (n *numbered) Share(_ context.Context, s *State, lo, hi int) (out []float32, err error) {
+func (n *numbered) share(_ context.Context, s *State, lo, hi int) (out []float32, err error) {
 	if n.fail != nil {
 		if err := n.fail(s.Step); err != nil {
 			return nil, err
@@ -311,12 +312,17 @@ func (n *numbered) Share(_ context.Context, s *State, lo, hi int) (out []float32
 	return out, nil
 }
 
-func (n *numbered) Write(step int64, images []float32) (string, error) {
+func (n *numbered) merge(step int64, images []float32) error {
+	if n.lost != nil {
+		if err := n.lost(step); err != nil {
+			return err
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.grids == nil {
 		n.grids = map[int64][]float32{}
 	}
 	n.grids[step] = images
-	return "grid", nil
+	return nil
 }

@@ -65,17 +65,6 @@ type Store interface {
 	Wait(ctx context.Context) error
 }
 
-// Sampler draws the sample grid of a step. Every rank computes a share.
-type Sampler interface {
-	// Share generates images [lo, hi) of the grid. It leaves the state as it was.
-	Share(ctx context.Context, s *State, lo, hi int) ([]float32, error)
-	// Count is the number of images in a grid, ImageLen the values of one.
-	Count() int
-	ImageLen() int
-	// Write stores the whole grid and returns where it is.
-	Write(step int64, images []float32) (string, error)
-}
-
 // Observer is told what happens. Calls come from the loop's goroutine and must
 // not block. Only rank 0's observer writes down what is the same on all ranks.
 type Observer interface {
@@ -83,7 +72,6 @@ type Observer interface {
 	Start(s Started)
 	Step(s StepInfo)
 	Skip(s SkipInfo)
-	Sample(step int64, path string)
 	Stop(step int64)
 	Finish(step int64, digest string)
 }

@@ -191,8 +191,12 @@ func (r *round) cadence(ctx context.Context) error {
 			r.log.Error("checkpoint not written, training continues", "err", err)
 		}
 	}
-	if due(r.cfg.SampleEvery) {
-		return r.sample(ctx)
+	for _, t := range r.parts.Tasks {
+		if due(t.Every) {
+			if err := r.task(ctx, t); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

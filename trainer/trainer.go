@@ -44,8 +44,8 @@ type Parts struct {
 	Session                Session
 	Connector              Connector
 	Member                 cluster.MemberID
-	Store                  Store   // nil: nothing is saved or restored
-	Sampler                Sampler // nil: no grids
+	Store                  Store  // nil: nothing is saved or restored
+	Tasks                  []Task // done in this order
 	Observer               Observer
 	Logger                 *slog.Logger
 }
@@ -81,6 +81,11 @@ func New(cfg Config, p Parts) (*Trainer, error) {
 	chunks, err := newChunker(cfg, p.Process, p.Backend, p.Model, p.Loader, p.Height, p.Width, p.Channel)
 	if err != nil {
 		return nil, err
+	}
+	for _, task := range p.Tasks {
+		if err := task.validate(); err != nil {
+			return nil, err
+		}
 	}
 	params := p.Model.Params()
 	t := &Trainer{cfg: cfg, parts: p, log: p.Logger, chunks: chunks, losses: make([]float64, cfg.Chunks()), lastRank: -1}

@@ -225,11 +225,18 @@ func TestPassElsewhere(t *testing.T) {
 	w.wait(r)
 }
 
-// Every rank draws a share of the grid; rank 0 puts them together. Where one
-// cannot, all go on without.
-func TestGridIsDrawnTogether(t *testing.T) {
-	cfg := smallConfig(4)
-	cfg.SampleEvery = 2
+// Every rank computes a share of a task; rank 0 puts them together. Where one cannot, or
+// rank 0 cannot, training continues without.
+func TestTaskIsShared(t *testing.T) {
+	cfg := smallConfig(6)
+	at := func(bad int64) func(step int64) error {
+		return func(step int64) error {
+			if step == bad {
+				return errors.New("no image")
+			}
+			return nil
+		}
+	}
 	for _, size := range []int{1, 3, 5} {
 		w := newWorld(t, cfg.Chunks())
 		samplers := make([]*numbered, size)
@@ -237,24 +244,32 @@ func TestGridIsDrawnTogether(t *testing.T) {
 		for i := range size {
 			samplers[i] = &numbered{count: 4}
 			if i == size-1 {
-				samplers[i].fail = func(step int64) error {
-					if step == 2 {
-						return errors.New("no image")
-					}
-					return nil
-				}
+				samplers[i].fail = at(2)
 			}
-			ranks = append(ranks, w.add(cfg, func(_ *Config, p *Parts) { p.Sampler = samplers[i] }))
+			samplers[0].lost = at(4)
+			off := Task{Name: "off", Each: 1, Share: samplers[i].share, Merge: samplers[i].merge}
+			ranks = append(ranks, w.add(cfg, func(_ *Config, p *Parts) { p.Tasks = []Task{off, samplers[i].task(2)} }))
 		}
 		w.form(ranks...)
 		w.wait(ranks...)
 		for _, r := range ranks {
 			require.NoError(t, r.err)
 		}
-		require.NotContains(t, samplers[0].grids, int64(2))
-		require.Equal(t, []float32{0, 4, 1, 4, 2, 4, 3, 4}, samplers[0].grids[4])
+		require.Equal(t, map[int64][]float32{6: {0, 6, 1, 6, 2, 6, 3, 6}}, samplers[0].grids)
 		for _, s := range samplers[1:] {
 			require.Empty(t, s.grids)
 		}
 	}
+}
+
+func TestTaskErrors(t *testing.T) {
+	w := newWorld(t, 4)
+	cfg := smallConfig(1)
+	r := w.add(cfg)
+	parts := r.trainer.parts
+	parts.Tasks = []Task{{Name: "no work", Count: 3, Each: 1}}
+	_, err := New(cfg, parts)
+	require.ErrorContains(t, err, `"no work"`)
+	w.form(r)
+	w.wait(r)
 }

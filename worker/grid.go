@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
@@ -14,59 +15,59 @@ import (
 	"github.com/agrdist/agrdist/trainer"
 )
 
-// gridSampler draws the sample grids of a run. Image i of every grid starts from
-// the same noise, so that grids of different steps show the same images getting
-// better.
-type gridSampler struct {
+// sampleGrid is the task that generates the sample grids of a run. Image i of every grid
+// starts from the same noise, so that grids of different steps show the same images
+// getting better.
+type sampleGrid struct {
 	cfg     *config.Config
 	model   *unet.Model
 	sampler *diffusion.Sampler
 	dir     string
-	batch   int
+	written func(step int64, path string)
 }
 
-var _ trainer.Sampler = (*gridSampler)(nil)
-
-func newGridSampler(c *config.Config, m *unet.Model, runDir string) (*gridSampler, error) {
+func newGridTask(c *config.Config, m *unet.Model, runDir string, written func(step int64, path string)) (trainer.Task, error) {
 	schedule, _, err := setup.Process(c)
 	if err != nil {
-		return nil, err
+		return trainer.Task{}, err
 	}
 	s, err := diffusion.NewSampler(schedule, setup.SamplerConfig(c))
 	if err != nil {
-		return nil, err
+		return trainer.Task{}, err
 	}
-	return &gridSampler{cfg: c, model: m, sampler: s, dir: filepath.Join(runDir, "samples"), batch: c.Train.Chunk}, nil
+	g := &sampleGrid{cfg: c, model: m, sampler: s, dir: filepath.Join(runDir, "samples"), written: written}
+	return trainer.Task{
+		Name: "sample grid", Phase: cluster.PhaseSample, Every: c.Sample.Every,
+		Count: c.Sample.Count, Each: c.Model.SampleSize * c.Model.SampleSize * c.Model.InChannels,
+		Share: g.share, Merge: g.write,
+	}, nil
 }
 
-func (g *gridSampler) Count() int { return g.cfg.Sample.Count }
-
-func (g *gridSampler) ImageLen() int {
-	m := g.cfg.Model
-	return m.SampleSize * m.SampleSize * m.InChannels
-}
-
-// Share puts the averaged weights in the model's place while it draws.
-func (g *gridSampler) Share(ctx context.Context, s *trainer.State, lo, hi int) (images []float32, err error) {
-	draw := func() error {
+// share puts the averaged weights in the model's place while it generates.
+func (g *sampleGrid) share(ctx context.Context, s *trainer.State, lo, hi int) (images []float32, err error) {
+	generate := func() error {
 		var err error
-		images, err = setup.Generate(ctx, g.sampler, g.model, g.cfg.Seed, lo, hi, g.batch, nil)
+		images, err = setup.Generate(ctx, g.sampler, g.model, g.cfg.Seed, lo, hi, g.cfg.Train.Chunk, nil)
 		return err
 	}
 	if g.cfg.Sample.Raw {
-		err = draw()
+		err = generate()
 	} else {
-		err = s.WithEMA(draw)
+		err = s.WithEMA(generate)
 	}
 	return images, err
 }
 
-// Write stores samples/step-N.png.
-func (g *gridSampler) Write(step int64, images []float32) (string, error) {
+// write stores samples/step-N.png.
+func (g *sampleGrid) write(step int64, images []float32) error {
 	if err := os.MkdirAll(g.dir, 0o755); err != nil {
-		return "", fmt.Errorf("worker: sample grid: %w", err)
+		return fmt.Errorf("worker: sample grid: %w", err)
 	}
 	path := filepath.Join(g.dir, fmt.Sprintf("step-%d.png", step))
 	m := g.cfg.Model
-	return path, grid.WriteFile(path, images, g.cfg.Sample.Count, m.SampleSize, m.SampleSize, m.InChannels, grid.Options{})
+	if err := grid.WriteFile(path, images, g.cfg.Sample.Count, m.SampleSize, m.SampleSize, m.InChannels, grid.Options{}); err != nil {
+		return err
+	}
+	g.written(step, path)
+	return nil
 }

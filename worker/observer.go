@@ -93,7 +93,8 @@ func (o *observer) saved(info checkpoint.Info, err error) {
 	o.write(metrics.Event{Event: metrics.EventCheckpoint, Step: info.Step, Path: info.Path})
 }
 
-func (o *observer) Sample(step int64, path string) {
+// sample is called when a sample grid is written.
+func (o *observer) sample(step int64, path string) {
 	o.log.Info("sample grid", "step", step, "path", path)
 	o.write(metrics.Event{Event: metrics.EventSample, Step: step, Path: path})
 }

@@ -253,18 +253,18 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if p.Pass, err = dev.Pass(c, model.Params()); err != nil {
 		return p, err
 	}
-	grid, err := newGridSampler(c, model, w.spec.RunDir)
+	observer := w.observer(dev.Backend, model.Params().Count())
+	grid, err := newGridTask(c, model, w.spec.RunDir, observer.sample)
 	if err != nil {
 		return p, err
 	}
-	observer := w.observer(dev.Backend, model.Params().Count())
 	store, err := newStore(c, w.spec.RunDir, model.Config(), w.log, observer.saved)
 	if err != nil {
 		return p, err
 	}
 	w.later(store.Close)
 	p.Backend, p.Model, p.Loader = dev.Backend, model, w.loader(set)
-	p.Sampler, p.Store, p.Observer = grid, store, observer
+	p.Tasks, p.Store, p.Observer = []trainer.Task{grid}, store, observer
 	return p, nil
 }
 
@@ -300,8 +300,8 @@ func (w *worker) trainerConfig() (trainer.Config, error) {
 		Seed: c.Seed, Steps: c.Train.Steps, GlobalBatch: c.Train.GlobalBatch, Chunk: c.Train.Chunk,
 		MaxGradNorm: c.Train.ClipGradNorm, EMADecay: c.Train.EMADecay, LR: setup.LearningRate(c).At,
 		MaxSkipped: c.Train.MaxSkipped, DigestEvery: c.Train.DigestEvery,
-		CheckpointEvery: c.Checkpoint.Every, SampleEvery: c.Sample.Every,
-		BucketBytes: int(c.AllReduce.BucketMB * (1 << 20)), Order: order,
+		CheckpointEvery: c.Checkpoint.Every,
+		BucketBytes:     int(c.AllReduce.BucketMB * (1 << 20)), Order: order,
 		OpTimeout: config.Duration(c.AllReduce.Timeout),
 	}, nil
 }
