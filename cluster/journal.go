@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"slices"
 	"time"
 )
@@ -52,21 +51,17 @@ func (m *Machine) Journal() Journal {
 
 // Restore returns a machine that goes on where the journal ends: it waits for
 // the members of the last generation to report back, and adopts that generation
-// if all do. A run that had ended, or had another configuration or build (whose
-// workers are refused), starts anew with higher numbers: words of its stragglers
-// stay fenced.
+// if all do. A run that had ended, or had another id, configuration or build (whose
+// workers are refused), starts from scratch with higher numbers: words of its
+// stragglers stay fenced.
 func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 	other := func(of, have string) bool { return of != "" && have != "" && of != have }
-	if other(j.RunID, cfg.RunID) {
-		return nil, fmt.Errorf("%w: the journal is of run %q, this is run %q: remove the journal, or use another run directory",
-			ErrConfig, j.RunID, cfg.RunID)
-	}
 	m, err := New(cfg, now)
 	if err != nil {
 		return nil, err
 	}
 	m.floor = j.Floor
-	if j.End.Outcome != OutcomeNone || other(j.ConfigHash, cfg.ConfigHash) || other(j.Build, cfg.Build) {
+	if j.End.Outcome != OutcomeNone || other(j.RunID, cfg.RunID) || other(j.ConfigHash, cfg.ConfigHash) || other(j.Build, cfg.Build) {
 		m.floor = max(j.Floor, j.Last.Number)
 		return m, nil
 	}

@@ -104,21 +104,22 @@ func TestConfigValidate(t *testing.T) {
 func TestJournalOfAnotherRun(t *testing.T) {
 	c := DefaultConfig()
 	c.RunID, c.ConfigHash = "new", "steps: 200"
-	_, err := Restore(c, Journal{RunID: "old"}, epoch)
-	require.ErrorIs(t, err, ErrConfig)
-	require.ErrorContains(t, err, `"old"`)
-	require.ErrorContains(t, err, `"new"`)
-
-	member := Member{ID: "a", Node: "n", DataAddr: "x", RunID: "new", ConfigHash: "steps: 100"}
-	j := Journal{RunID: "new", ConfigHash: "steps: 100", Last: Generation{Number: 7, Members: []Member{member}}}
-	m, err := Restore(c, j, epoch)
-	require.NoError(t, err, "the same run with an edited configuration")
-	require.Equal(t, StateForming, m.Status(epoch).State)
-	require.IsType(t, Refuse{}, m.Step(epoch, WorkerJoined{Member: member})[0])
-	member.ConfigHash = c.ConfigHash
-	form, ok := m.Step(epoch, WorkerJoined{Member: member})[1].(Form)
-	require.True(t, ok)
-	require.Equal(t, uint64(8), form.Generation.Number)
+	for name, old := range map[string]Member{
+		"the same run with an edited configuration": {RunID: "new", ConfigHash: "steps: 100"},
+		"another run on the same directory":         {RunID: "old", ConfigHash: "steps: 200"},
+	} {
+		member := old
+		member.ID, member.Node, member.DataAddr = "a", "n", "x"
+		j := Journal{RunID: old.RunID, ConfigHash: old.ConfigHash, Last: Generation{Number: 7, Members: []Member{member}}}
+		m, err := Restore(c, j, epoch)
+		require.NoError(t, err, name)
+		require.Equal(t, StateForming, m.Status(epoch).State, name)
+		require.IsType(t, Refuse{}, m.Step(epoch, WorkerJoined{Member: member})[0], "%s: its stragglers stay out", name)
+		member.RunID, member.ConfigHash = c.RunID, c.ConfigHash
+		form, ok := m.Step(epoch, WorkerJoined{Member: member})[1].(Form)
+		require.True(t, ok, name)
+		require.Equal(t, uint64(8), form.Generation.Number, "%s: numbers never repeat", name)
+	}
 }
 
 // A coordinator that was stopped for an hour accuses nobody; silence counts from

@@ -19,8 +19,36 @@ if [ ! -f "$schemas/done" ]; then
   go run ./hack/k8sschema -swagger "$module/api/openapi-spec/swagger.json" -out "$schemas"
   touch "$schemas/done"
 fi
-find deploy/k8s -name kustomization.yaml -printf '%h\n' | sort | while read -r dir; do
-  echo "== $dir"
-  "$kustomize" build "$dir" | "$kubeconform" -strict -summary \
-    -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json"
+# run DIR: a whole run. Schemas first, then what only the rendered text shows.
+run() {
+  echo "== $1"
+  "$kustomize" build "$1" > "$rendered"
+  "$kubeconform" -strict -summary -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json" < "$rendered"
+  "$check" < "$rendered"
+}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+rendered=$work/rendered.yaml check=$work/k8scheck
+go build -o "$check" ./hack/k8scheck
+for dir in deploy/k8s/base deploy/k8s/overlays/*/; do
+  run "${dir%/}"
 done
+# Every component on the base, and all of them at once in a run with a suffix.
+cp -r deploy/k8s "$work/k8s"
+overlay() { # overlay NAME COMPONENT...
+  local dir=$work/k8s/overlays/check-$1
+  mkdir -p "$dir"
+  {
+    printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../../base]\n'
+    printf 'nameSuffix: -%s\nlabels: [{pairs: {app.kubernetes.io/instance: %s}, includeSelectors: true, includeTemplates: true}]\n' "$1" "$1"
+    printf 'components:\n'
+    printf -- '- ../../components/%s\n' "${@:2}"
+  } > "$dir/kustomization.yaml"
+  run "$dir"
+}
+components=$(cd deploy/k8s/components && ls)
+for c in $components; do
+  overlay "$c" "$c"
+done
+# shellcheck disable=SC2086 # one word a component
+overlay all $components

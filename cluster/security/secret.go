@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // MinSecretBytes is the least length of a secret after trimming white space.
@@ -80,7 +82,7 @@ func LoadSecretFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: %s is not a regular file (%s)", ErrSecretFile, path, info.Mode().Type())
 	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+	if perm := info.Mode().Perm(); perm&0o077 != 0 && !rootForGroup(info) {
 		return nil, fmt.Errorf("%w: %s has mode %#o, so others can read the secret: run chmod 600 %s "+
 			"(or pass it in AGRDIST_CLUSTER_SECRET)", ErrSecretFile, path, perm, path)
 	}
@@ -121,4 +123,15 @@ func isLoopback(addr string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// rootForGroup reports whether root wrote the file for a group of this process, as
+// Kubernetes does with a secret's volume and fsGroup: mode 0440.
+func rootForGroup(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || info.Mode().Perm()&0o037 != 0 || stat.Uid != 0 || os.Geteuid() == 0 {
+		return false
+	}
+	groups, err := os.Getgroups()
+	return err == nil && (int(stat.Gid) == os.Getegid() || slices.Contains(groups, int(stat.Gid)))
 }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const good = `
+kind: Job
+metadata: {name: a}
+spec:
+  completions: 3
+  parallelism: 3
+  podFailurePolicy:
+    rules:
+      - {action: FailJob, onExitCodes: {operator: In, values: [42]}}
+      - {action: Ignore, onExitCodes: {operator: In, values: [143]}}
+  template:
+    metadata: {labels: {app.kubernetes.io/name: agrdist, app.kubernetes.io/instance: one}}
+    spec:
+      subdomain: svc
+      containers:
+        - image: registry:5000/agrdist:1.2
+          env: [{name: SERVICE_NAME, value: svc}, {name: AGRDIST_CLUSTER_NODES, value: "2:3"}]
+      volumes: [{name: config, configMap: {name: c}}, {name: runs, persistentVolumeClaim: {claimName: p}}]
+---
+kind: Service
+metadata: {name: svc}
+spec: {selector: {app.kubernetes.io/name: agrdist, app.kubernetes.io/instance: one}}
+---
+kind: NetworkPolicy
+metadata: {name: n}
+spec:
+  podSelector: {matchLabels: {app.kubernetes.io/instance: one}}
+  ingress: [{from: [{podSelector: {matchLabels: {app.kubernetes.io/instance: one}}}]}]
+  egress:
+    - to:
+        - namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [kube-system]}]}
+          podSelector: {matchExpressions: [{key: k8s-app, operator: In, values: [kube-dns]}]}
+        - ipBlock: {cidr: 169.254.20.10/32}
+      ports: [{port: 53}]
+---
+kind: ConfigMap
+metadata: {name: c}
+---
+kind: PersistentVolumeClaim
+metadata: {name: p}
+`
+
+func faults(t *testing.T, text string) []string {
+	t.Helper()
+	docs, err := read(strings.NewReader(text))
+	require.NoError(t, err)
+	return check(docs)
+}
+
+func TestGoodManifestsHaveNoFault(t *testing.T) { require.Empty(t, faults(t, good)) }
+
+// Each line breaks the good manifests in one way.
+func TestFaultsAreFound(t *testing.T) {
+	for name, c := range map[string]struct{ old, new, want string }{
+		"policy for all pods":         {"podSelector: {matchLabels: {app.kubernetes.io/instance: one}}\n  ingress", "podSelector: {}\n  ingress", "selects the pods of other runs too"},
+		"policy of another run":       {"podSelector: {matchLabels: {app.kubernetes.io/instance: one}}\n  ingress", "podSelector: {matchLabels: {app.kubernetes.io/instance: two}}\n  ingress", "does not select the run's own pods"},
+		"labels in the DNS selector":  {"values: [kube-dns]}]}", "values: [kube-dns]}], matchLabels: {app.kubernetes.io/name: agrdist}}", "reach DNS at kube-dns"},
+		"no NodeLocal DNS":            {"- ipBlock: {cidr: 169.254.20.10/32}", "- ipBlock: {cidr: 10.0.0.0/8}", "DNS at 169.254.20.10/32"},
+		"subdomain without a service": {"subdomain: svc", "subdomain: agrdist", "subdomain"},
+		"join address":                {"{name: SERVICE_NAME, value: svc}", "{name: SERVICE_NAME, value: old}", "SERVICE_NAME"},
+		"claim":                       {"claimName: p", "claimName: q", "claim q"},
+		"configuration":               {"configMap: {name: c}", "configMap: {name: d}", "ConfigMap d"},
+		"count of nodes":              {`value: "2:3"`, `value: "2"`, "AGRDIST_CLUSTER_NODES"},
+		"latest":                      {"agrdist:1.2", "agrdist:latest", "no fixed tag"},
+		"no tag":                      {"agrdist:1.2", "agrdist", "no fixed tag"},
+		"143 counts":                  {"values: [143]", "values: [144]", "exit code 42"},
+		"service of all runs":         {"spec: {selector: {app.kubernetes.io/name: agrdist, app.kubernetes.io/instance: one}}", "spec: {selector: {app.kubernetes.io/name: agrdist}}", "Service svc selects the pods of other runs"},
+	} {
+		broken := strings.Replace(good, c.old, c.new, 1)
+		require.NotEqual(t, good, broken, name)
+		require.Contains(t, strings.Join(faults(t, broken), "\n"), c.want, name)
+	}
+}
