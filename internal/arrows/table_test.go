@@ -86,6 +86,7 @@ var allowed = map[string]string{
 	"rng":                    "",
 
 	"hack/deadexports": "",
+	"hack/k8scheck":    "",
 	"hack/k8sschema":   "",
 	"hack/testreport":  "",
 }
