@@ -1,12 +1,14 @@
 package config
 
 // Config is a run's whole configuration. The tags are read by Keys: mapstructure
-// is the key, doc its description, bits:"yes" marks the settings that the
-// model's bits depend on (they must agree with the checkpoint on a resume).
+// is the key, doc its description. bits:"yes" marks the settings that the model's
+// bits depend on: they must agree with the checkpoint on a resume. scope:"node"
+// marks what each node of a run may set for itself (of time limits and budgets,
+// the coordinator's count); all other keys must be the same on every node.
 type Config struct {
 	Seed   uint64 `mapstructure:"seed" bits:"yes" doc:"seed of every random stream of the run"`
-	Out    string `mapstructure:"out" doc:"the run's directory: config, events, samples, checkpoints, logs"`
-	Device string `mapstructure:"device" doc:"auto, cpu or cuda (a build with -tags cuda); auto: a GPU where there is one"`
+	Out    string `mapstructure:"out" scope:"node" doc:"the run's directory: config, events, samples, checkpoints, logs"`
+	Device string `mapstructure:"device" scope:"node" doc:"auto, cpu or cuda (a build with -tags cuda); auto: a GPU where there is one"`
 
 	Model      Model      `mapstructure:"model"`
 	Diffusion  Diffusion  `mapstructure:"diffusion"`
@@ -47,10 +49,10 @@ type Diffusion struct {
 // Data is the training set.
 type Data struct {
 	Name        string `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records) or folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF)"`
-	Dir         string `mapstructure:"dir" doc:"where the files are; all but digits need it"`
+	Dir         string `mapstructure:"dir" scope:"node" doc:"where the files are; all but digits need it"`
 	Flip        bool   `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
 	Holdout     int    `mapstructure:"holdout" bits:"yes" doc:"images that are not trained on, spread evenly over the data set; 0: none"`
-	Verify      string `mapstructure:"verify" doc:"folder: what is read of every file before a run starts: header, full (decode it), or auto: full where all files together have at most 256 MiB"`
+	Verify      string `mapstructure:"verify" scope:"node" doc:"folder: what is read of every file before a run starts: header, full (decode it), or auto: full where all files together have at most 256 MiB"`
 	Corrupt     string `mapstructure:"corrupt" doc:"folder: images that cannot be used: refuse (end before the run starts) or skip (leave them out)"`
 	Fingerprint string `mapstructure:"fingerprint" bits:"yes" doc:"identifies the images; a run fills it in. Where it is given, other images are refused"`
 }
@@ -65,8 +67,8 @@ type Train struct {
 	EMADecay     float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
 	MaxSkipped   int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`
 	DigestEvery  int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps; 0: never"`
-	Threads      int     `mapstructure:"threads" doc:"threads of a worker; 0: cores / workers on the node"`
-	PinThreads   bool    `mapstructure:"pin_threads" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
+	Threads      int     `mapstructure:"threads" scope:"node" doc:"threads of a worker; 0: cores / workers on the node"`
+	PinThreads   bool    `mapstructure:"pin_threads" scope:"node" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
 }
 
 // Optimizer is the rule that applies the reduced gradient. Unset values take the
@@ -105,28 +107,28 @@ type AllReduce struct {
 type Cluster struct {
 	Workers       int      `mapstructure:"workers" doc:"worker processes on a node, the same on all nodes of a run; where GPUs train, one for each (and that is the default)"`
 	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
-	Node          string   `mapstructure:"node" doc:"this node's name; empty: the host's name"`
+	Node          string   `mapstructure:"node" scope:"node" doc:"this node's name; empty: the host's name"`
 	RunID         string   `mapstructure:"run_id" doc:"name of the run, the same on all its nodes; keeps runs that share seeds or a network apart"`
-	Bind          string   `mapstructure:"bind" doc:"address to listen on; beyond loopback a secret is needed"`
-	GossipPort    int      `mapstructure:"gossip_port" doc:"membership port, TCP and UDP; 0: a free one"`
-	RPCPort       int      `mapstructure:"rpc_port" doc:"the coordinator's gRPC port; 0: a free one"`
-	DataPort      int      `mapstructure:"data_port" doc:"first port of the workers' gradient exchange; 0: free ones"`
-	Advertise     string   `mapstructure:"advertise" doc:"address others reach this node at; empty: cluster.bind"`
-	Join          []string `mapstructure:"join" doc:"HOST:PORT of nodes that are in the run; empty: this node starts it"`
-	Secret        string   `mapstructure:"secret" doc:"shared secret, better given as AGRDIST_CLUSTER_SECRET"`
-	SecretFile    string   `mapstructure:"secret_file" doc:"file that holds the shared secret"`
-	FormWait      string   `mapstructure:"form_wait" doc:"how long a run of MIN:MAX nodes waits for more than MIN before it begins"`
-	StartTimeout  string   `mapstructure:"start_timeout" doc:"give up when the run's workers have not met after this time"`
-	MaxRestarts   int      `mapstructure:"max_restarts" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`
-	StepDeadline  string   `mapstructure:"step_deadline" doc:"shortest time without progress after which a worker counts as hung"`
-	AllowMinority bool     `mapstructure:"allow_minority" doc:"go on without a majority of the last generation (a partition may then train twice)"`
+	Bind          string   `mapstructure:"bind" scope:"node" doc:"address to listen on; beyond loopback a secret is needed"`
+	GossipPort    int      `mapstructure:"gossip_port" scope:"node" doc:"membership port, TCP and UDP; 0: a free one"`
+	RPCPort       int      `mapstructure:"rpc_port" scope:"node" doc:"the coordinator's gRPC port; 0: a free one"`
+	DataPort      int      `mapstructure:"data_port" scope:"node" doc:"first port of the workers' gradient exchange; 0: free ones"`
+	Advertise     string   `mapstructure:"advertise" scope:"node" doc:"address others reach this node at; empty: cluster.bind"`
+	Join          []string `mapstructure:"join" scope:"node" doc:"HOST:PORT of nodes that are in the run; empty: this node starts it"`
+	Secret        string   `mapstructure:"secret" scope:"node" doc:"shared secret, better given as AGRDIST_CLUSTER_SECRET"`
+	SecretFile    string   `mapstructure:"secret_file" scope:"node" doc:"file that holds the shared secret"`
+	FormWait      string   `mapstructure:"form_wait" scope:"node" doc:"how long a run of MIN:MAX nodes waits for more than MIN before it begins"`
+	StartTimeout  string   `mapstructure:"start_timeout" scope:"node" doc:"give up when the run's workers have not met after this time"`
+	MaxRestarts   int      `mapstructure:"max_restarts" scope:"node" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`
+	StepDeadline  string   `mapstructure:"step_deadline" scope:"node" doc:"shortest time without progress after which a worker counts as hung"`
+	AllowMinority bool     `mapstructure:"allow_minority" scope:"node" doc:"go on without a majority of the last generation (a partition may then train twice)"`
 }
 
 // Checkpoint is what is saved.
 type Checkpoint struct {
 	Every  int64  `mapstructure:"every" doc:"steps between checkpoints; 0: only at the end and at a stop"`
 	Keep   int    `mapstructure:"keep" doc:"checkpoints kept"`
-	Resume string `mapstructure:"resume" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
+	Resume string `mapstructure:"resume" scope:"node" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
 }
 
 // Sample is the grid of generated images.
@@ -144,7 +146,7 @@ type Sample struct {
 
 // Log is what a person reads.
 type Log struct {
-	Level string `mapstructure:"level" doc:"debug, info, warn or error"`
+	Level string `mapstructure:"level" scope:"node" doc:"debug, info, warn or error"`
 	Every int64  `mapstructure:"every" doc:"steps between step events"`
 }
 

@@ -15,6 +15,7 @@ type Key struct {
 	Type string // as a person writes it: int, float, bool, text, list of int, ...
 	Doc  string
 	Bits bool // the model's bits depend on it
+	Node bool // each node of a run may have its own value; otherwise all must agree
 
 	index []int
 }
@@ -33,7 +34,8 @@ func walk(t reflect.Type, prefix string, index []int) []Key {
 		}
 		keys = append(keys, Key{
 			Name: name, Env: "AGRDIST_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_")),
-			Type: typeName(f.Type), Doc: f.Tag.Get("doc"), Bits: f.Tag.Get("bits") == "yes", index: at,
+			Type: typeName(f.Type), Doc: f.Tag.Get("doc"), Bits: f.Tag.Get("bits") == "yes",
+			Node: f.Tag.Get("scope") == "node", index: at,
 		})
 	}
 	return keys

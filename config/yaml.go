@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"reflect"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -63,28 +62,6 @@ func (c *Config) Hash() string {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
-}
-
-// Contradictions compares a configuration with the one a checkpoint was written
-// under and describes every setting of the model's bits that differs.
-func (c *Config) Contradictions(saved *Config) []string {
-	var out []string
-	for _, k := range Keys() {
-		if k.Name == "data.fingerprint" && saved.Data.Fingerprint == "" {
-			continue // checkpoints of earlier versions do not know it
-		}
-		if now, then := k.Value(c), k.Value(saved); k.Bits && !reflect.DeepEqual(now, then) {
-			out = append(out, fmt.Sprintf("%s is %v, the checkpoint has %v", k.Name, orDefault(now), orDefault(then)))
-		}
-	}
-	return out
-}
-
-func orDefault(v any) any {
-	if v == nil {
-		return "the default"
-	}
-	return v
 }
 
 // FromYAML reads a document that YAML wrote, over the defaults, without looking
