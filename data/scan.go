@@ -195,7 +195,7 @@ func nothing(dir string, x *Index) error {
 // forgive turns the faults of a file whose name promised nothing into a remark.
 func (s *scanner) forgive(skip Skip) Skip {
 	if imageName(skip.Path) == anyName && (skip.Reason == SkipNotRead || skip.Reason == SkipEmpty) {
-		skip.Reason = SkipNoImage
+		skip.Reason, skip.Detail = SkipNoImage, ""
 	}
 	return skip
 }

@@ -14,6 +14,7 @@ import (
 type settings struct {
 	file string
 	set  []string
+	base *config.Config // instead of the defaults
 }
 
 func (s *settings) flags(c *cobra.Command) {
@@ -23,7 +24,7 @@ func (s *settings) flags(c *cobra.Command) {
 
 // load reads and checks the configuration; extra settings win over --set.
 func (s *settings) load(extra ...string) (*config.Config, error) {
-	return setup.Load(config.Source{File: s.file, Set: append(append([]string(nil), s.set...), extra...)})
+	return setup.Load(config.Source{Base: s.base, File: s.file, Set: append(append([]string(nil), s.set...), extra...)})
 }
 
 func configCommand() *cobra.Command {

@@ -103,7 +103,7 @@ stop and a resume.
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
-		configCommand(), benchCommand(), doctorCommand(), versionCommand(),
+		configCommand(), benchCommand(), dataCommand(), doctorCommand(), versionCommand(),
 		statusCommand(), runsCommand(), dashboardCommand(), eventsCommand(),
 	)
 	for _, c := range root.Commands() {

@@ -36,6 +36,7 @@ func runCommand() *cobra.Command {
 		nodes   string
 		out     string
 		resume  string
+		images  string
 	)
 	c := &cobra.Command{
 		Use:   "run",
@@ -51,6 +52,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 (never worth a retry), 143 stopped by a signal after a checkpoint.`,
 		Example: `  agrdist run
   agrdist run -c configs/cifar10-adan-agr.yaml --workers 4
+  agrdist run --data photos                            # an image folder
   agrdist run --nodes 2                                # the first node prints its address
   agrdist run --nodes 2 --join 10.0.0.1:7946 --out D2  # the second joins it`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -66,6 +68,13 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 					extra = append(extra, set)
 				}
 			}
+			if images != "" {
+				base, err := propose(c.Context(), images, c.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				s.base = base
+			}
 			cfg, err := s.load(extra...)
 			if err != nil {
 				return err
@@ -74,6 +83,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 		},
 	}
 	s.flags(c)
+	c.Flags().StringVar(&images, "data", "", "directory of images: train on it by a recipe that what is there suggests, and print that")
 	c.Flags().IntVar(&workers, "workers", 2, "worker processes on this node (cluster.workers)")
 	c.Flags().StringSliceVar(&join, "join", nil, "HOST:PORT of nodes already in the run (cluster.join)")
 	c.Flags().StringVar(&nodes, "nodes", "1", "nodes of the run, N or MIN:MAX (cluster.nodes)")
