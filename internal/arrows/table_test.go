@@ -4,7 +4,7 @@ package arrows
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
 	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics status data checkpoint cluster cluster/security cluster/supervise allreduce " +
-		"diffusion diffusion/unet internal/grid internal/version",
+		"diffusion diffusion/unet internal/grid internal/text internal/version",
 
 	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "worker/spec setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
