@@ -126,53 +126,6 @@ func TestVerifyStops(t *testing.T) {
 	require.ErrorIs(t, Verify(ctx, openTest(t, DefaultConfig())), cause)
 }
 
-func TestPrefetcher(t *testing.T) {
-	l := NewLoader(openTest(t, DefaultConfig()), 42, true)
-	p := NewPrefetcher(l, 2)
-	defer p.Close()
-	want := make([]float32, 3*64)
-	batchAt := func(step int64) []int64 { return []int64{3 * step, 3*step + 1, 3*step + 2} }
-
-	p.Request(batchAt(0))
-	for step := range int64(20) {
-		p.Request(batchAt(step + 1))
-		require.Equal(t, 2, p.Pending())
-		draws, images, err := p.Next()
-		require.NoError(t, err)
-		require.Equal(t, batchAt(step), draws)
-		require.NoError(t, l.Load(want, draws))
-		require.Equal(t, want, images)
-	}
-	p.Request(batchAt(50))
-	require.Panics(t, func() { p.Request(batchAt(51)) }, "depth is 2")
-	p.Reset()
-	require.Zero(t, p.Pending())
-	require.Panics(t, func() { _, _, _ = p.Next() })
-	p.Request([]int64{7}) // another size
-	draws, images, err := p.Next()
-	require.NoError(t, err)
-	require.Equal(t, []int64{7}, draws)
-	require.Len(t, images, 64)
-	p.Request(batchAt(60)) // Close with work pending
-	p.Request(batchAt(61))
-	p.Close()
-	p.Close()
-	require.Panics(t, func() { NewPrefetcher(l, 0) })
-}
-
-func TestPrefetcherPassesErrorsOn(t *testing.T) {
-	l := NewLoader(faulty{openTest(t, DefaultConfig()), 1155}, 42, false)
-	p := NewPrefetcher(l, 3)
-	defer p.Close()
-	for _, draw := range []int64{1, 0, 2} {
-		p.Request([]int64{draw})
-	}
-	for _, want := range []error{nil, errFault, nil} {
-		_, _, err := p.Next()
-		require.ErrorIs(t, err, want)
-	}
-}
-
 func BenchmarkLoadDigits(b *testing.B) {
 	d, err := Open(DefaultConfig())
 	require.NoError(b, err)

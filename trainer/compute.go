@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -13,14 +14,13 @@ import (
 // chunker computes the loss and gradient of one chunk: a function of (config,
 // seed, step, chunk index, weights) and of nothing else.
 type chunker struct {
-	cfg    Config
-	proc   Process
-	be     tensor.Backend
-	model  Model
-	loader Loader
+	cfg   Config
+	proc  Process
+	be    tensor.Backend
+	model Model
+	ahead *ahead
 
 	draws, times []int64
-	images       []float32     // clean, on the host
 	batch        unet.Batch    // on the device, as the next two
 	clean, noise tensor.Tensor // noise is the batch's target where the model predicts that
 	noising      mix           // to the noisy images
@@ -55,8 +55,8 @@ func (m *mix) apply(be tensor.Backend, dst, clean, noise tensor.Tensor) {
 func newChunker(cfg Config, proc Process, be tensor.Backend, m Model, l Loader, h, w, c int) (*chunker, error) {
 	n := cfg.Chunk
 	k := &chunker{
-		cfg: cfg, proc: proc, be: be, model: m, loader: l,
-		draws: make([]int64, n), times: make([]int64, n), images: make([]float32, n*h*w*c),
+		cfg: cfg, proc: proc, be: be, model: m, ahead: newAhead(l, n, h*w*c),
+		draws: make([]int64, n), times: make([]int64, n),
 	}
 	if err := k.allocate(tensor.Of(n, h, w, c)); err != nil {
 		return nil, fmt.Errorf("trainer: room for a chunk: %w", err)
@@ -89,8 +89,8 @@ func (k *chunker) allocate(images tensor.Shape) (err error) {
 // compute runs forward and backward of one chunk of a step and leaves the gradient of
 // the batch's mean loss in the model. It returns the chunk's sum of squared errors,
 // or, where losses is present, leaves those of its images there and does not wait for
-// the device.
-func (k *chunker) compute(step int64, chunk int, losses tensor.Tensor, ready func(i int)) (float64, error) {
+// the device. Meanwhile the images of the draws from next on are loaded (-1: none).
+func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64, losses tensor.Tensor, ready func(i int)) (float64, error) {
 	first, predictsNoise := k.firstDraw(step, chunk), k.proc.Prediction == diffusion.Epsilon
 	for i := range k.draws {
 		draw := first + int64(i)
@@ -103,13 +103,14 @@ func (k *chunker) compute(step int64, chunk int, losses tensor.Tensor, ready fun
 			k.targets.set(i, signal, noise)
 		}
 	}
-	if err := k.loader.Load(k.images, k.draws); err != nil {
+	images, err := k.ahead.take(ctx, first, next)
+	if err != nil {
 		return 0, fmt.Errorf("trainer: load step %d, chunk %d: %w", step, chunk, err)
 	}
 	b := k.batch
 	k.be.UploadInt64(b.Draws.Buf, k.draws)
 	k.be.UploadInt64(b.T.Buf, k.times)
-	k.be.Upload(k.clean.Buf, k.images)
+	k.be.Upload(k.clean.Buf, images)
 	k.be.Normal(k.noise, b.Draws, k.cfg.Seed, uint32(rng.StreamNoise))
 	k.noising.apply(k.be, b.XT, k.clean, k.noise)
 	if !predictsNoise {

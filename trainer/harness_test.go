@@ -138,8 +138,8 @@ type poison struct {
 	at func(draw int64) bool
 }
 
-func (p poison) Load(dst []float32, draws []int64) error {
-	if err := p.Loader.Load(dst, draws); err != nil {
+func (p poison) LoadContext(ctx context.Context, dst []float32, draws []int64) error {
+	if err := p.Loader.LoadContext(ctx, dst, draws); err != nil {
 		return err
 	}
 	for _, d := range draws {

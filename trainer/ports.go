@@ -30,9 +30,10 @@ type Digester interface {
 
 // Loader reads training images. *data.Loader is one.
 type Loader interface {
-	// Load fills dst [len(draws), H, W, C] with the images of the draws; a draw
-	// is step x global batch + position.
-	Load(dst []float32, draws []int64) error
+	// LoadContext fills dst [len(draws), H, W, C] with the images of the draws; a draw
+	// is step x global batch + position. It returns soon after ctx is done, and ends by
+	// itself where a file cannot be read; the error names the file.
+	LoadContext(ctx context.Context, dst []float32, draws []int64) error
 }
 
 // Session is the worker's line to whoever decides on membership.

@@ -16,7 +16,8 @@ type reduction struct {
 	progress *progress
 	buckets  []bucket
 	count    *countdown
-	lo, hi   int // this rank's block of chunks
+	steps    int64 // of the run
+	lo, hi   int   // this rank's block of chunks
 
 	step int64
 }
@@ -45,11 +46,22 @@ func (r *reduction) chunk(ctx context.Context, c int) (float64, error) {
 			r.release(ctx, from, to)
 		}
 	}
-	loss, err := r.chunks.compute(r.step, c, r.home.losses(c), ready)
+	loss, err := r.chunks.compute(ctx, r.step, c, r.nextDraw(c), r.home.losses(c), ready)
 	if err == nil && !last {
 		r.home.add(c)
 	}
 	return loss, err
+}
+
+// nextDraw is the first draw of this rank's chunk after c, -1: there is none.
+func (r *reduction) nextDraw(c int) int64 {
+	switch {
+	case c+1 < r.hi:
+		return r.chunks.firstDraw(r.step, c+1)
+	case r.step+1 < r.steps:
+		return r.chunks.firstDraw(r.step+1, r.lo)
+	}
+	return -1
 }
 
 // release sends the buckets [from, to), whose gradients are final.

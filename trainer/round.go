@@ -46,7 +46,8 @@ func (r *round) train(ctx context.Context) (out Outcome, err error) {
 	}
 	r.lo, r.hi = r.plan.Block(r.rank)
 	r.reduce = &reduction{
-		home: r.home, chunks: r.chunks, progress: &r.progress, buckets: r.buckets, count: r.count, lo: r.lo, hi: r.hi,
+		home: r.home, chunks: r.chunks, progress: &r.progress, buckets: r.buckets, count: r.count,
+		steps: r.cfg.Steps, lo: r.lo, hi: r.hi,
 	}
 	return r.steps(ctx)
 }

@@ -119,6 +119,7 @@ func (t *Trainer) RequestStop() { t.stop.Store(true) }
 func (t *Trainer) Run(ctx context.Context) (Outcome, error) {
 	gens := watch(ctx, t.parts.Session)
 	defer gens.close()
+	defer t.chunks.ahead.drop()
 	t.progress.set(cluster.PhaseInit, 0)
 	for {
 		gen, rank, err := t.nextGeneration(ctx, gens)
