@@ -3,10 +3,10 @@ package classifier
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/agrdist/agrdist/autograd"
 	"github.com/agrdist/agrdist/data"
+	"github.com/agrdist/agrdist/eval"
 	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/rng"
@@ -124,10 +124,9 @@ func (t *trainer) step(step int) error {
 	if err := k.be.Download(t.logits, t.forward.logits.Tensor().Buf); err != nil {
 		return fmt.Errorf("classifier: %w", err)
 	}
-	p := make([]float64, c.Classes)
 	for i, label := range t.labels {
 		row := t.logits[i*c.Classes:][:c.Classes]
-		Softmax(p, row)
+		p := eval.Softmax(row)
 		p[label]--
 		for j := range row {
 			row[j] -= float32(p[j] / 2)
@@ -162,22 +161,6 @@ func (t *trainer) image(i int, draw uint64) error {
 		dst[j] += float32(sigma * e) // the conversion forbids a fused multiply-add
 	}
 	return nil
-}
-
-// Softmax writes the probabilities that logits stand for.
-func Softmax(p []float64, logits []float32) {
-	top := math.Inf(-1)
-	for _, v := range logits {
-		top = max(top, float64(v))
-	}
-	var sum float64
-	for i, v := range logits {
-		p[i] = math.Exp(float64(v) - top)
-		sum += p[i]
-	}
-	for i := range p {
-		p[i] /= sum
-	}
 }
 
 // Accuracy is the part of the images kept from training that get their label.
