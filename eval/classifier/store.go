@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -49,26 +48,6 @@ func (id Identity) text() string {
 	return string(b)
 }
 
-// DataDigest is the SHA-256 of a data set's size, images and labels.
-func DataDigest(set data.Dataset) (string, error) {
-	h := sha256.New()
-	height, width, channels := set.Size()
-	fmt.Fprintln(h, set.Len(), height, width, channels)
-	image := make([]float32, height*width*channels)
-	raw := make([]byte, 4*len(image))
-	for i := range set.Len() {
-		if err := set.Read(image, i); err != nil {
-			return "", fmt.Errorf("classifier: image %d of %s: %w", i, set.Name(), err)
-		}
-		for j, v := range image {
-			binary.LittleEndian.PutUint32(raw[4*j:], math.Float32bits(v))
-		}
-		h.Write(raw)
-		fmt.Fprintln(h, set.Label(i))
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
 // Options say where classifiers are kept and who is told that one is being trained.
 type Options struct {
 	// CacheDir is where trained weights are kept; empty: they are not.
@@ -80,7 +59,7 @@ type Options struct {
 // Open returns the classifier of a labelled data set: the embedded one for the
 // digits, else the one in the cache, else a new one, trained now.
 func Open(ctx context.Context, be tensor.Backend, set data.Dataset, o Options) (*Classifier, error) {
-	digest, err := DataDigest(set)
+	digest, err := data.Digest(set)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +190,7 @@ func (k *Classifier) Digest() (string, error) {
 
 // TrainNew trains the classifier of a data set, whatever is embedded or cached.
 func TrainNew(ctx context.Context, be tensor.Backend, set data.Dataset, c Config) (*Classifier, error) {
-	digest, err := DataDigest(set)
+	digest, err := data.Digest(set)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,8 @@ package arrows
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
 	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics status data checkpoint cluster cluster/security cluster/supervise allreduce " +
-		"diffusion diffusion/unet internal/grid internal/text internal/version",
+		"diffusion diffusion/unet internal/grid internal/text internal/version " +
+		"eval/judge eval/suite rundir",
 
 	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "worker/spec setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
@@ -19,10 +20,12 @@ var allowed = map[string]string{
 		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver",
 
 	"eval":                            "eval/npz",
-	"eval/classifier":                 "checkpoint/safetensors data nn autograd optim tensor rng",
+	"eval/classifier":                 "eval checkpoint/safetensors data nn autograd optim tensor rng",
 	"eval/classifier/internal/digits": "eval/classifier data tensor/cpu",
 	"eval/heldout":                    "diffusion rng",
+	"eval/judge":                      "setup config data diffusion diffusion/unet eval eval/classifier eval/heldout eval/npz eval/suite nn/weights",
 	"eval/npz":                        "",
+	"eval/suite":                      "eval",
 
 	"rundir":              "checkpoint nn/weights",
 	"trainer":             "cluster checkpoint allreduce diffusion diffusion/unet nn agr optim tensor rng",

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/eval/suite"
+)
+
+// judged evaluates a model and returns the record without what differs from call to
+// call.
+func judged(t *testing.T, from string, more ...string) suite.Record {
+	t.Helper()
+	p := startEnv(t, []string{"XDG_CACHE_HOME=" + filepath.Join(scratch, "cache")}, evaluating(from, more...)...)
+	p.wait()
+	p.ended(exitOK)
+	var r suite.Record
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &r))
+	require.Equal(t, r.Digest(), r.ID)
+	return timeless(r)
+}
+
+func timeless(r suite.Record) suite.Record {
+	r.Time, r.Seconds, r.From = time.Time{}, 0, ""
+	return r
+}
+
+func evaluating(from string, more ...string) []string {
+	return append([]string{"eval", "--from", from, "-n", "48", "--batch", "8", "--steps", "5", "--json"}, more...)
+}
+
+// copyOf is a copy of the reference run, to write to.
+func copyOf(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "run")
+	require.NoError(t, os.CopyFS(dir, os.DirFS(reference(t))))
+	return dir
+}
+
+// A result is a function of its definition: any number of workers, from the run or
+// its checkpoint, killed in the middle or not.
+func TestEval(t *testing.T) {
+	t.Parallel()
+	dir := copyOf(t)
+	want := judged(t, dir, "--workers", "1")
+	require.Equal(t, "ema", want.Weights)
+	require.Equal(t, int64(tinySteps), want.Step)
+	for _, m := range []string{"digits-fd", "digits-is", "digits-kd", "digits-precision", "digits-recall", "digits-density", "digits-coverage", "digits-sure"} {
+		require.Contains(t, want.Metrics, m)
+	}
+	again := run(t, "eval", "--from", dir, "-n", "48", "--batch", "8", "--steps", "5").ended(exitOK)
+	require.Contains(t, again.stdout.String(), "--again computes it again")
+	require.Equal(t, want, judged(t, dir, "--again", "--workers", "3"))
+
+	other := copyOf(t)
+	checkpoint := filepath.Join(other, "checkpoints", "step-"+itoa(tinySteps))
+	args := evaluating(checkpoint, "--workers", "2")
+	p := start(t, args...)
+	work := filepath.Join(other, "eval", want.ID+".features")
+	p.await("the first block", func() bool {
+		info, err := os.Stat(work)
+		_, done := os.Stat(filepath.Join(other, "eval.jsonl"))
+		return err == nil && info.Size() > 0 || done == nil
+	})
+	_ = p.cmd.Process.Kill() // where the machine is fast, it has ended
+	p.wait()
+	require.Equal(t, want, judged(t, checkpoint, "--workers", "2"))
+	require.NoFileExists(t, work)
+
+	raw := judged(t, dir, "--raw")
+	require.Equal(t, "raw", raw.Weights)
+	require.NotEqual(t, want.WeightsDigest, raw.WeightsDigest)
+	require.NotEqual(t, want.Metrics, raw.Metrics)
+	list, err := suite.ReadRecords(filepath.Join(dir, "eval.jsonl"))
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+}
+
+// Where images are held out the denoising loss is measured on them, and the reference
+// is without them.
+func TestEvalHeldOut(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	run(t, training(dir, "--set", "data.holdout=97", "--set", "train.steps=4")...).ended(exitOK)
+	r := judged(t, dir)
+	require.Equal(t, 1700, r.Reference.Images)
+	require.Equal(t, 97, r.HeldOut.Images)
+	require.InDelta(t, 1, r.Metrics["heldout-loss"].Value, 0.2, "a model that has learned nothing predicts nothing")
+	require.Positive(t, *r.Metrics["heldout-loss"].Deviation)
+	require.Equal(t, 97, judged(t, dir, "--reference", "heldout").Reference.Images)
+}
+
+func TestEvalRefusals(t *testing.T) {
+	t.Parallel()
+	dir := reference(t)
+	refused(t, run(t, "eval"), exitUsage, "--from")
+	refused(t, run(t, "eval", "--from", dir, "--raw", "--ema"), exitUsage, "--raw and --ema")
+	refused(t, run(t, "eval", "--from", dir, "-n", "-1"), exitUsage, "-n -1")
+	refused(t, run(t, "eval", "--from", dir, "-n", "1"), exitConfig, "at least 2")
+	refused(t, run(t, "eval", "--from", dir, "--reference", "/no/such.npz"), exitConfig, "/no/such.npz", "train, heldout, test")
+	refused(t, run(t, "eval", "--from", dir, "--reference", "../../eval/testdata/object.npz"), exitConfig, "Python objects")
+	refused(t, run(t, "eval", "--from", dir, "--reference", "../../eval/testdata/statistics.npz"), exitConfig, "16 features", "64")
+	refused(t, run(t, "eval", "--from", dir, "--reference", "heldout"), exitConfig, "data.holdout")
+	refused(t, run(t, "eval", "--from", dir, "--reference", "test"), exitConfig, "data.split")
+	refused(t, run(t, "eval", "--from", dir, "--sampler", "euler"), exitConfig, `"euler"`)
+	refused(t, run(t, "eval", "--from", filepath.Join(dir, "nothing")), exitFailed, "no such directory")
+}

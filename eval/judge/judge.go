@@ -1,0 +1,222 @@
+package judge
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/data"
+	"github.com/agrdist/agrdist/diffusion"
+	"github.com/agrdist/agrdist/eval/heldout"
+	"github.com/agrdist/agrdist/eval/suite"
+	"github.com/agrdist/agrdist/nn/weights"
+)
+
+// Model is what is judged.
+type Model struct {
+	Config   *config.Config // of the run, or of a diffusers directory
+	Schedule *diffusion.Schedule
+	Sampler  diffusion.SamplerConfig
+	Weights  []weights.Tensor
+	Averaged bool   // Weights are a moving average
+	Path     string // the directory that was read
+	Step     int64  // of the checkpoint, 0 where there is none
+}
+
+// References by name; anything else is a statistics file.
+const (
+	Train   = "train"   // what the model was trained on
+	HeldOut = "heldout" // what data.holdout kept from it
+	Test    = "test"    // the test split of a data set that has one
+)
+
+// Options say how a model is judged.
+type Options struct {
+	Images    int    // to generate; 0: as many as the reference has, at most 50,000
+	Seed      uint64 // of the images
+	Reference string // Train, HeldOut, Test, or the path of an npz file with mu and sigma
+	Inception string // file with the weights of the FID Inception; empty: our own classifier
+
+	Device, Precision string // as setup.DeviceConfig
+	Workers           int    // processors that generate at once; 0: all
+	Batch             int    // images computed at once by each
+
+	// RunDir, where not empty, keeps unfinished work below RunDir/eval and the results
+	// in RunDir/eval.jsonl.
+	RunDir string
+	// CacheDir keeps trained classifiers and the features of references.
+	CacheDir string
+	// Again computes what is in eval.jsonl already.
+	Again bool
+	// Progress, where not nil, is told what is being done, and how much of it was found
+	// already done.
+	Progress func(what string, done, total, found int)
+}
+
+// maxImages is how many are generated where nothing else is said, and the reference
+// has as many.
+const maxImages = 50_000
+
+// Records is the file of a run's results.
+func Records(runDir string) string { return filepath.Join(runDir, "eval.jsonl") }
+
+// Run judges a model. fresh is false where the result was found in RunDir. On an error
+// or a cancelled context, finished work stays in RunDir and the next call goes on.
+func Run(ctx context.Context, m *Model, o Options) (record suite.Record, fresh bool, err error) {
+	began := time.Now()
+	if o.Progress == nil {
+		o.Progress = func(string, int, int, int) {}
+	}
+	j := &judge{model: m, o: o}
+	defer func() { err = errors.Join(err, j.close()) }()
+	if err := j.open(ctx); err != nil {
+		return record, false, err
+	}
+	id := j.definition.Digest()
+	if o.RunDir != "" && !o.Again {
+		found, err := suite.ReadRecords(Records(o.RunDir))
+		if err != nil {
+			return record, false, err
+		}
+		if r, ok := suite.Find(found, id); ok {
+			return r, false, nil
+		}
+	}
+	metrics, work, err := j.measure(ctx, id)
+	if err != nil {
+		return record, false, err
+	}
+	record = suite.Record{
+		Definition: j.definition, ID: id, Metrics: metrics, From: m.Path,
+		Time: time.Now().UTC().Truncate(time.Second), Seconds: math.Round(time.Since(began).Seconds()*10) / 10,
+	}
+	if o.RunDir == "" {
+		return record, true, nil
+	}
+	if err := suite.Append(Records(o.RunDir), record); err != nil {
+		return record, true, err
+	}
+	return record, true, os.Remove(work)
+}
+
+// judge is one evaluation.
+type judge struct {
+	model      *Model
+	o          Options
+	definition suite.Definition
+	sampler    *diffusion.Sampler
+	network    network
+	workers    []*worker
+	reference  *reference
+	heldOut    data.Dataset // nil: there are no images to measure the loss on
+	open_      []func() error
+}
+
+func (j *judge) close() error {
+	var errs []error
+	for _, f := range slices.Backward(j.open_) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// open opens everything and works out the definition.
+func (j *judge) open(ctx context.Context) (err error) {
+	m := j.model
+	if j.sampler, err = diffusion.NewSampler(m.Schedule, m.Sampler); err != nil {
+		return &config.Error{Source: "sampler", Err: err}
+	}
+	if err := j.openNetwork(ctx); err != nil {
+		return err
+	}
+	if err := j.openReference(); err != nil {
+		return err
+	}
+	n := j.o.Images
+	if n == 0 {
+		n = min(maxImages, j.reference.len())
+	}
+	if n < 2 {
+		return &config.Error{Source: "-n", Err: fmt.Errorf("%d images; a distribution needs at least 2", n)}
+	}
+	if err := j.openHeldOut(); err != nil {
+		return err
+	}
+	s := m.Sampler
+	j.definition = suite.Definition{
+		Step: m.Step, Weights: "raw", WeightsDigest: Digest(m.Weights), Seed: j.o.Seed, Images: n,
+		Sampler: &suite.Sampler{Method: s.Method, Steps: len(j.sampler.Timesteps()), Spacing: s.Spacing, Eta: s.Eta, Variance: s.Variance, Clip: s.Clip},
+		Network: suite.Network{Name: j.network.name(), Digest: j.network.digest()}, Reference: j.reference.describe(),
+		KID: suite.KIDFor(n, j.reference.len()), Device: j.workers[0].dev.Rounding,
+	}
+	if m.Averaged {
+		j.definition.Weights = "ema"
+	}
+	if j.heldOut != nil {
+		digest, err := data.Digest(j.heldOut)
+		if err != nil {
+			return err
+		}
+		j.definition.HeldOut = &suite.HeldOut{Images: j.heldOut.Len(), Strata: heldout.DefaultConfig().Strata, Digest: digest[:16]}
+	}
+	return nil
+}
+
+// measure does the work and returns the metrics and the name of the work file.
+func (j *judge) measure(ctx context.Context, id string) (metrics map[string]suite.Metric, work string, err error) {
+	against, err := j.reference.collect(ctx, j)
+	if err != nil {
+		return nil, "", err
+	}
+	if j.o.RunDir != "" {
+		work = filepath.Join(j.o.RunDir, "eval", id+".features")
+	}
+	n := j.definition.Images
+	c, err := suite.Collect(ctx, j.suiteWorkers(func(w *worker) suite.Worker { return generator{w} }), suite.Plan{
+		Images: n, Features: j.network.features(), Classes: j.network.classes(), Block: j.o.Batch, File: work,
+		Progress: func(done, found int) { j.o.Progress("generating", done, n, found) },
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	j.o.Progress("comparing", 0, 1, 0)
+	metrics, err = suite.Measure(j.network.name(), c, against, j.definition.KID)
+	if err != nil {
+		return nil, "", err
+	}
+	if j.heldOut != nil {
+		loss, err := j.loss(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		metrics[suite.HeldOutLoss] = loss
+	}
+	return metrics, work, nil
+}
+
+// Digest is the SHA-256 of weights, over their names, shapes and values in the order
+// of the names.
+func Digest(list []weights.Tensor) string {
+	sorted := slices.SortedFunc(slices.Values(list), func(a, b weights.Tensor) int { return strings.Compare(a.Name, b.Name) })
+	h := sha256.New()
+	var raw []byte
+	for _, t := range sorted {
+		fmt.Fprintln(h, t.Name, t.Shape)
+		raw = raw[:0]
+		for _, v := range t.Data {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		}
+		h.Write(raw)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

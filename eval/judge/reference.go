@@ -1,0 +1,131 @@
+package judge
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/data"
+	"github.com/agrdist/agrdist/eval"
+	"github.com/agrdist/agrdist/eval/npz"
+	"github.com/agrdist/agrdist/eval/suite"
+	"github.com/agrdist/agrdist/setup"
+)
+
+// reference is what generated images are compared with: a data set, or statistics.
+type reference struct {
+	set        data.Dataset
+	statistics *eval.Statistics
+	name, sum  string
+}
+
+func (r *reference) len() int {
+	if r.set == nil {
+		return maxImages // a statistics file does not say
+	}
+	return r.set.Len()
+}
+
+func (r *reference) describe() suite.Reference {
+	d := suite.Reference{Name: r.name, Digest: r.sum}
+	if r.set != nil {
+		d.Images = r.set.Len()
+	}
+	return d
+}
+
+// dataset opens a part of the model's data set.
+func (j *judge) dataset(split string, holdout int) (data.Dataset, error) {
+	d := setup.DataConfig(j.model.Config, nil)
+	d.Split, d.Holdout = split, holdout
+	set, err := data.Open(d)
+	if err != nil {
+		return nil, &config.Error{Source: "data", Err: err}
+	}
+	j.open_ = append(j.open_, func() error { return data.Close(set) })
+	return set, nil
+}
+
+func (j *judge) openReference() (err error) {
+	r := &reference{name: j.o.Reference}
+	j.reference = r
+	held := j.model.Config.Data.Holdout
+	switch j.o.Reference {
+	case Train:
+		r.set, err = j.dataset(data.SplitTrain, held)
+	case HeldOut:
+		r.set, err = j.dataset(data.SplitHeldOut, held)
+	case Test:
+		r.set, err = j.dataset(data.SplitTest, 0)
+	default:
+		return r.read(j.o.Reference, j.network.features())
+	}
+	if err != nil {
+		return err
+	}
+	r.name = r.set.Name()
+	sum, err := data.Digest(r.set)
+	if err == nil {
+		r.sum = sum[:16]
+	}
+	return err
+}
+
+// read reads a statistics file.
+func (r *reference) read(path string, features int) (err error) {
+	refuse := func(err error) error { return &config.Error{Source: "--reference", Err: err} }
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return refuse(fmt.Errorf("%w; give train, heldout, test or an npz file with mu and sigma", err))
+	}
+	f, err := npz.Open(path)
+	if err != nil {
+		return refuse(err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	s, err := eval.ReadStatistics(f)
+	if err != nil {
+		return refuse(fmt.Errorf("%s: %w", path, err))
+	}
+	if len(s.Mu) != features {
+		return refuse(fmt.Errorf("%s has statistics of %d features, the network has %d: they come from different networks", path, len(s.Mu), features))
+	}
+	sum := sha256.Sum256(raw)
+	r.statistics, r.name, r.sum = &s, filepath.Base(path), hex.EncodeToString(sum[:8])
+	return nil
+}
+
+// collect takes the features of the reference; what was taken before is in the cache.
+func (r *reference) collect(ctx context.Context, j *judge) (suite.Against, error) {
+	if r.statistics != nil {
+		return suite.Against{Statistics: r.statistics}, nil
+	}
+	n, file := r.set.Len(), ""
+	if j.o.CacheDir != "" {
+		key := sha256.Sum256(fmt.Append(nil, r.sum, n, j.network.digest(), j.definition.Device, j.o.Batch))
+		file = filepath.Join(j.o.CacheDir, "reference-"+hex.EncodeToString(key[:8])+".features")
+	}
+	c, err := suite.Collect(ctx, j.suiteWorkers(func(w *worker) suite.Worker { return reader{w, r.set} }), suite.Plan{
+		Images: n, Features: j.network.features(), Classes: j.network.classes(), Block: j.o.Batch, File: file,
+		Progress: func(done, found int) { j.o.Progress("reference", done, n, found) },
+	})
+	return suite.Against{Features: &c.Features}, err
+}
+
+// openHeldOut opens the images for the held-out loss: what data.holdout kept from
+// training, else the test split of a data set that has one.
+func (j *judge) openHeldOut() (err error) {
+	c := j.model.Config.Data
+	switch {
+	case c.Holdout > 0:
+		j.heldOut, err = j.dataset(data.SplitHeldOut, c.Holdout)
+	case c.Name == data.CIFAR10:
+		j.heldOut, err = j.dataset(data.SplitTest, 0)
+	}
+	return err
+}
