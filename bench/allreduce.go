@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -23,6 +24,13 @@ type AllReduceConfig struct {
 	// them are copied through the transport. Otherwise they lie as a trainer's
 	// gradients do, where the other ranks of the host can read them.
 	Private bool
+	// TCP has the ranks talk as they would over a network; otherwise ranks of one
+	// host, which these are, share memory.
+	TCP bool
+	// Security is what protects the frames of TCP connections.
+	Security mesh.Security
+	// Secret is what the ranks share, 16 bytes or more. AllReduce makes one.
+	Secret []byte
 	// Command starts this program as another rank: a process that calls
 	// AllReduceRank with its standard input and output. Without one, all ranks
 	// are goroutines of this process.
@@ -36,6 +44,17 @@ func (c *AllReduceConfig) validate() error {
 	return nil
 }
 
+// transport says how the ranks talk.
+func (c *AllReduceConfig) transport() string {
+	if !c.TCP {
+		return "memory"
+	}
+	if c.Security == mesh.SecurityAuto {
+		return "tcp, " + mesh.SecurityMAC.String()
+	}
+	return "tcp, " + c.Security.String()
+}
+
 // AllReduceResult is one size. The columns are those of nccl-tests: algbw is
 // bytes / time, busbw is algbw x 2(n-1)/n, which a perfect network would reach
 // whatever n is.
@@ -45,6 +64,7 @@ type AllReduceResult struct {
 	Order  string  `json:"order"`
 	Ranks  string  `json:"ranks"`      // "processes" or "goroutines"
 	Memory string  `json:"memory"`     // of the vectors: "shared" or "private"
+	Via    string  `json:"via"`        // "memory", or "tcp, mac"
 	Millis float64 `json:"time_ms"`    // median, of rank 0, from a barrier on
 	AlgBW  float64 `json:"algbw_gb_s"` // 10^9 bytes/s
 	BusBW  float64 `json:"busbw_gb_s"` // 10^9 bytes/s
@@ -56,6 +76,8 @@ func AllReduce(ctx context.Context, c AllReduceConfig, each func(AllReduceResult
 	if err := c.validate(); err != nil {
 		return err
 	}
+	c.Secret = make([]byte, 32)
+	_, _ = rand.Read(c.Secret) // never fails
 	if len(c.Command) > 0 {
 		return amongProcesses(ctx, c, each)
 	}
@@ -66,7 +88,7 @@ func AllReduce(ctx context.Context, c AllReduceConfig, each func(AllReduceResult
 func amongGoroutines(ctx context.Context, c AllReduceConfig, each func(AllReduceResult)) error {
 	ends, peers := make([]*mesh.Endpoint, c.World), make([]string, c.World)
 	for rank := range ends {
-		e, err := mesh.Listen(mesh.EndpointConfig{RunID: benchRun})
+		e, err := mesh.Listen(c.endpoint())
 		if err != nil {
 			return err
 		}
@@ -111,12 +133,20 @@ func (c *AllReduceConfig) run(ctx context.Context, e *mesh.Endpoint, rank int, p
 			ms := median(times)
 			alg := float64(bytes) / ms / 1e6
 			each(AllReduceResult{
-				Bytes: bytes, World: c.World, Order: c.Order.String(), Ranks: c.ranks(), Memory: memory, Millis: ms,
+				Bytes: bytes, World: c.World, Order: c.Order.String(), Ranks: c.ranks(), Memory: memory, Via: c.transport(), Millis: ms,
 				AlgBW: alg, BusBW: alg * 2 * float64(c.World-1) / float64(c.World),
 			})
 		}
 	}
 	return g.Barrier(ctx)
+}
+
+func (c *AllReduceConfig) endpoint() mesh.EndpointConfig {
+	e := mesh.EndpointConfig{RunID: benchRun, Secret: c.Secret, Security: c.Security}
+	if c.TCP {
+		e.Transport = mesh.TransportTCP
+	}
+	return e
 }
 
 func (c *AllReduceConfig) ranks() string {

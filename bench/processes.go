@@ -33,7 +33,7 @@ type child struct {
 func amongProcesses(ctx context.Context, c AllReduceConfig, each func(AllReduceResult)) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	e, err := mesh.Listen(mesh.EndpointConfig{RunID: benchRun})
+	e, err := mesh.Listen(c.endpoint())
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func AllReduceRank(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := c.validate(); err != nil {
 		return fmt.Errorf("bench: orders: %w", err)
 	}
-	e, err := mesh.Listen(mesh.EndpointConfig{RunID: benchRun})
+	e, err := mesh.Listen(c.endpoint())
 	if err != nil {
 		return err
 	}

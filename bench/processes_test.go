@@ -28,7 +28,7 @@ func TestAllReduceAmongProcesses(t *testing.T) {
 	t.Setenv(rankEnv, "1")
 	c := AllReduceConfig{World: 3, From: 4, To: 65_536, Factor: 128, Iterations: 2, Command: []string{os.Args[0]}}
 	for _, private := range []bool{false, true} {
-		c.Private = private
+		c.Private, c.TCP = private, private
 		var got []AllReduceResult
 		require.NoError(t, AllReduce(t.Context(), c, func(r AllReduceResult) { got = append(got, r) }))
 		require.Len(t, got, 3)
@@ -37,6 +37,7 @@ func TestAllReduceAmongProcesses(t *testing.T) {
 			require.Positive(t, r.Millis)
 			if private {
 				require.Equal(t, "private", r.Memory)
+				require.Equal(t, "tcp, mac", r.Via)
 			}
 		}
 	}

@@ -100,6 +100,7 @@ type LR struct {
 type AllReduce struct {
 	Order    string  `mapstructure:"order" doc:"tree: one order of summation for any number of workers; ring: fastest, order depends on their number. GPUs exchange by NCCL where all workers have it, and ring is its own all-reduce"`
 	BucketMB float64 `mapstructure:"bucket_mb" doc:"size of a gradient bucket, MiB"`
+	Security string  `mapstructure:"security" doc:"protection of gradients between hosts: mac (a relay that alters them is found), aead (encrypted too) or none; the same on all nodes. Within a host, and by NCCL, they travel unprotected"`
 	Timeout  string  `mapstructure:"timeout" doc:"longest wait of one operation, as 2m; above the time between the fastest and the slowest worker"`
 }
 
@@ -167,7 +168,7 @@ func Default() Config {
 		},
 		Optimizer: Optimizer{Name: "adan", AGR: true},
 		LR:        LR{Base: 2e-3, WarmupSteps: 100, Schedule: "cosine"},
-		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Timeout: "2m"},
+		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Security: "mac", Timeout: "2m"},
 		Cluster: Cluster{
 			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", FormWait: "30s", StartTimeout: "2m",
 			MaxRestarts: 20, StepDeadline: "1m",

@@ -85,6 +85,7 @@ func (c *Config) validateTrain(check func(bool, string, ...any), choice func(str
 	check(c.LR.WarmupSteps >= 0, "lr.warmup_steps is %d; it must be 0 or more", c.LR.WarmupSteps)
 	choice("lr.schedule", c.LR.Schedule, "constant", "linear", "cosine")
 	choice("allreduce.order", c.AllReduce.Order, "tree", "ring")
+	choice("allreduce.security", c.AllReduce.Security, "mac", "aead", "none")
 	check(c.AllReduce.BucketMB > 0 && c.AllReduce.BucketMB <= 1024, "allreduce.bucket_mb is %g; it must be above 0 and at most 1024", c.AllReduce.BucketMB)
 }
 

@@ -317,7 +317,11 @@ func (w *worker) listen() (*mesh.Endpoint, error) {
 		Addr: net.JoinHostPort(c.Bind, strconv.Itoa(port)), RunID: w.spec.RunID, Logger: w.log.With("part", "allreduce"),
 	}
 	if w.keys != nil {
-		cfg.Secret = w.keys.DataKey()
+		level, err := mesh.ParseSecurity(w.cfg.AllReduce.Security)
+		if err != nil {
+			return nil, &config.Error{Source: "allreduce.security", Err: err}
+		}
+		cfg.Secret, cfg.Security = w.keys.DataKey(), level
 	}
 	e, err := mesh.Listen(cfg)
 	if err != nil {

@@ -108,7 +108,7 @@ func (e *Endpoint) admit(ctx context.Context, cfg *allreduce.GroupConfig, peer i
 			return nil, errors.New("it has not dialled this rank yet")
 		}
 		if reason := disagreement(g.hello, cfg); reason != "" {
-			dismiss(g.conn, statusRefused, reason)
+			dismiss(g, statusRefused, reason)
 			return nil, fmt.Errorf("%w: %s", allreduce.ErrMismatch, reason)
 		}
 		s, err := e.settle(ctx, g)
@@ -142,9 +142,9 @@ func (e *Endpoint) settle(ctx context.Context, g *guest) (stream, error) {
 	if e.cfg.Transport == TransportAuto {
 		offer = offerShm(g.conn)
 	}
-	choice, err := byte(choiceTCP), writeAll(g.conn, (&verdict{text: offer.encode()}).encode())
+	choice, err := byte(choiceTCP), writeAll(g.conn, (&verdict{text: offer.encode()}).encode(&g.keys))
 	if err == nil {
-		choice, err = readReady(g.conn)
+		choice, err = readReady(g.conn, &g.keys)
 	}
 	if err == nil {
 		err = tune(ctx, stop, g.conn)
@@ -157,7 +157,7 @@ func (e *Endpoint) settle(ctx context.Context, g *guest) (stream, error) {
 		return offer.accept(g.conn), nil
 	default:
 		offer.withdraw()
-		return &tcpStream{TCPConn: g.conn}, nil
+		return newTCPStream(g.conn, e.cfg.Security, g.keys.listen, g.keys.dialer), nil
 	}
 }
 
@@ -230,9 +230,10 @@ func (e *Endpoint) dialOnce(ctx context.Context, cfg *allreduce.GroupConfig, pee
 func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *allreduce.GroupConfig, peer int) (stream, error) {
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	addr := cfg.Peers[peer]
+	own := newEphemeral()
 	h := hello{
-		secret: len(e.cfg.Secret) > 0, generation: cfg.Generation,
-		dialer: cfg.Rank, listener: peer, terms: termsOf(cfg), nonce: newNonce(), run: e.cfg.RunID,
+		secret: len(e.cfg.Secret) > 0, security: e.cfg.Security, generation: cfg.Generation,
+		dialer: cfg.Rank, listener: peer, terms: termsOf(cfg), nonce: own.nonce(), run: e.cfg.RunID,
 	}
 	raw := h.encode()
 	if err := writeAll(conn, raw); err != nil {
@@ -251,11 +252,15 @@ func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *allred
 	if err := writeAll(conn, encodeProof(proof(e.cfg.Secret, roleDialer, raw, c.nonce))); err != nil {
 		return nil, err
 	}
+	k, err := own.derive(e.cfg.Secret, raw, c.nonce, c.nonce)
+	if err != nil {
+		return nil, err
+	}
 	// From here on the listener takes its time: until it joins the generation.
 	if err := e.unhurry(ctx, conn); err != nil {
 		return nil, err
 	}
-	v, err := readVerdict(conn)
+	v, err := readVerdict(conn, &k)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, errNotJoined
@@ -269,11 +274,11 @@ func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *allred
 	if len(v.text) > 0 && e.cfg.Transport == TransportAuto {
 		s, err := takeShm(conn, v.text)
 		if err == nil {
-			return s, writeAll(conn, encodeReady(choiceShm))
+			return s, writeAll(conn, encodeReady(choiceShm, &k))
 		}
 		e.log.DebugContext(ctx, "no shared memory with a peer of the same host", "peer", peer, "err", err)
 	}
-	return &tcpStream{TCPConn: conn}, writeAll(conn, encodeReady(choiceTCP))
+	return newTCPStream(conn, e.cfg.Security, k.dialer, k.listen), writeAll(conn, encodeReady(choiceTCP, &k))
 }
 
 var errNotJoined = errors.New("allreduce: it has not joined the generation yet")

@@ -22,8 +22,12 @@
 // that only some can read is lent to them and sent to the others; the bits are the
 // same either way.
 //
-// What it does not do: it does not decide who is in a generation, retry, compress,
-// or encrypt. With a Secret both ends of a connection prove that they know it
-// before the first frame; that keeps strangers out, not an attacker who can rewrite
-// packets on the wire. The CRC32C of frames finds faults of hardware, not forgery.
+// With a Secret both ends of a connection prove that they know it before the first
+// frame, and every frame carries a MAC under a key of this connection (Security):
+// who stands between two ranks can hold frames up, not change what they sum. Without
+// a Secret frames carry a CRC32C, which finds faults of hardware, not forgery. Within
+// a host, bytes in memory that two ranks map carry neither; only processes of the same
+// user get at it.
+//
+// What it does not do: it does not decide who is in a generation, retry, or compress.
 package mesh

@@ -36,6 +36,8 @@ type EndpointConfig struct {
 	Secret []byte
 	// Transport says how ranks of the same host talk.
 	Transport Transport
+	// Security says what protects gradients on the network; the same on all ranks.
+	Security Security
 	// Logger may be nil.
 	Logger *slog.Logger
 }
@@ -71,6 +73,7 @@ type seat struct {
 type guest struct {
 	conn    *net.TCPConn
 	hello   *hello
+	keys    keys
 	expires *time.Timer
 }
 
@@ -84,6 +87,10 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 	}
 	if n := len(cfg.Secret); n > 0 && n < minSecret {
 		return nil, fmt.Errorf("allreduce: secret of %d bytes, want at least %d", n, minSecret)
+	}
+	var err error
+	if cfg.Security, err = cfg.Security.resolve(len(cfg.Secret) > 0); err != nil {
+		return nil, err
 	}
 	addr, err := net.ResolveTCPAddr("tcp", cfg.Addr)
 	if err != nil {
@@ -177,7 +184,7 @@ func (e *Endpoint) welcome(conn *net.TCPConn) {
 		return
 	}
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
-	h, err := e.examine(conn)
+	g, err := e.examine(conn)
 	e.untrack(conn)
 	if err != nil {
 		e.log.Warn("connection refused", "remote_addr", conn.RemoteAddr().String(), "err", err)
@@ -185,12 +192,12 @@ func (e *Endpoint) welcome(conn *net.TCPConn) {
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
-	e.park(&guest{conn: conn, hello: h})
+	e.park(g)
 }
 
 // examine reads the hello, exchanges proofs, and tells the dialer what is
 // wrong with them.
-func (e *Endpoint) examine(conn *net.TCPConn) (*hello, error) {
+func (e *Endpoint) examine(conn *net.TCPConn) (*guest, error) {
 	h, raw, err := readHello(conn)
 	if err != nil {
 		return nil, fmt.Errorf("allreduce: read the hello: %w", err)
@@ -206,8 +213,11 @@ func (e *Endpoint) examine(conn *net.TCPConn) (*hello, error) {
 		return nil, refuse("the dialer has a secret and this rank has none")
 	case !h.secret && len(e.cfg.Secret) > 0:
 		return nil, refuse("this rank asks for a secret and the dialer has none")
+	case h.security != e.cfg.Security:
+		return nil, refuse(fmt.Sprintf("the dialer protects gradients by %q, this rank by %q; allreduce.security must be the same on all nodes", h.security, e.cfg.Security))
 	}
-	c := challenge{nonce: newNonce()}
+	own := newEphemeral()
+	c := challenge{nonce: own.nonce()}
 	c.proof = proof(e.cfg.Secret, roleListener, raw, c.nonce)
 	if err := writeAll(conn, c.encode()); err != nil {
 		return nil, fmt.Errorf("allreduce: write the challenge: %w", err)
@@ -217,10 +227,13 @@ func (e *Endpoint) examine(conn *net.TCPConn) (*hello, error) {
 		return nil, fmt.Errorf("allreduce: rank %d did not prove that it knows the secret: %w", h.dialer, err)
 	}
 	if !proofsEqual(got, proof(e.cfg.Secret, roleDialer, raw, c.nonce)) {
-		_ = writeAll(conn, (&verdict{status: statusRefused, text: []byte("wrong secret")}).encode())
 		return nil, fmt.Errorf("allreduce: rank %d has a wrong secret", h.dialer)
 	}
-	return h, nil
+	k, err := own.derive(e.cfg.Secret, raw, c.nonce, h.nonce)
+	if err != nil {
+		return nil, err
+	}
+	return &guest{conn: conn, hello: h, keys: k}, nil
 }
 
 // park keeps a connection until its generation is asked for. A second one for
@@ -242,7 +255,7 @@ func (e *Endpoint) park(g *guest) {
 	}
 	if answer != statusOK {
 		e.log.Warn("connection refused", "peer", key.rank, "generation", key.generation, "reason", reason)
-		dismiss(g.conn, answer, reason)
+		dismiss(g, answer, reason)
 		return
 	}
 	if old := e.parked[key]; old != nil {
@@ -254,7 +267,7 @@ func (e *Endpoint) park(g *guest) {
 		defer e.mu.Unlock()
 		if e.parked[key] == g {
 			delete(e.parked, key)
-			dismiss(g.conn, statusBusy, fmt.Sprintf("this rank was not asked to join generation %d within %v", key.generation, parkTimeout))
+			dismiss(g, statusBusy, fmt.Sprintf("this rank was not asked to join generation %d within %v", key.generation, parkTimeout))
 		}
 	})
 	close(e.changed)
@@ -270,10 +283,10 @@ func (e *Endpoint) drop(key seat, g *guest) {
 
 // dismiss refuses a connection that has passed the challenge. The few bytes fit
 // into any socket buffer, so this does not block.
-func dismiss(conn *net.TCPConn, s status, reason string) {
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
-	_ = writeAll(conn, (&verdict{status: s, text: []byte(clip(reason))}).encode())
-	_ = conn.Close()
+func dismiss(g *guest, s status, reason string) {
+	_ = g.conn.SetDeadline(time.Now().Add(time.Second))
+	_ = writeAll(g.conn, (&verdict{status: s, text: []byte(clip(reason))}).encode(&g.keys))
+	_ = g.conn.Close()
 }
 
 // track registers a connection whose deadline Close shall cut short.
@@ -312,7 +325,7 @@ func (e *Endpoint) begin(generation uint64) error {
 		if key.generation < generation {
 			delete(e.parked, key)
 			g.expires.Stop()
-			dismiss(g.conn, statusRefused, fmt.Sprintf("generation %d is over, this rank is in generation %d", key.generation, generation))
+			dismiss(g, statusRefused, fmt.Sprintf("generation %d is over, this rank is in generation %d", key.generation, generation))
 		}
 	}
 	return nil

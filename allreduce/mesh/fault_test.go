@@ -19,7 +19,12 @@ import (
 // proxy[a][b], a < b, stands between ranks a and b, and b dials.
 func faulty(t *testing.T, world int, order allreduce.Order, timeout time.Duration) ([]allreduce.Group, [][]*allreducetest.Proxy) {
 	t.Helper()
-	c := newCluster(t, world, mesh.TransportTCP)
+	return faultyOf(t, world, order, timeout, mesh.SecurityMAC)
+}
+
+func faultyOf(t *testing.T, world int, order allreduce.Order, timeout time.Duration, security mesh.Security) ([]allreduce.Group, [][]*allreducetest.Proxy) {
+	t.Helper()
+	c := newClusterOf(t, world, mesh.EndpointConfig{Transport: mesh.TransportTCP, Security: security})
 	proxies := make([][]*allreducetest.Proxy, world)
 	for a := range proxies {
 		proxies[a] = make([]*allreducetest.Proxy, world)
@@ -84,11 +89,12 @@ func TestCutConnectionEndsTheGroup(t *testing.T) {
 // A flipped bit or a lost byte anywhere in the stream is found, wherever it
 // strikes, and the receiver names the sender.
 func TestCorruptionIsFoundAndNamed(t *testing.T) {
-	for _, order := range orders {
+	for i, order := range orders {
+		security := []mesh.Security{mesh.SecurityMAC, mesh.SecurityNone}[i%2]
 		for _, fault := range []allreducetest.Fault{allreducetest.Corrupt, allreducetest.Drop} {
 			for _, after := range []int{0, 3, 30, 63, 64, 1000, 50_001} {
-				t.Run(fmt.Sprintf("%v/%v/%d", order, fault, after), func(t *testing.T) {
-					groups, proxies := faulty(t, 3, order, 20*time.Second)
+				t.Run(fmt.Sprintf("%v/%v/%v/%d", order, security, fault, after), func(t *testing.T) {
+					groups, proxies := faultyOf(t, 3, order, 20*time.Second, security)
 					// Rank 2 dialled rank 1, and sends to it in either order...
 					from, to, d := 1, 2, allreducetest.ToDialer // ... as rank 1 does to 2
 					proxies[to-1][to].Arm(d, fault, after)

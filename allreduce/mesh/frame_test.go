@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -147,7 +148,7 @@ func FuzzHandshake(f *testing.F) {
 	h := hello{generation: 3, dialer: 2, listener: 1, terms: terms{world: 3, chunks: 8, segment: 64}, run: "run"}
 	f.Add(h.encode())
 	f.Add((&challenge{status: statusRefused, reason: "why"}).encode())
-	f.Add((&verdict{text: []byte("offer")}).encode())
+	f.Add((&verdict{text: []byte("offer")}).encode(&keys{}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, raw, err := readHello(bytes.NewReader(b)); err == nil {
 			require.Equal(t, b[:len(raw)], raw)
@@ -158,24 +159,24 @@ func FuzzHandshake(f *testing.F) {
 		if c, err := readChallenge(bytes.NewReader(b)); err == nil {
 			require.Equal(t, b[:len(c.encode())], c.encode())
 		}
-		if v, err := readVerdict(bytes.NewReader(b)); err == nil {
-			require.Equal(t, b[:len(v.encode())], v.encode())
+		if v, err := readVerdict(bytes.NewReader(b), &keys{}); err == nil {
+			require.Equal(t, b[:len(v.encode(&keys{}))], v.encode(&keys{}))
 		}
 		_, _ = readProof(bytes.NewReader(b))
-		_, _ = readReady(bytes.NewReader(b))
+		_, _ = readReady(bytes.NewReader(b), &keys{})
 	})
 }
 
 // A proof serves one side, one hello and one nonce only.
 func TestProofIsBound(t *testing.T) {
 	secret := []byte("sixteen bytes or more")
-	nonce := newNonce()
+	nonce, other := newEphemeral().nonce(), newEphemeral().nonce()
 	p := proof(secret, roleDialer, []byte("hello"), nonce)
 	require.True(t, proofsEqual(p, proof(secret, roleDialer, []byte("hello"), nonce)))
 	for _, q := range [][proofSize]byte{
 		proof(secret, roleListener, []byte("hello"), nonce),
 		proof(secret, roleDialer, []byte("hellO"), nonce),
-		proof(secret, roleDialer, []byte("hello"), newNonce()),
+		proof(secret, roleDialer, []byte("hello"), other),
 		proof([]byte("another secret text"), roleDialer, []byte("hello"), nonce),
 		proof(nil, roleDialer, []byte("hello"), nonce),
 	} {
@@ -196,12 +197,16 @@ func (s *script) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-func (s *script) WriteFrame(_, _ []byte) error       { return nil }
-func (s *script) SetReadDeadline(time.Time) error    { return nil }
-func (s *script) SetWriteDeadline(_ time.Time) error { return nil }
-func (s *script) Memory() bool                       { return false }
-func (s *script) CloseWrite() error                  { return nil }
-func (s *script) Close() error                       { return nil }
+
+func (s *script) ReadHeader(b *[headerSize]byte) (int, error)    { return io.ReadFull(s, b[:]) }
+func (s *script) ReadPayload(b []byte) (int, error)              { return io.ReadFull(s, b) }
+func (s *script) WriteFrame(_ *[headerSize]byte, _ []byte) error { return nil }
+func (s *script) Drain()                                         { drain(s) }
+func (s *script) SetReadDeadline(time.Time) error                { return nil }
+func (s *script) SetWriteDeadline(_ time.Time) error             { return nil }
+func (s *script) Checks() bool                                   { return false }
+func (s *script) CloseWrite() error                              { return nil }
+func (s *script) Close() error                                   { return nil }
 
 // withScript returns rank 0 of two ranks whose peer sends the given bytes.
 func withScript(tb testing.TB, order allreduce.Order, timeout time.Duration, b []byte) *group {
@@ -217,10 +222,10 @@ func withScript(tb testing.TB, order allreduce.Order, timeout time.Duration, b [
 // frame returns a frame of rank 1 in generation 7.
 func frame(h header, payload []byte) []byte {
 	h.from, h.generation = 1, 7
-	return seal(h, payload)
+	return summed(h, payload)
 }
 
-func seal(h header, payload []byte) []byte {
+func summed(h header, payload []byte) []byte {
 	h.length, h.crc = uint32(len(payload)), checksum(payload)
 	return append(encoded(h), payload...)
 }
@@ -244,9 +249,9 @@ func TestMisbehavingPeerIsCaught(t *testing.T) {
 		"silence":         {nil, allreduce.ErrPeerLost, "closed the connection"},
 		"half a header":   {frame(reduce, good)[:40], allreduce.ErrPeerLost, "after 40 bytes of a header"},
 		"half a payload":  {frame(reduce, good)[:164], allreduce.ErrPeerLost, "after 100 of 256 bytes"},
-		"old generation":  {seal(with(func(h *header) { h.from, h.generation = 1, 6 }), good), allreduce.ErrFrame, "generation 6"},
-		"new generation":  {seal(with(func(h *header) { h.from, h.generation = 1, 8 }), good), allreduce.ErrFrame, "generation 8"},
-		"other rank":      {seal(with(func(h *header) { h.from, h.generation = 2, 7 }), good), allreduce.ErrFrame, "from rank 2"},
+		"old generation":  {summed(with(func(h *header) { h.from, h.generation = 1, 6 }), good), allreduce.ErrFrame, "generation 6"},
+		"new generation":  {summed(with(func(h *header) { h.from, h.generation = 1, 8 }), good), allreduce.ErrFrame, "generation 8"},
+		"other rank":      {summed(with(func(h *header) { h.from, h.generation = 2, 7 }), good), allreduce.ErrFrame, "from rank 2"},
 		"lost frame":      {frame(with(func(h *header) { h.number = 1 }), good), allreduce.ErrFrame, "frame 1 where 0 was due"},
 		"repeated frame":  {append(frame(reduce, good), frame(reduce, good)...), allreduce.ErrFrame, "frame 0 where 1 was due"},
 		"operation 0":     {frame(with(func(h *header) { h.op = 0 }), good), allreduce.ErrFrame, "after its end"},

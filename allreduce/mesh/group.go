@@ -131,7 +131,7 @@ func newGroup(cfg allreduce.GroupConfig, streams []stream, log *slog.Logger) *gr
 		l.lending.open = sharedmem.Open
 		l.work.L = &g.mu
 		g.links[peer] = l
-		g.sums = g.sums || !s.Memory()
+		g.sums = g.sums || !s.Checks()
 	}
 	for _, l := range g.links {
 		if l == nil {

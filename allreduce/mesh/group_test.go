@@ -24,9 +24,15 @@ type cluster struct {
 
 func newCluster(tb testing.TB, world int, transport mesh.Transport) *cluster {
 	tb.Helper()
+	return newClusterOf(tb, world, mesh.EndpointConfig{Transport: transport})
+}
+
+func newClusterOf(tb testing.TB, world int, cfg mesh.EndpointConfig) *cluster {
+	tb.Helper()
 	c := &cluster{}
+	cfg.RunID, cfg.Secret = "test", secret
 	for range world {
-		e, err := mesh.Listen(mesh.EndpointConfig{RunID: "test", Secret: secret, Transport: transport})
+		e, err := mesh.Listen(cfg)
 		require.NoError(tb, err)
 		tb.Cleanup(func() { require.NoError(tb, e.Close()) })
 		c.endpoints = append(c.endpoints, e)
@@ -74,6 +80,20 @@ func TestTCPConformance(t *testing.T) {
 		t.Run(order.String(), func(t *testing.T) {
 			o := allreducetest.Options{AnyWorld: order == allreduce.OrderTree}
 			allreducetest.Run(t, o, tcp(order, mesh.TransportTCP))
+		})
+	}
+}
+
+// The bits do not depend on how the frames are protected.
+func TestSecurityConformance(t *testing.T) {
+	for _, security := range []mesh.Security{mesh.SecurityNone, mesh.SecurityAEAD} { // MAC is what TestTCPConformance has
+		t.Run(security.String(), func(t *testing.T) {
+			o := allreducetest.Options{AnyWorld: true, Sizes: []int{0, 1, 17, 15_000}}
+			allreducetest.Run(t, o, func(tb testing.TB, plan *allreduce.Plan) []allreduce.Group {
+				tb.Helper()
+				c := newClusterOf(tb, plan.World(), mesh.EndpointConfig{Transport: mesh.TransportTCP, Security: security})
+				return c.connect(tb, allreduce.GroupConfig{Generation: 7, Plan: plan, SegmentElems: 512}, nil)
+			})
 		})
 	}
 }

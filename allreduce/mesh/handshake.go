@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -21,22 +20,32 @@ import (
 //	                                     <--   challenge: nonce, proof | refusal
 //	proof                                 -->  proof right? Park the connection
 //	                                           until its generation is asked for.
-//	                                     <--   verdict: offer | refusal
-//	ready                                 -->  only now the connection counts
+//	                                     <--   verdict: offer | refusal, tag
+//	ready, tag                            -->  only now the connection counts
 //
 // A proof is HMAC-SHA256(Secret, role, hello, listener's nonce): both nonces
 // are under it, so neither side can replay an old one, and the role keeps one
-// side's from serving as the other's. Without a Secret proofs are zero.
+// side's from serving as the other's.
+//
+// Nonces are X25519 public keys (RFC 7748), made for this connection. Its keys come
+// from HKDF-SHA256 (RFC 5869) over their shared secret and the Secret, with the hash
+// of hello and listener's nonce as the salt: one for the tags (HMAC-SHA256) of what
+// follows the proofs, one for the frames of each direction (stream.go). So somebody
+// who relays the handshake without knowing the Secret gets no key, and who records a
+// connection cannot read it with a Secret learnt later.
+//
+// Without a Secret proofs and tags are zero.
 //
 //	hello      "AGRH" | version u16 | flags u16 | generation u64 | dialer u32 |
 //	           listener u32 | world u32 | chunks u32 | segment u32 | order u8 |
-//	           3 zero | nonce 32 | length u16 | run id
+//	           security u8 | 2 zero | nonce 32 | length u16 | run id
 //	challenge  "AGRC" | status u8 | nonce 32 | proof 32 | length u16 | reason
 //	proof      "AGRP" | proof 32
-//	verdict    "AGRV" | status u8 | length u16 | reason or offer
-//	ready      "AGRR" | choice u8
+//	verdict    "AGRV" | status u8 | length u16 | reason or offer | tag 32
+//	ready      "AGRR" | choice u8 | tag 32
 const (
-	handshakeVersion = 2 // 2: ranks of one host lend each other memory
+	// 2: ranks of one host lend each other memory. 3: keys for each connection.
+	handshakeVersion = 3
 
 	nonceSize = 32
 	proofSize = sha256.Size
@@ -70,6 +79,7 @@ type hello struct {
 	dialer     int
 	listener   int
 	terms      terms
+	security   Security
 	nonce      [nonceSize]byte
 	run        string
 }
@@ -90,11 +100,6 @@ func (t terms) String() string {
 	return fmt.Sprintf("%d ranks, %d chunks, order %v, segments of %d elements", t.world, t.chunks, t.order, t.segment)
 }
 
-func newNonce() (n [nonceSize]byte) {
-	_, _ = rand.Read(n[:]) // never fails (crypto/rand)
-	return n
-}
-
 func (h *hello) encode() []byte {
 	b := make([]byte, helloSize, helloSize+len(h.run))
 	le := binary.LittleEndian
@@ -109,7 +114,7 @@ func (h *hello) encode() []byte {
 	le.PutUint32(b[24:], u32(h.terms.world))
 	le.PutUint32(b[28:], u32(h.terms.chunks))
 	le.PutUint32(b[32:], u32(h.terms.segment))
-	b[36] = byte(h.terms.order)
+	b[36], b[37] = byte(h.terms.order), byte(h.security)
 	copy(b[40:], h.nonce[:])
 	le.PutUint16(b[72:], u16(len(h.run)))
 	return append(b, h.run...)
@@ -147,8 +152,8 @@ func readHello(r io.Reader) (*hello, []byte, error) {
 			world: int(le.Uint32(b[24:])), chunks: int(le.Uint32(b[28:])),
 			segment: int(le.Uint32(b[32:])), order: allreduce.Order(b[36]),
 		},
-		nonce: [nonceSize]byte(b[40:72]),
-		run:   string(b[helloSize:]),
+		security: Security(b[37]), nonce: [nonceSize]byte(b[40:72]),
+		run: string(b[helloSize:]),
 	}
 	if h.terms.world < 1 || h.terms.world > allreduce.MaxWorld || h.dialer < 0 || h.dialer >= h.terms.world || h.listener < 0 || h.listener >= h.dialer {
 		return nil, nil, fmt.Errorf("allreduce: rank %d dials rank %d in a group of %d", h.dialer, h.listener, h.terms.world)
@@ -232,28 +237,40 @@ type verdict struct {
 	text   []byte
 }
 
-func (v *verdict) encode() []byte {
-	b := append(make([]byte, 0, 7+len(v.text)), "AGRV"...)
+func (v *verdict) encode(k *keys) []byte {
+	b := append(make([]byte, 0, 7+len(v.text)+proofSize), "AGRV"...)
 	b = append(b, byte(v.status))
 	b = binary.LittleEndian.AppendUint16(b, u16(len(v.text)))
-	return append(b, v.text...)
+	b = append(b, v.text...)
+	tag := k.sign(b)
+	return append(b, tag[:]...)
 }
 
-func readVerdict(r io.Reader) (*verdict, error) {
-	var b [7]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
+func readVerdict(r io.Reader, k *keys) (*verdict, error) {
+	b := make([]byte, 7, 7+maxReason)
+	if _, err := io.ReadFull(r, b); err != nil {
 		return nil, err
 	}
 	if string(b[:4]) != "AGRV" {
 		return nil, errNotUs
 	}
 	text, err := readText(r, binary.LittleEndian.Uint16(b[5:]))
-	return &verdict{status: status(b[4]), text: text}, err
+	if err != nil {
+		return nil, err
+	}
+	if err := readTag(r, k, append(b, text...)); err != nil {
+		return nil, err
+	}
+	return &verdict{status: status(b[4]), text: text}, nil
 }
 
-func encodeReady(choice byte) []byte { return append([]byte("AGRR"), choice) }
+func encodeReady(choice byte, k *keys) []byte {
+	b := append([]byte("AGRR"), choice)
+	tag := k.sign(b)
+	return append(b, tag[:]...)
+}
 
-func readReady(r io.Reader) (choice byte, err error) {
+func readReady(r io.Reader, k *keys) (choice byte, err error) {
 	var b [5]byte
 	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return 0, err
@@ -261,7 +278,16 @@ func readReady(r io.Reader) (choice byte, err error) {
 	if string(b[:4]) != "AGRR" {
 		return 0, errNotUs
 	}
-	return b[4], nil
+	return b[4], readTag(r, k, b[:])
+}
+
+// readTag reads the tag that ends a message and checks it.
+func readTag(r io.Reader, k *keys, message []byte) error {
+	var tag [proofSize]byte
+	if _, err := io.ReadFull(r, tag[:]); err != nil {
+		return err
+	}
+	return k.verify(message, tag)
 }
 
 // readText reads a text of n <= maxReason bytes.

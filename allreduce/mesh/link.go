@@ -210,7 +210,7 @@ func (l *link) send(op opState, it *sendItem) error {
 	}
 	crc := it.crc
 	switch {
-	case l.conn.Memory():
+	case l.conn.Checks():
 		crc = 0
 	case !it.summed:
 		crc = checksum(payload)
@@ -223,7 +223,7 @@ func (l *link) send(op opState, it *sendItem) error {
 	}
 	h.encode(&l.out)
 	l.sent++
-	return l.conn.WriteFrame(l.out[:], payload)
+	return l.conn.WriteFrame(&l.out, payload)
 }
 
 // writeFailed reports a failed write, but leaves the reader time to find a

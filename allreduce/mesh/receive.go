@@ -26,11 +26,8 @@ func (l *link) read() {
 		<-g.torn
 	}
 	_ = l.conn.SetReadDeadline(time.Now().Add(linger))
-	_, _ = io.Copy(io.Discard, readerOnly{l.conn})
+	l.conn.Drain()
 }
-
-// readerOnly hides other methods from io.Copy.
-type readerOnly struct{ io.Reader }
 
 var errGroupEnded = errors.New("allreduce: group has ended")
 
@@ -111,8 +108,10 @@ func (l *link) receive() error {
 
 // readHeader reads and checks a header.
 func (l *link) readHeader() (*header, error) {
-	if n, err := io.ReadFull(l.conn, l.in[:]); err != nil {
+	if n, err := l.conn.ReadHeader(&l.in); err != nil {
 		switch {
+		case errors.Is(err, allreduce.ErrFrame):
+			return nil, err
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, errGroupEnded
 		case n > 0:
@@ -141,14 +140,17 @@ func (l *link) readHeader() (*header, error) {
 // readPayload reads and checks a payload.
 func (l *link) readPayload(h *header, dst []byte) error {
 	if len(dst) > 0 {
-		if n, err := io.ReadFull(l.conn, dst); err != nil {
+		if n, err := l.conn.ReadPayload(dst); err != nil {
+			if errors.Is(err, allreduce.ErrFrame) {
+				return fmt.Errorf("payload of %v frame %d (segment %d): %w", h.kind, h.number, h.segment, err)
+			}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return errGroupEnded
 			}
 			return fmt.Errorf("after %d of %d bytes of a %v frame: %w", n, len(dst), h.kind, err)
 		}
 	}
-	if l.conn.Memory() {
+	if l.conn.Checks() {
 		return nil
 	}
 	return h.checkPayload(dst)

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
 	"fmt"
@@ -59,8 +60,8 @@ func offerShm(conn net.Conn) *shmOffer {
 		o.withdraw()
 		return nil
 	}
-	nonce := newNonce()
-	o.Nonce = nonce[:]
+	o.Nonce = make([]byte, shmNonceSize)
+	_, _ = rand.Read(o.Nonce) // never fails
 	copy(o.mem, o.Nonce)
 	return o
 }

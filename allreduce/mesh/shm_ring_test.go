@@ -55,7 +55,7 @@ func TestShmStreamCarriesEverything(t *testing.T) {
 				chunk[i] = byte(r.Uint32())
 			}
 			cut := r.IntN(n + 1)
-			if err := s.WriteFrame(chunk[:cut], chunk[cut:]); err != nil {
+			if err := errors.Join(s.write(chunk[:cut]), s.write(chunk[cut:])); err != nil {
 				return err
 			}
 			left -= n
@@ -106,13 +106,13 @@ func TestShmStreamDeadlines(t *testing.T) {
 		_, err := a.Read(make([]byte, 1))
 		errs <- err
 	}()
-	go func() { errs <- b.WriteFrame(nil, make([]byte, 1<<14)) }() // more than fits: a reads one byte at most
+	go func() { errs <- b.write(make([]byte, 1<<14)) }() // more than fits: a reads one byte at most
 	require.NoError(t, <-errs, "the read, with the first byte")
 	require.NoError(t, b.SetWriteDeadline(time.Now().Add(time.Millisecond)))
 	require.ErrorIs(t, <-errs, os.ErrDeadlineExceeded)
 
 	go func() {
-		_, err := io.Copy(io.Discard, readerOnly{a})
+		_, err := io.Copy(io.Discard, struct{ io.Reader }{a})
 		errs <- err
 	}()
 	require.NoError(t, a.SetReadDeadline(past))
@@ -123,10 +123,10 @@ func TestShmStreamDeadlines(t *testing.T) {
 	require.NoError(t, b.SetWriteDeadline(time.Time{}))
 	require.NoError(t, a.SetReadDeadline(time.Time{}))
 	go func() {
-		_, err := io.Copy(io.Discard, readerOnly{a})
+		_, err := io.Copy(io.Discard, struct{ io.Reader }{a})
 		errs <- err
 	}()
-	require.NoError(t, b.WriteFrame(nil, make([]byte, 1<<14)))
+	require.NoError(t, b.write(make([]byte, 1<<14)))
 	require.NoError(t, b.CloseWrite())
 	require.NoError(t, <-errs)
 }
@@ -135,12 +135,12 @@ func TestShmStreamDeadlines(t *testing.T) {
 // still be read, then the stream has ended.
 func TestShmStreamPeerDies(t *testing.T) {
 	a, b := shmPair(t, 1<<12)
-	require.NoError(t, b.WriteFrame([]byte("last "), []byte("words")))
+	require.NoError(t, b.write([]byte("last words")))
 	require.NoError(t, b.conn.Close())
 	got, err := io.ReadAll(a)
 	require.NoError(t, err)
 	require.Equal(t, "last words", string(got))
-	require.Error(t, a.WriteFrame(nil, make([]byte, 1<<14)), "nobody will read it")
+	require.Error(t, a.write(make([]byte, 1<<14)), "nobody will read it")
 }
 
 // A peer that writes nonsense into the control words is found out.
@@ -150,5 +150,5 @@ func TestShmStreamNonsense(t *testing.T) {
 	_, err := a.Read(make([]byte, 1))
 	require.ErrorIs(t, err, allreduce.ErrFrame)
 	a.out.read.Store(5)
-	require.ErrorIs(t, a.WriteFrame(nil, []byte("x")), allreduce.ErrFrame)
+	require.ErrorIs(t, a.write([]byte("x")), allreduce.ErrFrame)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
 	"github.com/agrdist/agrdist/bench"
 )
 
@@ -159,6 +160,7 @@ func benchAllReduce() *cobra.Command {
 		asJSON   bool
 		from, to string
 		order    string
+		security string
 		oneRank  bool // this process is one of another's ranks
 		together bool
 	)
@@ -168,7 +170,8 @@ func benchAllReduce() *cobra.Command {
 
 Times are rank 0's, from a barrier to the return of the call. The vectors lie as the
 gradients of a run do, where the ranks of one host can read each other's; --private
-has them in ordinary memory, so that they are copied through the transport.`,
+has them in ordinary memory, so that they are copied through the transport. --tcp has
+the ranks talk as they would over a network, with frames protected by --security.`,
 		Example: "  agrdist bench allreduce -n 2 -b 4M -e 128M",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if oneRank {
@@ -183,6 +186,9 @@ has them in ordinary memory, so that they are copied through the transport.`,
 			if o.Order, err = allreduce.ParseOrder(order); err != nil {
 				return &usageError{err}
 			}
+			if o.Security, err = mesh.ParseSecurity(security); err != nil {
+				return &usageError{err}
+			}
 			if !together {
 				self, err := os.Executable()
 				if err != nil {
@@ -192,7 +198,7 @@ has them in ordinary memory, so that they are copied through the transport.`,
 			}
 			out := c.OutOrStdout()
 			if !asJSON {
-				fmt.Fprintf(out, "# %d ranks, order %s, f32 sum\n%12s %12s %12s %12s\n", o.World, o.Order, "bytes", "time (ms)", "algbw (GB/s)", "busbw (GB/s)")
+				fmt.Fprintf(out, "# %d ranks, order %s, f32 sum%s\n%12s %12s %12s %12s\n", o.World, o.Order, over(o), "bytes", "time (ms)", "algbw (GB/s)", "busbw (GB/s)")
 			}
 			return bench.AllReduce(c.Context(), o, func(r bench.AllReduceResult) {
 				if asJSON {
@@ -210,12 +216,22 @@ has them in ordinary memory, so that they are copied through the transport.`,
 	f.Int64VarP(&o.Factor, "factor", "f", 4, "from one size to the next")
 	f.IntVarP(&o.Iterations, "iterations", "i", 10, "measured calls a size; the median counts")
 	f.StringVar(&order, "order", "tree", "tree or ring")
+	f.BoolVar(&o.TCP, "tcp", false, "talk over TCP, as ranks of several hosts do")
+	f.StringVar(&security, "security", "mac", "protection of what goes over TCP: mac, aead or none (allreduce.security)")
 	f.BoolVar(&o.Private, "private", false, "vectors that no other process can read")
 	f.BoolVar(&together, "in-process", false, "run all ranks in one process")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object a size")
 	f.BoolVar(&oneRank, "as-rank", false, "be one of the ranks that another process has started")
 	_ = f.MarkHidden("as-rank") // it exists
 	return c
+}
+
+// over says what the vectors travel by, where it is not memory.
+func over(o bench.AllReduceConfig) string {
+	if !o.TCP {
+		return ""
+	}
+	return fmt.Sprintf(", TCP with security %v", o.Security)
 }
 
 // parseSize reads 4096, 4K, 16M, 1G.

@@ -3,7 +3,7 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics status data checkpoint cluster cluster/security cluster/supervise allreduce " +
+	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics status data checkpoint cluster cluster/security cluster/supervise allreduce allreduce/mesh " +
 		"diffusion diffusion/unet internal/grid internal/text internal/version " +
 		"eval/judge eval/suite rundir",
 
