@@ -155,6 +155,16 @@ func Open(ctx context.Context, path string, parts checkpoint.Parts) (*Source, er
 	return s, nil
 }
 
+// Newest reads the run's newest checkpoint that verifies, whole, as a resume does.
+// Without any the error is checkpoint.ErrNoCheckpoint.
+func (d Dir) Newest(ctx context.Context, o checkpoint.Options) (*Source, error) {
+	snap, info, skipped, err := d.Store(o).Newest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Source{Kind: Run, Path: info.Path, State: snap, Manifest: &info.Manifest, Skipped: skipped}, nil
+}
+
 // OpenWeights is Open for the weights alone: averaged ones where there are any and raw
 // is not set, else the raw ones.
 func OpenWeights(ctx context.Context, path string, raw bool) (*Source, error) {

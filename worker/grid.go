@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/internal/grid"
+	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/trainer"
 )
@@ -22,7 +22,7 @@ type sampleGrid struct {
 	cfg     *config.Config
 	model   *unet.Model
 	sampler *diffusion.Sampler
-	dir     string
+	dir     rundir.Dir
 	written func(step int64, path string)
 }
 
@@ -35,7 +35,7 @@ func newGridTask(c *config.Config, m *unet.Model, runDir string, written func(st
 	if err != nil {
 		return trainer.Task{}, err
 	}
-	g := &sampleGrid{cfg: c, model: m, sampler: s, dir: filepath.Join(runDir, "samples"), written: written}
+	g := &sampleGrid{cfg: c, model: m, sampler: s, dir: rundir.Dir(runDir), written: written}
 	return trainer.Task{
 		Name: "sample grid", Phase: cluster.PhaseSample, Every: c.Sample.Every,
 		Count: c.Sample.Count, Each: c.Model.SampleSize * c.Model.SampleSize * c.Model.InChannels,
@@ -60,10 +60,10 @@ func (g *sampleGrid) share(ctx context.Context, s *trainer.State, lo, hi int) (i
 
 // write stores samples/step-N.png.
 func (g *sampleGrid) write(step int64, images []float32) error {
-	if err := os.MkdirAll(g.dir, 0o755); err != nil {
+	if err := os.MkdirAll(g.dir.Samples(), 0o755); err != nil {
 		return fmt.Errorf("worker: sample grid: %w", err)
 	}
-	path := filepath.Join(g.dir, fmt.Sprintf("step-%d.png", step))
+	path := g.dir.Sample(step)
 	m := g.cfg.Model
 	if err := grid.WriteFile(path, images, g.cfg.Sample.Count, m.SampleSize, m.SampleSize, m.InChannels, grid.Options{}); err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/metrics"
+	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/trainer"
@@ -279,7 +279,7 @@ func (w *worker) loader(set data.Dataset) *data.Loader {
 }
 
 func (w *worker) observer(be tensor.Backend, parameters int) *observer {
-	events := metrics.New(filepath.Join(w.spec.RunDir, "events.jsonl"))
+	events := metrics.New(rundir.Dir(w.spec.RunDir).Events())
 	w.later(events.Close)
 	return &observer{
 		events: events, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,

@@ -14,6 +14,8 @@ import (
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/recipe"
+	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/worker"
 )
@@ -54,40 +56,48 @@ func importCommand() *cobra.Command {
 schedule are the pipeline's, everything else (data, batch, optimizer, ...) comes
 from -c and --set. Go on with: agrdist run -c RUN/config.yaml`,
 		RunE: func(c *cobra.Command, args []string) error {
-			src, err := loadPipeline(args[0])
+			src, err := rundir.Open(c.Context(), args[0], checkpoint.Model)
+			if err == nil && src.Kind != rundir.Pipeline {
+				err = fmt.Errorf("%s is a %v, not a diffusers directory; agrdist run --resume continues it", args[0], src.Kind)
+			}
 			if err != nil {
 				return err
 			}
-			model, process := src.cfg.Model, src.cfg.Diffusion
+			made, err := recipe.Of(src)
+			if err != nil {
+				return err
+			}
+			model, process := made.Config.Model, made.Config.Diffusion
 			cfg, err := s.load(fmt.Sprintf("out=%q", args[1]), fmt.Sprintf("model.sample_size=%d", model.SampleSize),
 				fmt.Sprintf("sample.steps=%d", min(50, process.Timesteps)), fmt.Sprintf("diffusion.timesteps=%d", process.Timesteps))
 			if err != nil {
 				return err
 			}
 			cfg.Model, cfg.Diffusion = model, process
-			return importPipeline(c.Context(), c.OutOrStdout(), cfg, src.weights)
+			return importPipeline(c.Context(), c.OutOrStdout(), cfg, src.Weights())
 		},
 	}
 	s.flags(c)
 	return c
 }
 
-func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, weights []checkpoint.Tensor) error {
+func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, tensors []checkpoint.Tensor) error {
 	if err := errors.Join(cfg.Validate(), setup.Check(cfg)); err != nil {
 		return &config.Error{Source: "configuration with the pipeline's model", Err: err}
 	}
-	if err := os.MkdirAll(cfg.Out, 0o755); err != nil {
+	dir, err := rundir.At(cfg.Out)
+	if err != nil {
 		return err
 	}
-	lock, err := checkpoint.LockRun(cfg.Out)
+	lock, err := dir.Lock()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = lock.Unlock() }() // the process ends
-	if infos, bad, err := worker.OpenStore(cfg, cfg.Out, nil, nil).List(); err != nil || len(infos)+len(bad) > 0 {
+	if infos, bad, err := dir.Store(checkpoint.Options{}).List(); err != nil || len(infos)+len(bad) > 0 {
 		return errors.Join(err, fmt.Errorf("%s holds a run already; choose another directory", cfg.Out))
 	}
-	path, err := worker.Begin(ctx, cfg, weights)
+	path, err := worker.Begin(ctx, cfg, tensors)
 	if err != nil {
 		return err
 	}
@@ -99,27 +109,8 @@ func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, weig
 	return err
 }
 
-// storeAt opens the checkpoints of a run's directory or of a checkpoints
-// directory itself.
-func storeAt(path string) (*checkpoint.Store, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, errors.Unwrap(err))
-	}
-	for _, dir := range []string{worker.CheckpointDir(path), path} {
-		s := checkpoint.Open(dir, checkpoint.Options{})
-		infos, bad, err := s.List()
-		if err != nil {
-			return nil, err
-		}
-		if len(infos)+len(bad) > 0 {
-			return s, nil
-		}
-	}
-	return nil, fmt.Errorf("%w in %s", checkpoint.ErrNoCheckpoint, path)
-}
-
 func listCheckpoints(out io.Writer, path string) error {
-	s, err := storeAt(path)
+	s, err := rundir.Checkpoints(path)
 	if err != nil {
 		return err
 	}
@@ -148,7 +139,7 @@ func verifyCheckpoints(ctx context.Context, out io.Writer, path string) error {
 		_, err = fmt.Fprintf(out, "step %d: verified, %d files, digest %s\n", info.Step, len(info.Files), info.ModelDigest)
 		return err
 	}
-	s, err := storeAt(path)
+	s, err := rundir.Checkpoints(path)
 	if err != nil {
 		return err
 	}
@@ -177,17 +168,20 @@ func exportCheckpoint(ctx context.Context, out io.Writer, from, to string, raw b
 	if raw {
 		part = checkpoint.Model
 	}
-	snap, info, err := worker.From(ctx, from, part)
+	src, err := rundir.Open(ctx, from, part)
+	if err == nil && src.Kind == rundir.Pipeline {
+		err = fmt.Errorf("%s is a diffusers directory already", from)
+	}
 	if err != nil {
 		return err
 	}
-	pipeline, err := snap.Pipeline(raw)
+	pipeline, err := src.State.Pipeline(raw)
 	if err != nil {
 		return err
 	}
 	if err := checkpoint.Export(to, pipeline); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%s: diffusers pipeline of step %d\n", to, info.Step)
+	_, err = fmt.Fprintf(out, "%s: diffusers pipeline of step %d\n", to, src.State.Step)
 	return err
 }

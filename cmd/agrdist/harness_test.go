@@ -70,10 +70,11 @@ func startEnv(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	return launch(t, exec.Command(self, args...), env)
+	return spawn(t, exec.Command(self, args...), env)
 }
 
-func launch(t *testing.T, cmd *exec.Cmd, env []string) *process {
+// spawn starts a command; its file descriptors from 3 on are the files.
+func spawn(t *testing.T, cmd *exec.Cmd, env []string, files ...*os.File) *process {
 	t.Helper()
 	p := &process{t: t, cmd: cmd, done: make(chan struct{})}
 	for _, e := range os.Environ() {
@@ -82,7 +83,7 @@ func launch(t *testing.T, cmd *exec.Cmd, env []string) *process {
 		}
 	}
 	cmd.Env = append(append(cmd.Env, runAs+"=1"), env...)
-	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &p.stdout, &p.stderr, files
 	require.NoError(t, cmd.Start())
 	go func() {
 		defer close(p.done)

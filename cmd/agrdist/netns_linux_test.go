@@ -75,7 +75,7 @@ func (n *namespaces) start(t *testing.T, i int, env []string, args ...string) *p
 	self, err := os.Executable()
 	require.NoError(t, err)
 	// ip becomes the program (execve): signals and the exit code are its own.
-	return launch(t, exec.Command("ip", append([]string{"netns", "exec", n.names[i], self}, args...)...), env)
+	return spawn(t, exec.Command("ip", append([]string{"netns", "exec", n.names[i], self}, args...)...), env)
 }
 
 // Two nodes on two hosts, with a secret, as they would be in earnest.

@@ -1,23 +1,19 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion"
-	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/internal/grid"
+	"github.com/agrdist/agrdist/recipe"
+	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
-	"github.com/agrdist/agrdist/worker"
 )
 
 // sampling are the options of agrdist sample.
@@ -73,13 +69,17 @@ func (o *sampling) run(c *cobra.Command) error {
 	if o.count < 1 || o.batch < 1 || o.threads < 0 {
 		return &usageError{fmt.Errorf("-n %d, --batch %d and --threads %d must be positive", o.count, o.batch, o.threads)}
 	}
-	src, err := o.load(c.Context())
+	src, err := rundir.OpenWeights(c.Context(), o.from, o.raw)
 	if err != nil {
 		return err
 	}
-	cfg := src.cfg
-	o.override(c, src)
-	sampler, err := diffusion.NewSampler(src.schedule, src.sampler)
+	made, err := recipe.Of(src)
+	if err != nil {
+		return err
+	}
+	cfg := made.Config
+	o.override(c, made)
+	sampler, err := diffusion.NewSampler(made.Schedule, made.Sampler)
 	if err != nil {
 		return &config.Error{Source: "sampler", Err: err}
 	}
@@ -92,7 +92,7 @@ func (o *sampling) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := model.Load(src.weights); err != nil {
+	if err := model.Load(src.Weights()); err != nil {
 		return fmt.Errorf("%s: %w", o.from, err)
 	}
 	began := time.Now()
@@ -107,7 +107,7 @@ func (o *sampling) run(c *cobra.Command) error {
 		return err
 	}
 	_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d images, %s, %d steps, seed %d, %s\n",
-		o.out, o.count, src.sampler.Method, len(sampler.Timesteps()), cfg.Seed, roundTime(time.Since(began)))
+		o.out, o.count, made.Sampler.Method, len(sampler.Timesteps()), cfg.Seed, roundTime(time.Since(began)))
 	return err
 }
 
@@ -128,86 +128,12 @@ func (o *sampling) open() (*setup.Device, error) {
 	return dev, nil
 }
 
-// source is what images are drawn from.
-type source struct {
-	cfg      *config.Config
-	weights  []checkpoint.Tensor
-	schedule *diffusion.Schedule
-	sampler  diffusion.SamplerConfig
-}
-
-// load reads weights and settings.
-func (o *sampling) load(ctx context.Context) (*source, error) {
-	if isPipeline(o.from) {
-		return loadPipeline(o.from)
-	}
-	part := checkpoint.EMA
-	if o.raw {
-		part = checkpoint.Model
-	}
-	snap, info, err := worker.From(ctx, o.from, part)
-	if errors.Is(err, checkpoint.ErrNoEMA) {
-		part = checkpoint.Model
-		snap, info, err = worker.From(ctx, o.from, part)
-	}
-	if err != nil {
-		return nil, err
-	}
-	src := &source{weights: snap.EMA}
-	if part == checkpoint.Model {
-		src.weights = snap.Model
-	}
-	if src.cfg, err = config.FromYAML(snap.Config); err != nil {
-		return nil, fmt.Errorf("%s: %w", info.Path, err)
-	}
-	src.sampler = setup.SamplerConfig(src.cfg)
-	src.schedule, _, err = setup.Process(src.cfg)
-	return src, err
-}
-
-func isPipeline(dir string) bool {
-	for _, f := range []string{filepath.Join("unet", "config.json"), "model_index.json"} {
-		if _, err := os.Stat(filepath.Join(dir, f)); err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// loadPipeline reads a diffusers pipeline. What the file does not say is as in
-// the default configuration.
-func loadPipeline(dir string) (*source, error) {
-	p, err := checkpoint.Import(dir)
-	if err != nil {
-		return nil, err
-	}
-	model, err := unet.ConfigFromDiffusers(p.UNetConfig)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	cfg := config.Default()
-	cfg.Model = setup.ModelSection(model)
-	src := &source{cfg: &cfg, weights: p.Tensors}
-	if p.SchedulerConfig == nil { // a bare UNet
-		src.sampler = setup.SamplerConfig(&cfg)
-		src.schedule, _, err = setup.Process(&cfg)
-		return src, err
-	}
-	if src.schedule, src.sampler, err = diffusion.DecodeSchedulerConfig(p.SchedulerConfig); err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	cfg.Diffusion = config.Diffusion{
-		Timesteps: src.schedule.Timesteps(), Schedule: src.schedule.Kind, Prediction: string(src.sampler.Prediction),
-	}
-	return src, nil
-}
-
-// override puts the flags that were given in the place of the source's settings.
-func (o *sampling) override(c *cobra.Command, src *source) {
+// override puts the flags that were given in the place of the model's own settings.
+func (o *sampling) override(c *cobra.Command, r *recipe.Recipe) {
 	given := c.Flags().Changed
-	s := &src.sampler
+	s := &r.Sampler
 	if given("seed") {
-		src.cfg.Seed = o.seed
+		r.Config.Seed = o.seed
 	}
 	if given("sampler") {
 		s.Method = o.sampler
@@ -243,8 +169,13 @@ func (c *counter) set(done, total int) {
 	}
 }
 
-// phase is set for work in several parts; a total of 0 is not known yet.
+// phase is set for work in several parts; a total of 0 is not known yet. An empty
+// text ends it.
 func (c *counter) phase(what string, done, total int) {
+	if what == "" {
+		c.close()
+		return
+	}
 	if !c.show || done%100 != 0 && done != total {
 		return
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -63,30 +64,57 @@ func TestResumeHintIsForAShell(t *testing.T) {
 		resumeHint([]string{"./agrdist", "run", "--set", "model.block_out_channels=[8, 16]", "--out", "it's", ""}))
 }
 
-// A second signal ends everything at once and leaves what was saved alone. One
-// worker is held still, so that the first signal's stop cannot complete before.
-func TestSecondSignalKills(t *testing.T) {
+// Any number of signals within a second is one request: process managers signal a
+// process and then its group.
+func TestBurstOfSignalsSaves(t *testing.T) {
+	t.Parallel()
+	for _, list := range [][]syscall.Signal{
+		{syscall.SIGTERM, syscall.SIGTERM, syscall.SIGTERM},
+		{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT},
+		{syscall.SIGHUP, syscall.SIGCONT, syscall.SIGHUP},
+	} {
+		dir := filepath.Join(t.TempDir(), "run")
+		p := start(t, training(dir)...)
+		p.step(dir, 3)
+		for _, s := range list {
+			p.signal(s)
+		}
+		p.ended(exitSignal)
+		require.Contains(t, p.stderr.String(), "saving a checkpoint and stopping")
+		list := events(t, dir)
+		stop := list[len(list)-1]
+		require.Equal(t, metrics.EventStop, stop.Event)
+		run(t, "checkpoint", "verify", filepath.Join(dir, "checkpoints", "step-"+itoa(stop.Step))).ended(exitOK)
+	}
+}
+
+// nohup's SIGHUP changes nothing.
+func TestIgnoredHangup(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "run")
-	p := start(t, training(dir)...)
-	members := pids(t, p.generation(dir, 1))
-	p.saved(dir)
-	require.NoError(t, syscall.Kill(members[1], syscall.SIGSTOP))
-	p.signal(syscall.SIGTERM)
-	p.await("stopping", func() bool {
-		log, err := os.ReadFile(filepath.Join(dir, "logs", "agent.log"))
-		return err == nil && strings.Contains(string(log), "msg=stopping signal=SIGTERM")
-	})
-	p.signal(syscall.SIGINT)
-	p.ended(exitFailed)
-	require.Contains(t, p.stderr.String(), "agrdist: killed by a second signal (SIGINT); what was saved is kept")
-	for _, pid := range members {
-		requireGone(t, pid)
-	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	p := spawn(t, exec.Command("sh", append([]string{"-c", `trap '' HUP; exec "$@"`, "sh", self}, training(dir)...)...), nil)
+	p.step(dir, 2)
+	p.signal(syscall.SIGHUP)
+	p.ended(exitOK)
+	requireSame(t, dir)
+}
 
-	run(t, "checkpoint", "verify", dir).ended(exitOK)
-	p = run(t, training(dir)...).ended(exitOK)
-	require.Contains(t, p.stderr.String(), "agrdist: resuming")
+// Nobody reads the output any more: the run does not end over it.
+func TestReaderGoesAway(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	defer w.Close()
+	// The shell's own stderr is read; the program's two streams are the broken pipe.
+	p := spawn(t, exec.Command("sh", append([]string{"-c", `"$@" >&3 2>&3; echo "code $?" >&2`, "sh", self}, training(dir)...)...), nil, w)
+	p.ended(exitOK)
+	require.Contains(t, p.stderr.String(), "code 0")
 	requireSame(t, dir)
 }
 

@@ -3,13 +3,13 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "agent worker worker/spec bench doctor setup config metrics status data checkpoint cluster cluster/security cluster/supervise allreduce allreduce/mesh " +
-		"diffusion diffusion/unet internal/grid internal/text internal/version " +
-		"eval/judge eval/suite rundir",
+	"cmd/agrdist": "allreduce/mesh eval/suite eval/judge internal/text data launch recipe worker worker/spec bench doctor setup rundir config metrics status checkpoint cluster cluster/supervise allreduce " +
+		"diffusion internal/grid internal/version",
+	"launch": "agent recipe worker/spec setup rundir config data metrics checkpoint cluster cluster/security cluster/supervise internal/version",
 
 	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
-	"worker": "worker/spec setup trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
-		"diffusion diffusion/unet nn tensor internal/grid internal/version",
+	"worker": "worker/spec recipe setup rundir trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
+		"diffusion diffusion/unet nn/weights tensor internal/grid internal/version",
 	"worker/spec": "cluster internal/text",
 
 	"doctor": "allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc",
@@ -27,6 +27,7 @@ var allowed = map[string]string{
 	"eval/npz":                        "",
 	"eval/suite":                      "eval",
 
+	"recipe":              "rundir setup config checkpoint diffusion diffusion/unet",
 	"rundir":              "checkpoint nn/weights",
 	"trainer":             "cluster checkpoint allreduce diffusion diffusion/unet nn agr optim tensor rng",
 	"config":              "",

@@ -1,0 +1,161 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/recipe"
+	"github.com/agrdist/agrdist/rundir"
+	"github.com/agrdist/agrdist/setup"
+)
+
+// checkResume looks at the directory that checkpoint.resume names, before anything is
+// made.
+func (r *run) checkResume() error {
+	resume := r.cfg.Checkpoint.Resume
+	if resume == "auto" || resume == "never" {
+		return nil
+	}
+	kind, err := rundir.Find(resume)
+	if errors.Is(err, rundir.ErrMissing) && len(r.cfg.Cluster.Join) > 0 {
+		return nil // it is on the first node, which hands its state on
+	}
+	if err == nil && kind == rundir.Pipeline {
+		err = fmt.Errorf("%s is a diffusers directory, which has no optimizer state; agrdist checkpoint import makes a run of it", resume)
+	}
+	if err != nil {
+		return &config.Error{Source: "checkpoint.resume", Err: err}
+	}
+	return nil
+}
+
+// prepare makes the run's directory, takes its lock and finds out what there is to
+// resume. An Outcome means that nothing is to be done.
+func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err error) {
+	if err := r.dir.Make(); err != nil {
+		return nil, nil, fmt.Errorf("%w; choose another with --out", err)
+	}
+	unlock = func() {}
+	if len(r.cfg.Cluster.Join) == 0 { // the nodes of a run may share its directory
+		lock, err := r.dir.Lock()
+		if err != nil {
+			return nil, nil, err
+		}
+		unlock = func() {
+			if err := lock.Unlock(); err != nil {
+				r.notice(err.Error())
+			}
+		}
+	}
+	if done, err = r.resumable(ctx); err == nil && done == nil {
+		err = r.writeIndex()
+	}
+	if err == nil && done == nil {
+		err = renameio.WriteFile(r.dir.Config(), r.cfg.YAML(false), 0o644)
+	}
+	if err != nil || done != nil {
+		unlock()
+	}
+	return unlock, done, err
+}
+
+// writeIndex leaves the list of images for the workers, and says what is not used.
+func (r *run) writeIndex() error {
+	skipped, err := setup.WriteIndex(string(r.dir), r.images)
+	if err != nil {
+		return fmt.Errorf("cannot write the list of images: %w", err)
+	}
+	if skipped != "" {
+		r.notice(fmt.Sprintf("data: %d images; not used: %s (listed in %s)", len(r.images.Images), r.images.Summary(), skipped))
+	}
+	return nil
+}
+
+// resumable looks at the checkpoints that the run would begin with, before any
+// process is started: whole, with every checksum, as a worker will.
+func (r *run) resumable(ctx context.Context) (done *Outcome, err error) {
+	if r.cfg.Checkpoint.Resume == "never" {
+		// What is saved from now on is this run's own: its workers continue from
+		// it when all of them were lost, and so does the next invocation.
+		r.cfg.Checkpoint.Resume = "auto"
+		return nil, r.setAside()
+	}
+	src, err := r.newest(ctx)
+	if src == nil || err != nil {
+		return nil, err
+	}
+	if err := recipe.Fits(r.cfg, src.State, src.Path); err != nil {
+		return nil, err
+	}
+	if !src.own || src.State.Step < r.cfg.Train.Steps {
+		from := r.cfg.Out
+		if !src.own {
+			from = src.Path
+		}
+		r.notice(fmt.Sprintf("resuming %s at step %d of %d", from, src.State.Step, r.cfg.Train.Steps))
+		return nil, nil
+	}
+	return &Outcome{
+		Ending: Already, Dir: r.dir, Step: src.State.Step, Steps: r.cfg.Train.Steps, Digest: src.Manifest.ModelDigest,
+	}, nil
+}
+
+// start is the checkpoint that a run begins with.
+type start struct {
+	*rundir.Source
+	own bool // of the run itself, not of the one that checkpoint.resume names
+}
+
+// newest finds the checkpoint that the run begins with: its own newest that verifies,
+// or where it has none that of the directory named by checkpoint.resume. nil: it
+// begins from scratch.
+func (r *run) newest(ctx context.Context) (*start, error) {
+	src, err := r.dir.Newest(ctx, checkpoint.Options{RequireEMA: r.cfg.Train.EMADecay > 0})
+	if err == nil {
+		for _, k := range src.Skipped {
+			r.notice(fmt.Sprintf("passed over %s: %v", k.Path, k.Reason))
+		}
+		return &start{src, true}, nil
+	}
+	if !errors.Is(err, checkpoint.ErrNoCheckpoint) {
+		return nil, err
+	}
+	resume := r.cfg.Checkpoint.Resume
+	if resume == "auto" {
+		return nil, nil
+	}
+	src, err = rundir.Open(ctx, resume, checkpoint.All)
+	if errors.Is(err, rundir.ErrMissing) && len(r.cfg.Cluster.Join) > 0 {
+		return nil, nil // see checkResume
+	}
+	if err != nil {
+		return nil, &config.Error{Source: "checkpoint.resume", Err: err}
+	}
+	return &start{src, false}, nil
+}
+
+// setAside moves what an earlier run left, so that starting from scratch destroys
+// nothing.
+func (r *run) setAside() error {
+	if len(r.cfg.Cluster.Join) > 0 { // the directory may be shared with a run that is under way
+		lock, err := r.dir.Lock()
+		if errors.Is(err, checkpoint.ErrRunLocked) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { _ = lock.Unlock() }() // it ends with the process at the latest
+	}
+	aside, err := r.dir.SetAside(time.Now())
+	if aside != "" {
+		r.notice(fmt.Sprintf("the earlier run in %s was moved to %s", r.cfg.Out, aside))
+	}
+	return err
+}

@@ -1,0 +1,183 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/agrdist/agrdist/agent"
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/supervise"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/data"
+	"github.com/agrdist/agrdist/internal/version"
+	"github.com/agrdist/agrdist/rundir"
+	"github.com/agrdist/agrdist/setup"
+	"github.com/agrdist/agrdist/worker/spec"
+)
+
+// Options describe a node's part in a run.
+type Options struct {
+	// Config is the run's configuration, checked as setup.Load does. It is not
+	// changed.
+	Config *config.Config
+	// Worker starts a worker process: it must call worker.Run with the spec of its
+	// environment. The spec and the process's own environment are added. The zero
+	// value is this program with the one argument "worker".
+	Worker supervise.Command
+	// Signals asks for a stop, for example from signal.Notify; see Stopper for what
+	// counts. nil: only the end of the context ends the run early.
+	Signals <-chan os.Signal
+	// Terminal says that an interrupt comes from a person's keyboard.
+	Terminal bool
+	// Notice is called with what a person should read now: one line.
+	Notice func(text string)
+	// Scanning is called while an image folder is looked at, and with an empty text
+	// when that is over; total is 0 while it is not known.
+	Scanning func(what string, done, total int)
+	// Joinable is called once with the address that other nodes join by.
+	Joinable func(addr string)
+	// Watch is called about twice a second with where the run stands.
+	Watch func(cluster.Status)
+	// Output receives the lines of the workers, prefixed; nil: only the log files do.
+	Output io.Writer
+}
+
+// run is one call of Run.
+type run struct {
+	Options
+	cfg    *config.Config // a copy
+	dir    rundir.Dir
+	images *data.Index // of an image folder; nil: another data set
+	node   string
+	last   cluster.Status // the newest that was seen
+	notice func(string)
+}
+
+// Run takes part in a run until it ends. The end of ctx kills this node's workers;
+// what was saved is kept. An error means that the run could not begin or that this
+// node failed: a *config.Error if the configuration cannot work. How a run that began
+// has ended, a failure included, is in the Outcome.
+func Run(ctx context.Context, o Options) (Outcome, error) {
+	cfg := *o.Config
+	r := &run{Options: o, cfg: &cfg, node: nodeName(&cfg), notice: o.Notice}
+	if r.notice == nil {
+		r.notice = func(string) {}
+	}
+	return r.run(ctx)
+}
+
+func (r *run) run(ctx context.Context) (Outcome, error) {
+	secret, err := secretOf(r.cfg)
+	if err != nil {
+		return Outcome{}, err
+	}
+	host, _ := os.Hostname() // where there is none, nothing is dropped
+	r.cfg.Cluster.Join = dropSelf(r.cfg.Cluster.Join, host, r.cfg.Cluster.Node)
+	if r.dir, err = rundir.At(r.cfg.Out); err != nil {
+		return Outcome{}, err
+	}
+	if err := r.checkResume(); err != nil {
+		return Outcome{}, err
+	}
+	if err := r.scanData(ctx); err != nil {
+		return Outcome{}, err
+	}
+	unlock, done, err := r.prepare(ctx)
+	if err != nil || done != nil {
+		return or(done), err
+	}
+	defer unlock()
+	log, closeLog, err := r.openLog()
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer closeLog()
+
+	began := time.Now()
+	stop, forwarded := r.forwardSignals()
+	defer forwarded()
+	end, err := agent.Run(ctx, stop, agent.Config{
+		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Version: version.Build(), Secret: secret,
+		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Joinable: r.Joinable,
+		Watch: func(s cluster.Status) {
+			r.last = s
+			if r.Watch != nil {
+				r.Watch(s)
+			}
+		},
+	})
+	if early, ok := errors.AsType[*agent.SignalError](err); ok {
+		return Outcome{
+			Ending: Stopped, Dir: r.dir, Step: -1, Steps: r.cfg.Train.Steps, Code: cluster.ExitStopped, Reason: early.Error(),
+		}, nil
+	}
+	if err != nil {
+		return Outcome{}, err
+	}
+	return r.outcome(end, time.Since(began)), nil
+}
+
+func or(o *Outcome) Outcome {
+	if o == nil {
+		return Outcome{}
+	}
+	return *o
+}
+
+// scanData looks at all images once, before any process is started.
+func (r *run) scanData(ctx context.Context) (err error) {
+	progress := r.Scanning
+	if progress == nil {
+		progress = func(string, int, int) {}
+	}
+	defer progress("", 0, 0)
+	r.images, err = setup.ScanData(ctx, r.cfg, progress)
+	return err
+}
+
+// openLog opens the agent's own log.
+func (r *run) openLog() (*slog.Logger, func(), error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(r.cfg.Log.Level)); err != nil {
+		return nil, nil, &config.Error{Source: "log.level", Err: err}
+	}
+	f, err := os.OpenFile(r.dir.Log(r.logName("agent")), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot open the log: %w", err)
+	}
+	log := slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: level}))
+	return log, func() { _ = f.Close() }, nil // nothing depends on its last line
+}
+
+// logName is the name of a process of this node: its logs may lie beside those of
+// other nodes.
+func (r *run) logName(process string) string {
+	if r.cfg.Cluster.Nodes == "1" {
+		return process
+	}
+	return r.node + "-" + process
+}
+
+// command is how the worker of a slot is started.
+func (r *run) command(slot int, s spec.Spec) (supervise.Command, error) {
+	c := r.Worker
+	if c.Path == "" {
+		self, err := self()
+		if err != nil {
+			return c, err
+		}
+		c.Path, c.Argv0, c.Args = self, os.Args[0], []string{"worker"}
+	}
+	variable, err := s.Environment()
+	if err != nil {
+		return c, err
+	}
+	c.Name = r.logName(fmt.Sprintf("worker-%d", slot))
+	c.Env = append(append(os.Environ(), c.Env...), variable)
+	return c, nil
+}

@@ -1,0 +1,107 @@
+package launch
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Request is what a signal asks for.
+type Request int
+
+// Requests.
+const (
+	Nothing Request = iota // a repetition of what was asked before
+	Stop                   // save a checkpoint on all nodes and end
+	Kill                   // end at once
+	Save                   // write a checkpoint now and continue
+)
+
+// repeatWithin is how long after a request further signals only repeat it. Process
+// managers send a signal to a process and then to its group, and a terminal that goes
+// away sends several: none of that is a person's second thought.
+const repeatWithin = time.Second
+
+// Stopper makes requests of signals. The first SIGINT, SIGTERM or SIGHUP is a Stop.
+// Within a second any number of them only repeats it. Later ones are requests of
+// their own: a second SIGINT that a person typed is a Kill, and so is any third
+// request. SIGUSR1 is always a Save.
+type Stopper struct {
+	Terminal bool // an interrupt comes from a keyboard
+
+	asked int       // requests to stop so far
+	last  time.Time // the newest of them
+}
+
+// Next takes the next signal.
+func (s *Stopper) Next(sig os.Signal, now time.Time) Request {
+	if sig == syscall.SIGUSR1 {
+		return Save
+	}
+	if s.asked > 0 && now.Sub(s.last) <= repeatWithin {
+		return Nothing
+	}
+	s.asked++
+	s.last = now
+	switch {
+	case s.asked == 1:
+		return Stop
+	case s.asked >= 3, s.Terminal && sig == os.Interrupt:
+		return Kill
+	}
+	return Nothing
+}
+
+// forwardSignals passes on to the agent what counts, and tells people what will
+// happen. The returned function ends it.
+func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
+	out := make(chan os.Signal, 4) // a stop, a kill, and saves that nobody has taken yet
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		s := Stopper{Terminal: r.Terminal}
+		for {
+			select {
+			case <-done:
+				return
+			case sig := <-r.Signals:
+				r.forward(&s, sig, out)
+			}
+		}
+	}()
+	return out, func() {
+		close(done)
+		<-ended
+	}
+}
+
+func (r *run) forward(s *Stopper, sig os.Signal, out chan<- os.Signal) {
+	switch s.Next(sig, time.Now()) {
+	case Stop:
+		again := "a third signal kills"
+		if r.Terminal {
+			again = "Ctrl-C again"
+		}
+		r.notice(fmt.Sprintf("%s: saving a checkpoint and stopping; %s after more than a second ends the run at once, without the checkpoint", signalName(sig), again))
+	case Kill:
+	case Save:
+		r.notice(fmt.Sprintf("%s: writing a checkpoint; training continues", signalName(sig)))
+	case Nothing:
+		return
+	}
+	select {
+	case out <- sig:
+	default: // the agent is busy with what it was asked for before
+	}
+}
+
+// signalName is SIGTERM where the signal itself says "terminated".
+func signalName(s os.Signal) string {
+	if n, ok := s.(syscall.Signal); ok && unix.SignalName(n) != "" {
+		return unix.SignalName(n)
+	}
+	return s.String()
+}

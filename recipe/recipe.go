@@ -1,0 +1,110 @@
+package recipe
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/diffusion"
+	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/rundir"
+	"github.com/agrdist/agrdist/setup"
+)
+
+// Recipe is what a model that was opened belongs to.
+type Recipe struct {
+	// Config is the run's configuration; for a diffusers directory the default one
+	// with the model and the forward process of its documents.
+	Config   *config.Config
+	Schedule *diffusion.Schedule
+	Sampler  diffusion.SamplerConfig
+}
+
+// Of interprets the documents of a source.
+func Of(src *rundir.Source) (*Recipe, error) {
+	r, err := of(src)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src.Path, err)
+	}
+	return r, nil
+}
+
+func of(src *rundir.Source) (*Recipe, error) {
+	if src.Kind == rundir.Pipeline {
+		return pipelineRecipe(src)
+	}
+	c, err := config.FromYAML(src.State.Config)
+	if err != nil {
+		return nil, fmt.Errorf("config.yaml: %w", err)
+	}
+	r := &Recipe{Config: c, Sampler: setup.SamplerConfig(c)}
+	r.Schedule, _, err = setup.Process(c)
+	return r, err
+}
+
+// pipelineRecipe reads diffusers' two documents.
+func pipelineRecipe(src *rundir.Source) (*Recipe, error) {
+	model, err := unet.ConfigFromDiffusers(src.State.UNetConfig)
+	if err != nil {
+		return nil, err
+	}
+	if err := trainable(model); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join("unet", "config.json"), err)
+	}
+	c := config.Default()
+	c.Model = setup.ModelSection(model)
+	r := &Recipe{Config: &c}
+	if src.State.SchedulerConfig == nil { // a UNet alone
+		r.Sampler = setup.SamplerConfig(&c)
+		r.Schedule, _, err = setup.Process(&c)
+		return r, err
+	}
+	if r.Schedule, r.Sampler, err = diffusion.DecodeSchedulerConfig(src.State.SchedulerConfig); err != nil {
+		return nil, err
+	}
+	c.Diffusion = config.Diffusion{
+		Timesteps: r.Schedule.Timesteps(), Schedule: r.Schedule.Kind, Prediction: string(r.Sampler.Prediction),
+	}
+	return r, nil
+}
+
+// trainable refuses what diffusers and package unet can have and a configuration
+// cannot say.
+func trainable(m unet.Config) error {
+	switch {
+	case m.NoMidAttention:
+		return errors.New("add_attention is false; agrdist has attention in the middle block: only models with add_attention true can be used")
+	case m.InChannels != 1 && m.InChannels != 3:
+		return fmt.Errorf("in_channels is %d; images have 1 or 3", m.InChannels)
+	case m.OutChannels != m.InChannels:
+		return fmt.Errorf("out_channels is %d and in_channels %d; they must be equal", m.OutChannels, m.InChannels)
+	}
+	return nil
+}
+
+// Fits compares a configuration with the one that the checkpoint at path was written
+// under.
+func Fits(c *config.Config, snap *checkpoint.Snapshot, path string) error {
+	saved, err := config.FromYAML(snap.Config)
+	if err != nil {
+		return fmt.Errorf("%s: its configuration cannot be read: %w", path, err)
+	}
+	if diff := c.Contradictions(saved); len(diff) > 0 {
+		return &config.Error{Source: "configuration", Err: &ContradictionError{Path: path, Keys: diff}}
+	}
+	return nil
+}
+
+// ContradictionError says that a run's settings are not those of its checkpoint.
+type ContradictionError struct {
+	Path string
+	Keys []string
+}
+
+func (e *ContradictionError) Error() string {
+	return "contradicts the checkpoint " + e.Path + ": " + strings.Join(e.Keys, "; ") +
+		". Use its settings, start from scratch with --resume never, or choose another --out"
+}
