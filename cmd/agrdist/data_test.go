@@ -49,7 +49,7 @@ func TestDataInfo(t *testing.T) {
 	require.NoError(t, err)
 	c := exec.CommandContext(t.Context(), self, "data", "info", images)
 	c.Dir = t.TempDir()
-	launch(t, c, nil).ended(exitOK)
+	spawn(t, c, nil).ended(exitOK)
 	require.FileExists(t, filepath.Join(c.Dir, filepath.Base(images)+"-sheet.png"))
 }
 
