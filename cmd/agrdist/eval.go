@@ -18,8 +18,8 @@ import (
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/eval/judge"
 	"github.com/agrdist/agrdist/eval/suite"
+	"github.com/agrdist/agrdist/recipe"
 	"github.com/agrdist/agrdist/rundir"
-	"github.com/agrdist/agrdist/setup"
 )
 
 // evaluation are the options of agrdist eval.
@@ -124,9 +124,9 @@ func (e *evaluation) model(ctx context.Context, c *cobra.Command) (*judge.Model,
 			m.Config.Data.Dir = e.data[1]
 		}
 	}
-	src := &source{cfg: m.Config, sampler: m.Sampler}
-	e.override(c, src)
-	m.Sampler, e.o.Seed = src.sampler, src.cfg.Seed
+	made := &recipe.Recipe{Config: m.Config, Sampler: m.Sampler}
+	e.override(c, made)
+	m.Sampler, e.o.Seed = made.Sampler, made.Config.Seed
 	return m, nil
 }
 
@@ -185,22 +185,18 @@ func openModel(ctx context.Context, from string, raw bool) (*judge.Model, error)
 	if err != nil {
 		return nil, err
 	}
-	m := &judge.Model{Weights: src.Weights(), Averaged: src.Averaged(), Path: src.Path}
-	if src.Kind == rundir.Pipeline {
-		p, err := loadPipeline(from)
-		if err != nil {
-			return nil, err
-		}
-		m.Config, m.Schedule, m.Sampler = p.cfg, p.schedule, p.sampler
-		return m, nil
+	made, err := recipe.Of(src)
+	if err != nil {
+		return nil, err
 	}
-	m.Step = src.Manifest.Step
-	if m.Config, err = config.FromYAML(src.State.Config); err != nil {
-		return nil, fmt.Errorf("%s: %w", src.Path, err)
+	m := &judge.Model{
+		Weights: src.Weights(), Averaged: src.Averaged(), Path: src.Path,
+		Config: made.Config, Schedule: made.Schedule, Sampler: made.Sampler,
 	}
-	m.Sampler = setup.SamplerConfig(m.Config)
-	m.Schedule, _, err = setup.Process(m.Config)
-	return m, err
+	if src.Manifest != nil {
+		m.Step = src.Manifest.Step
+	}
+	return m, nil
 }
 
 // eta shows how far a piece of work is and when it will end: a line that is written
