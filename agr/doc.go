@@ -25,6 +25,9 @@
 // gradient: it is not linear, so the mean of transformed gradients is something
 // else.
 //
+// Clipping comes before AGR and measures the gradient as it is: the update's
+// (torch.nn.utils.clip_grad_norm_) and then, where it is on, Adan's own.
+//
 // # Edge cases the paper leaves open
 //
 //   - A zero tensor stays zero (the formula is 0/0).

@@ -18,6 +18,7 @@ type fused struct {
 	name     string
 	size     int
 	config   *Config
+	own      ownClip
 	segments []optim.Segment
 	blocks   []optim.Block
 	runner   optim.Runner
@@ -37,13 +38,13 @@ type fused struct {
 	work func(worker int)
 }
 
-func newFused(e optim.Elementwise, a *Config, segments []optim.Segment, flatLen int, r optim.Runner, k kernels) *fused {
+func newFused(e optim.Elementwise, a *Config, own ownClip, segments []optim.Segment, flatLen int, r optim.Runner, k kernels) *fused {
 	workers := 1
 	if r != nil {
 		workers = max(1, r.Threads())
 	}
 	p := &fused{
-		e: e, name: passName(e, a), size: flatLen, config: a,
+		e: e, name: passName(e, a), size: flatLen, config: a, own: own,
 		segments: segments, blocks: optim.Blocks(segments), runner: r, kernels: k,
 		meter:   optim.NewMeter(segments, r, k.norms),
 		den:     make([]float32, len(segments)),
@@ -84,7 +85,7 @@ func (p *fused) Measure(u optim.Update) (optim.Stats, error) {
 	if p.config != nil {
 		p.config.denominators(p.den, p.meter.L1(), p.segments)
 	}
-	clip := optim.ClipScale(norm, u.MaxGradNorm)
+	clip := p.own.factor(norm, u.MaxGradNorm)
 	p.clip = float32(clip)
 	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}, nil
 }

@@ -127,7 +127,7 @@ func configs(t *testing.T) map[string]optim.Config {
 	c.NoProx = true
 	all["adan no_prox"] = c
 	c = all["adan"]
-	c.MaxGradNorm = 0.5 // composed by NewPass, too
+	c.MaxGradNorm = 0.5
 	all["adan own clipping"] = c
 	return all
 }

@@ -45,10 +45,9 @@ func Update(p Pass, u optim.Update) (optim.Stats, error) {
 
 // NewPass builds the pass for the optimizer that c names, with AGR as in the
 // paper where agr is set, over flatLen elements made of segments (nil: one
-// tensor). It is fused unless the optimizer needs a look at the whole
-// transformed gradient (Adan with MaxGradNorm). Errors come from
-// optim.Config.Validate, optim.CheckSegments, or an AGRDIST_CPU that this
-// machine cannot honour.
+// tensor). Adan's own clipping (optim.Config.MaxGradNorm) sees the norm that the
+// update's clipping leaves, before AGR. Errors come from optim.Config.Validate,
+// optim.CheckSegments, or an AGRDIST_CPU that this machine cannot honour.
 func NewPass(c optim.Config, agr bool, segments []optim.Segment, flatLen int, r optim.Runner) (Pass, error) {
 	return NewPassWith(c, choice(agr), segments, flatLen, r)
 }
@@ -64,9 +63,9 @@ func NewPassWith(c optim.Config, a *Config, segments []optim.Segment, flatLen in
 		return nil, err
 	}
 	if e, ok := o.(optim.Elementwise); ok {
-		return newFused(e, a, segments, flatLen, r, k), nil
+		return newFused(e, a, ownClipOf(c), segments, flatLen, r, k), nil
 	}
-	return newUnfused(o, a, segments, flatLen, r), nil
+	return newUnfused(o, a, ownClipOf(c), segments, flatLen, r), nil
 }
 
 // NewUnfusedPass builds the same pass from separate loops: the reference that NewPass
@@ -76,17 +75,17 @@ func NewUnfusedPass(c optim.Config, agr bool, segments []optim.Segment, flatLen 
 	if err != nil {
 		return nil, err
 	}
-	return newUnfused(o, choice(agr), segments, flatLen, r), nil
+	return newUnfused(o, choice(agr), ownClipOf(c), segments, flatLen, r), nil
 }
 
 // Compose builds the unfused pass around any optimizer; a nil Config means no
-// AGR. Errors come from Config.Validate and optim.CheckSegments.
+// AGR. Clipping of the optimizer's own sees what AGR leaves. Errors come from Config.Validate and optim.CheckSegments.
 func Compose(o optim.Optimizer, a *Config, segments []optim.Segment, flatLen int, r optim.Runner) (Pass, error) {
 	segments, err := check(a, segments, flatLen)
 	if err != nil {
 		return nil, err
 	}
-	return newUnfused(o, a, segments, flatLen, r), nil
+	return newUnfused(o, a, ownClip{}, segments, flatLen, r), nil
 }
 
 func choice(on bool) *Config {
@@ -113,8 +112,29 @@ func build(c optim.Config, a *Config, segments []optim.Segment, flatLen int, r o
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := c.Validate(); err != nil {
+		return nil, nil, err
+	}
+	c.MaxGradNorm = 0 // the pass clips: it has the norm
 	o, err := optim.New(c, segments, flatLen, r)
 	return segments, o, err
+}
+
+// ownClip is an optimizer's own clipping, Adan's max_grad_norm. As in the reference
+// implementation it measures the gradient before AGR; because AGR commutes with
+// scaling, one reading of the gradient is enough for both clippings.
+type ownClip struct{ max, eps float64 }
+
+func ownClipOf(c optim.Config) ownClip { return ownClip{c.MaxGradNorm, c.Eps} }
+
+// factor is what a gradient of a norm is multiplied by: the update's clipping to
+// maxNorm, and then the optimizer's.
+func (o ownClip) factor(norm, maxNorm float64) float64 {
+	clip := optim.ClipScale(norm, maxNorm)
+	if o.max > 0 {
+		clip *= min(1, o.max/(float64(norm*clip)+o.eps))
+	}
+	return clip
 }
 
 func passName(o optim.Optimizer, a *Config) string {

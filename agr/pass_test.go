@@ -153,6 +153,43 @@ func TestUpdateMatchesFormulas(t *testing.T) {
 	}
 }
 
+// Adan's own clipping measures the gradient before AGR, after the update's clipping: the
+// state has what the formulas give.
+func TestOwnClippingMeasuresBeforeAGR(t *testing.T) {
+	c, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	c.MaxGradNorm = 0.25
+	g := []float32{3, -1, 0.5, 2}
+	norm := math.Sqrt(9 + 1 + 0.25 + 4)
+	for _, maxNorm := range []float64{0, 1, 0.1} {
+		want := 1.0
+		if maxNorm > 0 {
+			want = math.Min(1, maxNorm/(norm+1e-6))
+		}
+		want *= math.Min(1, 0.25/(norm*want+c.Eps))
+		for name, build := range map[string]func(optim.Config, bool, []optim.Segment, int, optim.Runner) (agr.Pass, error){
+			"fused": agr.NewPass, "unfused": agr.NewUnfusedPass,
+		} {
+			p, err := build(c, true, nil, len(g), nil)
+			require.NoError(t, err)
+			stats := apply(p, optim.Update{
+				Params: tensor.Floats(make([]float32, 4)), Grads: tensor.Floats(append([]float32(nil), g...)),
+				LR: 0.1, T: 1, MaxGradNorm: maxNorm,
+			})
+			require.InEpsilon(t, want, stats.Clip, 1e-12, name)
+			regularized := make([]float32, len(g))
+			agr.Transform(regularized, g)
+			for _, s := range p.Slots() {
+				if s.Name == "neg_pre_grad" {
+					for i, v := range s.Float32s() {
+						require.InEpsilon(t, -want*float64(regularized[i]), v, 1e-6, name)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestNonFiniteGradientWritesNothing(t *testing.T) {
 	segments, n := layout()
 	c, err := optim.DefaultConfig("adan")

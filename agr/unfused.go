@@ -9,6 +9,7 @@ type unfused struct {
 	o      optim.Optimizer
 	name   string
 	size   int
+	own    ownClip
 	t      transform
 	runner optim.Runner
 
@@ -19,9 +20,9 @@ type unfused struct {
 	average  func(i int)
 }
 
-func newUnfused(o optim.Optimizer, a *Config, segments []optim.Segment, flatLen int, r optim.Runner) *unfused {
+func newUnfused(o optim.Optimizer, a *Config, own ownClip, segments []optim.Segment, flatLen int, r optim.Runner) *unfused {
 	p := &unfused{
-		o: o, name: passName(o, a), size: flatLen, runner: r,
+		o: o, name: passName(o, a), size: flatLen, own: own, runner: r,
 		t: transform{off: a == nil, segments: segments, runner: r},
 	}
 	if a != nil {
@@ -46,7 +47,7 @@ func (p *unfused) Measure(u optim.Update) (optim.Stats, error) {
 	if !finite {
 		return optim.Stats{GradNorm: norm}, nil
 	}
-	clip := optim.ClipScale(norm, u.MaxGradNorm)
+	clip := p.own.factor(norm, u.MaxGradNorm)
 	p.clip = float32(clip)
 	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}, nil
 }

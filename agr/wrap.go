@@ -5,7 +5,8 @@ import "github.com/agrdist/agrdist/optim"
 // Wrap returns o with AGR applied to the gradient before o sees it. Decoupled
 // weight decay is untouched by AGR; an L2 penalty is added by o afterwards.
 // Step transforms grads in place. Clip before the call, or measure before it
-// and scale: the two commute. segments are those that o was built with (nil: one
+// and scale: the two commute. Clipping of o's own sees what AGR leaves; NewPass has
+// the reference's order. segments are those that o was built with (nil: one
 // tensor of all elements). It panics on an invalid Config.
 func Wrap(o optim.Optimizer, segments []optim.Segment, r optim.Runner, c Config) optim.Optimizer {
 	if err := c.Validate(); err != nil {

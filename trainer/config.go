@@ -10,7 +10,7 @@ import (
 )
 
 // Config is what the step needs to know. Everything in it but the cadences and
-// the time-outs changes the model's bits.
+// the timeouts changes the model's bits.
 type Config struct {
 	Seed        uint64
 	Steps       int64 // optimizer steps of the run
@@ -33,23 +33,28 @@ type Config struct {
 	OpTimeout   time.Duration // of one collective operation
 }
 
-// Validate reports settings that cannot be trained with.
+// Validate reports settings that cannot be trained with, by the keys of the
+// configuration that they come from.
 func (c Config) Validate() error {
 	var errs []error
+	fault := func(format string, a ...any) { errs = append(errs, fmt.Errorf("trainer: "+format, a...)) }
 	if c.Steps < 1 {
-		errs = append(errs, fmt.Errorf("trainer: %d steps", c.Steps))
+		fault("train.steps is %d; set it to 1 or more", c.Steps)
 	}
-	if c.Chunk < 1 || c.GlobalBatch < 1 || c.GlobalBatch%c.Chunk != 0 {
-		errs = append(errs, fmt.Errorf("trainer: a batch of %d cannot be cut in chunks of %d", c.GlobalBatch, c.Chunk))
+	switch {
+	case c.Chunk < 1 || c.GlobalBatch < 1:
+		fault("train.global_batch is %d and train.chunk %d; set both to 1 or more", c.GlobalBatch, c.Chunk)
+	case c.GlobalBatch%c.Chunk != 0:
+		fault("train.global_batch is %d, not a multiple of train.chunk, %d; change one of them", c.GlobalBatch, c.Chunk)
 	}
 	if c.LR == nil {
-		errs = append(errs, errors.New("trainer: no learning rate"))
+		fault("Config.LR is nil; set it to a function of the step, such as optim.LRConfig.At")
 	}
 	if c.BucketBytes < 4 {
-		errs = append(errs, fmt.Errorf("trainer: buckets of %d bytes", c.BucketBytes))
+		fault("allreduce.bucket_mb gives buckets of %d bytes; set it so that one holds a float32 (4 bytes) or more", c.BucketBytes)
 	}
 	if c.OpTimeout <= 0 {
-		errs = append(errs, fmt.Errorf("trainer: operations may take %v", c.OpTimeout))
+		fault("allreduce.timeout is %v; set it to a positive duration", c.OpTimeout)
 	}
 	return errors.Join(errs...)
 }

@@ -11,19 +11,22 @@
 // The flow of a step:
 //
 //	draws -> batch -> t, eps -> x_t -> model -> gradient, bucket by bucket
-//	   -> all-reduce while backward goes on -> commit word -> update -> step+1
+//	   -> all-reduce while backward continues -> norm -> commit word -> update -> step+1
 //
 // A step commits in the data plane: the commit word is an all-gather that every
 // rank of the generation takes part in after its last bucket, so nobody commits
 // alone. Generations come from outside (Session); when a newer one arrives, or a
 // collective fails, the loop drops the step in flight, meets the others in the
-// new generation, compares step counts and goes on.
+// new generation, compares step counts and continues.
 //
-// Where the update runs on a device with memory of its own (Parts.DeviceOptimizer),
-// the state lives there: chunks are summed, reduced, applied and copied to peers on
-// the device, with the same bits, and the host waits once a step. State's slices are
-// then copies, fetched when somebody reads them.
+// The state lives where the model does (residence): in memory that the host addresses,
+// or in a device's own. There chunks are summed, reduced, applied and copied to peers on
+// the device, with the same bits, and the host waits once a step; State's slices are then
+// copies, fetched when somebody reads them.
 //
-// The package knows no gRPC, no gossip, no configuration file and no device. It
-// does not decide who is a member, and it never restarts a process.
+// Between steps the ranks do the run's tasks together (Task): sample grids, and whatever
+// else is computed from the state.
+//
+// The package knows no gRPC, no gossip, no configuration file, and no device but through
+// tensor.Backend. It does not decide who is a member, and it never restarts a process.
 package trainer

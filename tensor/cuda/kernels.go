@@ -50,8 +50,8 @@ type kernels struct {
 	window, transpose, finish [2]pair
 	patches, gather           pair
 	// pass
-	passNorms, passVerdict, passRegularize, digest, digestSum kernel
-	rules                                                     [len(rules)]kernel
+	passNorms, passVerdict, digest, digestSum kernel
+	rules                                     [len(rules)]kernel
 }
 
 // entry is one kernel of a module.
@@ -97,7 +97,6 @@ func (k *kernels) modules() map[string][]entry {
 		"pass": {
 			{"pass_norms", &k.passNorms},
 			{"pass_verdict", &k.passVerdict},
-			{"pass_regularize", &k.passRegularize},
 			{"digest", &k.digest},
 			{"digest_sum", &k.digestSum},
 		},

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"unsafe"
 
@@ -56,8 +55,7 @@ type Pass struct {
 
 	table, firstBlock, lengths cu.DevicePtr // of the segments
 	l1, sq, den                cu.DevicePtr // by block, by block, by segment
-	none                       cu.DevicePtr // infinite denominators
-	verdict                    cu.DevicePtr // two: the clip, Adan's own clip
+	verdict                    cu.DevicePtr
 	settings                   cu.DevicePtr
 	pinned                     unsafe.Pointer // the host's settings, and its copy of the verdict
 	closers                    []func() error
@@ -96,7 +94,7 @@ func NewPassWith(be *Backend, c optim.Config, a *agr.Config, segments []optim.Se
 		return nil, err
 	}
 	unclipped := c
-	unclipped.MaxGradNorm = 0 // Adan's own clipping is Update's
+	unclipped.MaxGradNorm = 0 // Adan's own clipping is the verdict's
 	o, err := optim.New(unclipped, nil, 0, nil)
 	if err != nil {
 		return nil, err
@@ -152,10 +150,6 @@ func (p *Pass) allocate(segments []optim.Segment) error {
 	for _, s := range segments {
 		lengths = binary.LittleEndian.AppendUint32(lengths, uint32(s.Len))
 	}
-	none := make([]byte, 0, 4*len(segments))
-	for range segments {
-		none = binary.LittleEndian.AppendUint32(none, math.Float32bits(float32(math.Inf(1))))
-	}
 	for _, t := range []struct {
 		to   *cu.DevicePtr
 		host []byte
@@ -164,11 +158,10 @@ func (p *Pass) allocate(segments []optim.Segment) error {
 		{&p.table, table, len(table)},
 		{&p.firstBlock, first, len(first)},
 		{&p.lengths, lengths, len(lengths)},
-		{&p.none, none, len(none)},
 		{&p.l1, nil, 8 * p.blocks},
 		{&p.sq, nil, 8 * p.blocks},
 		{&p.den, nil, 4 * len(segments)},
-		{&p.verdict, nil, 2 * verdictBytes},
+		{&p.verdict, nil, verdictBytes},
 		{&p.settings, nil, settingsBytes},
 	} {
 		if err := p.room(t.to, t.host, t.size); err != nil {

@@ -99,47 +99,27 @@ func (p *Pass) play(r *recorded, o operands, queue func(o operands)) error {
 
 // queueMeasure brings the settings in and the verdict on the gradient out.
 func (p *Pass) queueMeasure(o operands) {
-	b := p.be
+	b, k := p.be, &p.be.kernels
 	b.enter()
 	defer b.leave()
 	b.check("copy the settings of an update", cu.MemcpyHtoDAsync(p.settings, p.pinned, settingsBytes, b.stream))
-	p.judge(o.g, p.verdict, p.mode, o.maxNorm, 1e-6)
+	b.launch(&k.passNorms, grid{ceil(p.blocks, normThreads/normLanes), 1}, normThreads,
+		at(p.l1), at(p.sq), at(o.g), at(p.table), intArg(p.blocks))
+	b.launch(&k.passVerdict, grid{1, 1}, verdictThreads, at(p.verdict), at(p.den), at(p.l1), at(p.sq),
+		at(p.firstBlock), at(p.lengths), intArg(p.segments), intArg(p.blocks), intArg(p.mode), boolArg(p.keep),
+		f64arg(o.maxNorm), f64arg(p.c.MaxGradNorm), f64arg(p.c.Eps))
 	b.check("read the verdict", cu.MemcpyDtoHAsync(unsafe.Add(p.pinned, settingsBytes), p.verdict, verdictBytes, b.stream))
 }
 
-// queueApply changes parameters, state and average.
+// queueApply changes parameters, state and average, all blocks in one launch.
 func (p *Pass) queueApply(o operands) {
-	den, verdict := p.den, p.verdict
-	if p.c.MaxGradNorm > 0 {
-		// Adan's own clipping measures what AGR left.
-		regularized := o
-		regularized.average = averageNone
-		p.launch(&p.be.kernels.passRegularize, regularized, den, verdict)
-		den, verdict = p.none, p.verdict+verdictBytes
-		p.judge(o.g, verdict, agrOff, p.c.MaxGradNorm, p.c.Eps)
-	}
-	p.launch(p.update, o, den, verdict)
-}
-
-// judge writes the verdict on a gradient and the denominators.
-func (p *Pass) judge(g, verdict cu.DevicePtr, mode int, maxNorm, eps float64) {
-	k := &p.be.kernels
-	p.be.launch(&k.passNorms, grid{ceil(p.blocks, normThreads/normLanes), 1}, normThreads,
-		at(p.l1), at(p.sq), at(g), at(p.table), intArg(p.blocks))
-	p.be.launch(&k.passVerdict, grid{1, 1}, verdictThreads, at(verdict), at(p.den), at(p.l1), at(p.sq),
-		at(p.firstBlock), at(p.lengths), intArg(p.segments), intArg(p.blocks), intArg(mode), boolArg(p.keep),
-		f64arg(maxNorm), f64arg(eps))
-}
-
-// launch runs an update kernel over all blocks.
-func (p *Pass) launch(k *kernel, o operands, den, verdict cu.DevicePtr) {
-	args := []uint64{at(o.w), at(o.g), at(o.ema), 0, 0, 0, 0, at(p.table), at(den), at(verdict), at(p.settings), intArg(o.average)}
+	args := []uint64{at(o.w), at(o.g), at(o.ema), 0, 0, 0, 0, at(p.table), at(p.den), at(p.verdict), at(p.settings), intArg(o.average)}
 	for i, s := range p.slots {
 		if s != nil {
 			args[3+i] = at(s.ptr)
 		}
 	}
-	p.be.launch(k, grid{p.blocks * updateParts, 1}, updateThreads, args...)
+	p.be.launch(p.update, grid{p.blocks * updateParts, 1}, updateThreads, args...)
 }
 
 // stats waits for the verdict and reads it.

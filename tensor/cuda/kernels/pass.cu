@@ -57,12 +57,18 @@ __device__ inline double l1Of(const double* l1, const int* firstBlock, int segme
   return sum;
 }
 
-// pass_verdict sums the blocks in order, decides on the clipping factor
-// min(1, maxNorm/(norm + eps)), 1 where maxNorm is 0, and writes the denominator
-// of each segment. One block of threads.
+// clipTo brings a norm to at most max: min(1, max/(norm + eps)), 1 where max is 0.
+__device__ inline double clipTo(double norm, double max, double eps) {
+  double clip = max / (norm + eps);
+  return max == 0 || clip > 1 ? 1 : clip;
+}
+
+// pass_verdict sums the blocks in order, decides on the clipping factor (the update's,
+// and what the optimizer's own clipping makes of the norm after it) and writes the
+// denominator of each segment. One block of threads.
 extern "C" __global__ void pass_verdict(Verdict* out, float* den, const double* l1, const double* sq,
                                         const int* firstBlock, const int* lengths, int segments, int blocks, int agr,
-                                        int keepScalars, double maxNorm, double eps) {
+                                        int keepScalars, double maxNorm, double ownNorm, double ownEps) {
   __shared__ double room[verdictChunk];
   __shared__ double group;
   double total = 0;
@@ -82,8 +88,8 @@ extern "C" __global__ void pass_verdict(Verdict* out, float* den, const double* 
     v.finite = total - total == 0;
     v.clip = 0;
     if (v.finite) {
-      v.clip = maxNorm / (v.norm + eps);
-      if (maxNorm == 0 || v.clip > 1) v.clip = 1;
+      v.clip = clipTo(v.norm, maxNorm, 1e-6);
+      v.clip *= clipTo(v.norm * v.clip, ownNorm, ownEps);
     }
     v.scale = (float)v.clip;
     *out = v;
@@ -232,12 +238,6 @@ struct Lion {
   }
 };
 
-// Nothing stores clip (1 - |g|/den) g in the gradient itself: the first step of
-// an optimizer that measures what it gets.
-struct Nothing {
-  static constexpr int slots = 0;
-};
-
 // Average is the moving average of the parameters: none, a copy, or
 // avg + rate (w - avg).
 constexpr int averageNone = 0, averageCopy = 1;
@@ -249,22 +249,18 @@ struct State {
 template <class Rule>
 __device__ inline void element(const Rule& rule, const State& p, i64 i, float den, float clip, int average, float rate) {
   float g = regularize(p.g[i], den, clip);
-  if constexpr (Rule::slots == 0) {
-    p.g[i] = g;
-  } else {
-    float w = p.w[i], s[Rule::slots];
+  float w = p.w[i], s[Rule::slots];
 #pragma unroll
-    for (int k = 0; k < Rule::slots; k++) s[k] = p.slot[k] ? p.slot[k][i] : 0.0f;
-    rule.apply(w, g, s);
-    p.w[i] = w;
+  for (int k = 0; k < Rule::slots; k++) s[k] = p.slot[k] ? p.slot[k][i] : 0.0f;
+  rule.apply(w, g, s);
+  p.w[i] = w;
 #pragma unroll
-    for (int k = 0; k < Rule::slots; k++)
-      if (p.slot[k]) p.slot[k][i] = s[k];
-    if (average == averageCopy)
-      p.ema[i] = w;
-    else if (average != averageNone)
-      p.ema[i] += rate * (w - p.ema[i]);
-  }
+  for (int k = 0; k < Rule::slots; k++)
+    if (p.slot[k]) p.slot[k][i] = s[k];
+  if (average == averageCopy)
+    p.ema[i] = w;
+  else if (average != averageNone)
+    p.ema[i] += rate * (w - p.ema[i]);
 }
 
 template <class Rule>
@@ -273,36 +269,32 @@ __device__ inline void four(const Rule& rule, const State& p, i64 i, float den, 
   load(p.g + i, g);
 #pragma unroll
   for (int j = 0; j < 4; j++) g[j] = regularize(g[j], den, clip);
-  if constexpr (Rule::slots == 0) {
-    store(p.g + i, g);
-  } else {
-    float w[4], avg[4], s[Rule::slots][4];
-    load(p.w + i, w);
+  float w[4], avg[4], s[Rule::slots][4];
+  load(p.w + i, w);
 #pragma unroll
-    for (int k = 0; k < Rule::slots; k++) {
-      if (p.slot[k]) load(p.slot[k] + i, s[k]);
-    }
-    if (average > averageCopy) load(p.ema + i, avg);
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-      float mine[Rule::slots];
-#pragma unroll
-      for (int k = 0; k < Rule::slots; k++) mine[k] = p.slot[k] ? s[k][j] : 0.0f;
-      rule.apply(w[j], g[j], mine);
-#pragma unroll
-      for (int k = 0; k < Rule::slots; k++) s[k][j] = mine[k];
-      if (average == averageCopy)
-        avg[j] = w[j];
-      else if (average != averageNone)
-        avg[j] += rate * (w[j] - avg[j]);
-    }
-    store(p.w + i, w);
-#pragma unroll
-    for (int k = 0; k < Rule::slots; k++) {
-      if (p.slot[k]) store(p.slot[k] + i, s[k]);
-    }
-    if (average != averageNone) store(p.ema + i, avg);
+  for (int k = 0; k < Rule::slots; k++) {
+    if (p.slot[k]) load(p.slot[k] + i, s[k]);
   }
+  if (average > averageCopy) load(p.ema + i, avg);
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    float mine[Rule::slots];
+#pragma unroll
+    for (int k = 0; k < Rule::slots; k++) mine[k] = p.slot[k] ? s[k][j] : 0.0f;
+    rule.apply(w[j], g[j], mine);
+#pragma unroll
+    for (int k = 0; k < Rule::slots; k++) s[k][j] = mine[k];
+    if (average == averageCopy)
+      avg[j] = w[j];
+    else if (average != averageNone)
+      avg[j] += rate * (w[j] - avg[j]);
+  }
+  store(p.w + i, w);
+#pragma unroll
+  for (int k = 0; k < Rule::slots; k++) {
+    if (p.slot[k]) store(p.slot[k] + i, s[k]);
+  }
+  if (average != averageNone) store(p.ema + i, avg);
 }
 
 // update applies a rule to a part of a block, unless the gradient held a NaN or an
@@ -351,7 +343,6 @@ RULE(rmsprop, RMSprop)
 RULE(acprop, ACProp)
 RULE(sgdm, SGDM)
 RULE(lion, Lion)
-RULE(regularize, Nothing)
 
 // Digest: every word is mixed with its place by splitmix64's finaliser (Steele
 // et al., OOPSLA 2014), and the results are added modulo 2^64, which no order
