@@ -99,6 +99,12 @@ type Report struct {
 	GradNorm        float64
 	LR              float64
 	ImagesPerSecond float64
+	// Of this worker alone, means over about its last ten steps, in milliseconds of a
+	// step: waiting for images, computing (data included), waiting for other ranks.
+	DataMillis    float64
+	ComputeMillis float64
+	WaitMillis    float64
+	Chunks        int // that it computes in a step
 	// Broken is set when the worker's group of this generation failed (the
 	// error's text) and it waits for the next generation. Blame names the peer
 	// at the other end, if known.

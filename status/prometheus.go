@@ -47,6 +47,10 @@ var (
 	descLast       = desc("last_step_timestamp_seconds", "When the newest step event was written.")
 	descCkptStep   = desc("checkpoint_step", "Step of the newest checkpoint.")
 	descCkptTime   = desc("checkpoint_timestamp_seconds", "When the newest checkpoint became durable.")
+	descCompute    = desc("worker_compute_seconds", "Time of a step until the worker's own gradient is complete, that for images included; mean over about ten steps.", "worker", "rank")
+	descData       = desc("worker_data_seconds", "Time of a step spent waiting for images; mean over about ten steps.", "worker", "rank")
+	descWait       = desc("allreduce_wait_seconds", "Time of a step spent waiting for the other ranks; mean over about ten steps.", "worker", "rank")
+	descRatio      = desc("worker_slowness_ratio", "Time for a chunk against the median of all ranks; a straggler is above 1.5.", "worker", "rank")
 	descStill      = desc("worker_unchanged_seconds", "Time since a worker's step, phase or bucket changed.", "worker", "rank", "phase")
 )
 
@@ -70,7 +74,7 @@ func Metrics(r *Run) http.Handler {
 // Describe describes what is always there; the rest depends on the run's state.
 func (e *exporter) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descStep, descTotal, descImages, descLoss, descNorm, descLR, descSpeed, descGeneration,
-		descWorkers, descHealth, descRestarts, descLeft, descLast, descCkptStep, descCkptTime, descStill} {
+		descWorkers, descHealth, descRestarts, descLeft, descLast, descCkptStep, descCkptTime, descCompute, descData, descWait, descRatio, descStill} {
 		c <- d
 	}
 	e.durations.Describe(c)
@@ -145,7 +149,12 @@ func (e *exporter) workers(v View, gauge func(d *prometheus.Desc, x float64, lab
 			states["spare"]++
 		}
 		if w.Rank >= 0 {
-			gauge(descStill, w.Progress, w.Name, strconv.Itoa(w.Rank), w.Phase)
+			rank := strconv.Itoa(w.Rank)
+			gauge(descStill, w.Progress, w.Name, rank, w.Phase)
+			gauge(descCompute, w.Compute/1000, w.Name, rank)
+			gauge(descData, w.Data/1000, w.Name, rank)
+			gauge(descWait, w.Wait/1000, w.Name, rank)
+			gauge(descRatio, w.Ratio, w.Name, rank)
 		}
 	}
 	for state, n := range states {

@@ -277,6 +277,21 @@ func TestSeries(t *testing.T) {
 	require.Contains(t, string(b), "null")
 }
 
+func TestStragglers(t *testing.T) {
+	rank := func(r, chunks int, ms float64) cluster.WorkerStatus {
+		return cluster.WorkerStatus{Rank: r, Report: cluster.Report{Chunks: chunks, ComputeMillis: ms, DataMillis: ms * 0.9}}
+	}
+	v := FromCluster("r", cluster.Status{State: cluster.StateRunning, Workers: []cluster.WorkerStatus{
+		rank(0, 2, 200), rank(1, 1, 100), rank(2, 1, 300), rank(3, 0, 0), rank(-1, 1, 900),
+	}}, 0)
+	var got []float64
+	for _, w := range v.Workers {
+		got = append(got, w.Ratio)
+	}
+	require.Equal(t, []float64{1, 1, 3, 0, 0}, got, "a rank with two chunks is not slow, a spare is none")
+	require.Contains(t, v.Text(), "slow in waiting for data")
+}
+
 // A browser that does not read is dropped; others get every message.
 func TestSlowBrowserIsDropped(t *testing.T) {
 	h := newHub()

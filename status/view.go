@@ -3,6 +3,7 @@ package status
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -83,7 +84,18 @@ type WorkerView struct {
 	Progress  float64 `json:"progress_s"` // since its step, phase or bucket changed
 	Connected bool    `json:"connected"`
 	Broken    string  `json:"broken,omitempty"`
+	// How it spent its last steps, in milliseconds a step; compute includes data.
+	Data    float64 `json:"data_ms,omitempty"`
+	Compute float64 `json:"compute_ms,omitempty"`
+	Wait    float64 `json:"wait_ms,omitempty"`
+	// Ratio is its time for a chunk against the median of all ranks: 1 is normal, a
+	// straggler is above Straggles.
+	Ratio float64 `json:"ratio,omitempty"`
 }
+
+// Straggles is the ratio from which on a worker is called slow, as in NVIDIA's
+// resiliency extension.
+const Straggles = 1.5
 
 // NodeView is one node's agent.
 type NodeView struct {
@@ -113,13 +125,15 @@ func FromCluster(name string, s cluster.Status, batch int) View {
 		v.ETASeconds = float64(left) * float64(batch) / v.ImagesPerSecond
 	}
 	least := time.Duration(math.MaxInt64)
-	for _, w := range s.Workers {
+	ratios := ratiosOf(s.Workers)
+	for i, w := range s.Workers {
 		if w.Rank >= 0 {
 			least = min(least, w.ProgressAgo)
 		}
 		v.Workers = append(v.Workers, WorkerView{
 			Name: w.Member.Seat(), Node: w.Member.Node, Host: w.Member.Host, PID: w.Member.PID, Rank: w.Rank,
 			Step: w.Report.Step, Phase: w.Report.Phase, Bucket: w.Report.Bucket,
+			Data: w.Report.DataMillis, Compute: w.Report.ComputeMillis, Wait: w.Report.WaitMillis, Ratio: ratios[i],
 			Seen: seconds(w.SeenAgo), Progress: seconds(w.ProgressAgo), Connected: w.Connected, Broken: w.Report.Broken,
 		})
 	}
@@ -139,6 +153,27 @@ func FromCluster(name string, s cluster.Status, batch int) View {
 		v.Health = Waiting
 	}
 	return v
+}
+
+// ratiosOf is each rank's time for a chunk against the median; 0 where it has none.
+func ratiosOf(workers []cluster.WorkerStatus) []float64 {
+	own := make([]float64, len(workers))
+	var all []float64
+	for i, w := range workers {
+		if w.Rank >= 0 && w.Report.Chunks > 0 && w.Report.ComputeMillis > 0 {
+			own[i] = w.Report.ComputeMillis / float64(w.Report.Chunks)
+			all = append(all, own[i])
+		}
+	}
+	if len(all) == 0 {
+		return own
+	}
+	slices.Sort(all)
+	median := (all[(len(all)-1)/2] + all[len(all)/2]) / 2
+	for i := range own {
+		own[i] = math.Round(100*own[i]/median) / 100
+	}
+	return own
 }
 
 // slowest names who has not moved for longest among those that do not wait for
@@ -208,21 +243,36 @@ func (v View) Text() string {
 		line("last event", "%s ago", roundSeconds(v.Age))
 	}
 	if len(v.Workers) > 0 {
-		fmt.Fprintf(&b, "\n%-5s %-20s %-8s %-10s %-12s %-6s %s\n", "rank", "worker", "pid", "step", "phase", "bucket", "unchanged for")
+		fmt.Fprintf(&b, "\n%-5s %-20s %-8s %-10s %-12s %-6s %-9s %-9s %-6s %s\n",
+			"rank", "worker", "pid", "step", "phase", "bucket", "compute", "wait", "ratio", "unchanged for")
 		for _, w := range v.Workers {
 			rank := fmt.Sprint(w.Rank)
 			if w.Rank < 0 {
 				rank = "spare"
 			}
 			note := roundSeconds(w.Progress)
+			if w.Ratio > Straggles {
+				note += "  slow in " + w.slowIn()
+			}
 			if !w.Connected {
 				note += "  not connected"
 			}
-			fmt.Fprintf(&b, "%-5s %-20s %-8d %-10d %-12s %-6d %s\n", rank, w.Name, w.PID, w.Step, w.Phase, w.Bucket, note)
+			fmt.Fprintf(&b, "%-5s %-20s %-8d %-10d %-12s %-6d %-9s %-9s %-6.2f %s\n",
+				rank, w.Name, w.PID, w.Step, w.Phase, w.Bucket, millis(w.Compute), millis(w.Wait), w.Ratio, note)
 		}
 	}
 	return b.String()
 }
+
+// slowIn says what a slow worker spends most of its time on.
+func (w WorkerView) slowIn() string {
+	if w.Data > w.Compute/2 {
+		return "waiting for data"
+	}
+	return "computing"
+}
+
+func millis(ms float64) string { return fmt.Sprintf("%.0f ms", ms) }
 
 func seconds(d time.Duration) float64 { return math.Round(d.Seconds()*1000) / 1000 }
 

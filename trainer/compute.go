@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
@@ -25,6 +26,7 @@ type chunker struct {
 	clean, noise tensor.Tensor // noise is the batch's target where the model predicts that
 	noising      mix           // to the noisy images
 	targets      mix           // to what the model predicts, where that is not the noise
+	loading      time.Duration // spent waiting for images since a step began
 }
 
 // mix holds the coefficients of a weighted sum of images and noise, by sample.
@@ -103,7 +105,9 @@ func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64
 			k.targets.set(i, signal, noise)
 		}
 	}
+	began := time.Now()
 	images, err := k.ahead.take(ctx, first, next)
+	k.loading += time.Since(began)
 	if err != nil {
 		return 0, fmt.Errorf("trainer: load step %d, chunk %d: %w", step, chunk, err)
 	}

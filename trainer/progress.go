@@ -3,6 +3,7 @@ package trainer
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/cluster"
@@ -43,13 +44,30 @@ func (p *progress) state(s *State, has bool) {
 	})
 }
 
+// smoothing is the weight of the past in the means of a rank's own times: about the
+// last ten steps count.
+const smoothing = 0.9
+
 // committed notes a step. It travels with the next report.
-func (p *progress) committed(s *State, info StepInfo) {
+func (p *progress) committed(s *State, info StepInfo, spent timing) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := &p.report
 	r.HasState, r.Step, r.CommitGeneration = true, s.Step, s.Generation
 	r.Loss, r.GradNorm, r.LR, r.ImagesPerSecond = info.Loss, info.GradNorm, info.LR, info.ImagesPerSecond
+	r.Chunks = spent.chunks
+	average(&r.DataMillis, spent.data)
+	average(&r.ComputeMillis, spent.compute)
+	average(&r.WaitMillis, spent.wait)
+}
+
+// average moves an exponential mean; the first value begins it.
+func average(mean *float64, d time.Duration) {
+	ms := float64(d.Microseconds()) / 1e3
+	if *mean == 0 {
+		*mean = ms
+	}
+	*mean = smoothing**mean + (1-smoothing)*ms
 }
 
 // broken notes that the group of a generation failed, and because of whom.

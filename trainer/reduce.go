@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"time"
 
 	"github.com/agrdist/agrdist/cluster"
 )
@@ -19,12 +20,23 @@ type reduction struct {
 	steps    int64 // of the run
 	lo, hi   int   // this rank's block of chunks
 
-	step int64
+	step  int64
+	begun time.Time
+	spent timing // of the step, as far as it is done
+}
+
+// timing is how a rank spent a step.
+type timing struct {
+	data    time.Duration // waiting for images
+	compute time.Duration // until its own gradient was complete, data included
+	wait    time.Duration // for the other ranks' gradients
+	chunks  int
 }
 
 // begin starts a step.
 func (r *reduction) begin(ctx context.Context, step int64) {
-	r.step = step
+	r.step, r.begun, r.spent = step, time.Now(), timing{chunks: r.hi - r.lo}
+	r.chunks.loading = 0
 	r.count.reset()
 	if r.lo == r.hi { // more ranks than chunks
 		r.release(ctx, 0, len(r.buckets))
@@ -83,5 +95,8 @@ func (r *reduction) wait(ctx context.Context, losses []float64) error {
 		return err
 	}
 	r.progress.set(cluster.PhaseAllReduce, 0)
-	return r.home.wait(ctx)
+	r.spent.data, r.spent.compute = r.chunks.loading, time.Since(r.begun)
+	err := r.home.wait(ctx)
+	r.spent.wait = time.Since(r.begun) - r.spent.compute
+	return err
 }

@@ -143,7 +143,7 @@ func (r *round) tell(loss, norm, lr float64, took time.Duration) {
 		ImagesPerSecond: float64(r.cfg.GlobalBatch) / took.Seconds(),
 		WorldSize:       r.group.Size(), Generation: r.gen.Number, Rank: r.rank,
 	}
-	r.progress.committed(r.state, info)
+	r.progress.committed(r.state, info, r.reduce.spent)
 	r.parts.Observer.Step(info)
 }
 

@@ -322,8 +322,13 @@ type Report struct {
 	ImagesPerSecond  float64                `protobuf:"fixed64,11,opt,name=images_per_second,json=imagesPerSecond,proto3" json:"images_per_second,omitempty"`
 	Broken           string                 `protobuf:"bytes,12,opt,name=broken,proto3" json:"broken,omitempty"`
 	Blame            string                 `protobuf:"bytes,13,opt,name=blame,proto3" json:"blame,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// This worker's own part of its last steps, exponential means.
+	DataMs        float64 `protobuf:"fixed64,14,opt,name=data_ms,json=dataMs,proto3" json:"data_ms,omitempty"`
+	ComputeMs     float64 `protobuf:"fixed64,15,opt,name=compute_ms,json=computeMs,proto3" json:"compute_ms,omitempty"`
+	WaitMs        float64 `protobuf:"fixed64,16,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	Chunks        int32   `protobuf:"varint,17,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
@@ -445,6 +450,34 @@ func (x *Report) GetBlame() string {
 		return x.Blame
 	}
 	return ""
+}
+
+func (x *Report) GetDataMs() float64 {
+	if x != nil {
+		return x.DataMs
+	}
+	return 0
+}
+
+func (x *Report) GetComputeMs() float64 {
+	if x != nil {
+		return x.ComputeMs
+	}
+	return 0
+}
+
+func (x *Report) GetWaitMs() float64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
+func (x *Report) GetChunks() int32 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
 }
 
 type Join struct {
@@ -2210,7 +2243,7 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x124\n" +
 	"\amembers\x18\x02 \x03(\v2\x1a.agrdist.cluster.v1.MemberR\amembers\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xeb\x02\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd4\x03\n" +
 	"\x06Report\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -2227,7 +2260,12 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	" \x01(\x01R\x02lr\x12*\n" +
 	"\x11images_per_second\x18\v \x01(\x01R\x0fimagesPerSecond\x12\x16\n" +
 	"\x06broken\x18\f \x01(\tR\x06broken\x12\x14\n" +
-	"\x05blame\x18\r \x01(\tR\x05blame\"\xa4\x01\n" +
+	"\x05blame\x18\r \x01(\tR\x05blame\x12\x17\n" +
+	"\adata_ms\x18\x0e \x01(\x01R\x06dataMs\x12\x1d\n" +
+	"\n" +
+	"compute_ms\x18\x0f \x01(\x01R\tcomputeMs\x12\x17\n" +
+	"\await_ms\x18\x10 \x01(\x01R\x06waitMs\x12\x16\n" +
+	"\x06chunks\x18\x11 \x01(\x05R\x06chunks\"\xa4\x01\n" +
 	"\x04Join\x122\n" +
 	"\x06member\x18\x01 \x01(\v2\x1a.agrdist.cluster.v1.MemberR\x06member\x124\n" +
 	"\x05holds\x18\x02 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\x05holds\x122\n" +

@@ -48,6 +48,7 @@ func toReport(r cluster.Report) *pb.Report {
 		Phase: r.Phase, Bucket: int32(r.Bucket), Stopping: r.Stopping,
 		Loss: r.Loss, GradNorm: r.GradNorm, Lr: r.LR, ImagesPerSecond: r.ImagesPerSecond,
 		Broken: r.Broken, Blame: string(r.Blame),
+		DataMs: r.DataMillis, ComputeMs: r.ComputeMillis, WaitMs: r.WaitMillis, Chunks: int32(r.Chunks),
 	}
 }
 
@@ -57,6 +58,7 @@ func fromReport(p *pb.Report, id cluster.MemberID) cluster.Report {
 		Phase: p.GetPhase(), Bucket: int(p.GetBucket()), Stopping: p.GetStopping(),
 		Loss: p.GetLoss(), GradNorm: p.GetGradNorm(), LR: p.GetLr(), ImagesPerSecond: p.GetImagesPerSecond(),
 		Broken: p.GetBroken(), Blame: cluster.MemberID(p.GetBlame()),
+		DataMillis: p.GetDataMs(), ComputeMillis: p.GetComputeMs(), WaitMillis: p.GetWaitMs(), Chunks: int(p.GetChunks()),
 	}
 }
 

@@ -19,6 +19,7 @@
     if (s < 3600) return Math.floor(s / 60) + 'm' + (s % 60) + 's';
     return Math.floor(s / 3600) + 'h' + Math.floor(s % 3600 / 60) + 'm';
   };
+  const ms = (x) => x ? x.toFixed(0) + ' ms' : '–';
   const text = (id, value) => { const e = $(id); if (e && e.textContent !== value) e.textContent = value; };
 
   // --- numbers ---------------------------------------------------------------
@@ -51,7 +52,7 @@
     while (body.rows.length > workers.length) body.deleteRow(-1);
     workers.forEach((w, i) => {
       const row = body.rows[i] || body.insertRow();
-      const cells = [w.rank < 0 ? 'spare' : w.rank, w.name, w.pid || '', w.step, null, w.bucket, span(w.progress_s), span(w.seen_s)];
+      const cells = [w.rank < 0 ? 'spare' : w.rank, w.name, w.pid || '', w.step, null, w.bucket, ms(w.compute_ms), ms(w.wait_ms), w.ratio ? w.ratio.toFixed(2) : '–', span(w.progress_s), span(w.seen_s)];
       cells.forEach((c, k) => {
         const cell = row.cells[k] || row.insertCell();
         if (c !== null) { if (cell.textContent !== String(c)) cell.textContent = c; return; }
@@ -60,7 +61,7 @@
         p.className = 'phase ' + (waits.has(w.phase) ? 'wait' : w.rank >= 0 ? 'work' : '');
         p.textContent = w.phase || '–';
       });
-      row.className = !w.connected || w.progress_s > 10 ? 'slow' : '';
+      row.className = !w.connected || w.progress_s > 10 || w.ratio > 1.5 ? 'slow' : '';
     });
   }
 
