@@ -59,6 +59,7 @@ func (s *Store) retain(ctx context.Context, step int64) {
 			if s.isGood(ctx, c) {
 				kept++
 			}
+		case s.opts.Pinned != nil && s.opts.Pinned(c.step):
 		default:
 			if err := s.remove(c); err != nil {
 				s.log.LogAttrs(ctx, slog.LevelWarn, "old checkpoint not removed", slog.String("path", c.path), slog.Any("reason", err))

@@ -20,6 +20,8 @@ import (
 type Options struct {
 	// Keep is the number of good checkpoints to keep, the newest; 0 keeps all.
 	Keep int
+	// Pinned, where not nil, says which steps' checkpoints are kept whatever their age.
+	Pinned func(step int64) bool
 	// RequireEMA refuses, to save and to resume, a state without averaged
 	// weights. Set it if the configuration has an EMA.
 	RequireEMA bool

@@ -121,6 +121,17 @@ func TestRetentionKeepsTheNewestGood(t *testing.T) {
 	require.Equal(t, []string{"step-200", "step-250", "step-300"}, names(t, vfs.OS{}, dir))
 }
 
+func TestPinnedStay(t *testing.T) {
+	dir := t.TempDir()
+	o := testOptions(1)
+	o.Pinned = func(step int64) bool { return step == 10 || step == 30 }
+	s := Open(dir, o)
+	for _, step := range []int64{10, 20, 30, 40, 50} {
+		mustSave(t, s, step)
+	}
+	require.Equal(t, []int64{50, 30, 10}, steps(t, s))
+}
+
 func TestKeepOneNeverLosesTheLastGood(t *testing.T) {
 	dir := t.TempDir()
 	s := Open(dir, testOptions(1))

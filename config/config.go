@@ -127,9 +127,11 @@ type Cluster struct {
 
 // Checkpoint is what is saved.
 type Checkpoint struct {
-	Every  int64  `mapstructure:"every" doc:"steps between checkpoints; 0: only at the end and at a stop"`
-	Keep   int    `mapstructure:"keep" doc:"checkpoints kept"`
-	Resume string `mapstructure:"resume" scope:"node" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
+	Every     int64   `mapstructure:"every" doc:"steps between checkpoints; 0: only at the end and at a stop"`
+	Keep      int     `mapstructure:"keep" doc:"newest checkpoints kept"`
+	KeepEvery int64   `mapstructure:"keep_every" doc:"never remove the checkpoint of a step that this divides; 0: no such rule"`
+	KeepAt    []int64 `mapstructure:"keep_at" doc:"steps whose checkpoint is saved and never removed, for an evaluation later"`
+	Resume    string  `mapstructure:"resume" scope:"node" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
 }
 
 // Sample is the grid of generated images.

@@ -46,6 +46,10 @@ func (c *Config) Validate() error {
 	check(c.Sample.Eta >= 0 && c.Sample.Eta <= 1, "sample.eta is %g; it must be 0 to 1", c.Sample.Eta)
 	check(c.Checkpoint.Every >= 0, "checkpoint.every is %d; it must be 0 or more", c.Checkpoint.Every)
 	check(c.Checkpoint.Keep >= 1, "checkpoint.keep is %d; keep at least 1", c.Checkpoint.Keep)
+	check(c.Checkpoint.KeepEvery >= 0, "checkpoint.keep_every is %d; it must be 0 or more", c.Checkpoint.KeepEvery)
+	for _, step := range c.Checkpoint.KeepAt {
+		check(step >= 1, "checkpoint.keep_at has step %d; steps count from 1", step)
+	}
 	check(c.Checkpoint.Resume != "", "checkpoint.resume is empty; choose auto, never or a directory")
 	choice("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	check(c.Log.Every >= 1, "log.every is %d; it must be 1 or more", c.Log.Every)

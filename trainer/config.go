@@ -26,7 +26,8 @@ type Config struct {
 	MaxSkipped  int   // steps in a row that may be skipped for not being finite
 	DigestEvery int64 // steps between comparisons of the ranks' parameters; 0: never
 
-	CheckpointEvery int64 // 0: only at the end and at a stop
+	CheckpointEvery int64   // 0: only at the end and at a stop
+	CheckpointAt    []int64 // further steps
 
 	BucketBytes int
 	Order       allreduce.Order

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
@@ -178,7 +179,8 @@ func (r *round) cadence(ctx context.Context) error {
 			return err
 		}
 	}
-	if due(r.cfg.CheckpointEvery) && r.rank == 0 && r.parts.Store != nil {
+	save := due(r.cfg.CheckpointEvery) || step < r.cfg.Steps && slices.Contains(r.cfg.CheckpointAt, step)
+	if save && r.rank == 0 && r.parts.Store != nil {
 		r.progress.set(cluster.PhaseCheckpoint, 0)
 		// A disk that is full now may not be at the next one; the state is
 		// safe in every rank's memory meanwhile.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
@@ -20,7 +21,14 @@ import (
 // options are how a run keeps its checkpoints.
 func options(c *config.Config, log *slog.Logger, saved func(checkpoint.Info, error)) checkpoint.Options {
 	return checkpoint.Options{
-		Keep: c.Checkpoint.Keep, RequireEMA: c.Train.EMADecay > 0, Version: version.Build(), Logger: log, OnSaved: saved,
+		Keep: c.Checkpoint.Keep, Pinned: pinned(c.Checkpoint), RequireEMA: c.Train.EMADecay > 0, Version: version.Build(), Logger: log, OnSaved: saved,
+	}
+}
+
+// pinned says which checkpoints stay whatever their number.
+func pinned(c config.Checkpoint) func(step int64) bool {
+	return func(step int64) bool {
+		return slices.Contains(c.KeepAt, step) || c.KeepEvery > 0 && step%c.KeepEvery == 0
 	}
 }
 

@@ -300,8 +300,8 @@ func (w *worker) trainerConfig() (trainer.Config, error) {
 		Seed: c.Seed, Steps: c.Train.Steps, GlobalBatch: c.Train.GlobalBatch, Chunk: c.Train.Chunk,
 		MaxGradNorm: c.Train.ClipGradNorm, EMADecay: c.Train.EMADecay, LR: setup.LearningRate(c).At,
 		MaxSkipped: c.Train.MaxSkipped, DigestEvery: c.Train.DigestEvery,
-		CheckpointEvery: c.Checkpoint.Every,
-		BucketBytes:     int(c.AllReduce.BucketMB * (1 << 20)), Order: order,
+		CheckpointEvery: c.Checkpoint.Every, CheckpointAt: c.Checkpoint.KeepAt,
+		BucketBytes: int(c.AllReduce.BucketMB * (1 << 20)), Order: order,
 		OpTimeout: config.Duration(c.AllReduce.Timeout),
 	}, nil
 }

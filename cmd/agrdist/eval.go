@@ -124,9 +124,8 @@ func (e *evaluation) model(ctx context.Context, c *cobra.Command) (*judge.Model,
 			m.Config.Data.Dir = e.data[1]
 		}
 	}
-	made := &recipe.Recipe{Config: m.Config, Sampler: m.Sampler}
-	e.override(c, made)
-	m.Sampler, e.o.Seed = made.Sampler, made.Config.Seed
+	e.override(c, &m.Recipe)
+	e.o.Seed = m.Config.Seed
 	return m, nil
 }
 
@@ -185,14 +184,11 @@ func openModel(ctx context.Context, from string, raw bool) (*judge.Model, error)
 	if err != nil {
 		return nil, err
 	}
-	made, err := recipe.Of(src)
+	r, err := recipe.Of(src)
 	if err != nil {
 		return nil, err
 	}
-	m := &judge.Model{
-		Weights: src.Weights(), Averaged: src.Averaged(), Path: src.Path,
-		Config: made.Config, Schedule: made.Schedule, Sampler: made.Sampler,
-	}
+	m := &judge.Model{Recipe: *r, Weights: src.Weights(), Averaged: src.Averaged(), Path: src.Path}
 	if src.Manifest != nil {
 		m.Step = src.Manifest.Step
 	}

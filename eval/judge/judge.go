@@ -20,13 +20,12 @@ import (
 	"github.com/agrdist/agrdist/eval/heldout"
 	"github.com/agrdist/agrdist/eval/suite"
 	"github.com/agrdist/agrdist/nn/weights"
+	"github.com/agrdist/agrdist/recipe"
 )
 
 // Model is what is judged.
 type Model struct {
-	Config   *config.Config // of the run, or of a diffusers directory
-	Schedule *diffusion.Schedule
-	Sampler  diffusion.SamplerConfig
+	recipe.Recipe
 	Weights  []weights.Tensor
 	Averaged bool   // Weights are a moving average
 	Path     string // the directory that was read

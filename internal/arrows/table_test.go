@@ -23,7 +23,7 @@ var allowed = map[string]string{
 	"eval/classifier":                 "eval checkpoint/safetensors data nn autograd optim tensor rng",
 	"eval/classifier/internal/digits": "eval/classifier data tensor/cpu",
 	"eval/heldout":                    "diffusion rng",
-	"eval/judge":                      "setup config data diffusion diffusion/unet eval eval/classifier eval/heldout eval/npz eval/suite nn/weights",
+	"eval/judge":                      "recipe setup config data diffusion diffusion/unet eval eval/classifier eval/heldout eval/npz eval/suite nn/weights",
 	"eval/npz":                        "",
 	"eval/suite":                      "eval",
 
