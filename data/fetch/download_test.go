@@ -83,7 +83,7 @@ func TestDownload(t *testing.T) {
 		part     []byte // what an earlier attempt left
 		answer   func(n int, w http.ResponseWriter, r *http.Request)
 	}{
-		"at once": {requests: 1, answer: func(_ int, w http.ResponseWriter, r *http.Request) { whole(w, r) }},
+		"at once":                 {requests: 1, answer: func(_ int, w http.ResponseWriter, r *http.Request) { whole(w, r) }},
 		"cut off again and again": {requests: 16, answer: func(_ int, w http.ResponseWriter, r *http.Request) { cut(w, r, 10_000) }},
 		"busy at first": {requests: 3, answer: func(n int, w http.ResponseWriter, r *http.Request) {
 			if n < 2 {
