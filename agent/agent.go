@@ -37,6 +37,10 @@ type Config struct {
 	Logger *slog.Logger
 	// Notice is called with what a person should read now: a worker that died.
 	Notice func(text string)
+	// Adopted is called before the first worker starts on a node that takes the
+	// configuration of another one's run, with what counts on this node from now on. An
+	// error ends the node's part.
+	Adopted func(ctx context.Context, run *config.Config) error
 	// Joinable is called once with the address that other nodes pass to --join.
 	Joinable func(addr string)
 	// Watch is called about twice a second with where the run stands, from one
@@ -60,7 +64,7 @@ type Agent struct {
 	result  *node.Return
 
 	inbox    chan node.Event
-	admitted chan session
+	admitted chan admission
 	tasks    sync.WaitGroup // end with the context of Run
 	looking  sync.Mutex     // one Watch at a time
 }
@@ -92,7 +96,7 @@ func newAgent(cfg Config) *Agent {
 	return &Agent{
 		cfg: cfg, log: cfg.Logger, members: map[int]cluster.MemberID{},
 		signpost: newSignpost(cfg.RunDir, cfg.Node),
-		inbox:    make(chan node.Event), admitted: make(chan session),
+		inbox:    make(chan node.Event), admitted: make(chan admission),
 	}
 }
 
@@ -125,7 +129,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	}
 	host, _ := os.Hostname() // for people only
 	m.Meta = membership.Meta{
-		Node: a.cfg.Node, Host: host, Devices: c.Workers, Build: a.cfg.Version, ConfigHash: a.cfg.Run.Hash(),
+		Node: a.cfg.Node, Host: host, Devices: c.Workers, Build: a.cfg.Version, ConfigHash: a.cfg.Run.SharedHash(),
 	}
 	talk, err := membership.Start(ctx, m)
 	if err != nil {
@@ -171,7 +175,7 @@ func nodeConfig(cfg Config) node.Config {
 func machineConfig(c *config.Config) cluster.Config {
 	m := cluster.DefaultConfig()
 	lo, hi, _ := config.ParseNodes(c.Cluster.Nodes) // validated with the configuration
-	m.RunID, m.ConfigHash, m.TotalSteps = c.Cluster.RunID, c.Hash(), c.Train.Steps
+	m.RunID, m.ConfigHash, m.TotalSteps = c.Cluster.RunID, c.SharedHash(), c.Train.Steps
 	m.MinWorkers, m.MaxWorkers = lo*c.Cluster.Workers, hi*c.Cluster.Workers
 	m.FormationTimeout = config.Duration(c.Cluster.FormWait)
 	m.StartTimeout = config.Duration(c.Cluster.StartTimeout)

@@ -17,6 +17,7 @@ import (
 	"github.com/agrdist/agrdist/cluster/membership"
 	"github.com/agrdist/agrdist/cluster/node"
 	"github.com/agrdist/agrdist/cluster/supervise"
+	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/worker/spec"
 )
 
@@ -182,5 +183,43 @@ func TestSessionClosed(t *testing.T) {
 		w.over(errors.New("evicted"))
 		<-w.ended
 		require.ErrorContains(t, w.endErr, "lost the coordinator for good: evicted")
+	})
+}
+
+// A node takes the settings of the run it joins, for its workers too, and is sent away
+// if it was given others.
+func TestConfigurationOfTheRun(t *testing.T) {
+	coordinators := func(t *testing.T, set ...string) *config.Config {
+		t.Helper()
+		c, err := config.Load(config.Source{Set: append([]string{"cluster.nodes=1:2", "cluster.workers=2", "out=elsewhere"}, set...)})
+		require.NoError(t, err)
+		return c
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := begin(t, "cluster.join=[10.0.0.1:7946]", "seed=42", "out=here")
+		w.run = coordinators(t, "train.steps=7")
+		w.admit <- nil
+		rest(time.Second)
+		require.Equal(t, []string{"adopted: 7 steps on 2 workers", "start 0: <nil>", "start 1: <nil>"}, w.took())
+		require.EqualValues(t, 7, w.agent.cfg.Run.Train.Steps)
+		require.Equal(t, "here", w.agent.cfg.Run.Out)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := begin(t, "cluster.join=[10.0.0.1:7946]", "train.steps=8", "lr.base=1", "train.threads=3")
+		w.run = coordinators(t, "train.steps=7", "train.threads=1")
+		w.admit <- nil
+		<-w.ended
+		require.EqualError(t, w.endErr, "node n1: it was given other settings than the run has: train.steps is 8 here and 7 in the run; "+
+			"lr.base is 1 here and 0.002 in the run; leave them out (a node takes the run's) or make them equal")
+		var bad *config.Error
+		require.ErrorAs(t, w.endErr, &bad, "no retry fixes it")
+		require.NotContains(t, w.took(), "start 0: <nil>")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := begin(t, "cluster.join=[10.0.0.1:7946]")
+		w.run, w.adopted = coordinators(t, "data.flip=true"), errors.New("its images are missing")
+		w.admit <- nil
+		<-w.ended
+		require.EqualError(t, w.endErr, "its images are missing")
 	})
 }

@@ -41,8 +41,10 @@ type world struct {
 	kills   chan cluster.Kill
 	done    chan struct{}
 	err     error
-	admit   chan error // answers Register
-	serve   chan error // ends Serve
+	admit   chan error     // answers Register
+	serve   chan error     // ends Serve
+	run     *config.Config // of the coordinator
+	adopted error          // answers Adopted
 
 	ended  chan struct{}
 	end    cluster.End
@@ -57,11 +59,15 @@ func begin(t *testing.T, set ...string) *world {
 	w := &world{
 		t: t, stop: make(chan os.Signal, 2), running: map[int]cluster.MemberID{}, newest: map[int]cluster.MemberID{},
 		changed: make(chan membership.Event, 8), exits: make(chan supervise.Exit, 8), kills: make(chan cluster.Kill, 8),
-		done: make(chan struct{}), admit: make(chan error, 1), serve: make(chan error, 1), ended: make(chan struct{}),
+		run: c, done: make(chan struct{}), admit: make(chan error, 1), serve: make(chan error, 1), ended: make(chan struct{}),
 	}
 	w.agent = newAgent(Config{
 		Run: c, RunDir: t.TempDir(), Node: "n1", Logger: discard,
-		Notice:  func(text string) { w.write("notice: %s", text) },
+		Notice: func(text string) { w.write("notice: %s", text) },
+		Adopted: func(_ context.Context, run *config.Config) error {
+			w.write("adopted: %d steps on %d workers", run.Train.Steps, run.Cluster.Workers)
+			return w.adopted
+		},
 		Watch:   func(s cluster.Status) { w.write("watch: step %d", s.Step) },
 		Command: func(int, spec.Spec) (supervise.Command, error) { return supervise.Command{}, nil },
 	})
@@ -181,6 +187,7 @@ func (fakeControl) Close() {}
 
 type fakeSession struct{ *world }
 
+func (s fakeSession) Config() string             { return string(s.run.YAML(false)) }
 func (s fakeSession) Kills() <-chan cluster.Kill { return s.kills }
 func (s fakeSession) Done() <-chan struct{}      { return s.done }
 func (s fakeSession) Err() error                 { return s.err }

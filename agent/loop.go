@@ -33,8 +33,11 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 		case <-ctx.Done():
 			return cluster.End{}, context.Cause(ctx)
 		case e = <-a.inbox:
-		case s := <-a.admitted:
-			a.session, e = s, node.Admitted{}
+		case in := <-a.admitted:
+			a.session, e = in.session, node.Admitted{}
+			if in.run != nil {
+				a.cfg.Run = in.run
+			}
 		case exit := <-a.workers.Exits():
 			e = exited(exit)
 		case s := <-stop:

@@ -41,6 +41,8 @@ type control interface {
 // session is this node's place in the run. *coordinator.AgentSession is one.
 type session interface {
 	Kills() <-chan cluster.Kill
+	// Config is the run's configuration, YAML.
+	Config() string
 	ReportExit(ctx context.Context, e cluster.Exit) (cluster.Verdict, error)
 	Done() <-chan struct{}
 	Err() error

@@ -55,7 +55,7 @@ func (r *remote) Serve(ctx context.Context, term uint64) error {
 	c := r.cfg.Run.Cluster
 	sc := coordinator.ServerConfig{
 		Cluster: machineConfig(r.cfg.Run), Addr: net.JoinHostPort(c.Bind, strconv.Itoa(c.RPCPort)),
-		Logger: r.log.With("part", "coordinator"),
+		Config: string(r.cfg.Run.YAML(false)), Logger: r.log.With("part", "coordinator"),
 	}
 	// The workers of a lone node die with its agent: nobody is left to report
 	// back to the next one, which must not wait for them.

@@ -3,11 +3,13 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/node"
+	"github.com/agrdist/agrdist/config"
 )
 
 // post hands an event to the machine.
@@ -48,8 +50,13 @@ func (a *Agent) register(ctx context.Context) {
 		a.post(ctx, ending(err))
 		return
 	}
+	run, err := a.adopt(ctx, s.Config())
+	if err != nil {
+		a.post(ctx, node.SessionLost{Err: err})
+		return
+	}
 	select {
-	case a.admitted <- s:
+	case a.admitted <- admission{s, run}:
 	case <-ctx.Done():
 		return
 	}
@@ -65,6 +72,37 @@ func (a *Agent) register(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// admission is a node's place in a run.
+type admission struct {
+	session session
+	run     *config.Config // what counts from now on; nil: what the node has
+}
+
+// adopt compares this node's configuration with the run's. What was left at its
+// default here is as the run has it; what was given must agree.
+func (a *Agent) adopt(ctx context.Context, text string) (*config.Config, error) {
+	run, err := config.FromYAML([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("the run's configuration: %w", err)
+	}
+	if conflicts := a.cfg.Run.Conflicts(run); len(conflicts) > 0 {
+		return nil, &config.Error{Source: "node " + a.cfg.Node, Err: fmt.Errorf(
+			"it was given other settings than the run has: %s; leave them out (a node takes the run's) or make them equal",
+			config.Describe(conflicts, "here", "in the run"))}
+	}
+	if len(config.Diff(a.cfg.Run, run)) == 0 {
+		return nil, nil
+	}
+	adopted := a.cfg.Run.Adopt(run)
+	a.log.Info("the run's settings count on this node", "settings", config.Describe(config.Diff(a.cfg.Run, run), "here", "in the run"))
+	if a.cfg.Adopted != nil {
+		if err := a.cfg.Adopted(ctx, adopted); err != nil {
+			return nil, err
+		}
+	}
+	return adopted, nil
 }
 
 // ending is the end of a session as an event.

@@ -40,9 +40,10 @@ func (m *Machine) exited(event WorkerExited) {
 	} else if e.Member != "" {
 		m.certifyAbsent(e.Member, e.String())
 	}
-	// A worker that was never let in speaks for its own node: a run that has
-	// begun does not fail because somebody else's configuration is bad.
-	stranger := w == nil && m.last.Number > 0
+	// A worker that was never let in speaks for its own node: what does not fit there
+	// does not end the run of the others. Before the run has begun, the node that came
+	// first speaks for it.
+	stranger := w == nil && (m.last.Number > 0 || m.nodeOrder(e.Node) > 0)
 	v := m.judge(e, stranger)
 	if e.Member != "" {
 		m.budget.verdicts[e.Member] = v

@@ -21,6 +21,8 @@ type Config struct {
 	Checkpoint Checkpoint `mapstructure:"checkpoint"`
 	Sample     Sample     `mapstructure:"sample"`
 	Log        Log        `mapstructure:"log"`
+
+	given map[string]bool // keys that a file, the environment or --set gave
 }
 
 // Model is the UNet; names and meanings are those of diffusers' UNet2DModel.

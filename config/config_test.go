@@ -14,6 +14,8 @@ func noEnv(string) (string, bool) { return "", false }
 func TestDefaultIsTheDigitsRecipe(t *testing.T) {
 	c, err := Load(Source{File: "../configs/digits-cpu.yaml", LookupEnv: noEnv})
 	require.NoError(t, err)
+	require.True(t, c.given["train.steps"])
+	c.given = nil
 	want := Default()
 	require.Equal(t, &want, c)
 }
@@ -107,6 +109,7 @@ func TestYAMLRoundTrip(t *testing.T) {
 		"seed=18446744073709551615", "cluster.secret=hush",
 	}})
 	require.NoError(t, err)
+	c.given = nil // a saved configuration was given to nobody
 	require.Empty(t, c.Contradictions(must(FromYAML(c.YAML(false)))), "what is saved does not contradict itself")
 	defaults := Default()
 	require.Empty(t, defaults.Contradictions(must(FromYAML(defaults.YAML(false)))))

@@ -26,6 +26,9 @@ func Keys() []Key { return walk(reflect.TypeFor[Config](), "", nil) }
 func walk(t reflect.Type, prefix string, index []int) []Key {
 	var keys []Key
 	for f := range t.Fields() {
+		if !f.IsExported() {
+			continue
+		}
 		at := append(append([]int(nil), index...), f.Index...)
 		name := prefix + f.Tag.Get("mapstructure")
 		if f.Type.Kind() == reflect.Struct {

@@ -77,6 +77,7 @@ func Load(s Source) (*Config, error) {
 		if !given {
 			continue
 		}
+		c.gave(k.Name)
 		if err := assign(k.value(&c), v.Get(k.Name)); err != nil {
 			return nil, &Error{source, fmt.Errorf("%s: %w", k.Name, err)}
 		}

@@ -65,6 +65,22 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 	return unlock, done, err
 }
 
+// adopted takes the settings of the run that this node has joined: its data is looked
+// at again, and the directory says what is trained on this node.
+func (r *run) adopted(ctx context.Context, run *config.Config) error {
+	r.cfg = run
+	if err := r.scanData(ctx); err != nil {
+		return err
+	}
+	if err := r.writeIndex(); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(r.dir.Config(), run.YAML(false), 0o644); err != nil {
+		return fmt.Errorf("cannot write the configuration: %w", err)
+	}
+	return nil
+}
+
 // writeIndex leaves the list of images for the workers, and says what is not used.
 func (r *run) writeIndex() error {
 	skipped, err := setup.WriteIndex(string(r.dir), r.images)
@@ -85,6 +101,9 @@ func (r *run) resumable(ctx context.Context) (done *Outcome, err error) {
 		// it when all of them were lost, and so does the next invocation.
 		r.cfg.Checkpoint.Resume = "auto"
 		return nil, r.setAside()
+	}
+	if len(r.cfg.Cluster.Join) > 0 {
+		return nil, nil // the run that it joins says what is trained, and how far
 	}
 	src, err := r.newest(ctx)
 	if src == nil || err != nil {

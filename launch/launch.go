@@ -103,7 +103,7 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	defer forwarded()
 	end, err := agent.Run(ctx, stop, agent.Config{
 		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Version: version.Build(), Secret: secret,
-		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Joinable: r.Joinable,
+		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Joinable: r.Joinable, Adopted: r.adopted,
 		Watch: func(s cluster.Status) {
 			r.last = s
 			if r.Watch != nil {
@@ -157,7 +157,7 @@ func (r *run) openLog() (*slog.Logger, func(), error) {
 // logName is the name of a process of this node: its logs may lie beside those of
 // other nodes.
 func (r *run) logName(process string) string {
-	if r.cfg.Cluster.Nodes == "1" {
+	if r.cfg.Cluster.Nodes == "1" && len(r.cfg.Cluster.Join) == 0 {
 		return process
 	}
 	return r.node + "-" + process

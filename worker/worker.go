@@ -349,7 +349,7 @@ func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *mesh
 	host, _ := os.Hostname() // for people only
 	member := cluster.Member{
 		ID: w.spec.Member, Node: w.spec.Node, Slot: w.spec.Slot, DataAddr: addr, Host: host,
-		RunID: w.spec.RunID, ConfigHash: w.cfg.Hash(), PID: os.Getpid(),
+		RunID: w.spec.RunID, ConfigHash: w.cfg.SharedHash(), PID: os.Getpid(),
 		// Other kernels round differently: the ranks of a run share one set.
 		Build: version.Build() + " on " + w.device.Rounding,
 	}

@@ -841,7 +841,9 @@ func (*WorkResponse_Heartbeat) isWorkResponse_Message() {}
 func (*WorkResponse_Stop) isWorkResponse_Message() {}
 
 type Admitted struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// To an agent: the run's configuration, a YAML document.
+	Config        string `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -874,6 +876,13 @@ func (x *Admitted) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Admitted.ProtoReflect.Descriptor instead.
 func (*Admitted) Descriptor() ([]byte, []int) {
 	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Admitted) GetConfig() string {
+	if x != nil {
+		return x.Config
+	}
+	return ""
 }
 
 type Heartbeat struct {
@@ -2286,9 +2295,9 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x03end\x18\x05 \x01(\v2\x17.agrdist.cluster.v1.EndH\x00R\x03end\x12=\n" +
 	"\theartbeat\x18\x06 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
 	"\x04stop\x18\a \x01(\v2\x18.agrdist.cluster.v1.StopH\x00R\x04stopB\t\n" +
-	"\amessage\"\n" +
-	"\n" +
-	"\bAdmitted\"\v\n" +
+	"\amessage\"\"\n" +
+	"\bAdmitted\x12\x16\n" +
+	"\x06config\x18\x01 \x01(\tR\x06config\"\v\n" +
 	"\tHeartbeat\"T\n" +
 	"\aRefused\x125\n" +
 	"\arefusal\x18\x01 \x01(\x0e2\x1b.agrdist.cluster.v1.RefusalR\arefusal\x12\x12\n" +

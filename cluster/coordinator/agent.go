@@ -31,6 +31,9 @@ type AgentSession struct {
 	kills    chan cluster.Kill
 	stopping chan struct{}
 	stop     sync.Once
+
+	mu     sync.Mutex
+	config string
 }
 
 // Supervise registers a node's agent and returns its session. It tries until it
@@ -44,6 +47,13 @@ func (c *Client) Supervise(ctx context.Context, n Node) (*AgentSession, error) {
 	}
 	s.keeper = k
 	return s, nil
+}
+
+// Config is the run's configuration, as the coordinator that admitted the node has it.
+func (s *AgentSession) Config() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config
 }
 
 // Kills delivers the workers of this node that are to be killed (SIGKILL) and
@@ -166,6 +176,9 @@ func (s *AgentSession) ended(k *keeper, l *link[pb.SuperviseRequest, pb.Supervis
 func (s *AgentSession) receive(k *keeper, m *pb.SuperviseResponse) error {
 	switch m := m.GetMessage().(type) {
 	case *pb.SuperviseResponse_Admitted:
+		s.mu.Lock()
+		s.config = m.Admitted.GetConfig()
+		s.mu.Unlock()
 		k.admit()
 	case *pb.SuperviseResponse_Kill:
 		kill := cluster.Kill{

@@ -225,7 +225,7 @@ func (o *owner) acceptAgent(now time.Time, e cluster.AgentJoined, r request) clu
 		return nil
 	}
 	o.agents[e.Node] = &agent{out: r.agent, instance: r.hello.GetInstance(), seen: now}
-	r.agent.put(&pb.SuperviseResponse{Message: &pb.SuperviseResponse_Admitted{Admitted: &pb.Admitted{}}})
+	r.agent.put(&pb.SuperviseResponse{Message: &pb.SuperviseResponse_Admitted{Admitted: &pb.Admitted{Config: o.cfg.Config}}})
 	for _, k := range o.kills {
 		if k.Member.Node == e.Node {
 			r.agent.put(killMessage(k))

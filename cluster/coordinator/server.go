@@ -30,6 +30,10 @@ type ServerConfig struct {
 	// address is accepted.
 	Credentials credentials.TransportCredentials
 
+	// Config is the run's configuration, a document that every node's agent receives
+	// when it is admitted.
+	Config string
+
 	// JournalPath keeps the little that a restarted coordinator needs; empty:
 	// no journal, the workers' reports alone must do.
 	JournalPath string

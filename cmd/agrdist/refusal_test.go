@@ -156,10 +156,6 @@ func TestNodesThatDoNotFit(t *testing.T) {
 		code       int
 		one, two   string
 	}{
-		"configuration": {
-			args2: []string{"--set", "seed=7"}, code: exitConfig,
-			one: "start every node with the same configuration", two: "start every node with the same configuration",
-		},
 		"secret": {
 			env1: secret("a"), env2: secret("b"), code: exitFailed,
 			one: "1 of 2 workers registered within 10s", two: "AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node",
@@ -188,4 +184,26 @@ func TestNodesThatDoNotFit(t *testing.T) {
 			require.Empty(t, events(t, filepath.Join(root, "one")))
 		})
 	}
+}
+
+// A node that was given other settings is sent away by name of each key, and the others
+// wait on; one that was given none takes those of the run.
+func TestSettingsOfTheRun(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	one, two, three := filepath.Join(root, "one"), filepath.Join(root, "two"), filepath.Join(root, "three")
+	a := start(t, training(one, "--nodes", "2", "--workers", "1")...)
+	addr := a.says(`--join (\S+)`)
+	b := start(t, training(two, "--workers", "1", "--join", addr, "--set", "seed=7", "--set", "train.steps=64", "--set", "cluster.node=two")...)
+	b.ended(exitConfig)
+	require.Contains(t, b.stderr.String(), "seed is 7 here and 42 in the run")
+	require.Contains(t, b.stderr.String(), "train.steps is 64 here and 32 in the run")
+
+	c := start(t, "run", "--workers", "1", "--join", addr, "--out", three, "--set", "cluster.node=three", "--set", "train.threads=1")
+	a.ended(0)
+	c.ended(0)
+	require.Equal(t, finish(t, reference(t)).ModelDigest, finish(t, one).ModelDigest)
+	own, err := os.ReadFile(filepath.Join(three, "config.yaml"))
+	require.NoError(t, err)
+	require.Contains(t, string(own), "steps: 32", "what is trained here, not what a bare command would")
 }
