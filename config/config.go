@@ -68,7 +68,7 @@ type Train struct {
 	ClipGradNorm float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"largest global gradient norm; 0: no clipping"`
 	EMADecay     float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
 	MaxSkipped   int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`
-	DigestEvery  int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps; 0: never"`
+	DigestEvery  int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps, and the whole state before each checkpoint; 0: only then"`
 	Threads      int     `mapstructure:"threads" scope:"node" doc:"threads of a worker; 0: cores / workers on the node"`
 	PinThreads   bool    `mapstructure:"pin_threads" scope:"node" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
 }

@@ -24,7 +24,7 @@ type Config struct {
 	LR func(step int64) float64
 
 	MaxSkipped  int   // steps in a row that may be skipped for not being finite
-	DigestEvery int64 // steps between comparisons of the ranks' parameters; 0: never
+	DigestEvery int64 // steps between comparisons of the ranks' parameters; 0: only at checkpoints
 
 	CheckpointEvery int64   // 0: only at the end and at a stop
 	CheckpointAt    []int64 // further steps

@@ -8,9 +8,6 @@ import (
 
 // finish saves, does the tasks a last time and ends the run together.
 func (r *round) finish(ctx context.Context) error {
-	if err := r.compare(ctx); err != nil {
-		return err
-	}
 	if err := r.leave(ctx); err != nil {
 		return err
 	}
@@ -28,10 +25,12 @@ func (r *round) finish(ctx context.Context) error {
 // leave writes the checkpoint that the run ends or stops with. Nobody leaves
 // before it is on the disk.
 func (r *round) leave(ctx context.Context) error {
-	r.progress.set(cluster.PhaseCheckpoint, 0)
-	if err := r.state.Pull(); err != nil { // for the checkpoint, and for whoever reads the state after Run
+	// The digest leaves the state on the host, for the checkpoint and for whoever reads
+	// it after Run.
+	if err := r.compare(ctx, r.state.digest); err != nil {
 		return err
 	}
+	r.progress.set(cluster.PhaseCheckpoint, 0)
 	work := func() error { return nil }
 	if r.rank == 0 && r.parts.Store != nil {
 		work = func() error { return r.save(ctx) }

@@ -174,19 +174,21 @@ func (r *round) skipped(v verdict, loss float64) error {
 func (r *round) cadence(ctx context.Context) error {
 	step := r.state.Step
 	due := func(every int64) bool { return every > 0 && step%every == 0 && step < r.cfg.Steps }
-	if due(r.cfg.DigestEvery) {
-		if err := r.compare(ctx); err != nil {
+	save := due(r.cfg.CheckpointEvery) || step < r.cfg.Steps && slices.Contains(r.cfg.CheckpointAt, step)
+	switch {
+	case save:
+		if err := r.compare(ctx, r.state.digest); err != nil {
+			return err
+		}
+	case due(r.cfg.DigestEvery):
+		if err := r.compare(ctx, r.state.parameterDigest); err != nil {
 			return err
 		}
 	}
-	save := due(r.cfg.CheckpointEvery) || step < r.cfg.Steps && slices.Contains(r.cfg.CheckpointAt, step)
 	if save && r.rank == 0 && r.parts.Store != nil {
 		r.progress.set(cluster.PhaseCheckpoint, 0)
 		// A disk that is full now may not be at the next one; the state is
 		// safe in every rank's memory meanwhile.
-		if err := r.state.Pull(); err != nil {
-			return err
-		}
 		if err := r.parts.Store.Save(ctx, r.state); err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -204,10 +206,11 @@ func (r *round) cadence(ctx context.Context) error {
 	return nil
 }
 
-// compare checks that all ranks have rank 0's parameters.
-func (r *round) compare(ctx context.Context) error {
+// compare checks that all ranks have rank 0's digest, of the parameters while training
+// and of the whole state before a checkpoint: what is saved is what every rank holds.
+func (r *round) compare(ctx context.Context, digest func() ([16]byte, error)) error {
 	r.progress.set(cluster.PhaseBarrier, 0)
-	own, err := r.state.parameterDigest()
+	own, err := digest()
 	if err != nil {
 		return err
 	}
@@ -217,7 +220,7 @@ func (r *round) compare(ctx context.Context) error {
 	}
 	for rank, d := range all {
 		if !bytes.Equal(d, all[0]) {
-			return fmt.Errorf("%w: after step %d the parameters of rank %d (%s) differ from rank 0's (%s); one of the two machines computes wrongly. The newest checkpoint is from before",
+			return fmt.Errorf("%w: after step %d the state of rank %d (%s) differs from rank 0's (%s); one of the two machines computes wrongly. The newest checkpoint is from before: all ranks agreed on it",
 				ErrDigest, r.state.Step, rank, r.gen.Members[rank].Node, r.gen.Members[0].Node)
 		}
 	}

@@ -127,7 +127,7 @@ func (r *round) initialise(ctx context.Context) error {
 	}
 	r.ready = true
 	r.progress.state(r.state, true)
-	return r.compare(ctx)
+	return r.compare(ctx, r.state.parameterDigest)
 }
 
 // transferBlock is how many values of the state travel at a time.

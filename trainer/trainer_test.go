@@ -193,6 +193,31 @@ func TestDigestNamesTheRank(t *testing.T) {
 	}
 }
 
+// Nothing is saved on which the ranks do not agree, be it a moment that no comparison of
+// parameters has seen yet.
+func TestNothingWrongIsSaved(t *testing.T) {
+	cfg := smallConfig(8)
+	cfg.DigestEvery, cfg.CheckpointEvery = 0, 2
+	w := newWorld(t, cfg.Chunks())
+	store := &memory{}
+	with := func(_ *Config, p *Parts) { p.Store = store }
+	a, b := w.add(cfg, with), w.add(cfg)
+	a.onStep = func(s StepInfo) {
+		if s.Step == 4 {
+			state := a.trainer.state
+			state.Flats()[len(state.Flats())-1][100] += 1e-3
+		}
+	}
+	w.form(a, b)
+	w.wait(a, b)
+	for _, r := range []*rank{a, b} {
+		require.ErrorIs(t, r.err, ErrDigest)
+		require.ErrorContains(t, r.err, "after step 4")
+	}
+	require.Len(t, store.saved, 1)
+	require.EqualValues(t, 2, store.saved[0].Step, "the newest checkpoint is the last one that all agreed on")
+}
+
 func TestStepsReportTheSameLossOnAnyWorld(t *testing.T) {
 	cfg := smallConfig(3)
 	losses := func(size int) (out []float64) {
