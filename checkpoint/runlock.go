@@ -34,7 +34,7 @@ func LockRun(run string) (*RunLock, error) {
 		return nil, fmt.Errorf("checkpoint: lock run: %w%s", err, semicolon(advise(err, run, 0, 1)))
 	}
 	path := filepath.Join(run, LockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644) //nolint:gosec // G302, G304: the run directory is the caller's, the umask decides
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // G304: the run directory is the caller's. Whoever can open the file can take its lock
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: lock run: %w%s", err, semicolon(advise(err, run, 0, 1)))
 	}

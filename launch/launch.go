@@ -25,9 +25,9 @@ type Options struct {
 	// Config is the run's configuration, checked as setup.Load does. It is not
 	// changed.
 	Config *config.Config
-	// Worker starts a worker process: it must call worker.Run with the spec of its
-	// environment. The spec and the process's own environment are added. The zero
-	// value is this program with the one argument "worker".
+	// Worker starts a worker process: it must call worker.Run with the spec of
+	// worker.ReadSpec. This process's environment and the spec, which holds the run's
+	// secret, are added. The zero value is this program with the one argument "worker".
 	Worker supervise.Command
 	// Signals asks for a stop, for example from signal.Notify; see Stopper for what
 	// counts. nil: only the end of the context ends the run early.
@@ -56,6 +56,8 @@ type run struct {
 	node   string
 	last   cluster.Status // the newest that was seen
 	notice func(string)
+	// unpublish takes the run's own secret back from where other nodes find it.
+	unpublish func()
 }
 
 // Run takes part in a run until it ends. The end of ctx kills this node's workers;
@@ -64,7 +66,7 @@ type run struct {
 // has ended, a failure included, is in the Outcome.
 func Run(ctx context.Context, o Options) (Outcome, error) {
 	cfg := *o.Config
-	r := &run{Options: o, cfg: &cfg, node: nodeName(&cfg), notice: o.Notice}
+	r := &run{Options: o, cfg: &cfg, node: nodeName(&cfg), notice: o.Notice, unpublish: func() {}}
 	if r.notice == nil {
 		r.notice = func(string) {}
 	}
@@ -72,7 +74,7 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 }
 
 func (r *run) run(ctx context.Context) (Outcome, error) {
-	secret, err := secretOf(r.cfg)
+	secret, err := givenSecret(r.cfg)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -101,9 +103,24 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	began := time.Now()
 	stop, forwarded := r.forwardSignals()
 	defer forwarded()
+	joinable := r.Joinable
+	if secret == nil {
+		if secret, err = r.ownSecret(ctx, stop); err != nil {
+			return r.early(err)
+		}
+		if secret != nil && r.cfg.Cluster.Nodes != "1" {
+			defer func() { r.unpublish() }()
+			joinable = func(addr string) {
+				r.publish(addr, secret)
+				if r.Joinable != nil {
+					r.Joinable(addr)
+				}
+			}
+		}
+	}
 	end, err := agent.Run(ctx, stop, agent.Config{
 		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Version: version.Build(), Secret: secret,
-		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Joinable: r.Joinable, Adopted: r.adopted,
+		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Joinable: joinable, Adopted: r.adopted,
 		Watch: func(s cluster.Status) {
 			r.last = s
 			if r.Watch != nil {
@@ -111,15 +128,20 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 			}
 		},
 	})
+	if err != nil {
+		return r.early(err)
+	}
+	return r.outcome(end, time.Since(began)), nil
+}
+
+// early is the outcome of a run that ended before it began.
+func (r *run) early(err error) (Outcome, error) {
 	if early, ok := errors.AsType[*agent.SignalError](err); ok {
 		return Outcome{
 			Ending: Stopped, Dir: r.dir, Step: -1, Steps: r.cfg.Train.Steps, Code: cluster.ExitStopped, Reason: early.Error(),
 		}, nil
 	}
-	if err != nil {
-		return Outcome{}, err
-	}
-	return r.outcome(end, time.Since(began)), nil
+	return Outcome{}, err
 }
 
 func or(o *Outcome) Outcome {
@@ -173,11 +195,11 @@ func (r *run) command(slot int, s spec.Spec) (supervise.Command, error) {
 		}
 		c.Path, c.Argv0, c.Args = self, os.Args[0], []string{"worker"}
 	}
-	variable, err := s.Environment()
-	if err != nil {
+	var err error
+	if c.Input, err = s.Encode(); err != nil {
 		return c, err
 	}
 	c.Name = r.logName(fmt.Sprintf("worker-%d", slot))
-	c.Env = append(append(os.Environ(), c.Env...), variable)
+	c.Env = append(os.Environ(), c.Env...)
 	return c, nil
 }

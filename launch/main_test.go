@@ -21,7 +21,6 @@ import (
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/worker"
-	"github.com/agrdist/agrdist/worker/spec"
 )
 
 // The test binary is the worker too: a real one, or one that heeds nothing.
@@ -34,8 +33,8 @@ func TestMain(m *testing.M) {
 		supervise.WatchParent(os.Stdin, func() { os.Exit(1) })
 		select {}
 	}
-	if _, ok := os.LookupEnv(spec.Variable); ok {
-		place, err := spec.Read()
+	if supervise.Supervised() {
+		place, err := worker.ReadSpec()
 		if err != nil {
 			panic(err)
 		}

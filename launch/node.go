@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/agrdist/agrdist/cluster/security"
 	"github.com/agrdist/agrdist/config"
 )
 
@@ -45,22 +44,4 @@ func dropSelf(seeds []string, names ...string) []string {
 		}
 	}
 	return others
-}
-
-// secretOf reads the run's shared secret; nil: none.
-func secretOf(c *config.Config) ([]byte, error) {
-	var secret []byte
-	var err error
-	source := "cluster.secret"
-	switch {
-	case c.Cluster.SecretFile != "":
-		source = "cluster.secret_file"
-		secret, err = security.LoadSecretFile(c.Cluster.SecretFile)
-	case c.Cluster.Secret != "":
-		secret, err = security.ParseSecret(c.Cluster.Secret)
-	}
-	if err != nil {
-		return nil, &config.Error{Source: source, Err: err}
-	}
-	return secret, nil
 }

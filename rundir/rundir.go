@@ -56,6 +56,9 @@ func (d Dir) Log(process string) string { return d.join("logs", process+".log") 
 // Journal is the coordinator's journal.
 func (d Dir) Journal() string { return d.join("coordinator.json") }
 
+// Secret is the file with the secret that a run without one of its user's made.
+func (d Dir) Secret() string { return d.join("secret") }
+
 // CoordinatorAddr is the file in which a node's workers find the coordinator.
 func (d Dir) CoordinatorAddr(node string) string { return d.join("coordinator-" + node + ".addr") }
 

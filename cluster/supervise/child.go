@@ -73,6 +73,10 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 	if err != nil {
 		return nil, err
 	}
+	given, fed, err := inputPipe(cmd.Input, pipe)
+	if err != nil {
+		return nil, err
+	}
 	out := s.newOutput(cmd.Name)
 	env := cmd.Env
 	if env == nil {
@@ -83,6 +87,9 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 		Dir: cmd.Dir, Files: []*os.File{0: inR, 1: outW, 2: outW, recordFD: recW}, Sys: sysProcAttr(),
 		Env: (&exec.Cmd{Env: env}).Environ(), // of a variable given twice, the last counts
 	}
+	if given != nil {
+		attr.Files = append(attr.Files, given) // inputFD
+	}
 	argv := append([]string{cmp.Or(cmd.Argv0, path)}, cmd.Args...)
 	before := readOOM()
 	proc, err := s.fork(path, argv, attr)
@@ -91,6 +98,10 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 		return nil, fmt.Errorf("supervise: start %s: %w", cmd.Name, err)
 	}
 	_, _, _ = inR.Close(), outW.Close(), recW.Close()
+	if given != nil {
+		_ = given.Close()
+		go feed(fed, cmd.Input)
+	}
 	c = &child{
 		slot: slot, incarnation: incarnation, pid: proc.Pid, name: cmd.Name, started: time.Now(), proc: proc,
 		stdin: inW, stdout: outR, output: out, read: make(chan struct{}), oomBefore: before,

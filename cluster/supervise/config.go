@@ -50,6 +50,9 @@ type Command struct {
 	Env []string
 	// Dir is the working directory; "" is this process's own.
 	Dir string
+	// Input is what the process reads from Input. Unlike arguments and environment
+	// it shows in no list of processes, and nothing the process starts inherits it.
+	Input []byte
 }
 
 // Config describes a Supervisor.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -88,13 +89,22 @@ func helper(mode string, args []string) int {
 		w := supervise.Records()
 		_, _ = fmt.Fprintf(w, "one\n%s\ntwo\nthr", strings.Repeat("x", 1<<20))
 		say("done")
+	case "input": // says what it was given
+		in, err := supervise.Input()
+		if err != nil {
+			say("input: %v", err)
+			return 1
+		}
+		text, err := io.ReadAll(in)
+		say("input: %d bytes %.5s %v", len(text), text, err)
 	case "grandparent": // of a process that the supervisor did not start itself
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), helperEnv+"=grandchild")
 		cmd.Stdout = os.Stdout
 		_ = cmd.Run()
 	case "grandchild":
-		say("records: %t", supervise.Records() != nil)
+		_, err := supervise.Input()
+		say("records: %t, input: %t", supervise.Records() != nil, err == nil)
 	case "argv":
 		say("argv %s", os.Args[0])
 	case "watcher": // ends when the supervisor does, by stdin alone

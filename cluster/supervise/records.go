@@ -22,15 +22,20 @@ const (
 // Records is for the worker: the writing end of its record pipe. A record is one line,
 // in one Write, of at most 64 KiB. It is nil in a process that no Supervisor started.
 func Records() *os.File {
+	return inherited(recordFD, "records")
+}
+
+// inherited returns a pipe that this process has from its supervisor, or nil.
+func inherited(fd int, name string) *os.File {
 	if os.Getenv(envSupervised) != strconv.Itoa(os.Getppid()) {
 		return nil
 	}
 	var st syscall.Stat_t
-	if err := syscall.Fstat(recordFD, &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFIFO {
+	if err := syscall.Fstat(fd, &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFIFO {
 		return nil
 	}
-	syscall.CloseOnExec(recordFD) // what the worker starts has no part in it
-	return os.NewFile(recordFD, "records")
+	syscall.CloseOnExec(fd) // what the worker starts has no part in it
+	return os.NewFile(uintptr(fd), name)
 }
 
 // records reads a worker's record pipe.

@@ -3,6 +3,7 @@
 package supervise_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -305,10 +306,37 @@ func TestRecords(t *testing.T) {
 }
 
 func TestRecordsAreForTheWorkerAlone(t *testing.T) {
-	s, out := start(t, nil, "grandparent")
+	s, out := start(t, given([]byte("secret")), "grandparent")
 	require.Zero(t, next(t, s).Code)
-	require.Contains(t, out.String(), "records: false")
+	require.Contains(t, out.String(), "records: false, input: false")
 	require.Nil(t, supervise.Records(), "this process is supervised by nobody")
+}
+
+// given gives every worker an input.
+func given(input []byte) func(c *supervise.Config) {
+	return func(c *supervise.Config) {
+		command := c.Command
+		c.Command = func(slot int) (supervise.Command, error) {
+			cmd, err := command(slot)
+			cmd.Input = input
+			return cmd, err
+		}
+	}
+}
+
+// An input comes whole, also one that is longer than a pipe; a worker that never reads
+// it holds nothing up.
+func TestInput(t *testing.T) {
+	s, out := start(t, given(bytes.Repeat([]byte("input"), 100_000)), "input")
+	require.Zero(t, next(t, s).Code)
+	require.Contains(t, out.String(), "input: 500000 bytes input <nil>\n")
+
+	s, _ = start(t, given(bytes.Repeat([]byte("input"), 100_000)), "exit 7")
+	require.Equal(t, 7, next(t, s).Code)
+
+	s, out = start(t, nil, "input")
+	require.Equal(t, 1, next(t, s).Code)
+	require.Contains(t, out.String(), "no input from a supervisor")
 }
 
 func TestShownName(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/worker"
-	"github.com/agrdist/agrdist/worker/spec"
 )
 
 // workerCommand is the process that agrdist run starts for each slot.
@@ -18,7 +17,7 @@ func workerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "worker", Hidden: true, Short: "One worker process; started by agrdist run",
 		RunE: func(c *cobra.Command, _ []string) error {
-			place, err := spec.Read()
+			place, err := worker.ReadSpec()
 			if err != nil {
 				return &usageError{err}
 			}

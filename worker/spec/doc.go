@@ -1,7 +1,7 @@
 // Package spec is what an agent and its worker processes tell each other outside
-// the network: a Spec in the worker's environment, and Records on a pipe back.
+// the network: a Spec on a pipe, and Records on a pipe back.
 //
-//	agent --- environment: Spec ---------------------> worker
+//	agent --- supervise's input pipe: Spec ----------> worker
 //	agent <-- supervise's record pipe: Record a line -- worker
 //	agent --- file: address of the coordinator -------> worker
 //

@@ -3,19 +3,15 @@ package spec
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/gob"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
 
 	"github.com/agrdist/agrdist/cluster"
 )
-
-// Variable is the environment variable in which a worker finds its Spec. Only
-// processes of the same user can read it.
-const Variable = "AGRDIST_WORKER_SPEC"
 
 // Spec tells a worker process its place and what it trains.
 type Spec struct {
@@ -30,32 +26,28 @@ type Spec struct {
 	Config      string // the resolved configuration, YAML
 }
 
-// Environment returns the variable that carries the spec. Its text is not JSON:
-// paths may hold bytes that are not UTF-8.
-func (s Spec) Environment() (string, error) {
+// Encode returns the spec as bytes for Read. They are not JSON: paths may hold bytes
+// that are not UTF-8.
+func (s Spec) Encode() ([]byte, error) {
 	var b bytes.Buffer
 	if err := gob.NewEncoder(&b).Encode(s); err != nil {
-		return "", fmt.Errorf("worker spec: %w", err)
+		return nil, fmt.Errorf("worker spec: %w", err)
 	}
-	return Variable + "=" + base64.StdEncoding.EncodeToString(b.Bytes()), nil
+	return b.Bytes(), nil
 }
 
-// Read reads the spec of this process and takes it out of the environment.
-func Read() (Spec, error) {
-	text, ok := os.LookupEnv(Variable)
-	if !ok {
-		return Spec{}, fmt.Errorf("%s is not set: worker processes are started by agrdist run", Variable)
-	}
-	if err := os.Unsetenv(Variable); err != nil {
-		return Spec{}, fmt.Errorf("worker spec: %w", err)
-	}
+// maxSpec bounds an encoded spec, in bytes.
+const maxSpec = 16 << 20
+
+// Read reads an encoded spec.
+func Read(r io.Reader) (Spec, error) {
 	var s Spec
-	b, err := base64.StdEncoding.DecodeString(text)
+	b, err := io.ReadAll(io.LimitReader(r, maxSpec))
 	if err == nil {
 		err = gob.NewDecoder(bytes.NewReader(b)).Decode(&s)
 	}
 	if err != nil {
-		return Spec{}, fmt.Errorf("%s is damaged: %w", Variable, err)
+		return Spec{}, fmt.Errorf("the worker's spec is damaged: %w", err)
 	}
 	return s, nil
 }

@@ -2,33 +2,24 @@ package spec
 
 import (
 	"bytes"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestEnvironmentKeepsEveryByte(t *testing.T) {
+func TestSpecKeepsEveryByte(t *testing.T) {
 	s := Spec{
 		Member: "n/1/abcd", Node: "n\xff", Slot: 1, RunDir: "/tmp/caf\xe9", RunID: "r", Coordinator: "/tmp/caf\xe9/c.addr",
 		Advertised: "10.0.0.1:7946", Secret: []byte{0, 255}, Config: "out: x\n",
 	}
-	v, err := s.Environment()
+	b, err := s.Encode()
 	require.NoError(t, err)
-	name, text, _ := strings.Cut(v, "=")
-	require.Equal(t, Variable, name)
-	t.Setenv(name, text)
-	got, err := Read()
+	got, err := Read(bytes.NewReader(b))
 	require.NoError(t, err)
 	require.Equal(t, s, got)
-	_, still := os.LookupEnv(Variable)
-	require.False(t, still, "the secret must not reach processes that the worker starts")
-	_, err = Read()
-	require.ErrorContains(t, err, "agrdist run")
-
-	t.Setenv(Variable, text[:len(text)/2])
-	_, err = Read()
+	_, err = Read(bytes.NewReader(b[:len(b)/2]))
+	require.ErrorContains(t, err, "damaged")
+	_, err = Read(bytes.NewReader(nil))
 	require.ErrorContains(t, err, "damaged")
 }
 

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/allreduce/mesh"
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/coordinator"
+	"github.com/agrdist/agrdist/cluster/security"
+)
+
+// listeners returns the TCP ports of 127.0.0.1 at which processes listen.
+func listeners(t *testing.T, pids []int) (ports []string) {
+	t.Helper()
+	sockets := map[string]bool{}
+	for _, pid := range pids {
+		fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		require.NoError(t, err)
+		for _, fd := range fds {
+			if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "socket:[") {
+				sockets[strings.TrimSuffix(strings.TrimPrefix(to, "socket:["), "]")] = true
+			}
+		}
+	}
+	table, err := os.ReadFile("/proc/net/tcp")
+	require.NoError(t, err)
+	for _, line := range strings.Split(string(table), "\n")[1:] {
+		f := strings.Fields(line)
+		if len(f) < 10 || f[3] != "0A" || !sockets[f[9]] { // 0A: listening
+			continue
+		}
+		_, port, _ := strings.Cut(f[1], ":")
+		n, err := strconv.ParseUint(port, 16, 16)
+		require.NoError(t, err)
+		ports = append(ports, fmt.Sprintf("127.0.0.1:%d", n))
+	}
+	return ports
+}
+
+// A run without a secret of its user's stays on 127.0.0.1, whose ports are open to
+// every user of the machine. None of them can look at it, stop it, forge a death in
+// it or join it: the run has a secret that only its user's processes can know.
+func TestStrangersOnThisHost(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir, "--set", "train.steps=100000", "--set", "checkpoint.every=0", "--workers", "2")...)
+	p.step(dir, 2)
+	workers := pids(t, p.generation(dir, 1))
+	all := append([]int{p.cmd.Process.Pid}, workers...)
+	ports := listeners(t, all)
+	require.Len(t, ports, 4, "gossip, coordinator and two workers")
+
+	for _, addr := range ports {
+		requireStrangerFails(t, addr)
+	}
+	requireHidden(t, dir, all)
+
+	p.signal(syscall.SIGTERM)
+	p.ended(exitSignal)
+	for _, e := range events(t, dir) {
+		require.NotContains(t, e.Reason, "forged")
+	}
+	requireQuiet(t, dir)
+}
+
+// requireStrangerFails tries at an address what hurts a run without a secret.
+func requireStrangerFails(t *testing.T, addr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // to no avail; a member needs milliseconds
+	defer cancel()
+	wrong, err := security.Derive(security.GenerateSecret(), security.Identity{RunID: "agrdist", Node: "evil"})
+	require.NoError(t, err)
+	for _, c := range []coordinator.ClientConfig{{Addr: addr}, {Addr: addr, Credentials: wrong.ClientCredentials()}} {
+		client, err := coordinator.Dial(c)
+		require.NoError(t, err)
+		_, err = client.Status(ctx)
+		require.Error(t, err)
+		require.Error(t, client.RequestStop(ctx, "forged"))
+		_, err = client.ReportExit(ctx, cluster.Exit{Code: cluster.ExitBadConfig, Message: "forged"})
+		require.Error(t, err)
+		_ = client.Close()
+	}
+	plan, err := allreduce.NewPlan(4, 2)
+	require.NoError(t, err)
+	for _, secret := range [][]byte{nil, wrong.DataKey()} {
+		e, err := mesh.Listen(mesh.EndpointConfig{RunID: "agrdist", Secret: secret})
+		require.NoError(t, err)
+		_, err = e.Connect(ctx, allreduce.GroupConfig{Generation: 1, Rank: 1, Plan: plan, Peers: []string{addr, e.Addr()}})
+		require.Error(t, err)
+		_ = e.Close()
+	}
+}
+
+// requireHidden requires that the run's secret is nowhere but in a file of its user.
+func requireHidden(t *testing.T, dir string, pids []int) {
+	t.Helper()
+	path := filepath.Join(dir, "secret")
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	secret := strings.TrimSpace(string(text))
+	require.Greater(t, len(secret), 40)
+	for _, name := range []string{"secret", "lock"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
+	}
+	for _, pid := range pids {
+		for _, f := range []string{"cmdline", "environ"} {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, f))
+			require.NoError(t, err)
+			require.NotContains(t, string(text), secret, "%d %s", pid, f)
+		}
+	}
+	require.NoError(t, filepath.WalkDir(dir, func(f string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || f == path {
+			return err
+		}
+		text, err := os.ReadFile(f)
+		if err == nil {
+			require.NotContains(t, string(text), secret, f)
+		}
+		return nil
+	}))
+	if os.Getuid() != 0 {
+		t.Log("not root: what another user can read is not tried, only the files' modes")
+		return
+	}
+	for _, f := range []string{path, filepath.Join(dir, "lock"), fmt.Sprintf("/proc/%d/environ", pids[1]), fmt.Sprintf("/proc/%d/fd", pids[1])} {
+		cmd := exec.Command("ls", "-l", f+"/.")
+		if strings.HasPrefix(f, dir) {
+			cmd = exec.Command("cat", f)
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, err := cmd.CombinedOutput()
+		require.Error(t, err, "nobody reads %s: %s", f, out)
+	}
+}
+
+// Two nodes of one user on one machine need no secret either, in any order.
+func TestTwoNodesFindTheirSecret(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	first := training(filepath.Join(root, "1"), "--nodes", "2", "--workers", "1")
+	a := start(t, first...)
+	addr := a.says(`--join (\S+)`)
+	path := filepath.Join(fmt.Sprintf("/tmp/agrdist-%d", os.Getuid()), strings.Replace(addr, ":", "_", 1)+".secret")
+	if _, err := os.Stat(fmt.Sprintf("/run/user/%d", os.Getuid())); err == nil {
+		path = filepath.Join(fmt.Sprintf("/run/user/%d/agrdist", os.Getuid()), filepath.Base(path))
+	}
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	b := start(t, training(filepath.Join(root, "2"), "--nodes", "2", "--workers", "1", "--join", addr)...)
+	a.ended(exitOK)
+	b.ended(exitOK)
+	dir := filepath.Join(root, "1")
+	requireSame(t, dir)
+	require.NoFileExists(t, path, "the run is over")
+}

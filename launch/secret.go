@@ -1,0 +1,101 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/agrdist/agrdist/agent"
+	"github.com/agrdist/agrdist/cluster/security"
+	"github.com/agrdist/agrdist/config"
+)
+
+// givenSecret is the secret that the user has given to the run; nil: none.
+func givenSecret(c *config.Config) ([]byte, error) {
+	var secret []byte
+	var err error
+	source := "cluster.secret"
+	switch {
+	case c.Cluster.SecretFile != "":
+		source = "cluster.secret_file"
+		secret, err = security.LoadSecretFile(c.Cluster.SecretFile)
+	case c.Cluster.Secret != "":
+		secret, err = security.ParseSecret(c.Cluster.Secret)
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &config.Error{Source: source, Err: err}
+	}
+	return security.Stretch(secret, c.Cluster.RunID), nil
+}
+
+// ownSecret is the secret of a run whose user has given none, and which stays on the
+// loopback interface: nil where it does not. The node that starts the run makes it,
+// the others on this machine take it from there.
+func (r *run) ownSecret(ctx context.Context, stop <-chan os.Signal) ([]byte, error) {
+	c := r.cfg.Cluster
+	if security.RequireSecretBeyondLoopback(c.Bind, nil) != nil {
+		return nil, nil // the agent says what to do
+	}
+	if len(c.Join) > 0 {
+		return r.awaitSecret(ctx, stop)
+	}
+	secret, err := security.KeepSecret(r.dir.Secret())
+	if errors.Is(err, security.ErrSecretFile) && c.Nodes == "1" {
+		// A file system without modes, say. The workers inherit the secret.
+		return security.GenerateSecret(), nil
+	}
+	return secret, err
+}
+
+// Pauses of awaitSecret.
+const (
+	secretPoll = 100 * time.Millisecond
+	secretHint = 2 * time.Second
+)
+
+// awaitSecret waits until a run of this user on this machine waits at one of the
+// addresses to join.
+func (r *run) awaitSecret(ctx context.Context, stop <-chan os.Signal) ([]byte, error) {
+	seeds := r.cfg.Cluster.Join
+	patience := config.Duration(r.cfg.Cluster.StartTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	const advice = "if it runs on another machine, as another user or with a secret, AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node"
+	hint := time.After(secretHint)
+	poll := time.NewTicker(secretPoll)
+	defer poll.Stop()
+	for {
+		for _, seed := range seeds {
+			secret, err := security.LocalSecret(seed)
+			if !errors.Is(err, security.ErrNoLocalSecret) {
+				return secret, err
+			}
+		}
+		select {
+		case <-poll.C:
+		case <-hint:
+			r.notice(fmt.Sprintf("waiting for a run of this user at %s; %s", seeds[0], advice))
+		case sig := <-stop:
+			return nil, &agent.SignalError{Signal: signalName(sig)}
+		case <-ctx.Done():
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, context.Cause(ctx)
+			}
+			return nil, fmt.Errorf("no run of this user has waited at %s within %s (cluster.start_timeout); %s", seeds[0], patience, advice)
+		}
+	}
+}
+
+// publish lets other nodes on this machine find a secret of the run's own.
+func (r *run) publish(addr string, secret []byte) {
+	remove, err := security.PublishLocal(addr, secret)
+	if err != nil {
+		r.notice(fmt.Sprintf("other nodes on this machine cannot join: %v", err))
+		return
+	}
+	r.unpublish = remove
+}
