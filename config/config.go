@@ -140,7 +140,7 @@ type Checkpoint struct {
 type Sample struct {
 	Every    int64   `mapstructure:"every" doc:"steps between sample grids; 0: only at the end"`
 	Count    int     `mapstructure:"count" doc:"images of a grid; 0: no grids"`
-	Sampler  string  `mapstructure:"sampler" doc:"ddim or ddpm"`
+	Sampler  string  `mapstructure:"sampler" doc:"ddim, ddpm, dpmpp_2m (DPM-Solver++(2M), good in 20 steps) or heun (two calls of the model a step)"`
 	Steps    int     `mapstructure:"steps" doc:"sampler steps"`
 	Spacing  string  `mapstructure:"spacing" doc:"which timesteps: linear, leading, trailing, quadratic or paper"`
 	Eta      float64 `mapstructure:"eta" doc:"ddim noise: 0 deterministic, 1 as ddpm"`

@@ -36,7 +36,7 @@ func (c *Config) Validate() error {
 	check(c.Data.Holdout >= 0, "data.holdout is %d; it must be 0 (none) or more", c.Data.Holdout)
 	c.validateTrain(check, choice)
 	c.validateCluster(check)
-	choice("sample.sampler", c.Sample.Sampler, "ddim", "ddpm")
+	choice("sample.sampler", c.Sample.Sampler, "ddim", "ddpm", "dpmpp_2m", "heun")
 	choice("sample.spacing", c.Sample.Spacing, "linear", "leading", "trailing", "quadratic", "paper")
 	choice("sample.variance", c.Sample.Variance, "fixedlarge", "fixedsmall")
 	choice("sample.clip", c.Sample.Clip, "before", "after", "none")

@@ -20,15 +20,21 @@ type Predictor interface {
 	Predict(dst, x []float32, t []int64) error
 }
 
-// step is one reverse step as linear forms of x_t and the network's output:
+// step is one call of the network as linear forms of x_t and its output:
 //
 //	x0      = xx x_t + xo out, then clipped where the configuration says so
-//	x_{t-1} = kx0 x0 + kxt x_t + kout out + sigma z
+//	x_{t-1} = kx0 x0 + kxt x_t + kout out + sigma z + ka a + kb b
+//
+// a and b are kept from an earlier step: where a step keeps, a becomes x_t and b
+// becomes bx x_t + b0 x0, after they were read.
 type step struct {
 	t              int
 	xx, xo         float64
 	kx0, kxt, kout float64
 	sigma          float64
+	ka, kb         float64
+	keeps          bool
+	bx, b0         float64
 }
 
 // Sampler draws images from a model. It holds coefficients only, is never
@@ -55,6 +61,12 @@ func NewSampler(s *Schedule, c SamplerConfig) (*Sampler, error) {
 	list, err := c.timesteps(s.Timesteps())
 	if err != nil {
 		return nil, err
+	}
+	switch c.Method {
+	case DPMSolver:
+		return &Sampler{config: c, steps: c.dpmSolverSteps(s, list)}, nil
+	case Heun:
+		return &Sampler{config: c, steps: c.heunSteps(s, list)}, nil
 	}
 	sampler := &Sampler{config: c, steps: make([]step, len(list))}
 	for i, t := range list {
@@ -176,6 +188,7 @@ func (s *Sampler) Sample(ctx context.Context, p Predictor, x []float32, ids []ui
 type images struct {
 	s             *Sampler
 	x, out, noise []float32 // [len(ids), pixels]
+	a, b          []float32 // kept between steps; nil for samplers that keep nothing
 	finite        []bool    // of each image's output
 	ids           []uint64
 	pixels        int
@@ -194,7 +207,14 @@ func (s *Sampler) images(x, out []float32, ids []uint64) *images {
 		if b.step.sigma > 0 {
 			b.source.Normal(b.noise[lo:hi], b.ids[j])
 		}
-		b.finite[j] = b.s.advance(b.x[lo:hi], b.out[lo:hi], b.noise[lo:hi], b.step)
+		if b.a == nil {
+			b.finite[j] = b.s.advance(b.x[lo:hi], b.out[lo:hi], b.noise[lo:hi], b.step)
+		} else {
+			b.finite[j] = b.s.advanceKept(b.x[lo:hi], b.out[lo:hi], b.a[lo:hi], b.b[lo:hi], b.step)
+		}
+	}
+	if s.config.Method == DPMSolver || s.config.Method == Heun {
+		b.a, b.b = make([]float32, len(x)), make([]float32, len(x))
 	}
 	return b
 }

@@ -9,6 +9,12 @@ import (
 const (
 	DDPM = "ddpm" // ancestral sampling (DDPM, algorithm 2), over all T steps or a subset of them
 	DDIM = "ddim" // DDIM, equation 12
+	// DPMSolver is DPM-Solver++(2M), a second-order multistep method (Lu et al.,
+	// arXiv 2211.01095, algorithm 2): good images in 10 to 25 steps.
+	DPMSolver = "dpmpp_2m"
+	// Heun is the second-order method of EDM (Karras et al., arXiv 2206.00364,
+	// algorithm 1, without churn): 2 S - 1 calls of the model for S steps.
+	Heun = "heun"
 )
 
 // Spacings: which timesteps a sampler of S steps visits, out of T.
@@ -54,8 +60,8 @@ const (
 
 // SamplerConfig is how images are drawn from a model.
 type SamplerConfig struct {
-	Method      string     // DDPM or DDIM
-	Steps       int        // S, calls of the model; 0: all T
+	Method      string     // DDPM, DDIM, DPMSolver or Heun
+	Steps       int        // S, calls of the model (Heun: about twice as many); 0: all T
 	Spacing     string     // SpacingLinear, ...: which of the T timesteps are visited
 	StepsOffset int        // added to every timestep of SpacingLeading; 0 for the others
 	Eta         float64    // DDIM: 0 deterministic .. 1 as much noise as DDPM's fixedsmall; DDPM ignores it
@@ -78,7 +84,7 @@ func DefaultSamplerConfig() SamplerConfig {
 // each, by the key's name. NewSampler checks the steps against the schedule.
 func (c SamplerConfig) Validate() error {
 	errs := []error{
-		choice("sample.sampler", c.Method, DDPM, DDIM),
+		choice("sample.sampler", c.Method, DDPM, DDIM, DPMSolver, Heun),
 		choice("sample.spacing", c.Spacing, SpacingLinear, SpacingLeading, SpacingTrailing, SpacingQuadratic, SpacingPaper),
 		choice("sample.clip", c.Clip, ClipBefore, ClipAfter, ClipNone),
 		choice("diffusion.prediction", string(c.Prediction), predictionNames()...),

@@ -50,7 +50,8 @@ type schedulerFile struct {
 // and a sampler: DDPMScheduler or DDIMScheduler. Schedules that diffusers has
 // no name for are written as their betas.
 //
-// diffusers has no quadratic spacing and no DDPM that ends at abar[0]
+// DPMSolver and Heun are not written (ErrNotInDiffusers): they suit any model, and
+// diffusers makes its own from either class. It has no quadratic spacing and no DDPM that ends at abar[0]
 // (ErrNotInDiffusers), and takes the number of steps and eta at the call instead
 // of from the file. SpacingLinear is written as "leading", and SpacingPaper as
 // "leading" with steps_offset 1: the same timesteps where the steps divide T.
@@ -59,6 +60,9 @@ type schedulerFile struct {
 func EncodeSchedulerConfig(s *Schedule, c SamplerConfig) ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
+	}
+	if c.Method != DDPM && c.Method != DDIM {
+		return nil, fmt.Errorf("sample.sampler %s: %w; choose %s or %s", c.Method, ErrNotInDiffusers, DDPM, DDIM)
 	}
 	f := schedulerFile{
 		ClassName:       ddpmClass,

@@ -169,7 +169,12 @@ func Documents(c *config.Config, model unet.Config) (network, scheduler []byte, 
 	if errors.Is(err, diffusion.ErrNotInDiffusers) {
 		// The run's own way to draw has no name there: the file then gives
 		// diffusers' usual one, which suits any model.
-		sampler.Spacing, sampler.StepsOffset, sampler.FinalAlpha = diffusion.SpacingLeading, 0, diffusion.FinalAlphaAuto
+		usual := diffusion.DefaultSamplerConfig()
+		usual.Prediction, usual.Clip = sampler.Prediction, sampler.Clip
+		if sampler.Method == diffusion.DDPM {
+			usual.Method, usual.Variance = diffusion.DDPM, sampler.Variance
+		}
+		sampler = usual
 		scheduler, err = diffusion.EncodeSchedulerConfig(schedule, sampler)
 	}
 	return network, scheduler, err
