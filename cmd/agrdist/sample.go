@@ -54,7 +54,7 @@ alone: the same command writes the same bytes, whatever the batch.`,
 	f.IntVar(&o.threads, "threads", 0, "threads; 0: all cores")
 	f.StringVar(&o.device, "device", "auto", "auto, cpu or cuda; devices round differently")
 	f.StringVar(&o.precision, "precision", "f32", "f32 or bf16, as train.precision")
-	f.StringVar(&o.sampler, "sampler", "", "ddim or ddpm; the run's own when not given")
+	f.StringVar(&o.sampler, "sampler", "", "ddim, ddpm, dpmpp_2m or heun; the run's own when not given")
 	f.IntVar(&o.steps, "steps", 0, "sampler steps; the run's own when not given")
 	f.Float64Var(&o.eta, "eta", 0, "ddim: 0 deterministic to 1 as noisy as ddpm")
 	f.StringVar(&o.spacing, "spacing", "", "timesteps visited: linear, leading, trailing, quadratic, paper")
