@@ -1,62 +1,81 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// assign sets a field from a YAML or textual value without guessing: 1.5 is no
-// int, "yes" is no bool. A nil value leaves the field as it is, except that it
-// unsets an optional one.
-func assign(f reflect.Value, raw any) error {
-	if f.Kind() == reflect.Pointer {
-		if raw == nil {
+// assign sets a field to what a value means for the field's type, and to nothing
+// else: text stays as it was written, an integer is decimal, 1.5 is none.
+func assign(f reflect.Value, v value) error {
+	switch f.Kind() {
+	case reflect.Pointer: // an optional setting
+		if v.unset() {
 			f.SetZero()
 			return nil
 		}
 		p := reflect.New(f.Type().Elem())
-		if err := assign(p.Elem(), raw); err != nil {
+		if err := assign(p.Elem(), v); err != nil {
 			return err
 		}
 		f.Set(p)
 		return nil
+	case reflect.Slice:
+		return assignList(f, v)
 	}
-	if raw == nil {
+	if v.list != nil {
+		return fmt.Errorf("a list is not %s", article(f.Type()))
+	}
+	if f.Kind() == reflect.String {
+		if control(v.text) {
+			return fmt.Errorf("%q has a control character", v.text)
+		}
+		f.SetString(v.text)
 		return nil
 	}
-	if f.Kind() == reflect.Slice {
-		return assignList(f, raw)
+	text := strings.TrimSpace(v.text)
+	if v.unset() {
+		return fmt.Errorf("no value; give %s, or leave the key out for the default", article(f.Type()))
 	}
-	text := strings.TrimSpace(scalarText(raw))
-	wrong := func() error { return fmt.Errorf("%q is no %s", text, typeName(f.Type())) }
 	switch f.Kind() {
-	case reflect.String:
-		f.SetString(text)
 	case reflect.Bool:
-		b, err := strconv.ParseBool(text)
-		if err != nil {
-			return wrong()
+		b, ok := parseBool(text)
+		if !ok {
+			return fmt.Errorf("%q is not true or false", text)
 		}
 		f.SetBool(b)
 	case reflect.Int, reflect.Int64:
-		i, err := strconv.ParseInt(text, 10, 64)
+		i, err := parseInteger(text)
 		if err != nil {
-			return wrong()
+			return err
 		}
-		f.SetInt(i)
+		if !i.IsInt64() {
+			return fmt.Errorf("%s is too large; the limit is %d", text, math.MaxInt64)
+		}
+		f.SetInt(i.Int64())
 	case reflect.Uint64:
-		u, err := strconv.ParseUint(text, 10, 64)
+		i, err := parseInteger(text)
 		if err != nil {
-			return wrong()
+			return err
 		}
-		f.SetUint(u)
+		if !i.IsUint64() {
+			return fmt.Errorf("%s is out of range; it must be 0 to %d", text, uint64(math.MaxUint64))
+		}
+		f.SetUint(i.Uint64())
 	case reflect.Float64:
 		x, err := strconv.ParseFloat(text, 64)
-		if err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
-			return wrong()
+		if !decimal.MatchString(text) {
+			return fmt.Errorf("%q is not a number", text)
+		}
+		if err != nil {
+			return fmt.Errorf("%s is out of range for a number", text)
 		}
 		f.SetFloat(x)
 	default:
@@ -65,20 +84,10 @@ func assign(f reflect.Value, raw any) error {
 	return nil
 }
 
-// assignList accepts a YAML list, or one text with commas and optional brackets
-// as environment variables have it.
-func assignList(f reflect.Value, raw any) error {
-	var items []any
-	switch x := raw.(type) {
-	case []any:
-		items = x
-	default:
-		text := strings.Trim(strings.TrimSpace(scalarText(raw)), "[]")
-		if text != "" {
-			for part := range strings.SplitSeq(text, ",") {
-				items = append(items, part)
-			}
-		}
+func assignList(f reflect.Value, v value) error {
+	items, err := v.items()
+	if err != nil {
+		return err
 	}
 	if len(items) == 0 {
 		f.SetZero() // an empty list is no list
@@ -87,21 +96,94 @@ func assignList(f reflect.Value, raw any) error {
 	out := reflect.MakeSlice(f.Type(), len(items), len(items))
 	for i, item := range items {
 		if err := assign(out.Index(i), item); err != nil {
-			return fmt.Errorf("element %d: %w", i, err)
+			return fmt.Errorf("element %d: %w", i+1, err)
 		}
 	}
 	f.Set(out)
 	return nil
 }
 
-// scalarText prints a decoded YAML scalar the way it was written. A float that
-// is a whole number is an int to a person (1e6).
-func scalarText(raw any) string {
-	if x, ok := raw.(float64); ok {
-		if x == math.Trunc(x) && math.Abs(x) < 1<<53 {
-			return strconv.FormatInt(int64(x), 10)
+// decimal is a number in decimal notation: no hexadecimal, no underscores, no
+// YAML 1.1 base 60, no infinity.
+var decimal = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?$`)
+
+// parseInteger reads an integer in decimal notation; leading zeros count for
+// nothing. 1e6 is one as well, since it is a whole number.
+func parseInteger(text string) (*big.Int, error) {
+	wrong := fmt.Errorf("%q is not an integer", text)
+	if !decimal.MatchString(text) {
+		if _, err := strconv.ParseInt(text, 0, 64); err == nil {
+			return nil, fmt.Errorf("%w in decimal digits", wrong)
 		}
-		return strconv.FormatFloat(x, 'g', -1, 64)
+		return nil, wrong
 	}
-	return fmt.Sprint(raw)
+	digits := strings.TrimPrefix(text, "+")
+	if strings.Trim(digits, "-0123456789") == "" {
+		if i, ok := new(big.Int).SetString(digits, 10); ok {
+			return i, nil
+		}
+		return nil, wrong
+	}
+	if x, err := strconv.ParseFloat(text, 64); err != nil || math.Abs(x) >= 1<<64 {
+		return nil, fmt.Errorf("%s is too large for an integer", text)
+	}
+	r, ok := new(big.Rat).SetString(text)
+	if !ok || !r.IsInt() {
+		return nil, wrong
+	}
+	return r.Num(), nil
 }
+
+// parseBool reads the words of YAML 1.1 and 1.2, and 0 and 1.
+func parseBool(text string) (b, ok bool) {
+	text = strings.ToLower(text)
+	switch {
+	case slices.Contains([]string{"true", "yes", "on", "y", "t", "1"}, text):
+		return true, true
+	case slices.Contains([]string{"false", "no", "off", "n", "f", "0"}, text):
+		return false, true
+	}
+	return false, false
+}
+
+// article is a type in words, for "give %s".
+func article(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return article(t.Elem())
+	case reflect.Slice:
+		return "a list, such as [32, 64]"
+	case reflect.String:
+		return "a text"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Bool:
+		return "true or false"
+	default:
+		return "an integer"
+	}
+}
+
+var errNoHome = errors.New("~ stands for your home directory, and HOME is not set; write the whole path")
+
+// expandPath replaces ~/ by the home directory, and refuses what only a shell
+// understands: a directory called ~ or $HOME is never meant.
+func expandPath(path string, home func() (string, error)) (string, error) {
+	switch {
+	case path == "~":
+		return "", errors.New(`"~" is your home directory (and in YAML, nothing); name a directory in it, such as ~/runs/a`)
+	case strings.HasPrefix(path, "~/"):
+		dir, err := home()
+		if err != nil || dir == "" {
+			return "", errNoHome
+		}
+		return strings.TrimSuffix(dir, "/") + path[1:], nil
+	case strings.HasPrefix(path, "~"):
+		return "", fmt.Errorf("%q: only ~/ is understood, for your home directory; write the whole path (or ./%s, if it is called that)", path, path)
+	case shellVariable.MatchString(path):
+		return "", fmt.Errorf("%q: variables are not replaced here; write the value of %s", path, shellVariable.FindString(path))
+	}
+	return path, nil
+}
+
+var shellVariable = regexp.MustCompile(`\$(\w+|\{[^}]*\}?|\([^)]*\)?)`)

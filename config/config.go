@@ -7,7 +7,7 @@ package config
 // the coordinator's count); all other keys must be the same on every node.
 type Config struct {
 	Seed   uint64 `mapstructure:"seed" bits:"yes" doc:"seed of every random stream of the run"`
-	Out    string `mapstructure:"out" scope:"node" doc:"the run's directory: config, events, samples, checkpoints, logs"`
+	Out    string `mapstructure:"out" is:"path" scope:"node" doc:"the run's directory: config, events, samples, checkpoints, logs"`
 	Device string `mapstructure:"device" scope:"node" doc:"auto, cpu or cuda (a build with -tags cuda); auto: a GPU where there is one"`
 
 	Model      Model      `mapstructure:"model"`
@@ -51,7 +51,7 @@ type Diffusion struct {
 // Data is the training set.
 type Data struct {
 	Name        string `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records) or folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF)"`
-	Dir         string `mapstructure:"dir" scope:"node" doc:"where the files are; all but digits need it"`
+	Dir         string `mapstructure:"dir" is:"path" scope:"node" doc:"where the files are; all but digits need it"`
 	Flip        bool   `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
 	Holdout     int    `mapstructure:"holdout" bits:"yes" doc:"images that are not trained on, spread evenly over the data set; 0: none"`
 	Verify      string `mapstructure:"verify" scope:"node" doc:"folder: what is read of every file before a run starts: header, full (decode it), or auto: full where all files together have at most 256 MiB"`
@@ -119,7 +119,7 @@ type Cluster struct {
 	Advertise     string   `mapstructure:"advertise" scope:"node" doc:"address others reach this node at; empty: cluster.bind"`
 	Join          []string `mapstructure:"join" scope:"node" doc:"HOST:PORT of nodes that are in the run; empty: this node starts it"`
 	Secret        string   `mapstructure:"secret" scope:"node" doc:"shared secret, better given as AGRDIST_CLUSTER_SECRET"`
-	SecretFile    string   `mapstructure:"secret_file" scope:"node" doc:"file that holds the shared secret"`
+	SecretFile    string   `mapstructure:"secret_file" is:"path" scope:"node" doc:"file that holds the shared secret"`
 	FormWait      string   `mapstructure:"form_wait" scope:"node" doc:"how long a run of MIN:MAX nodes waits for more than MIN before it begins"`
 	StartTimeout  string   `mapstructure:"start_timeout" scope:"node" doc:"give up when the run's workers have not met after this time"`
 	MaxRestarts   int      `mapstructure:"max_restarts" scope:"node" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`
@@ -133,7 +133,7 @@ type Checkpoint struct {
 	Keep      int     `mapstructure:"keep" doc:"newest checkpoints kept"`
 	KeepEvery int64   `mapstructure:"keep_every" doc:"never remove the checkpoint of a step that this divides; 0: no such rule"`
 	KeepAt    []int64 `mapstructure:"keep_at" doc:"steps whose checkpoint is saved and never removed, for an evaluation later"`
-	Resume    string  `mapstructure:"resume" scope:"node" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
+	Resume    string  `mapstructure:"resume" is:"path" scope:"node" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
 }
 
 // Sample is the grid of generated images.

@@ -1,11 +1,9 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
-	"strings"
-
-	"github.com/agext/levenshtein"
+	"slices"
+	"sync"
 )
 
 // Key describes one setting.
@@ -15,13 +13,16 @@ type Key struct {
 	Type string // as a person writes it: int, float, bool, text, list of int, ...
 	Doc  string
 	Bits bool // the model's bits depend on it
+	Path bool // a file or directory: ~/ is the home directory
 	Node bool // each node of a run may have its own value; otherwise all must agree
 
 	index []int
 }
 
 // Keys lists every setting in the order of the Config struct.
-func Keys() []Key { return walk(reflect.TypeFor[Config](), "", nil) }
+func Keys() []Key { return slices.Clone(allKeys()) }
+
+var allKeys = sync.OnceValue(func() []Key { return walk(reflect.TypeFor[Config](), "", nil) })
 
 func walk(t reflect.Type, prefix string, index []int) []Key {
 	var keys []Key
@@ -36,9 +37,9 @@ func walk(t reflect.Type, prefix string, index []int) []Key {
 			continue
 		}
 		keys = append(keys, Key{
-			Name: name, Env: "AGRDIST_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_")),
+			Name: name, Env: variable(name),
 			Type: typeName(f.Type), Doc: f.Tag.Get("doc"), Bits: f.Tag.Get("bits") == "yes",
-			Node: f.Tag.Get("scope") == "node", index: at,
+			Path: f.Tag.Get("is") == "path", Node: f.Tag.Get("scope") == "node", index: at,
 		})
 	}
 	return keys
@@ -78,19 +79,10 @@ func (k Key) Value(c *Config) any {
 	return v.Interface()
 }
 
-// unknownKey words the error for a key that does not exist.
-func unknownKey(name string, keys []Key) error {
-	best, distance := "", 1<<30
-	for _, k := range keys {
-		if d := levenshtein.Distance(name, k.Name, nil); d < distance {
-			best, distance = k.Name, d
-		}
-		// The right word in the wrong section is nearer than its letters say.
-		if last(k.Name) == last(name) && distance > 2 {
-			best, distance = k.Name, 2
-		}
-	}
-	return fmt.Errorf("unknown key %q; did you mean %q? (agrdist config print lists all)", name, best)
+// optional tells whether the key may be unset.
+func (k Key) optional() bool {
+	return reflect.TypeFor[Config]().FieldByIndex(k.index).Type.Kind() == reflect.Pointer
 }
 
-func last(name string) string { return name[strings.LastIndex(name, ".")+1:] }
+// Secret tells whether the key's value is never printed.
+func (k Key) Secret() bool { return k.Name == "cluster.secret" }

@@ -4,15 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/viper"
-	"go.yaml.in/yaml/v3"
 )
 
 // Error is a configuration the program refuses: exit code 42, never retried.
 type Error struct {
-	Source string // file, "--set", an environment variable or "configuration"
+	Source string // file and line, "--set", an environment variable or "configuration"
 	Err    error
 }
 
@@ -23,160 +23,187 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Source says where settings come from.
 type Source struct {
-	File string   // YAML; empty: none
-	Set  []string // key=value, later ones win
-	// LookupEnv is os.LookupEnv when nil.
-	LookupEnv func(string) (string, bool)
+	File  string   // YAML; empty: none
+	Set   []string // key=value, later ones win
+	Flags []Flag   // flags that stand for a key; they win over Set
+	// Environ is os.Environ() when nil.
+	Environ []string
 	// Base replaces Default, when a run is resumed from its own config.yaml say.
 	Base *Config
+	// Origin, where it is not nil, is told the source of every key that is not a
+	// default: FILE:LINE, a variable, --set or a flag.
+	Origin map[string]string
 }
 
-// Load merges the sources over the defaults and validates the result. All
-// errors are *Error.
+// Flag is a command line flag that sets a key. Its text is the value: nothing in
+// it is a quote.
+type Flag struct{ Name, Key, Text string }
+
+// Load merges the sources over the defaults and validates the result: the file,
+// then the environment, then --set and flags. It finds all faults of all sources;
+// each is an *Error, and several are joined, one a line.
 func Load(s Source) (*Config, error) {
+	c, err := load(s)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// load returns what could be read even where there are faults.
+func load(s Source) (*Config, error) {
 	c := Default()
 	if s.Base != nil {
 		c = *s.Base
 	}
+	l := loader{c: &c, layers: viper.New(), keys: map[string]Key{}, origin: s.Origin}
 	keys := Keys()
-	v := viper.New()
-	origin := map[string]string{}
+	for _, k := range keys {
+		l.keys[k.Name] = k
+	}
+	if l.origin == nil {
+		l.origin = map[string]string{}
+	}
 	if s.File != "" {
-		if err := readFile(v, s.File, keys, origin); err != nil {
-			return nil, &Error{s.File, err}
+		settings, faults := readFile(s.File, keys)
+		for _, f := range faults {
+			l.fail(at(s.File, f.line), f.err)
+		}
+		for _, x := range settings {
+			l.set(x.name, x.value, at(s.File, x.line))
 		}
 	}
-	lookup := s.LookupEnv
-	if lookup == nil {
-		lookup = os.LookupEnv
+	if s.Environ == nil {
+		s.Environ = os.Environ()
+	}
+	vars, faults := environment(s.Environ, keys)
+	for _, f := range faults {
+		l.errs = append(l.errs, f)
 	}
 	for _, k := range keys {
-		if raw, ok := lookup(k.Env); ok {
-			v.Set(k.Name, raw)
-			origin[k.Name] = k.Env
+		if text, ok := vars[k.Env]; ok {
+			l.set(k.Name, textValue(text), k.Env)
 		}
 	}
 	for _, assignment := range s.Set {
-		name, raw, ok := strings.Cut(assignment, "=")
+		name, text, ok := strings.Cut(assignment, "=")
 		name = strings.TrimSpace(name)
-		if !ok {
-			return nil, &Error{"--set " + assignment, errors.New("write it as key=value")}
+		source := "--set " + assignment
+		switch {
+		case !ok:
+			l.fail(source, errors.New("write it as key=value"))
+		case known(name, keys):
+			l.set(name, textValue(text), source)
+		case section(name, keys):
+			l.fail(source, fmt.Errorf("%s is a section; set one of its keys, such as %s", name, example(name+".")))
+		default:
+			l.fail(source, unknownKey(name, false, keys))
 		}
-		if !known(name, keys) {
-			return nil, &Error{"--set " + assignment, unknownKey(name, keys)}
-		}
-		var parsed any
-		if err := yaml.Unmarshal([]byte(raw), &parsed); err != nil {
-			return nil, &Error{"--set " + assignment, fmt.Errorf("value is not YAML: %w", err)}
-		}
-		v.Set(name, parsed)
-		origin[name] = "--set " + assignment
+	}
+	for _, f := range s.Flags {
+		l.set(f.Key, value{text: f.Text, quoted: true}, f.Name+" "+f.Text)
 	}
 	for _, k := range keys {
-		source, given := origin[k.Name]
-		if !given {
-			continue
-		}
-		c.gave(k.Name)
-		if err := assign(k.value(&c), v.Get(k.Name)); err != nil {
-			return nil, &Error{source, fmt.Errorf("%s: %w", k.Name, err)}
+		if v, given := l.layers.Get(k.Name).(typed); given {
+			k.value(&c).Set(v.field)
+			c.gave(k.Name)
+			l.origin[k.Name] = v.source
 		}
 	}
-	if err := c.Validate(); err != nil {
-		return nil, &Error{"configuration", err}
+	if len(l.errs) == 0 {
+		l.validate()
+	}
+	return &c, errors.Join(l.errs...)
+}
+
+// loader collects settings and faults.
+type loader struct {
+	c      *Config
+	layers *viper.Viper // what each key was set to last
+	keys   map[string]Key
+	origin map[string]string
+	errs   []error
+}
+
+// typed is a value of a key's own type, and where it comes from.
+type typed struct {
+	field  reflect.Value
+	source string
+}
+
+func (l *loader) fail(source string, err error) { l.errs = append(l.errs, &Error{source, err}) }
+
+// set reads a value by its key's type and puts it over what the key was set to so
+// far. A value that another source overrides is checked as well.
+func (l *loader) set(name string, v value, source string) {
+	k := l.keys[name]
+	field := reflect.New(k.value(l.c).Type()).Elem()
+	err := assign(field, v)
+	if err == nil && k.Path {
+		var path string
+		if path, err = expandPath(field.String(), os.UserHomeDir); err == nil {
+			field.SetString(path)
+		}
+	}
+	if err != nil {
+		l.fail(source, fmt.Errorf("%s: %w", name, err))
+		return
+	}
+	l.layers.Set(name, typed{field, source})
+}
+
+// validate checks the whole, and names the source of the key that is wrong.
+func (l *loader) validate() {
+	for _, err := range unjoin(l.c.Validate()) {
+		key, _, _ := strings.Cut(err.Error(), " ")
+		source, ok := l.origin[strings.TrimSuffix(key, ":")]
+		if !ok || strings.HasPrefix(source, "--") {
+			source = "configuration" // a flag is in sight; what it says is in the text
+		}
+		l.fail(source, err)
+	}
+}
+
+// unjoin takes apart what errors.Join put together.
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		return all.Unwrap()
+	}
+	return []error{err}
+}
+
+// at is a place in a file, as compilers write it.
+func at(file string, line int) string {
+	if line == 0 {
+		return file
+	}
+	return fmt.Sprintf("%s:%d", file, line)
+}
+
+// FromYAML reads a document that YAML wrote, over the defaults, without looking
+// at the environment.
+func FromYAML(text []byte) (*Config, error) {
+	keys := Keys()
+	byName := map[string]Key{}
+	for _, k := range keys {
+		byName[k.Name] = k
+	}
+	settings, faults := parse(text, keys)
+	var errs []error
+	for _, f := range faults {
+		errs = append(errs, f)
+	}
+	c := Default()
+	for _, s := range settings {
+		if err := assign(byName[s.name].value(&c), s.value); err != nil {
+			errs = append(errs, fault{s.line, fmt.Errorf("%s: %w", s.name, err)})
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return &c, nil
-}
-
-func known(name string, keys []Key) bool {
-	for _, k := range keys {
-		if k.Name == name {
-			return true
-		}
-	}
-	return false
-}
-
-// readFile merges a YAML file into v. Keys are checked on the syntax tree, so
-// that an error can name the line.
-func readFile(v *viper.Viper, path string, keys []Key, origin map[string]string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		if p, ok := errors.AsType[*os.PathError](err); ok {
-			return fmt.Errorf("cannot read it: %w", p.Err)
-		}
-		return err
-	}
-	settings, err := parse(text, keys)
-	if err != nil {
-		return err
-	}
-	for _, s := range settings {
-		v.Set(s.name, s.value)
-		origin[s.name] = fmt.Sprintf("%s:%d", path, s.line)
-	}
-	return nil
-}
-
-type setting struct {
-	name  string
-	value any
-	line  int
-}
-
-// parse reads the settings of a YAML document.
-func parse(text []byte, keys []Key) ([]setting, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, fmt.Errorf("not YAML: %w", err)
-	}
-	if len(doc.Content) == 0 {
-		return nil, nil // an empty file changes nothing
-	}
-	return flatten(doc.Content[0], "", keys)
-}
-
-func flatten(n *yaml.Node, prefix string, keys []Key) ([]setting, error) {
-	if n.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("line %d: expected sections and keys, found %q", n.Line, n.Value)
-	}
-	var out []setting
-	seen := map[string]int{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, val := n.Content[i], n.Content[i+1]
-		name := prefix + k.Value
-		if first, ok := seen[k.Value]; ok {
-			return nil, fmt.Errorf("line %d: %s was already set on line %d", k.Line, name, first)
-		}
-		seen[k.Value] = k.Line
-		switch {
-		case known(name, keys):
-			var value any
-			if err := val.Decode(&value); err != nil {
-				return nil, fmt.Errorf("line %d: %s: %w", val.Line, name, err)
-			}
-			out = append(out, setting{name, value, val.Line})
-		case section(name, keys):
-			if val.Kind == yaml.ScalarNode && val.Tag == "!!null" {
-				continue // a section with nothing in it
-			}
-			inner, err := flatten(val, name+".", keys)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, inner...)
-		default:
-			return nil, fmt.Errorf("line %d: %w", k.Line, unknownKey(name, keys))
-		}
-	}
-	return out, nil
-}
-
-func section(name string, keys []Key) bool {
-	for _, k := range keys {
-		if strings.HasPrefix(k.Name, name+".") {
-			return true
-		}
-	}
-	return false
 }

@@ -8,13 +8,13 @@ import (
 
 func TestConflictsAndAdopt(t *testing.T) {
 	mine, err := Load(Source{
-		Set:       []string{"train.steps=400", "train.threads=3", "optimizer.eps=1e-6", "out=here", "data.dir=/mine", "seed=7"},
-		LookupEnv: func(k string) (string, bool) { return "0.5", k == "AGRDIST_LR_BASE" },
+		Set:     []string{"train.steps=400", "train.threads=3", "optimizer.eps=1e-6", "out=here", "data.dir=/mine", "seed=7"},
+		Environ: []string{"AGRDIST_LR_BASE=0.5"},
 	})
 	require.NoError(t, err)
 	run, err := Load(Source{
-		Set:       []string{"train.steps=450", "seed=7", "train.threads=1", "data.dir=/theirs", "sample.every=3"},
-		LookupEnv: noEnv,
+		Set:     []string{"train.steps=450", "seed=7", "train.threads=1", "data.dir=/theirs", "sample.every=3"},
+		Environ: noEnv,
 	})
 	require.NoError(t, err)
 

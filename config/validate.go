@@ -63,6 +63,10 @@ func (c *Config) validateModel(check func(bool, string, ...any)) {
 	check(len(m.BlockOutChannels) >= 1, "model.block_out_channels is empty; give the channels of each level")
 	check(m.NormNumGroups >= 1, "model.norm_num_groups is %d; it must be 1 or more", m.NormNumGroups)
 	check(m.Dropout >= 0 && m.Dropout < 1, "model.dropout is %g; it must be in [0, 1)", m.Dropout)
+	for _, level := range m.AttentionLevels {
+		check(level >= 0 && level < len(m.BlockOutChannels), "model.attention_levels has %d; model.block_out_channels %v gives levels 0 to %d",
+			level, m.BlockOutChannels, len(m.BlockOutChannels)-1)
+	}
 	if down := 1 << max(len(m.BlockOutChannels)-1, 0); m.SampleSize%down != 0 {
 		check(false, "model.sample_size %d is not divisible by %d, which %d levels halve it by", m.SampleSize, down, len(m.BlockOutChannels))
 	}
@@ -97,7 +101,7 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 	k := c.Cluster
 	check(k.Workers >= 1 && k.Workers <= 1024, "cluster.workers is %d; a node runs 1 to 1024 workers (--workers N)", k.Workers)
 	if _, _, err := ParseNodes(k.Nodes); err != nil {
-		check(false, "cluster.nodes: %w", err)
+		check(false, "cluster.nodes is %w", err)
 	}
 	check(k.RunID != "" && len(k.RunID) <= 200, "cluster.run_id has %d bytes; name the run with 1 to 200", len(k.RunID))
 	check(net.ParseIP(k.Bind) != nil, "cluster.bind is %q; give an IP address of this node, 0.0.0.0 for all", k.Bind)
@@ -130,7 +134,7 @@ func ParseNodes(s string) (lo, hi int, err error) {
 		hi, err2 = strconv.Atoi(second)
 	}
 	if err1 != nil || err2 != nil || lo < 1 || hi < lo || hi > 10_000 {
-		return 0, 0, fmt.Errorf("%q is neither a number of nodes nor MIN:MAX", s)
+		return 0, 0, fmt.Errorf("%q; write a number of nodes, or MIN:MAX", s)
 	}
 	return lo, hi, nil
 }

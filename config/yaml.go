@@ -10,14 +10,31 @@ import (
 )
 
 // YAML prints the configuration as a file that Load reads back to the same
-// values, secrets left out. With docs, every key carries its description.
+// values, secrets and unset options left out. With docs, every key carries its
+// description.
 func (c *Config) YAML(docs bool) []byte {
+	note := func(Key) string { return "" }
+	if docs {
+		note = func(k Key) string { return k.Doc }
+	}
+	return c.print(note, false)
+}
+
+// Annotated prints every key with a comment of the caller's: what YAML leaves out
+// is null, and a secret is empty. Load reads it back to the same values but for
+// the secret.
+func (c *Config) Annotated(comment func(Key) string) []byte { return c.print(comment, true) }
+
+func (c *Config) print(comment func(Key) string, all bool) []byte {
 	root := &yaml.Node{Kind: yaml.MappingNode}
 	sections := map[string]*yaml.Node{}
 	for _, k := range Keys() {
 		value := k.Value(c)
-		if value == nil || k.Name == "cluster.secret" {
+		if !all && (value == nil || k.Secret()) {
 			continue
+		}
+		if k.Secret() {
+			value = ""
 		}
 		parent, name := root, k.Name
 		if s, rest, ok := strings.Cut(k.Name, "."); ok {
@@ -36,9 +53,7 @@ func (c *Config) YAML(docs bool) []byte {
 		if node.Kind == yaml.SequenceNode {
 			node.Style = yaml.FlowStyle
 		}
-		if docs {
-			node.LineComment = k.Doc
-		}
+		node.LineComment = comment(k)
 		parent.Content = append(parent.Content, scalar(name), node)
 	}
 	var out strings.Builder
@@ -62,25 +77,4 @@ func (c *Config) Hash() string {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
-}
-
-// FromYAML reads a document that YAML wrote, over the defaults, without looking
-// at the environment.
-func FromYAML(text []byte) (*Config, error) {
-	keys := Keys()
-	settings, err := parse(text, keys)
-	if err != nil {
-		return nil, err
-	}
-	c := Default()
-	byName := map[string]Key{}
-	for _, k := range keys {
-		byName[k.Name] = k
-	}
-	for _, s := range settings {
-		if err := assign(byName[s.name].value(&c), s.value); err != nil {
-			return nil, fmt.Errorf("line %d: %s: %w", s.line, s.name, err)
-		}
-	}
-	return &c, nil
 }

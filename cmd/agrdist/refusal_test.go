@@ -50,10 +50,10 @@ func TestRefusals(t *testing.T) {
 		want []string
 	}{
 		"unknown key":         {args: []string{"--set", "train.stpes=3"}, code: exitConfig, want: []string{`"train.stpes"`, `did you mean "train.steps"`}},
-		"unknown key in file": {args: []string{"-c", typo}, code: exitConfig, want: []string{typo, "line 2", `"train.steps"`}},
+		"unknown key in file": {args: []string{"-c", typo}, code: exitConfig, want: []string{typo + ":2: ", `"train.steps"`}},
 		"missing file":        {args: []string{"-c", filepath.Join(root, "no.yaml")}, code: exitConfig, want: []string{"no.yaml: cannot read it"}},
 		"chunk":               {args: []string{"--set", "train.chunk=3"}, code: exitConfig, want: []string{"train.global_batch 8", "train.chunk 3", "1, 2, 4, 8"}},
-		"environment":         {env: "AGRDIST_SEED=many", code: exitConfig, want: []string{"AGRDIST_SEED", `"many" is no int`}},
+		"environment":         {env: "AGRDIST_SEED=many", code: exitConfig, want: []string{"AGRDIST_SEED", `"many" is not an integer`}},
 		"no workers":          {args: []string{"--workers", "0"}, code: exitConfig, want: []string{"cluster.workers is 0", "--workers N"}},
 		"missing folder":      {args: []string{"--set", "data.name=folder", "--set", "data.dir=/no/such"}, code: exitConfig, want: []string{"/no/such", "data.dir"}},
 		"missing records":     {args: []string{"--set", "data.name=cifar10", "--set", "data.dir=/no/such"}, code: exitConfig, want: []string{"/no/such", "data_batch_1.bin", "data.dir"}},
