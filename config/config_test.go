@@ -107,7 +107,7 @@ func TestEnvironmentErrorNamesTheVariable(t *testing.T) {
 func TestYAMLRoundTrip(t *testing.T) {
 	c, err := Load(Source{Environ: noEnv, Set: []string{
 		"optimizer.betas=[0.9, 0.99]", "optimizer.no_prox=true", "cluster.join=[a:1, b:2]",
-		"seed=18446744073709551615", "cluster.secret=hush",
+		"seed=18446744073709551615", "cluster.secret=hush", "cluster.run_id=1e5", "cluster.node=0123", "data.dir=caf\xe9", "out=null",
 	}})
 	require.NoError(t, err)
 	c.given = nil // a saved configuration was given to nobody

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,8 +63,15 @@ func TestEveryKeyReadsEverySourceAlike(t *testing.T) {
 		{text: "[1]", refusedStr: true, integer: "-", number: "-", boolean: "-"},
 	}
 	path := filepath.Join(t.TempDir(), "c.yaml")
+	kinds := map[string]bool{} // the first key of a kind gets all texts, the others those on which sources differed
 	for _, k := range Keys() {
+		kind := fmt.Sprint(k.Type, k.optional(), k.Path, k.Name == "seed")
+		all := !kinds[kind]
+		kinds[kind] = true
 		for _, w := range texts {
+			if !all && !slices.Contains([]string{"010", "1e5", "2026-11-27", "yes", "null", "~", "1.5", `"010"`}, w.text) {
+				continue
+			}
 			if k.Type == "text" && w.refusedStr {
 				continue // brackets are a list in a file and characters elsewhere
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/google/renameio/v2"
@@ -68,8 +69,13 @@ from -c and --set. Go on with: agrdist run -c RUN/config.yaml`,
 				return err
 			}
 			model, process := made.Config.Model, made.Config.Diffusion
-			cfg, err := s.load(fmt.Sprintf("out=%q", args[1]), fmt.Sprintf("model.sample_size=%d", model.SampleSize),
-				fmt.Sprintf("sample.steps=%d", min(50, process.Timesteps)), fmt.Sprintf("diffusion.timesteps=%d", process.Timesteps))
+			const pipeline = "the pipeline's"
+			cfg, err := s.load(
+				config.Flag{Name: "RUN", Key: "out", Text: args[1]},
+				config.Flag{Name: pipeline, Key: "model.sample_size", Text: strconv.Itoa(model.SampleSize)},
+				config.Flag{Name: pipeline, Key: "sample.steps", Text: strconv.Itoa(min(50, process.Timesteps))},
+				config.Flag{Name: pipeline, Key: "diffusion.timesteps", Text: strconv.Itoa(process.Timesteps)},
+			)
 			if err != nil {
 				return err
 			}

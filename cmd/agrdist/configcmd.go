@@ -22,9 +22,9 @@ func (s *settings) flags(c *cobra.Command) {
 	c.Flags().StringArrayVar(&s.set, "set", nil, "set one key, as train.steps=40; may be repeated (agrdist config print lists all keys)")
 }
 
-// load reads and checks the configuration; extra settings win over --set.
-func (s *settings) load(extra ...string) (*config.Config, error) {
-	return setup.Load(config.Source{Base: s.base, File: s.file, Set: append(append([]string(nil), s.set...), extra...)})
+// load reads and checks the configuration; flags win over --set.
+func (s *settings) load(flags ...config.Flag) (*config.Config, error) {
+	return setup.Load(config.Source{Base: s.base, File: s.file, Set: s.set, Flags: flags})
 }
 
 func configCommand() *cobra.Command {

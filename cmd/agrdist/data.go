@@ -281,7 +281,7 @@ func propose(ctx context.Context, path string, stderr io.Writer) (*config.Config
 	for _, s := range p.Settings {
 		sets = append(sets, s.Key+"="+s.Value)
 	}
-	base, err := config.Load(config.Source{Set: sets, LookupEnv: func(string) (string, bool) { return "", false }})
+	base, err := config.Load(config.Source{Set: sets, Environ: []string{}})
 	if err != nil {
 		return nil, err
 	}

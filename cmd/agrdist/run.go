@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -44,16 +45,16 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
   agrdist run --nodes 2                                # the first node prints its address
   agrdist run --nodes 2 --join 10.0.0.1:7946 --out D2  # the second joins it`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			var extra []string
-			for flag, set := range map[string]string{
-				"workers": fmt.Sprintf("cluster.workers=%d", workers),
-				"join":    "cluster.join=[" + strings.Join(join, ",") + "]",
-				"nodes":   fmt.Sprintf("cluster.nodes=%q", nodes),
-				"out":     fmt.Sprintf("out=%q", out),
-				"resume":  fmt.Sprintf("checkpoint.resume=%q", resume),
+			var flags []config.Flag
+			for _, f := range []config.Flag{
+				{Name: "--workers", Key: "cluster.workers", Text: strconv.Itoa(workers)},
+				{Name: "--join", Key: "cluster.join", Text: strings.Join(join, ",")},
+				{Name: "--nodes", Key: "cluster.nodes", Text: nodes},
+				{Name: "--out", Key: "out", Text: out},
+				{Name: "--resume", Key: "checkpoint.resume", Text: resume},
 			} {
-				if c.Flags().Changed(flag) {
-					extra = append(extra, set)
+				if c.Flags().Changed(strings.TrimPrefix(f.Name, "--")) {
+					flags = append(flags, f)
 				}
 			}
 			if images != "" {
@@ -63,7 +64,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 				}
 				s.base = base
 			}
-			cfg, err := s.load(extra...)
+			cfg, err := s.load(flags...)
 			if err != nil {
 				return err
 			}
@@ -73,7 +74,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 	s.flags(c)
 	c.Flags().StringVar(&images, "data", "", "directory of images: train on it by a recipe that what is there suggests, and print that")
 	c.Flags().IntVar(&workers, "workers", 2, "worker processes on this node (cluster.workers)")
-	c.Flags().StringSliceVar(&join, "join", nil, "HOST:PORT of nodes already in the run (cluster.join)")
+	c.Flags().StringArrayVar(&join, "join", nil, "HOST:PORT of nodes already in the run (cluster.join)")
 	c.Flags().StringVar(&nodes, "nodes", "1", "nodes of the run, N or MIN:MAX (cluster.nodes)")
 	c.Flags().StringVarP(&out, "out", "o", "", "the run's directory (out)")
 	c.Flags().StringVar(&resume, "resume", "auto", "auto, never, or a run or checkpoint directory (checkpoint.resume)")
