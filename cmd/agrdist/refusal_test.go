@@ -89,7 +89,7 @@ func TestUnknownCommand(t *testing.T) {
 	refused(t, run(t, "bench", "allreduce", "-b", "1Q"), exitUsage, `"1Q"`)
 	refused(t, run(t, "worker"), exitUsage, "started by agrdist run")
 	refused(t, run(t, "checkpoint", "list", "/no/such"), exitFailed, "/no/such")
-	refused(t, run(t, "sample", "--from", t.TempDir(), "--out", "x.png"), exitFailed, "no checkpoint")
+	refused(t, run(t, "sample", "--from", t.TempDir(), "--out", "x.png"), exitFailed, "nothing that can be read is in it")
 }
 
 // A port that somebody else has is named, with the way out.
