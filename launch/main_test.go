@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 func tiny(t *testing.T, set ...string) *config.Config {
 	t.Helper()
 	c, err := setup.Load(config.Source{
-		LookupEnv: func(string) (string, bool) { return "", false },
+		Environ: []string{},
 		Set: append([]string{
 			"out=" + filepath.Join(t.TempDir(), "run"), "model.block_out_channels=[8,16]", "model.norm_num_groups=4",
 			"diffusion.timesteps=100", "train.steps=6", "train.global_batch=8", "train.chunk=2", "lr.warmup_steps=2",
