@@ -12,6 +12,7 @@ import (
 
 	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 	"github.com/agrdist/agrdist/internal/cuda/driver"
+	"github.com/agrdist/agrdist/internal/cuda/selftest"
 )
 
 func TestMain(m *testing.M) {
@@ -37,12 +38,15 @@ func TestGPUs(t *testing.T) {
 	for _, name := range []string{"NVRTC", "cuBLASLt", "cuDNN", "NCCL"} {
 		require.Regexp(t, `^\d+\.\d+.*, /`, found[name].Text, name)
 	}
+	require.Contains(t, found["NVRTC"].Text, "; compiled a kernel")
+	require.Contains(t, found["cuBLASLt"].Text, "; multiplied two matrices")
+	require.Contains(t, found["cuDNN"].Text, "; computed a convolution")
 }
 
 func TestMissingLibrary(t *testing.T) {
 	t.Parallel()
-	for _, l := range libraries {
-		gone := library{l.name, "AGRDIST_LIBNONE", l.without, func() (string, string, error) { return "", "", os.ErrNotExist }}
+	for _, l := range libraries(&tries{}) {
+		gone := library{name: l.name, override: "AGRDIST_LIBNONE", without: l.without, find: func() (string, string, error) { return "", "", os.ErrNotExist }}
 		f := gone.examine()
 		require.Equal(t, Note, f.Status)
 		require.Contains(t, f.Mend, "AGRDIST_CUDA_PATH")
@@ -51,15 +55,37 @@ func TestMissingLibrary(t *testing.T) {
 	require.Equal(t, "9.28.0", number(92800))
 }
 
+// A library that is there and does not work is not "ok".
+func TestFoundAndBroken(t *testing.T) {
+	var tried tries
+	tried.add(0, selftest.Result{})
+	tried.add(1, selftest.Result{DNN: selftest.ErrResult})
+	tried.add(2, selftest.Result{Device: os.ErrPermission})
+	for _, l := range libraries(&tried) {
+		l.find = func() (string, string, error) { return "/lib/x.so", "1.2", nil }
+		f := l.examine()
+		if l.name != "cuDNN" {
+			require.Equal(t, OK, f.Status, l.name)
+			continue
+		}
+		require.Equal(t, Finding{
+			Status: Note, Name: "cuDNN", Text: "1.2, /lib/x.so: GPU 1: selftest: wrong result",
+			Mend: "without it no GPU trains: convolutions are its work; it was found and does not work: " +
+				"install it again, from the same release of CUDA as the other libraries",
+		}, f)
+	}
+}
+
 // A path that was set by hand and is wrong is the first thing to look at.
 func TestWrongOverride(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none.so")
-	for _, l := range libraries {
+	all := libraries(&tries{})
+	for _, l := range all {
 		t.Setenv(l.override, none)
-		gone := library{l.name, l.override, l.without, func() (string, string, error) { return "", "", os.ErrNotExist }}
+		gone := library{name: l.name, override: l.override, without: l.without, find: func() (string, string, error) { return "", "", os.ErrNotExist }}
 		require.Contains(t, gone.examine().Mend, l.override+" names "+none)
 	}
-	nccl := libraries[len(libraries)-1].examine()
+	nccl := all[len(all)-1].examine()
 	require.Equal(t, Note, nccl.Status)
 	require.Contains(t, nccl.Text, none, "the override is the library's own")
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All that can be checked of the tag cuda without a GPU: it builds and vets with the
 # headers of CUDA 12 and 13, the tests pass on the doubles of NVIDIA's libraries, the
-# binary starts without a driver, and NVIDIA's own compiler takes the kernels.
+# binary starts without a driver, and NVIDIA's own compiler, of CUDA 12 and of 13, takes
+# the kernels. AGRDIST_CHECK_LIBRARIES=1 also loads NVIDIA's cuDNN and cuBLASLt.
 # Needs gcc and g++. Arguments are handed to go test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,9 +41,26 @@ bare version
 bare run --help > "$dir/help"
 grep -q Usage "$dir/help"
 
-echo '== NVIDIA compiles the kernels'
-if nvrtc=$(hack/cuda-fetch.sh nvrtc); then
-  AGRDIST_TEST_GPU=1 AGRDIST_LIBNVRTC="$nvrtc/libnvrtc.so.12" go test -tags cuda -count=1 ./internal/cuda/nvrtc
-else
-  echo "SKIPPED: NVRTC could not be fetched"
-fi
+# As users have them: NVIDIA's own files from PyPI, found by AGRDIST_CUDA_PATH alone.
+unset LD_LIBRARY_PATH
+for cuda in 12 13; do
+  echo "== NVIDIA compiles the kernels: CUDA $cuda"
+  if dir=$(hack/cuda-fetch.sh nvrtc $cuda); then
+    AGRDIST_TEST_GPU=1 AGRDIST_CUDA_PATH="$dir" go test -tags cuda -count=1 ./internal/cuda/nvrtc
+  else
+    echo "SKIPPED: NVRTC of CUDA $cuda could not be fetched"
+  fi
+done
+
+# cuDNN and cuBLASLt are large: 1 GB for each version of CUDA.
+for cuda in 12 13; do
+  echo "== NVIDIA's libraries load: CUDA $cuda"
+  if [ -z "${AGRDIST_CHECK_LIBRARIES:-}" ]; then
+    echo 'SKIPPED: set AGRDIST_CHECK_LIBRARIES=1 to fetch cuDNN and cuBLASLt'
+  elif dirs=$(hack/cuda-fetch.sh libraries $cuda); then
+    AGRDIST_TEST_GPU=1 AGRDIST_TEST_CUDA_LIB="$dirs" go test -tags cuda -count=1 -v -run TestRealLibrary \
+      ./internal/cuda/cudnn ./internal/cuda/cublaslt
+  else
+    echo "SKIPPED: the libraries of CUDA $cuda could not be fetched"
+  fi
+done

@@ -5,7 +5,11 @@
 #                         in the cache, in an installed toolkit, and else fetched
 #                         (PyPI, then Debian). AGRDIST_CUDA_HEADERS=13 takes that of
 #                         CUDA 13 from PyPI.
-#   cuda-fetch.sh nvrtc   print the directory of NVRTC, the kernels' compiler (PyPI)
+#   cuda-fetch.sh nvrtc [12|13]
+#                         print the directory of NVRTC, the kernels' compiler (PyPI)
+#   cuda-fetch.sh libraries [12|13]
+#                         print the directories, as in PATH, of NVRTC, cuBLASLt and cuDNN
+#                         (PyPI; about 1 GB for each version of CUDA)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/agrdist/cuda
@@ -19,6 +23,16 @@ header13='nvidia-cuda-runtime==13.0.96
   --hash=sha256:7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548'
 nvrtc12='nvidia-cuda-nvrtc-cu12==12.6.85
   --hash=sha256:800927308ccc5dd6246d3f61f7fcef2ed7ec4e59e199090d360d3293f78bd5a2'
+nvrtc13='nvidia-cuda-nvrtc==13.0.88
+  --hash=sha256:ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575'
+cublas12='nvidia-cublas-cu12==12.9.1.4
+  --hash=sha256:453611eb21a7c1f2c2156ed9f3a45b691deda0440ec550860290dc901af5b4c2'
+cublas13='nvidia-cublas==13.0.2.14
+  --hash=sha256:0cf238ffdbe46c00cb9aa98e7bca745c223a5ca5a53e686ac8b3e5a08fe80d6c'
+cudnn12='nvidia-cudnn-cu12==9.15.1.9
+  --hash=sha256:343d9b4bdba9df2f4acf5e8d8582fd40b66ee65fa5cff7702d58ebdc0c077dfa'
+cudnn13='nvidia-cudnn-cu13==9.15.1.9
+  --hash=sha256:ebc9a647918df0d7298d67cfaf41579fd4c78ead9aba246f5ad9414d61b9ec4c'
 
 # wheel REQUIREMENT: unpack the wheel into $tmp/files.
 wheel() {
@@ -28,7 +42,7 @@ wheel() {
   # The platform tags that the wheels of linux/amd64 carry.
   python3 -m pip download -q --no-deps --only-binary=:all: --require-hashes --no-cache-dir \
     --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2010_x86_64 \
-    --platform manylinux_2_12_x86_64 -r "$tmp/requirements.txt" -d "$tmp" 1>&2 || return 1
+    --platform manylinux_2_12_x86_64 --platform manylinux_2_27_x86_64 -r "$tmp/requirements.txt" -d "$tmp" 1>&2 || return 1
   python3 -m zipfile -e "$tmp"/*.whl "$tmp/files"
 }
 
@@ -107,17 +121,43 @@ build() {
   printf 'export CGO_LDFLAGS=%q\n' "-L$cache/lib"
 }
 
+# unpacked V NAME...: the libraries of wheels of CUDA V lie in $cache/cuV as pip lays
+# them: what loads there loads for users.
+unpacked() {
+  local root=$cache/cu$1 v=$1 part name requirement file
+  shift
+  for part; do
+    name=$part$v
+    requirement=${!name}
+    name=${requirement%%[[:space:]]*}
+    [ -f "$root/$name" ] && continue
+    in_tmp "$name"
+    wheel "$requirement" || { echo "pip did not give $name" >&2; exit 1; }
+    while IFS= read -r file; do
+      keep "$tmp/files/$file" "$root/$(dirname "$file")"
+    done < <(cd "$tmp/files" && find nvidia -name '*.so*' ! -name '*.alt.*')
+    touch "$tmp/$name" && keep "$tmp/$name" "$root"
+    rm -rf "$tmp"
+  done
+}
+
+# holding V FILE: the directory of a library.
+holding() { dirname "$(find "$cache/cu$1/nvidia" -name "$2" | head -n 1)"; }
+
 nvrtc() {
-  local dir=$cache/nvrtc
-  if [ ! -f "$dir/libnvrtc.so.12" ]; then
-    in_tmp NVRTC
-    wheel "$nvrtc12" || { echo "pip did not give nvidia-cuda-nvrtc-cu12" >&2; exit 1; }
-    for file in "$tmp"/files/nvidia/cuda_nvrtc/lib/libnvrtc{-builtins.so.*,.so.12}; do keep "$file" "$dir"; done
-  fi
-  echo "$dir"
+  local v=${1:-12}
+  unpacked "$v" nvrtc
+  holding "$v" "libnvrtc.so.$v"
+}
+
+libraries() {
+  local v=${1:-12} dirs
+  unpacked "$v" nvrtc cublas cudnn
+  dirs=$(for file in "libnvrtc.so.$v" "libcublasLt.so.$v" libcudnn.so.9; do holding "$v" "$file"; done | uniq)
+  echo "${dirs//$'\n'/:}"
 }
 
 case ${1:-} in
-  build | nvrtc) "$1" ;;
+  build | nvrtc | libraries) "$@" ;;
   *) sed -n '2,/^set/{/^#/p}' "$0" >&2; exit 2 ;;
 esac

@@ -13,6 +13,7 @@ import (
 	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
 	"github.com/agrdist/agrdist/internal/cuda/cudnn"
 	"github.com/agrdist/agrdist/internal/cuda/driver"
+	"github.com/agrdist/agrdist/internal/cuda/nvrtc"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cuda"
@@ -41,6 +42,9 @@ func openCUDA(c DeviceConfig, precision tensor.DType) (*Device, error) {
 			c.Slot, n, visible(), c.Workers, n)
 	}
 	be, err := cuda.New(cuda.Config{Device: c.Slot, BF16: precision == tensor.BF16})
+	if errors.Is(err, cuda.ErrUnavailable) {
+		return nil, fmt.Errorf("%w: %w (agrdist doctor says more)", errNoLibraries, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +78,8 @@ func visible() string {
 	return ""
 }
 
-// roundingOf names what the libraries choose their algorithms by: these round in
-// their own ways. Kernels of this project are the same for an architecture.
+// roundingOf names what the libraries choose their algorithms by, which round in their
+// own ways, and what compiles this project's kernels for an architecture.
 func roundingOf(d driver.Device) (string, error) {
 	dnn, err := cudnn.Open()
 	if err != nil {
@@ -85,5 +89,10 @@ func roundingOf(d driver.Device) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("cuda/%s with %d multiprocessors, cuDNN %d, cuBLASLt %d", d.Arch(), d.Processors, dnn.Version(), blas.Version()), nil
+	compiler, err := nvrtc.Version()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("cuda/%s with %d multiprocessors, NVRTC %s, cuDNN %d, cuBLASLt %d",
+		d.Arch(), d.Processors, compiler, dnn.Version(), blas.Version()), nil
 }

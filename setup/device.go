@@ -20,12 +20,18 @@ import (
 // build cannot use.
 var ErrNoCUDA = errors.New("this build has no CUDA backend; set device to cpu or auto")
 
+// errNoLibraries is in the chain of openCUDA's error where there is a GPU, but not all
+// that it takes to use it.
+var errNoLibraries = errors.New("the GPU cannot be used")
+
 // Device is what one worker computes on, and what depends on it.
 type Device struct {
 	Backend tensor.Backend
 	// Rounding names all that the last bits of a result depend on besides the
 	// configuration: the workers of a run share it.
-	Rounding  string
+	Rounding string
+	// Fallback is why device: auto took the CPU on a machine with a GPU; nil elsewhere.
+	Fallback  error
 	cpu       *cpu.Backend // nil on a GPU
 	pass      func(o optim.Config, agr bool, segments []optim.Segment, flatLen int) (agr.Pass, error)
 	connector func(Connector, *slog.Logger) Connector
@@ -43,7 +49,7 @@ func (d *Device) Close() error {
 
 // DeviceConfig says which device a worker computes on, and how.
 type DeviceConfig struct {
-	Device    string // auto, cpu or cuda; auto is a GPU where the build has CUDA and a driver answers
+	Device    string // auto, cpu or cuda; auto is a GPU where the build, the driver and NVIDIA's libraries have one
 	Precision string // f32 or bf16; "" is f32
 	Slot      int    // the worker's number on its node, from 0: its GPU
 	Workers   int    // of the node, which share its cores and GPUs; 0 is 1
@@ -68,15 +74,20 @@ func Open(c DeviceConfig) (*Device, error) {
 			return nil, err
 		}
 	}
+	var fallback error
 	if c.Device == "cuda" || c.Device == "auto" && GPUs("auto") > 0 {
-		return openCUDA(c, precision)
+		dev, err := openCUDA(c, precision)
+		if c.Device == "cuda" || !errors.Is(err, errNoLibraries) {
+			return dev, err
+		}
+		fallback = err
 	}
 	cc := cpu.Config{Threads: Threads(c.Threads, c.Workers), Precision: precision}
 	if err := cc.Validate(); err != nil {
 		return nil, err
 	}
 	be := cpu.New(cc)
-	return &Device{Backend: be, Rounding: be.Name(), cpu: be}, nil
+	return &Device{Backend: be, Rounding: be.Name(), Fallback: fallback, cpu: be}, nil
 }
 
 // CPU is the backend where it is the processor's, nil on a GPU.

@@ -235,6 +235,9 @@ func (w *worker) parts() (trainer.Parts, error) {
 	}
 	w.device = dev
 	w.later(dev.Close)
+	if dev.Fallback != nil {
+		w.log.Warn("training on the CPU", "err", dev.Fallback)
+	}
 	if err := dev.Fits(c); err != nil {
 		return p, err
 	}

@@ -88,6 +88,9 @@ func (o *sampling) run(c *cobra.Command) error {
 		return err
 	}
 	defer func() { _ = dev.Close() }() // nothing of it is kept
+	if dev.Fallback != nil {
+		_, _ = fmt.Fprintln(c.ErrOrStderr(), "agrdist: sampling on the CPU:", dev.Fallback)
+	}
 	model, err := setup.Model(dev.Backend, cfg)
 	if err != nil {
 		return err

@@ -12,12 +12,12 @@ var allowed = map[string]string{
 		"diffusion diffusion/unet nn/weights tensor internal/grid internal/version",
 	"worker/spec": "cluster internal/text",
 
-	"doctor": "allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc",
+	"doctor": "allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc internal/cuda/selftest",
 	"bench": "setup config agr optim allreduce allreduce/mesh diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
 		"internal/sharedmem internal/version",
 	"bench/probe": "internal/isa",
 	"setup": "config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
-		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver",
+		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver internal/cuda/nvrtc",
 
 	"eval":                            "eval/npz",
 	"eval/classifier":                 "eval checkpoint/safetensors data nn autograd optim tensor rng",
@@ -77,10 +77,11 @@ var allowed = map[string]string{
 	"internal/arrows":        "",
 	"internal/cuda/cublaslt": "internal/cuda/dl",
 	"internal/cuda/cudatest": "internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc",
-	"internal/cuda/cudnn":    "internal/cuda/dl",
+	"internal/cuda/cudnn":    "internal/cuda/dl internal/cuda/cublaslt internal/cuda/nvrtc",
 	"internal/cuda/dl":       "",
 	"internal/cuda/driver":   "internal/cuda/dl",
 	"internal/cuda/nvrtc":    "internal/cuda/dl",
+	"internal/cuda/selftest": "internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver internal/cuda/nvrtc",
 	"internal/grid":          "",
 	"internal/isa":           "",
 	"internal/sharedmem":     "",

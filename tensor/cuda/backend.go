@@ -13,7 +13,8 @@ import (
 )
 
 var (
-	// ErrUnavailable is wrapped by New where there is no driver or no such device.
+	// ErrUnavailable is wrapped by New where there is no driver, no such device, or not
+	// all of NVIDIA's libraries.
 	ErrUnavailable = errors.New("cuda: no usable device")
 	// ErrMemory is wrapped by Alloc when the device has no room.
 	ErrMemory = errors.New("cuda: out of memory")
@@ -63,7 +64,7 @@ type Backend struct {
 }
 
 // New opens a device and compiles the kernels for it, or loads them from the
-// cache. Errors wrap ErrUnavailable where there is no such device.
+// cache. Errors wrap ErrUnavailable where the machine lacks something.
 func New(c Config) (*Backend, error) {
 	if err := driver.Init(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -33,14 +33,6 @@ func (b *Backend) openLibraries() error {
 	l := &b.libraries
 	l.maxPatches = maxPatches
 	l.convs, l.gemms = map[cudnn.Problem]*cudnn.Plan{}, map[cublaslt.Problem]*cublaslt.Plan{}
-	dnn, err := cudnn.Open()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	if l.dnn, err = dnn.NewHandle(b.streamHandle()); err != nil {
-		return fmt.Errorf("cuda: %s: %w", b.name, err)
-	}
-	b.closers = append(b.closers, l.closeDNN)
 	blas, err := cublaslt.Open()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -49,6 +41,14 @@ func (b *Backend) openLibraries() error {
 		return fmt.Errorf("cuda: %s: %w", b.name, err)
 	}
 	b.closers = append(b.closers, l.closeBLAS)
+	dnn, err := cudnn.Open()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if l.dnn, err = dnn.NewHandle(b.streamHandle()); err != nil {
+		return fmt.Errorf("cuda: %s: %w", b.name, err)
+	}
+	b.closers = append(b.closers, l.closeDNN)
 	return nil
 }
 

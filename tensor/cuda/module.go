@@ -91,7 +91,7 @@ func compile(dir, module, text, arch string) ([]byte, error) {
 func cacheKey(module, text, arch string) (string, error) {
 	version, err := nvrtc.Version()
 	if err != nil {
-		return "", fmt.Errorf("cuda: kernel compiler: %w", err)
+		return "", fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", text, module, arch, compileOptions, version))
 	return hex.EncodeToString(sum[:16]), nil

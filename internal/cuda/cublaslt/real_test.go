@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The tests of this file hold the bindings against NVIDIA's own files, which
+// The tests of this file check the bindings against NVIDIA's own files, which
 // need no GPU for it. They run where the environment says where those are; pip
 // has them: nvidia-cudnn-cu12, nvidia-cublas-cu12, nvidia-cuda-runtime-cu12 and,
 // for the headers, nvidia-cuda-nvcc-cu12.

@@ -159,7 +159,7 @@ func (l library) present() bool {
 
 func hash(files []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, flags)
+	fmt.Fprintln(h, flags, "soname")
 	for _, name := range files {
 		text, err := sources.ReadFile("doubles/" + name)
 		if err != nil {
@@ -177,7 +177,7 @@ var flags = []string{
 
 // compile makes the library. A failure carries the compiler's words.
 func (l library) compile(ctx context.Context, dir, stamp string) error {
-	args := append(slices.Clone(flags), "-DAGR_STAMP="+number(stamp), "-o", l.file+".part")
+	args := append(slices.Clone(flags), "-Wl,-soname,"+l.file, "-DAGR_STAMP="+number(stamp), "-o", l.file+".part")
 	args = append(append(args, l.sources...), "-ldl")
 	cmd := exec.CommandContext(ctx, "g++", args...)
 	cmd.Dir = dir

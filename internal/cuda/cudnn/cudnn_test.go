@@ -13,6 +13,7 @@ import (
 
 	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 	"github.com/agrdist/agrdist/internal/cuda/cudnn"
+	"github.com/agrdist/agrdist/internal/cuda/dl"
 	"github.com/agrdist/agrdist/internal/cuda/driver"
 )
 
@@ -51,6 +52,15 @@ func newDevice(t *testing.T) *device {
 		require.NoError(t, d.handle.Destroy(), "Destroy is idempotent")
 	})
 	return d
+}
+
+// What cuDNN's engines look for by SONAME is loaded before them.
+func TestOpenLoadsWhatEnginesNeed(t *testing.T) {
+	_, err := cudnn.Open()
+	require.NoError(t, err)
+	for _, name := range []string{"libcublasLt.so", "libnvrtc.so"} {
+		require.True(t, dl.Loaded(name+".12") || dl.Loaded(name+".13"), name)
+	}
 }
 
 // memory is device memory with the values, or room for as many.

@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"unsafe"
 
+	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
 	"github.com/agrdist/agrdist/internal/cuda/dl"
+	"github.com/agrdist/agrdist/internal/cuda/nvrtc"
 )
 
 // EnvLibrary names the library's file in place of the SONAME.
@@ -36,6 +38,11 @@ type Library struct {
 // Open opens the library. Errors name the files that were tried, or the
 // function that the library lacks.
 func Open() (*Library, error) {
+	// cuDNN's engines look for these two by SONAME when they are first needed, and the
+	// wheels of CUDA 13 do not say where. What is loaded is found; where one of them is
+	// missing, its own Open says so.
+	_, _ = cublaslt.Open()
+	_, _ = nvrtc.Path()
 	lib, err := dl.Open(EnvLibrary, "libcudnn.so.9")
 	if err != nil {
 		return nil, fmt.Errorf("cudnn: %w", err)

@@ -17,6 +17,12 @@ static void *agr_dl_open(const char *name, char **text) {
 	return lib;
 }
 
+static int agr_dl_loaded(const char *soname) {
+	void *lib = dlopen(soname, RTLD_NOW | RTLD_NOLOAD);
+	if (lib) dlclose(lib);
+	return lib != 0;
+}
+
 static const char *agr_dl_path(void *lib) {
 	struct link_map *map = 0;
 	return dlinfo(lib, RTLD_DI_LINKMAP, &map) == 0 && map ? map->l_name : 0;
@@ -112,6 +118,25 @@ func loadError(name, text string) error {
 		text = name + ": " + text
 	}
 	return fmt.Errorf("%w: %s", ErrBroken, text)
+}
+
+// Beside loads a library from this one's directory, if it is there. It is for what
+// this library will look for by its SONAME: the loader then takes what is loaded. The
+// wheels of CUDA 13 put libraries side by side without a RUNPATH that says so.
+func (l *Library) Beside(name string) error {
+	path := filepath.Join(filepath.Dir(l.path), name)
+	if _, err := os.Stat(path); err != nil {
+		return nil //nolint:nilerr // then it is the loader's to find
+	}
+	_, err := open(path)
+	return err
+}
+
+// Loaded tells whether a library with this SONAME is loaded.
+func Loaded(soname string) bool {
+	cname := C.CString(soname)
+	defer C.free(unsafe.Pointer(cname))
+	return C.agr_dl_loaded(cname) != 0
 }
 
 // Path is the file that was loaded.

@@ -67,6 +67,22 @@ func TestOpenBySystem(t *testing.T) {
 	require.True(t, filepath.IsAbs(lib.Path()))
 }
 
+// What a library will look for by SONAME is found once it is loaded from beside it.
+func TestBeside(t *testing.T) {
+	dir := t.TempDir()
+	library(t, filepath.Join(dir, "libagrmain.so.1"), "1")
+	library(t, filepath.Join(dir, "libagrside.so.1.2"), "2", "-Wl,-soname,libagrside.so.1.2")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "libagrbad.so.1"), []byte("no library"), 0o600))
+	t.Setenv(dl.PathVariable, dir)
+	lib, err := dl.Open(variable, "libagrmain.so.1")
+	require.NoError(t, err)
+	require.False(t, dl.Loaded("libagrside.so.1.2"))
+	require.NoError(t, lib.Beside("libagrside.so.1.2"))
+	require.True(t, dl.Loaded("libagrside.so.1.2"))
+	require.NoError(t, lib.Beside("libagrnone.so.1"), "not there: the loader's to find")
+	require.ErrorIs(t, lib.Beside("libagrbad.so.1"), dl.ErrBroken)
+}
+
 func TestOpenErrors(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text.so")

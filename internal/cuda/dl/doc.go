@@ -7,6 +7,10 @@
 // where the system's loader looks (LD_LIBRARY_PATH, ld.so.conf). Nothing is guessed
 // beyond that.
 //
+// NVIDIA's libraries load others by SONAME when they are first used, and some packages of
+// them do not say where those are. [Library.Beside] loads such a file from the same
+// directory ahead of time.
+//
 // The package does not call what it finds: each binding declares its prototypes and
 // calls through the pointers of [Library.Symbol].
 package dl

@@ -93,6 +93,13 @@ func load() error {
 		}
 		*(*unsafe.Pointer)(f.to) = p
 	}
+	// NVRTC looks for its built-in functions when it compiles for the first time.
+	var major, minor C.int
+	if code := C.agr_version(a, &major, &minor); code == 0 {
+		if err := lib.Beside(fmt.Sprintf("libnvrtc-builtins.so.%d.%d", major, minor)); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
 	loaded.api, loaded.path = a, lib.Path()
 	return nil
 }
