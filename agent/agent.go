@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,11 +24,13 @@ import (
 
 // Config describes a node's part.
 type Config struct {
-	Run     *config.Config
-	RunDir  string // logs, the coordinator's journal
-	Node    string // unique among the run's nodes
-	Version string // of the program, for the gossip
-	Secret  []byte // shared by all nodes; empty: loopback only
+	Run    *config.Config
+	RunDir string // logs, the coordinator's journal
+	Node   string // unique among the run's nodes
+	// Identity keeps who this node is over its processes; nil: nothing is kept.
+	Identity *Identity
+	Version  string // of the program, for the gossip
+	Secret   []byte // shared by all nodes; empty: loopback only
 
 	// Command returns the command of a slot's worker; the spec goes into its
 	// environment.
@@ -131,7 +134,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	m.Meta = membership.Meta{
 		Node: a.cfg.Node, Host: host, Devices: c.Workers, Build: a.cfg.Version, ConfigHash: a.cfg.Run.SharedHash(),
 	}
-	talk, err := membership.Start(ctx, m)
+	talk, err := a.startGossip(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -143,6 +146,34 @@ func (a *Agent) connect(ctx context.Context) error {
 		a.cfg.Joinable(a.gossip.Addr())
 	}
 	return nil
+}
+
+// startGossip begins to gossip: where it did before, if nothing else is there now,
+// and with whom it did before.
+func (a *Agent) startGossip(ctx context.Context, m membership.Config) (*membership.Membership, error) {
+	id := a.cfg.Identity
+	if id == nil {
+		return membership.Start(ctx, m)
+	}
+	m.Seeds = append(slices.Clone(m.Seeds), slices.DeleteFunc(slices.Clone(id.Peers), func(p string) bool { return slices.Contains(m.Seeds, p) })...)
+	var talk *membership.Membership
+	var err error
+	if kept := m; m.BindPort == 0 && id.GossipPort != 0 {
+		kept.BindPort = id.GossipPort
+		if talk, err = membership.Start(ctx, kept); err != nil && !errors.Is(err, membership.ErrBind) {
+			return nil, err
+		}
+	}
+	if talk == nil {
+		if talk, err = membership.Start(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	if err := id.ports(talk.Port(), 0); err != nil {
+		talk.Stop()
+		return nil, err
+	}
+	return talk, nil
 }
 
 // run drives the machine. The parts are there.
@@ -158,6 +189,9 @@ func (a *Agent) run(ctx context.Context, stop <-chan os.Signal) (cluster.End, er
 	return a.loop(ctx, stop)
 }
 
+// foundAfter is how long a founder that is back looks for its run.
+const foundAfter = 2 * time.Second
+
 // nodeConfig are the node's rules in a run.
 func nodeConfig(cfg Config) node.Config {
 	c := node.DefaultConfig()
@@ -165,8 +199,13 @@ func nodeConfig(cfg Config) node.Config {
 	_, _ = rand.Read(boot[:]) // never fails (crypto/rand)
 	c.Node, c.Slots, c.Boot = cfg.Node, cfg.Run.Cluster.Workers, hex.EncodeToString(boot[:])
 	c.StartTimeout = config.Duration(cfg.Run.Cluster.StartTimeout)
-	if len(cfg.Run.Cluster.Join) == 0 {
-		c.Found = uint64(time.Now().UnixMilli())
+	c.OrphanTimeout = config.Duration(cfg.Run.Cluster.OrphanTimeout)
+	c.Founder = len(cfg.Run.Cluster.Join) == 0
+	if id := cfg.Identity; id != nil {
+		c.Term = id.Term
+		if id.back && len(id.Peers) > 0 {
+			c.FoundAfter = foundAfter
+		}
 	}
 	return c
 }

@@ -80,7 +80,7 @@ func TestWholeLife(t *testing.T) {
 		<-w.ended
 		require.NoError(t, w.endErr)
 		require.Equal(t, cluster.End{Outcome: cluster.OutcomeFinished, Step: 9}, w.end)
-		require.Equal(t, []string{"watch: step 7", "leave"}, w.took(), "the last look comes before the end")
+		require.Equal(t, []string{"watch: step 7", "announce finished", "watch: step 7", "leave"}, w.took(), "the last look comes before the end")
 		require.NoFileExists(t, filepath.Join(w.agent.cfg.RunDir, "coordinator-n1.addr"))
 	})
 }
@@ -94,7 +94,7 @@ func TestHolder(t *testing.T) {
 		require.ElementsMatch(t, []string{"serve", "start 0: <nil>", "start 1: <nil>"}, w.took())
 		w.over(&coordinator.EndError{End: cluster.End{Outcome: cluster.OutcomeFailed, ExitCode: 1}})
 		rest(time.Second)
-		require.Equal(t, []string{"terminated to 0", "terminated to 1"}, w.took())
+		require.Equal(t, []string{"announce failed", "terminated to 0", "terminated to 1"}, w.took())
 		w.dies(0, supervise.Exit{Code: 1})
 		rest(time.Minute)
 		require.Equal(t, []string{"kill 1"}, w.took(), "no patience without end")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/membership"
+	"github.com/agrdist/agrdist/cluster/node"
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/worker/spec"
@@ -142,6 +143,7 @@ func (g fakeGossip) Members() []membership.Node {
 	defer g.mu.Unlock()
 	return slices.Clone(g.members)
 }
+func (fakeGossip) Lost() []string                    { return nil }
 func (g fakeGossip) Events() <-chan membership.Event { return g.changed }
 func (fakeGossip) UpdateMeta(membership.Meta) error  { return nil }
 func (fakeGossip) Addr() string                      { return "127.0.0.1:7946" }
@@ -160,7 +162,7 @@ func (c fakeControl) Register(ctx context.Context) (session, error) {
 	}
 }
 
-func (c fakeControl) Serve(ctx context.Context, _ uint64) error {
+func (c fakeControl) Serve(ctx context.Context, _ node.Hold) error {
 	c.write("serve")
 	select {
 	case err := <-c.serve:
@@ -182,6 +184,17 @@ func (c fakeControl) Status(context.Context) (cluster.Status, error) {
 		return c.status, errors.New("no status")
 	}
 	return c.status, nil
+}
+func (c fakeControl) Release() { c.serve <- context.Canceled }
+
+func (c fakeControl) Probe(_ context.Context, addr string) error {
+	c.write("probe %s", addr)
+	return errors.New("refused")
+}
+
+func (c fakeControl) Announce(e cluster.End) error {
+	c.write("announce %s", e.Outcome)
+	return nil
 }
 func (fakeControl) Close() {}
 

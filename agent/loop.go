@@ -70,7 +70,15 @@ func (a *Agent) carryOut(ctx context.Context, action node.Action) {
 		}
 		a.log.Info("coordinator found", "addr", action.Addr)
 	case node.Hold:
-		a.tasks.Go(func() { a.post(ctx, node.ServerStopped{Err: a.control.Serve(ctx, action.Term)}) })
+		a.tasks.Go(func() { a.post(ctx, node.ServerStopped{Err: a.control.Serve(ctx, action)}) })
+	case node.Release:
+		a.control.Release()
+	case node.Probe:
+		a.tasks.Go(func() { a.post(ctx, node.Probed{Err: a.control.Probe(ctx, action.Addr)}) })
+	case node.Announce:
+		if err := a.control.Announce(action.End); err != nil {
+			a.log.Warn("other nodes cannot be told the end", "err", err)
+		}
 	case node.Start:
 		a.members[action.Slot] = action.Member
 		if err := a.workers.Start(action.Slot); err != nil {
@@ -152,9 +160,13 @@ func (a *Agent) killAll() {
 }
 
 func (a *Agent) command(slot int) (supervise.Command, error) {
-	return a.cfg.Command(slot, spec.Spec{
+	c, err := a.cfg.Command(slot, spec.Spec{
 		Member: a.members[slot], Node: a.cfg.Node, Slot: slot, RunDir: a.cfg.RunDir,
 		RunID: a.cfg.Run.Cluster.RunID, Coordinator: a.signpost.path, Advertised: a.gossip.Addr(), Secret: a.cfg.Secret,
 		Config: string(a.cfg.Run.YAML(false)),
 	})
+	if id := a.cfg.Identity; id != nil {
+		c.Keep = append(c.Keep, id.workers)
+	}
+	return c, err
 }

@@ -7,12 +7,15 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/membership"
+	"github.com/agrdist/agrdist/cluster/node"
 	"github.com/agrdist/agrdist/cluster/supervise"
 )
 
 // gossip is who is there. *membership.Membership is one.
 type gossip interface {
 	Members() []membership.Node
+	// Lost names the nodes that went without a word.
+	Lost() []string
 	// Events wakes whoever waits for a change of Members.
 	Events() <-chan membership.Event
 	UpdateMeta(m membership.Meta) error
@@ -30,9 +33,14 @@ type control interface {
 	// Register announces this node, waits until it is admitted, and returns the
 	// session.
 	Register(ctx context.Context) (session, error)
-	// Serve holds the coordinator until the run is over and everybody was told,
-	// or ctx is done.
-	Serve(ctx context.Context, term uint64) error
+	// Serve holds the coordinator until the run is over and everybody was told, or
+	// until Release, or ctx is done.
+	Serve(ctx context.Context, h node.Hold) error
+	Release()
+	// Probe asks for an answer of whoever is at an address.
+	Probe(ctx context.Context, addr string) error
+	// Announce tells the other nodes that the run is over.
+	Announce(e cluster.End) error
 	RequestStop(ctx context.Context, reason string) error
 	Status(ctx context.Context) (cluster.Status, error)
 	Close()

@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/membership"
+	"github.com/agrdist/agrdist/cluster/node"
 	"github.com/agrdist/agrdist/cluster/security"
 	"github.com/agrdist/agrdist/worker/spec"
 )
@@ -19,24 +21,32 @@ import (
 type remote struct {
 	*Agent
 	keys   *security.Keys // nil: no secret
-	meta   membership.Meta
 	client *coordinator.Client
 
 	mu     sync.Mutex
+	meta   membership.Meta
 	server *coordinator.Server // nil: another node holds it
+	stop   func()              // ends Serve
 }
 
 var _ control = (*remote)(nil)
 
+// probeTime is how long an answer to a probe may take.
+const probeTime = 2 * time.Second
+
 func newRemote(a *Agent, keys *security.Keys, meta membership.Meta) (*remote, error) {
-	r := &remote{Agent: a, keys: keys, meta: meta}
-	cc := coordinator.ClientConfig{Resolve: a.signpost.find, Logger: a.log.With("part", "coordinator")}
-	if keys != nil {
-		cc.Credentials = keys.ClientCredentials()
-	}
+	r := &remote{Agent: a, keys: keys, meta: meta, stop: func() {}}
 	var err error
-	r.client, err = coordinator.Dial(cc)
+	r.client, err = r.dial(coordinator.ClientConfig{Resolve: a.signpost.find})
 	return r, err
+}
+
+func (r *remote) dial(c coordinator.ClientConfig) (*coordinator.Client, error) {
+	c.Logger = r.log.With("part", "coordinator")
+	if r.keys != nil {
+		c.Credentials = r.keys.ClientCredentials()
+	}
+	return coordinator.Dial(c)
 }
 
 // Register implements control.
@@ -51,10 +61,41 @@ func (r *remote) Register(ctx context.Context) (session, error) {
 }
 
 // Serve implements control: it binds, makes itself known by gossip, and serves.
-func (r *remote) Serve(ctx context.Context, term uint64) error {
-	c := r.cfg.Run.Cluster
+func (r *remote) Serve(ctx context.Context, h node.Hold) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	server, err := r.listen(h)
+	if err != nil {
+		return err
+	}
+	addr, err := spec.Reachable(server.Addr().String(), r.gossip.Addr())
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.server, r.stop = server, cancel
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		r.server, r.stop = nil, func() {}
+		r.mu.Unlock()
+		_ = r.tell(func(m *membership.Meta) { m.CoordinatorAddr = "" }) // the gossip has stopped: all know
+	}()
+	if err := r.tell(func(m *membership.Meta) { m.CoordinatorAddr, m.CoordinatorTerm = addr, h.Term }); err != nil {
+		return err
+	}
+	err = server.Serve(ctx)
+	if _, ok := errors.AsType[*coordinator.EndError](err); ok {
+		return nil // the sessions have heard it
+	}
+	return err
+}
+
+// listen binds the coordinator: where it was before, if nothing else is there.
+func (r *remote) listen(h node.Hold) (*coordinator.Server, error) {
+	c, id := r.cfg.Run.Cluster, r.cfg.Identity
 	sc := coordinator.ServerConfig{
-		Cluster: machineConfig(r.cfg.Run), Addr: net.JoinHostPort(c.Bind, strconv.Itoa(c.RPCPort)),
+		Cluster: machineConfig(r.cfg.Run), Seen: h.Seen, Silent: h.Silent,
 		Config: string(r.cfg.Run.YAML(false)), Logger: r.log.With("part", "coordinator"),
 	}
 	// The workers of a lone node die with its agent: nobody is left to report
@@ -65,25 +106,65 @@ func (r *remote) Serve(ctx context.Context, term uint64) error {
 	if r.keys != nil {
 		sc.Credentials = r.keys.ServerCredentials()
 	}
-	server, err := coordinator.Listen(sc)
-	if err != nil {
-		return err
+	bind := func(port int) (*coordinator.Server, error) {
+		sc.Addr = net.JoinHostPort(c.Bind, strconv.Itoa(port))
+		return coordinator.Listen(sc)
 	}
-	meta := r.meta
-	meta.CoordinatorTerm = term
-	if meta.CoordinatorAddr, err = spec.Reachable(server.Addr().String(), r.gossip.Addr()); err == nil {
-		err = r.gossip.UpdateMeta(meta)
+	if id == nil {
+		return bind(c.RPCPort)
 	}
-	if err != nil {
-		return err
+	var server *coordinator.Server
+	var err error
+	if c.RPCPort == 0 && id.RPCPort != 0 {
+		server, _ = bind(id.RPCPort) // taken, perhaps
 	}
+	if server == nil {
+		if server, err = bind(c.RPCPort); err != nil {
+			return nil, err
+		}
+	}
+	if tcp, ok := server.Addr().(*net.TCPAddr); ok {
+		if err := id.ports(0, tcp.Port); err != nil {
+			r.log.Warn("the coordinator's port is not kept", "err", err)
+		}
+	}
+	return server, nil
+}
+
+// tell changes what this node says of itself in the gossip.
+func (r *remote) tell(change func(m *membership.Meta)) error {
 	r.mu.Lock()
-	r.server = server
-	r.mu.Unlock()
-	err = server.Serve(ctx)
-	if _, ok := errors.AsType[*coordinator.EndError](err); ok {
-		return nil // the sessions have heard it
+	defer r.mu.Unlock()
+	change(&r.meta)
+	return r.gossip.UpdateMeta(r.meta)
+}
+
+// Announce implements control.
+func (r *remote) Announce(e cluster.End) error {
+	return r.tell(func(m *membership.Meta) {
+		m.EndOutcome, m.EndCode, m.EndStep, m.EndDigest, m.EndReason = int(e.Outcome), e.ExitCode, e.Step, e.Digest, e.Reason
+		m.Build, m.ConfigHash = "", "" // nobody joins any more; the end needs the room
+	})
+}
+
+// Release implements control.
+func (r *remote) Release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stop()
+}
+
+// Probe implements control. A connection alone would say nothing: the kernel
+// accepts for a process that is stopped.
+func (r *remote) Probe(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	client, err := r.dial(coordinator.ClientConfig{Addr: addr})
+	if err != nil {
+		return err
 	}
+	defer func() { _ = client.Close() }() // nothing is sent over it any more
+	_, err = client.Status(ctx)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/node"
 	"github.com/agrdist/agrdist/config"
@@ -22,17 +23,31 @@ func (a *Agent) post(ctx context.Context, e node.Event) {
 
 // watchGossip passes on who is alive, whenever that changes.
 func (a *Agent) watchGossip(ctx context.Context) {
-	var last []node.Peer
+	var last node.Gossip
 	for {
-		var peers []node.Peer
+		view, addrs, term := node.Gossip{Lost: a.gossip.Lost()}, []string(nil), uint64(0)
 		for _, n := range a.gossip.Members() {
-			peers = append(peers, node.Peer{
-				Node: n.Meta.Node, Self: n.Self, Coordinator: n.Meta.CoordinatorAddr, Term: n.Meta.CoordinatorTerm,
-			})
+			m := n.Meta
+			p := node.Peer{Node: m.Node, Self: n.Self, Coordinator: m.CoordinatorAddr, Term: m.CoordinatorTerm}
+			if m.EndOutcome != 0 {
+				p.End = cluster.End{
+					Outcome: cluster.Outcome(m.EndOutcome), ExitCode: m.EndCode, Step: m.EndStep, Digest: m.EndDigest, Reason: m.EndReason,
+				}
+			}
+			view.Peers = append(view.Peers, p)
+			term = max(term, m.CoordinatorTerm)
+			if !n.Self {
+				addrs = append(addrs, n.Addr)
+			}
 		}
-		if !slices.Equal(peers, last) {
-			last = peers
-			a.post(ctx, node.Gossip{Peers: peers})
+		if !slices.Equal(view.Peers, last.Peers) || !slices.Equal(view.Lost, last.Lost) {
+			last = view
+			a.post(ctx, view)
+		}
+		if a.cfg.Identity != nil {
+			if err := a.cfg.Identity.meet(addrs, term); err != nil {
+				a.log.Warn("this node would not find the others again", "err", err)
+			}
 		}
 		select {
 		case <-a.gossip.Events():
@@ -144,11 +159,12 @@ func (a *Agent) look(ctx context.Context) {
 	brief, cancel := context.WithTimeout(ctx, watchTime)
 	defer cancel()
 	s, err := a.control.Status(brief)
-	if err != nil {
-		return // the next look may find more
+	if err != nil { // the next look may find more
+		a.post(ctx, node.Waiting{For: a.gossip.WaitingFor()})
+		return
 	}
 	if a.cfg.Watch != nil {
 		a.cfg.Watch(s)
 	}
-	a.post(ctx, node.Progress{Step: s.Step})
+	a.post(ctx, node.Seen{Status: s})
 }

@@ -56,6 +56,11 @@ type AgentHeard struct{ Node string }
 // AgentLost says that the session of a node's agent ended.
 type AgentLost struct{ Node string }
 
+// NodeSilent says that gossip counts a node among the dead. It is a hint: a
+// coordinator that has just begun does not wait for that node's workers to report
+// back, and nothing else follows from it.
+type NodeSilent struct{ Node string }
+
 // StopRequested says that an operator or a signal asks the run to end.
 type StopRequested struct{ Reason string }
 
@@ -71,6 +76,7 @@ func (Finished) event()      {}
 func (AgentJoined) event()   {}
 func (AgentHeard) event()    {}
 func (AgentLost) event()     {}
+func (NodeSilent) event()    {}
 func (StopRequested) event() {}
 func (Tick) event()          {}
 

@@ -214,12 +214,12 @@ func (m *Machine) recover() {
 	m.rev++
 }
 
-// recovered ends the wait: true when all members that are not certified dead
-// are back, or when time is up.
+// recovered ends the wait: true when all members are back that are neither
+// certified dead nor on a node that gossip calls dead, or when time is up.
 func (m *Machine) recovered() bool {
 	var missing []Member
 	for _, member := range m.last.Members {
-		if m.workers[member.ID] == nil && !m.dead[member.ID] {
+		if m.workers[member.ID] == nil && !m.dead[member.ID] && !m.silent[member.Node] {
 			missing = append(missing, member)
 		}
 	}
@@ -239,7 +239,11 @@ func (m *Machine) recovered() bool {
 			w.progressAt = m.now
 		case !m.dead[member.ID] && m.unheard[member.ID].since.IsZero():
 			m.unheard[member.ID] = absence{member, m.now}
-			m.cause("lost %s: it did not report back within %s", member, round(m.cfg.RejoinTimeout))
+			if m.silent[member.Node] {
+				m.cause("lost %s: its node is gone", member)
+			} else {
+				m.cause("lost %s: it did not report back within %s", member, round(m.cfg.RejoinTimeout))
+			}
 		}
 	}
 	if len(m.causes) == 0 && !m.ended {

@@ -9,6 +9,7 @@ func (m *Machine) join(e WorkerJoined) {
 		m.do(Refuse{id, err, e.Request})
 		return
 	}
+	delete(m.silent, e.Member.Node)
 	n := m.node(e.Member.Node)
 	if n.host == "" {
 		n.host = e.Member.Host

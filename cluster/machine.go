@@ -22,6 +22,7 @@ type Machine struct {
 	agreed  map[MemberID]bool    // left by agreement: no crash
 	evicted map[MemberID]string  // told to die, and why; they never come back
 	unheard map[MemberID]absence // lost without a certificate
+	silent  map[string]bool      // nodes that gossip calls dead and nobody heard since
 
 	floor  uint64       // numbers up to here are used
 	last   Generation   // newest one formed
@@ -82,7 +83,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 	return &Machine{
 		cfg: cfg, now: now, started: now, state: StateForming, step: -1,
 		workers: map[MemberID]*worker{}, dead: map[MemberID]bool{}, agreed: map[MemberID]bool{},
-		evicted: map[MemberID]string{}, unheard: map[MemberID]absence{},
+		evicted: map[MemberID]string{}, unheard: map[MemberID]absence{}, silent: map[string]bool{},
 		budget: newBudget(), breaks: breakage{blame: map[MemberID]int{}},
 	}, nil
 }
@@ -136,6 +137,8 @@ func (m *Machine) apply(e Event) {
 		if i := m.nodeOrder(e.Node); i >= 0 {
 			m.nodes[i].connected = false
 		}
+	case NodeSilent:
+		m.silent[e.Node] = true
 	case StopRequested:
 		m.stopRequested(e.Reason)
 	case Tick:
@@ -216,6 +219,7 @@ func (m *Machine) expire() {
 // agentJoined gives the workers that were lost with the node the time to come
 // back with it.
 func (m *Machine) agentJoined(e AgentJoined) {
+	delete(m.silent, e.Node)
 	n := m.node(e.Node)
 	n.slots, n.host, n.connected, n.seen = e.Slots, e.Host, true, m.now
 	for id, a := range m.unheard {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"time"
 )
 
@@ -52,6 +53,18 @@ func (g Generation) Rank(id MemberID) int {
 		}
 	}
 	return -1
+}
+
+// Fingerprint is a hash of the number and the members, in order. Two coordinators
+// may give one number to different groups; workers that compare fingerprints before
+// their first step find out.
+func (g Generation) Fingerprint() uint64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%d", g.Number) // a hash never fails
+	for _, m := range g.Members {
+		_, _ = fmt.Fprintf(h, " %q", m.ID)
+	}
+	return h.Sum64()
 }
 
 // Phases of a worker. A report may carry any text; these are the ones whose

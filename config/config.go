@@ -110,7 +110,7 @@ type AllReduce struct {
 type Cluster struct {
 	Workers       int      `mapstructure:"workers" doc:"worker processes on a node, the same on all nodes of a run; where GPUs train, one for each (and that is the default)"`
 	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
-	Node          string   `mapstructure:"node" scope:"node" doc:"this node's name; empty: the host's name"`
+	Node          string   `mapstructure:"node" scope:"node" doc:"this node's name; empty: kept in the run's directory, made of the host's name"`
 	RunID         string   `mapstructure:"run_id" doc:"name of the run, the same on all its nodes; keeps runs that share seeds or a network apart"`
 	Bind          string   `mapstructure:"bind" scope:"node" doc:"address to listen on; beyond loopback a secret is needed"`
 	GossipPort    int      `mapstructure:"gossip_port" scope:"node" doc:"membership port, TCP and UDP; 0: a free one"`
@@ -124,6 +124,7 @@ type Cluster struct {
 	StartTimeout  string   `mapstructure:"start_timeout" scope:"node" doc:"give up when the run's workers have not met after this time"`
 	MaxRestarts   int      `mapstructure:"max_restarts" scope:"node" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`
 	StepDeadline  string   `mapstructure:"step_deadline" scope:"node" doc:"shortest time without progress after which a worker counts as hung"`
+	OrphanTimeout string   `mapstructure:"orphan_timeout" scope:"node" doc:"a node that reaches no coordinator for so long saves its state and leaves the run"`
 	AllowMinority bool     `mapstructure:"allow_minority" scope:"node" doc:"go on without a majority of the last generation (a partition may then train twice)"`
 }
 
@@ -175,7 +176,7 @@ func Default() Config {
 		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Security: "mac", Timeout: "2m"},
 		Cluster: Cluster{
 			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", FormWait: "30s", StartTimeout: "2m",
-			MaxRestarts: 20, StepDeadline: "1m",
+			MaxRestarts: 20, StepDeadline: "1m", OrphanTimeout: "10m",
 		},
 		Checkpoint: Checkpoint{Every: 300, Keep: 3, Resume: "auto"},
 		Sample: Sample{

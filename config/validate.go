@@ -118,6 +118,7 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 		{"cluster.form_wait", k.FormWait},
 		{"cluster.start_timeout", k.StartTimeout},
 		{"cluster.step_deadline", k.StepDeadline},
+		{"cluster.orphan_timeout", k.OrphanTimeout},
 	} {
 		v, err := time.ParseDuration(d.value)
 		check(err == nil && v > 0, "%s is %q; write a time such as 30s or 2m", d.key, d.value)

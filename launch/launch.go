@@ -66,7 +66,7 @@ type run struct {
 // has ended, a failure included, is in the Outcome.
 func Run(ctx context.Context, o Options) (Outcome, error) {
 	cfg := *o.Config
-	r := &run{Options: o, cfg: &cfg, node: nodeName(&cfg), notice: o.Notice, unpublish: func() {}}
+	r := &run{Options: o, cfg: &cfg, notice: o.Notice, unpublish: func() {}}
 	if r.notice == nil {
 		r.notice = func(string) {}
 	}
@@ -94,6 +94,12 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 		return or(done), err
 	}
 	defer unlock()
+	id, err := agent.Identify(ctx, r.dir.Nodes(), r.cfg.Cluster.Node, hostName(), r.cfg.Cluster.Nodes == "1")
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer func() { _ = id.Close() }() // it ends with the process at the latest
+	r.node = id.Node
 	log, closeLog, err := r.openLog()
 	if err != nil {
 		return Outcome{}, err
@@ -119,7 +125,7 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 		}
 	}
 	end, err := agent.Run(ctx, stop, agent.Config{
-		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Version: version.Build(), Secret: secret,
+		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Identity: id, Version: version.Build(), Secret: secret,
 		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Joinable: joinable, Adopted: r.adopted,
 		Watch: func(s cluster.Status) {
 			r.last = s

@@ -1,29 +1,19 @@
 package launch
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"strings"
-
-	"github.com/agrdist/agrdist/config"
 )
 
-// nodeName is unique among the nodes of a run: the host's name, and the process
-// where a run has several nodes on one host.
-func nodeName(c *config.Config) string {
-	if c.Cluster.Node != "" {
-		return c.Cluster.Node
-	}
+// hostName is part of a node's name.
+func hostName() string {
 	host, err := os.Hostname()
 	if err != nil || host == "" {
-		host = "node"
+		return "node"
 	}
 	host, _, _ = strings.Cut(host, ".")
-	if c.Cluster.Nodes == "1" {
-		return host
-	}
-	return fmt.Sprintf("%s-%d", host, os.Getpid())
+	return host
 }
 
 // dropSelf takes this node out of the seeds: every pod of a job can be given the

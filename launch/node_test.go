@@ -4,8 +4,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/agrdist/agrdist/config"
 )
 
 func TestDropSelf(t *testing.T) {
@@ -29,17 +27,4 @@ func TestDropSelf(t *testing.T) {
 	require.Empty(t, dropSelf([]string{"run-0"}, "run-0"), "without a port")
 	require.Equal(t, []string{"[::1]:1"}, dropSelf([]string{"[::1]:1", "[::2]:1"}, "::2"))
 	require.Empty(t, dropSelf(nil, "run-0"))
-}
-
-func TestNodeName(t *testing.T) {
-	t.Parallel()
-	c := config.Default()
-	c.Cluster.Node = "mine"
-	require.Equal(t, "mine", nodeName(&c))
-	c.Cluster.Node = ""
-	alone := nodeName(&c)
-	require.NotEmpty(t, alone)
-	require.NotContains(t, alone, ".")
-	c.Cluster.Nodes = "2"
-	require.Regexp(t, `-\d+$`, nodeName(&c), "two nodes of a run may be on one host")
 }

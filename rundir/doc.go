@@ -8,6 +8,7 @@
 //	RUN/lock                          held by whoever writes to the run
 //	RUN/coordinator.json              the coordinator's journal
 //	RUN/coordinator-NODE.addr         where a node's workers find the coordinator
+//	RUN/nodes/                        who each node is: its name, its ports, its locks
 //	RUN/earlier-TIME/                 a run that was set aside
 //
 // Its one idea: a name of a file in a run stands here and nowhere else, and whoever

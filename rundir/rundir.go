@@ -59,6 +59,9 @@ func (d Dir) Journal() string { return d.join("coordinator.json") }
 // Secret is the file with the secret that a run without one of its user's made.
 func (d Dir) Secret() string { return d.join("secret") }
 
+// Nodes is where the nodes of the run keep who they are.
+func (d Dir) Nodes() string { return d.join("nodes") }
+
 // CoordinatorAddr is the file in which a node's workers find the coordinator.
 func (d Dir) CoordinatorAddr(node string) string { return d.join("coordinator-" + node + ".addr") }
 

@@ -7,14 +7,15 @@ import (
 )
 
 // standing is what a rank has when a generation begins: 1 byte "has a state",
-// then step, updates, skips in a row, the generation that committed the step (8
-// bytes each) and the state's digest.
-const standingLen = 1 + 4*8 + 16
+// then step, updates, skips in a row, the generation that committed the step, the
+// fingerprint of the generation that begins (8 bytes each) and the state's digest.
+const standingLen = 1 + 5*8 + 16
 
 type standing struct {
 	has             bool
 	step, upd, skip int64
 	generation      uint64
+	group           uint64
 	digest          [16]byte
 }
 
@@ -27,6 +28,7 @@ func (s standing) bytes() []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.upd))
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.skip))
 	b = binary.LittleEndian.AppendUint64(b, s.generation)
+	b = binary.LittleEndian.AppendUint64(b, s.group)
 	return append(b, s.digest[:]...)
 }
 
@@ -39,7 +41,8 @@ func parseStanding(b []byte) (s standing, err error) {
 	s.upd = int64(binary.LittleEndian.Uint64(b[9:]))
 	s.skip = int64(binary.LittleEndian.Uint64(b[17:]))
 	s.generation = binary.LittleEndian.Uint64(b[25:])
-	copy(s.digest[:], b[33:])
+	s.group = binary.LittleEndian.Uint64(b[33:])
+	copy(s.digest[:], b[41:])
 	return s, nil
 }
 
@@ -79,7 +82,7 @@ func (r *round) sync(ctx context.Context) error {
 }
 
 func (r *round) standings(ctx context.Context) ([]standing, error) {
-	own := standing{has: r.ready, step: r.state.Step, upd: r.state.Updates, skip: r.state.InARow, generation: r.state.Generation}
+	own := standing{has: r.ready, step: r.state.Step, upd: r.state.Updates, skip: r.state.InARow, generation: r.state.Generation, group: r.gen.Fingerprint()}
 	if r.ready {
 		var err error
 		if own.digest, err = r.state.digest(); err != nil {
@@ -94,6 +97,12 @@ func (r *round) standings(ctx context.Context) ([]standing, error) {
 	for rank, b := range words {
 		if all[rank], err = parseStanding(b); err != nil {
 			return nil, fmt.Errorf("rank %d: %w", rank, err)
+		}
+		if all[rank].group != own.group {
+			// Two coordinators gave one number to two groups. No step of either
+			// has been made with a rank of the other.
+			return nil, fmt.Errorf("%w: rank %d is in another generation %d, of other members; two coordinators are at work",
+				errCollective, rank, r.gen.Number)
 		}
 	}
 	return all, nil

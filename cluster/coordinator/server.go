@@ -37,6 +37,12 @@ type ServerConfig struct {
 	// JournalPath keeps the little that a restarted coordinator needs; empty:
 	// no journal, the workers' reports alone must do.
 	JournalPath string
+	// Seen is what this node knows of the run from the coordinator before; it
+	// counts if it is newer than the journal, or there is none.
+	Seen cluster.Journal
+	// Silent names the nodes that are known to be gone: their workers are not
+	// waited for.
+	Silent []string
 
 	Tick      time.Duration // how often the machine looks at the time; 0: 100 ms
 	Heartbeat time.Duration // down an idle stream; 0: 500 ms
@@ -100,16 +106,30 @@ func Listen(cfg ServerConfig) (*Server, error) {
 }
 
 func machine(cfg ServerConfig) (*cluster.Machine, error) {
+	j, known := cfg.Seen, cfg.Seen.Last.Number > 0
 	if cfg.JournalPath != "" {
-		j, found, err := readJournal(cfg.JournalPath)
+		kept, found, err := readJournal(cfg.JournalPath)
 		if err != nil {
 			return nil, err
 		}
-		if found {
-			return cluster.Restore(cfg.Cluster, j, time.Now())
+		if found && max(kept.Floor, kept.Last.Number) >= j.Last.Number {
+			j, known = kept, true
 		}
 	}
-	return cluster.New(cfg.Cluster, time.Now())
+	var m *cluster.Machine
+	var err error
+	if known {
+		m, err = cluster.Restore(cfg.Cluster, j, time.Now())
+	} else {
+		m, err = cluster.New(cfg.Cluster, time.Now())
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, node := range cfg.Silent {
+		m.Step(time.Now(), cluster.NodeSilent{Node: node})
+	}
+	return m, nil
 }
 
 // secure refuses to serve strangers in plain text: whoever reaches the port

@@ -79,7 +79,7 @@ func (m *Membership) remove(n *memberlist.Node) {
 	if node.Meta.leaving || node.Self {
 		kind = Left
 	} else {
-		m.lost[node.Name] = lost{addr: node.Addr, since: time.Now()}
+		m.lost[node.Name] = lost{node: node.Meta.Node, addr: node.Addr, since: time.Now()}
 	}
 	delete(m.members, node.Name)
 	m.signal()

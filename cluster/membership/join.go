@@ -174,6 +174,25 @@ func (m *Membership) lostAddrs() []string {
 	return slices.Compact(addrs)
 }
 
+// Lost returns the names (Meta.Node) of the nodes that failed, did not leave, and
+// are not back, sorted.
+func (m *Membership) Lost() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var names []string
+	for _, l := range m.lost {
+		back := false
+		for _, n := range m.members {
+			back = back || n.Meta.Node == l.node
+		}
+		if !back {
+			names = append(names, l.node)
+		}
+	}
+	sort.Strings(names)
+	return slices.Compact(names)
+}
+
 // setSeed records how a seed fared and logs it when that has changed.
 func (m *Membership) setSeed(seed string, err error) {
 	m.mu.Lock()

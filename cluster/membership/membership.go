@@ -51,6 +51,7 @@ type Membership struct {
 
 // lost is a node that failed, kept for a while so that a healed partition joins.
 type lost struct {
+	node  string // Meta.Node
 	addr  string
 	since time.Time
 }

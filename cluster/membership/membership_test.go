@@ -121,14 +121,15 @@ func TestLostNodesAreGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &Membership{
 			lost: map[string]lost{
-				"a-1": {"10.0.0.1:1", time.Now()},
-				"b-1": {"10.0.0.2:1", time.Now()},
-				"b-2": {"10.0.0.2:1", time.Now()},
-				"c-1": {"10.0.0.3:1", time.Now()},
+				"a-1": {"a", "10.0.0.1:1", time.Now()},
+				"b-1": {"b", "10.0.0.2:1", time.Now()},
+				"b-2": {"b", "10.0.0.2:1", time.Now()},
+				"c-1": {"c", "10.0.0.3:1", time.Now()},
 			},
 			members: map[string]Node{"c-2": {Addr: "10.0.0.3:1"}}, // its successor took the address
 		}
 		require.Equal(t, []string{"10.0.0.1:1", "10.0.0.2:1"}, m.lostAddrs())
+		require.Equal(t, []string{"a", "b"}, m.Lost())
 		time.Sleep(lostFor)
 		require.Len(t, m.lostAddrs(), 2)
 		time.Sleep(time.Nanosecond)

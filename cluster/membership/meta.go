@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"unicode/utf8"
 
 	"github.com/hashicorp/memberlist"
@@ -11,6 +12,9 @@ import (
 
 // MaxMeta is the greatest encoded size of a Meta in bytes.
 const MaxMeta = memberlist.MetaMaxSize
+
+// MaxReason is where an EndReason is cut, in bytes.
+const MaxReason = 80
 
 const maxName = 128 // bytes of Config.Node
 
@@ -31,6 +35,13 @@ type Meta struct {
 	// CoordinatorTerm tells an older coordinator from its successor: the higher
 	// one is to be believed while gossip still carries both.
 	CoordinatorTerm uint64
+
+	// The rest is set when the node knows that the run is over.
+	EndOutcome int    // of the run; 0: it goes on
+	EndCode    int    // exit code of its processes
+	EndStep    int64  // last committed step
+	EndDigest  string // of the model, if it finished
+	EndReason  string // cut to MaxReason bytes
 
 	leaving bool // set by Leave: what follows is no failure
 }
@@ -55,6 +66,12 @@ const (
 	tagCoordinatorAddr = 7
 	tagCoordinatorTerm = 8
 	tagLeaving         = 9
+	tagEndOutcome      = 10
+	tagEndCode         = 11
+	tagEndStep         = 12 // plus 1: -1 is a step
+	tagEndDigest       = 13
+	tagEndReason       = 14
+	lastTag            = tagEndReason
 
 	maxDevices = 1 << 20
 )
@@ -74,6 +91,10 @@ func (m *Meta) text(tag byte) *string {
 		return &m.Phase
 	case tagCoordinatorAddr:
 		return &m.CoordinatorAddr
+	case tagEndDigest:
+		return &m.EndDigest
+	case tagEndReason:
+		return &m.EndReason
 	default:
 		return nil
 	}
@@ -81,11 +102,15 @@ func (m *Meta) text(tag byte) *string {
 
 // Encode returns m in at most MaxMeta bytes; equal values give equal bytes.
 func (m Meta) Encode() ([]byte, error) {
+	m.EndReason = cut(m.EndReason, MaxReason)
+	if m.EndOutcome < 0 || m.EndCode < 0 || m.EndStep < -1 {
+		return nil, fmt.Errorf("%w: outcome %d, exit code %d, step %d: none may be negative", ErrMeta, m.EndOutcome, m.EndCode, m.EndStep)
+	}
 	if m.Devices < 0 || m.Devices > maxDevices {
 		return nil, fmt.Errorf("%w: %d devices is not in 0..%d", ErrMeta, m.Devices, maxDevices)
 	}
 	out := []byte{metaVersion}
-	for tag := byte(tagNode); tag <= tagLeaving; tag++ {
+	for tag := byte(tagNode); tag <= lastTag; tag++ {
 		if s := m.text(tag); s != nil {
 			if !utf8.ValidString(*s) {
 				return nil, fmt.Errorf("%w: field %d is not valid UTF-8: %q", ErrMeta, tag, *s)
@@ -121,8 +146,27 @@ func (m *Meta) number(tag byte) uint64 {
 		if m.leaving {
 			return 1
 		}
+	case tagEndOutcome:
+		return uint64(m.EndOutcome)
+	case tagEndCode:
+		return uint64(m.EndCode)
+	case tagEndStep:
+		if m.EndOutcome != 0 {
+			return uint64(m.EndStep + 1)
+		}
 	}
 	return 0
+}
+
+// cut shortens a text to at most n bytes, at a character.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
 }
 
 // DecodeMeta decodes what Encode wrote. It accepts any bytes and returns an
@@ -163,7 +207,9 @@ func (m *Meta) set(tag byte, payload []byte) error {
 		*s = string(payload)
 		return nil
 	}
-	if tag != tagDevices && tag != tagCoordinatorTerm && tag != tagLeaving {
+	switch tag {
+	case tagDevices, tagCoordinatorTerm, tagLeaving, tagEndOutcome, tagEndCode, tagEndStep:
+	default:
 		return nil
 	}
 	v, n := binary.Uvarint(payload)
@@ -180,6 +226,20 @@ func (m *Meta) set(tag byte, payload []byte) error {
 		m.CoordinatorTerm = v
 	case tagLeaving:
 		m.leaving = v != 0
+	case tagEndOutcome, tagEndCode:
+		if v > 255 {
+			return fmt.Errorf("%w: field %d is %d", ErrMeta, tag, v)
+		}
+		if tag == tagEndOutcome {
+			m.EndOutcome, m.EndStep = int(v), -1 // unless a step follows
+		} else {
+			m.EndCode = int(v)
+		}
+	case tagEndStep:
+		if v > math.MaxInt64 {
+			return fmt.Errorf("%w: step %d", ErrMeta, v)
+		}
+		m.EndStep = int64(v) - 1
 	}
 	return nil
 }

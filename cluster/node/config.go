@@ -13,12 +13,18 @@ type Config struct {
 	// Boot distinguishes this process from earlier ones of the same node: the
 	// ids of its workers contain it, so that an id is never used twice.
 	Boot string
-	// Found holds the coordinator from the start, at this term; 0: another node
-	// is expected to.
-	Found uint64
+	// Founder holds the coordinator if gossip names none within FoundAfter, and it
+	// knows of none; other nodes wait for one. A node that is back in a run that it
+	// founded gives the others the time to say that they took over.
+	Founder    bool
+	FoundAfter time.Duration
+	// Term is the highest term that earlier processes of this node knew.
+	Term uint64
 
 	// StartTimeout is how long to look for a coordinator that admits this node.
 	StartTimeout time.Duration
+	// SayAfter is when a node that is still not admitted says what it waits for.
+	SayAfter time.Duration
 	// EndPatience is how long workers may take to leave after the run has ended,
 	// and the news of the end to arrive after the workers left by agreement.
 	EndPatience time.Duration
@@ -29,6 +35,21 @@ type Config struct {
 	// min(StartBackoff x 2^(n-1), StartBackoffMax).
 	StartBackoff    time.Duration
 	StartBackoffMax time.Duration
+
+	// TakeOverStep: when the coordinator is gone, the k-th living node in join
+	// order takes over after k x TakeOverStep (k from 0).
+	TakeOverStep time.Duration
+	// ProbeEvery is the pause between two tries to reach a coordinator that gossip
+	// counts among the dead, and HoldAgain that after this node could not hold it.
+	ProbeEvery time.Duration
+	HoldAgain  time.Duration
+	// EndGrace is how long the outcome of the run is kept for nodes that have not
+	// heard it.
+	EndGrace time.Duration
+	// OrphanTimeout: a node that reached no coordinator for so long saves and ends.
+	OrphanTimeout time.Duration
+	// OrphanPatience is how long its workers may take to save.
+	OrphanPatience time.Duration
 }
 
 // DefaultConfig returns the rules for one worker; Node and Boot are left to the
@@ -37,10 +58,17 @@ func DefaultConfig() Config {
 	return Config{
 		Slots:           1,
 		StartTimeout:    5 * time.Minute,
+		SayAfter:        5 * time.Second,
 		EndPatience:     15 * time.Second,
 		RefusedPatience: 2 * time.Second,
 		StartBackoff:    time.Second,
 		StartBackoffMax: 30 * time.Second,
+		TakeOverStep:    3 * time.Second,
+		ProbeEvery:      time.Second,
+		HoldAgain:       10 * time.Second,
+		EndGrace:        15 * time.Second,
+		OrphanTimeout:   10 * time.Minute,
+		OrphanPatience:  2 * time.Minute,
 	}
 }
 
@@ -65,6 +93,11 @@ func (c Config) Validate() error {
 		{"refused patience", c.RefusedPatience},
 		{"start backoff", c.StartBackoff},
 		{"longest start backoff", c.StartBackoffMax},
+		{"take-over step", c.TakeOverStep},
+		{"pause between probes", c.ProbeEvery},
+		{"pause before holding again", c.HoldAgain},
+		{"orphan timeout", c.OrphanTimeout},
+		{"orphan patience", c.OrphanPatience},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%w: the %s is %s; it must be positive", ErrConfig, d.name, d.value))

@@ -30,6 +30,13 @@
 //	  ^                |
 //	  +--StartFailed---+  again after a bounded back-off
 //
+// # The coordinator
+//
+// One node holds it, at first the founder. When gossip counts no living node that
+// does, and a dial of where it was fails, the first living node in join order takes
+// over (docs/adr/0020). Two at once are harmless; the one of the lower term stands
+// down as soon as it hears of the other.
+//
 // # What it does not do
 //
 // It makes no decision about membership: who trains, and whether a dead worker

@@ -13,10 +13,16 @@ type Peer struct {
 	Self        bool
 	Coordinator string // HOST:PORT, if the node holds the coordinator
 	Term        uint64 // of that coordinator: the highest is to be believed
+	// End is set when the node knows that the run is over.
+	End cluster.End
 }
 
-// Gossip is the newest view of who is alive, this node included.
-type Gossip struct{ Peers []Peer }
+// Gossip is the newest view of who is alive, this node included, and of the nodes
+// that went without a word.
+type Gossip struct {
+	Peers []Peer
+	Lost  []string
+}
 
 // Admitted says that the coordinator has taken this node in.
 type Admitted struct{}
@@ -60,11 +66,17 @@ type KillOrdered struct{ Kill cluster.Kill }
 // Signalled says that a person or a job controller asks this node to stop.
 type Signalled struct{ Signal string }
 
-// Progress tells the last committed step of the run.
-type Progress struct{ Step int64 }
+// Seen tells where the run stands, from the coordinator.
+type Seen struct{ Status cluster.Status }
 
-// ServerStopped says that the coordinator on this node has stopped serving: nil
-// if everybody was told the end.
+// Waiting says what stands between this node and a coordinator.
+type Waiting struct{ For string }
+
+// Probed answers a Probe: nil if somebody accepts connections there.
+type Probed struct{ Err error }
+
+// ServerStopped says that the coordinator on this node has stopped serving, or
+// could not begin: nil if everybody was told the end.
 type ServerStopped struct{ Err error }
 
 // Tick says that time passed; about ten of them a second.
@@ -79,7 +91,9 @@ func (StartFailed) event()   {}
 func (Judged) event()        {}
 func (KillOrdered) event()   {}
 func (Signalled) event()     {}
-func (Progress) event()      {}
+func (Seen) event()          {}
+func (Waiting) event()       {}
+func (Probed) event()        {}
 func (ServerStopped) event() {}
 func (Tick) event()          {}
 
@@ -90,8 +104,24 @@ type Action interface{ action() }
 // node's workers connect to it from now on.
 type Point struct{ Addr string }
 
-// Hold starts the coordinator on this node and makes it known.
-type Hold struct{ Term uint64 }
+// Probe asks whether somebody accepts connections where the coordinator was.
+// Answered by Probed.
+type Probe struct{ Addr string }
+
+// Hold starts the coordinator on this node and makes it known. Answered by
+// ServerStopped, sooner or later.
+type Hold struct {
+	Term   uint64
+	Seen   cluster.Journal // what this node knows of the run
+	Silent []string        // nodes that are known to be gone
+}
+
+// Release stops the coordinator on this node, which another one has replaced.
+// Answered by ServerStopped.
+type Release struct{}
+
+// Announce tells the other nodes that the run is over.
+type Announce struct{ End cluster.End }
 
 // Start starts the process of a slot, as a new member. Answered by StartFailed,
 // or at the process's end by Exited.
@@ -126,7 +156,10 @@ type Return struct {
 }
 
 func (Point) action()       {}
+func (Probe) action()       {}
 func (Hold) action()        {}
+func (Release) action()     {}
+func (Announce) action()    {}
 func (Start) action()       {}
 func (Kill) action()        {}
 func (Terminate) action()   {}

@@ -20,17 +20,18 @@ type Machine struct {
 	admitted bool
 	proven   bool // a worker ran on this node
 	returned bool
-	term     uint64 // of the coordinator that this node holds; 0: none
-	serving  bool   // that coordinator has not stopped
-	pointed  string // where the coordinator is, as far as known
-	step     int64  // last committed step heard of; -1 none
+	step     int64 // last committed step heard of; -1 none
+	holder   holder
 
-	signals int          // asked to stop
-	end     *cluster.End // how the run ended
-	killBy  time.Time    // workers that are still here then are killed
-	agreed  time.Time    // the last time a worker left by agreement
-	refused error        // a worker cannot take part
-	giveUp  time.Time    // when that ends this node's part
+	signals  int          // asked to stop
+	end      *cluster.End // how the run ended
+	endAt    time.Time
+	waited   string    // what it waits for, as told last
+	killBy   time.Time // workers that are still here then are killed
+	agreed   time.Time // the last time a worker left by agreement
+	refused  error     // a worker cannot take part
+	giveUp   time.Time // when that ends this node's part
+	orphaned time.Time // since when it leaves for want of a coordinator
 }
 
 // SignalError says that a signal ended the node's part before the run began.
@@ -53,9 +54,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{cfg: cfg, now: now, started: now, slots: make([]slot, cfg.Slots), step: -1}
-	if cfg.Found > 0 {
-		m.hold(cfg.Found)
-	}
+	m.holder.maxTerm = cfg.Term
 	return m, nil
 }
 
@@ -81,10 +80,10 @@ func (m *Machine) Step(now time.Time, events ...Event) []Action {
 func (m *Machine) apply(e Event) {
 	switch e := e.(type) {
 	case Gossip:
-		m.gossiped(e.Peers)
+		m.gossiped(e)
 	case Admitted:
 		if !m.admitted {
-			m.admitted = true
+			m.admitted, m.holder.heard = true, m.now
 			for i := range m.slots {
 				m.slots[i].startAt = m.now
 			}
@@ -103,23 +102,33 @@ func (m *Machine) apply(e Event) {
 		m.killOrdered(e.Kill)
 	case Signalled:
 		m.signalled(e.Signal)
-	case Progress:
-		m.step = e.Step
-		m.proven = m.proven || e.Step >= 0
-	case ServerStopped:
-		m.serving = false
-		if e.Err != nil && !m.returned {
-			m.fail(e.Err)
+	case Seen:
+		m.looked(e.Status)
+	case Waiting:
+		if !m.admitted && e.For != m.waited && m.now.Sub(m.started) >= m.cfg.SayAfter {
+			m.waited = e.For
+			m.notice("waiting for %s", e.For)
 		}
+	case Probed:
+		m.probed(e.Err)
+	case ServerStopped:
+		m.serverStopped(e.Err)
 	case Tick:
 	}
 }
 
 // settle makes the decisions that follow from the state and the time.
 func (m *Machine) settle() {
-	switch {
-	case m.end != nil:
+	if m.end != nil {
 		m.settleEnd()
+		return
+	}
+	m.settleOrphan()
+	if m.orphaned.IsZero() {
+		m.settleHolder()
+	}
+	switch {
+	case m.returned || !m.orphaned.IsZero():
 	case m.refused != nil && !m.now.Before(m.giveUp):
 		m.fail(m.refused)
 	case !m.agreed.IsZero() && m.running() == 0 && m.now.Sub(m.agreed) >= m.cfg.EndPatience:
@@ -131,29 +140,6 @@ func (m *Machine) settle() {
 			ErrNoCoordinator, m.cfg.StartTimeout))
 	case m.signals == 0:
 		m.startDue()
-	}
-}
-
-// settleEnd waits for the workers to leave, and for this node's coordinator to
-// tell the others.
-func (m *Machine) settleEnd() {
-	switch {
-	case m.running() == 0 && !m.serving:
-		m.finish(*m.end)
-	case m.running() > 0 && !m.killBy.IsZero() && !m.now.Before(m.killBy):
-		m.killBy = time.Time{} // once
-		m.do(KillAll{})
-	}
-}
-
-// ended takes in how the run ended.
-func (m *Machine) ended(e cluster.End) {
-	if m.end != nil {
-		return
-	}
-	m.end, m.killBy = &e, m.now.Add(m.cfg.EndPatience)
-	if e.Outcome == cluster.OutcomeFailed && m.running() > 0 {
-		m.do(Terminate{})
 	}
 }
 
@@ -181,29 +167,6 @@ func (m *Machine) signalled(name string) {
 		m.do(RequestStop{name + " on " + m.cfg.Node})
 		m.do(Terminate{})
 	}
-}
-
-// gossiped follows the coordinator with the highest term; of equals, the smallest
-// name, so that all nodes choose alike.
-func (m *Machine) gossiped(peers []Peer) {
-	var best *Peer
-	for i, p := range peers {
-		if p.Coordinator == "" {
-			continue
-		}
-		if best == nil || p.Term > best.Term || p.Term == best.Term && p.Node < best.Node {
-			best = &peers[i]
-		}
-	}
-	if best != nil && best.Coordinator != m.pointed {
-		m.pointed = best.Coordinator
-		m.do(Point{best.Coordinator})
-	}
-}
-
-func (m *Machine) hold(term uint64) {
-	m.term, m.serving = term, true
-	m.do(Hold{term})
 }
 
 func (m *Machine) do(a Action) { m.out = append(m.out, a) }

@@ -24,15 +24,18 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 // answers. Up to TIME the machine ticks every 100 ms. In values, _ stands for a
 // space. With -rewrite the answers are written again.
 //
-//	config KEY=VALUE...               first line only; slots=N found=TERM
-//	gossip NODE[=HOST:PORT@TERM]...   who is alive, and who holds a coordinator
+//	config KEY=VALUE...               first line only; slots=N founder=true after=D
+//	gossip NODE[=HOST:PORT@TERM]... [NODE=lost] [NODE=over]
+//	                                  who is alive, who holds a coordinator, who went
+//	                                  without a word, and who says the run is over
 //	admitted | lost TEXT              the session began | ended for good
 //	ended OUTCOME [code=N] [step=N]
 //	exit SLOT [code=N] [signal=S] [message=M]
 //	startfailed SLOT TEXT [hopeless=true]
 //	verdict SLOT restart=true|false [after=D] [error=TEXT]    on its last report
 //	kill SLOT | killother SLOT        of the present incarnation | of an earlier one
-//	signal NAME | progress STEP | served [TEXT] | tick
+//	signal NAME | served [TEXT] | probed [TEXT] | waiting TEXT | tick
+//	seen STEP [gen=N] [commit=N] [order=NODE,NODE] [state=S]
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	require.NoError(t, err)
@@ -64,8 +67,8 @@ func requireAll(t *testing.T) {
 	t.Helper()
 	for _, v := range []any{
 		Gossip{}, Admitted{}, Ended{}, SessionLost{}, Exited{}, StartFailed{}, Judged{}, KillOrdered{}, Signalled{},
-		Progress{}, ServerStopped{}, Tick{},
-		Point{}, Hold{}, Start{}, Kill{}, Terminate{}, KillAll{}, Report{}, RequestStop{}, Notice{}, Return{},
+		Seen{}, Waiting{}, Probed{}, ServerStopped{}, Tick{},
+		Point{}, Probe{}, Hold{}, Release{}, Announce{}, Start{}, Kill{}, Terminate{}, KillAll{}, Report{}, RequestStop{}, Notice{}, Return{},
 	} {
 		require.Positive(t, seen[fmt.Sprintf("%T", v)], "no transcript has a %T", v)
 	}
@@ -135,8 +138,12 @@ func (p *player) set(key, value string) {
 	switch key {
 	case "slots":
 		p.cfg.Slots = p.int(value)
-	case "found":
-		p.cfg.Found = uint64(p.int(value))
+	case "founder":
+		p.cfg.Founder = value == "true"
+	case "after":
+		d, err := time.ParseDuration(value)
+		require.NoError(p.t, err)
+		p.cfg.FoundAfter = d
 	default:
 		p.t.Fatalf("unknown setting %q", key)
 	}
@@ -188,8 +195,25 @@ func (p *player) event(command string, f []string) Event {
 		return KillOrdered{k}
 	case "signal":
 		return Signalled{text}
-	case "progress":
-		return Progress{int64(p.int(text))}
+	case "seen":
+		s := cluster.Status{
+			Step: int64(p.int(args[0])), Generation: cluster.Generation{Number: uint64(p.int(keys["gen"]))},
+			CommitGeneration: uint64(p.int(keys["commit"])), State: cluster.State(keys["state"]),
+		}
+		for name := range strings.SplitSeq(keys["order"], ",") {
+			if name != "" {
+				s.Generation.Members = append(s.Generation.Members, cluster.Member{Node: name})
+				s.Agents = append(s.Agents, cluster.AgentStatus{Node: name})
+			}
+		}
+		return Seen{s}
+	case "waiting":
+		return Waiting{text}
+	case "probed":
+		if text != "" {
+			return Probed{errors.New(text)}
+		}
+		return Probed{}
 	case "served":
 		if text != "" {
 			return ServerStopped{errors.New(text)}
@@ -207,7 +231,14 @@ func (p *player) gossip(f []string) Event {
 	for _, s := range f {
 		name, holds, _ := strings.Cut(s, "=")
 		peer := Peer{Node: name, Self: name == p.cfg.Node}
-		if holds != "" {
+		switch holds {
+		case "":
+		case "lost":
+			g.Lost = append(g.Lost, name)
+			continue
+		case "over":
+			peer.End = cluster.End{Outcome: cluster.OutcomeFinished, Step: 20, Reason: "step 20, the last, is done"}
+		default:
 			addr, term, _ := strings.Cut(holds, "@")
 			peer.Coordinator, peer.Term = addr, uint64(p.int(term))
 		}
@@ -229,7 +260,24 @@ func (p *player) describe(a Action) string {
 	case Point:
 		return "point to " + a.Addr
 	case Hold:
-		return fmt.Sprintf("hold the coordinator, term %d", a.Term)
+		text := fmt.Sprintf("hold the coordinator, term %d", a.Term)
+		if a.Seen.Last.Number > 0 {
+			var issued []uint64
+			for _, g := range a.Seen.Issued {
+				issued = append(issued, g.Number)
+			}
+			text += fmt.Sprintf(", generation %d, committed by %d, since then %v, ended %t", a.Seen.Last.Number, a.Seen.Base.Number, issued, a.Seen.Ended)
+		}
+		if len(a.Silent) > 0 {
+			text += ", without " + strings.Join(a.Silent, " ")
+		}
+		return text
+	case Probe:
+		return "probe " + a.Addr
+	case Release:
+		return "release the coordinator"
+	case Announce:
+		return "announce the end: " + a.End.Outcome.String()
 	case Start:
 		p.members[a.Slot] = a.Member
 		return fmt.Sprintf("start %d as %s", a.Slot, a.Member)

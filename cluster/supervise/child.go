@@ -84,11 +84,8 @@ func (s *Supervisor) spawn(slot, incarnation int, cmd Command) (c *child, err er
 	}
 	env = append(slices.Clip(env), fmt.Sprintf("%s=%d", envSupervised, os.Getpid()))
 	attr := &os.ProcAttr{
-		Dir: cmd.Dir, Files: []*os.File{0: inR, 1: outW, 2: outW, recordFD: recW}, Sys: sysProcAttr(),
+		Dir: cmd.Dir, Files: append([]*os.File{0: inR, 1: outW, 2: outW, recordFD: recW, inputFD: given}, cmd.Keep...), Sys: sysProcAttr(),
 		Env: (&exec.Cmd{Env: env}).Environ(), // of a variable given twice, the last counts
-	}
-	if given != nil {
-		attr.Files = append(attr.Files, given) // inputFD
 	}
 	argv := append([]string{cmp.Or(cmd.Argv0, path)}, cmd.Args...)
 	before := readOOM()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -48,6 +49,9 @@ type Command struct {
 	// Env is the whole environment; nil is this process's own. Of a variable
 	// given twice, the last counts.
 	Env []string
+	// Keep are files that the process has open too, though it does not know of
+	// them: a lock on one lasts as long as the process.
+	Keep []*os.File
 	// Dir is the working directory; "" is this process's own.
 	Dir string
 	// Input is what the process reads from Input. Unlike arguments and environment

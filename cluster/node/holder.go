@@ -1,0 +1,223 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/agrdist/agrdist/cluster"
+)
+
+// holder is what a node knows of the coordinator, wherever it is.
+type holder struct {
+	peers   []Peer
+	lost    []string
+	order   []string // of the nodes, as they joined
+	pointed string   // where the coordinator was last
+	maxTerm uint64   // highest term heard of
+
+	term       uint64    // of the coordinator that this node holds; 0: none
+	serving    bool      // that coordinator has not stopped
+	standDown  bool      // and is to
+	vacant     time.Time // since when nobody holds it; zero: somebody does
+	probing    bool
+	probeAfter time.Time
+	holdAfter  time.Time
+
+	seen  cluster.Journal      // of the run, for a coordinator on this node
+	heard time.Time            // last word of a coordinator
+	older []cluster.Generation // generations seen before, the newest last
+}
+
+// gossiped takes in who is alive.
+func (m *Machine) gossiped(g Gossip) {
+	h := &m.holder
+	h.peers, h.lost = g.Peers, g.Lost
+	for _, p := range g.Peers {
+		h.maxTerm = max(h.maxTerm, p.Term)
+		if p.End.Outcome != cluster.OutcomeNone && !p.Self {
+			m.heardEnd(p.End)
+		}
+	}
+	if best := h.best(); best != nil && best.Coordinator != h.pointed {
+		h.pointed = best.Coordinator
+		m.do(Point{best.Coordinator})
+	}
+}
+
+// best is the node that holds the coordinator with the highest term; of equals,
+// the smallest name, so that all nodes choose alike. nil: no living node holds it.
+func (h *holder) best() *Peer {
+	var best *Peer
+	for i, p := range h.peers {
+		if p.Coordinator == "" {
+			continue
+		}
+		if best == nil || p.Term > best.Term || p.Term == best.Term && p.Node < best.Node {
+			best = &h.peers[i]
+		}
+	}
+	return best
+}
+
+// living returns the nodes that gossip knows, in join order; those that joined
+// unseen come last, by name.
+func (h *holder) living() []string {
+	var names []string
+	for _, p := range h.peers {
+		names = append(names, p.Node)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	rank := func(name string) int {
+		if i := slices.Index(h.order, name); i >= 0 {
+			return i
+		}
+		return len(h.order)
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return rank(a) - rank(b) })
+	return names
+}
+
+// gone returns the nodes of the run that gossip does not know.
+func (h *holder) gone() []string {
+	living := h.living()
+	return slices.DeleteFunc(slices.Clone(h.order), func(n string) bool { return slices.Contains(living, n) })
+}
+
+// looked takes in where the run stands. It is also what a coordinator on this
+// node would begin with.
+func (m *Machine) looked(s cluster.Status) {
+	h := &m.holder
+	m.step, h.heard = s.Step, m.now
+	m.proven = m.proven || s.Step >= 0
+	h.order = nil
+	for _, a := range s.Agents {
+		h.order = append(h.order, a.Node)
+	}
+	if s.State == cluster.StateOver || s.Generation.Number == 0 {
+		return
+	}
+	if n := len(h.older); n == 0 || h.older[n-1].Number != s.Generation.Number {
+		h.older = append(h.older, s.Generation)
+	}
+	h.seen = cluster.Journal{
+		RunID: s.RunID, Last: s.Generation, Ended: s.State == cluster.StateWaiting, Step: s.Step, Nodes: h.order,
+	}
+	if s.State == cluster.StateStopping {
+		h.seen.Stop = s.Detail
+	}
+	if s.CommitGeneration == 0 {
+		h.seen.Issued = slices.Clone(h.older)
+		return
+	}
+	// The generation that committed, and those formed since. If it was never seen,
+	// the newest stands for it: it was formed by a quorum of that one.
+	i := slices.IndexFunc(h.older, func(g cluster.Generation) bool { return g.Number == s.CommitGeneration })
+	if i < 0 {
+		h.older = h.older[len(h.older)-1:]
+		i = 0
+	}
+	h.older = h.older[i:]
+	h.seen.Base, h.seen.Issued = h.older[0], slices.Clone(h.older[1:])
+}
+
+// settleHolder decides whether the coordinator belongs on this node.
+func (m *Machine) settleHolder() {
+	h := &m.holder
+	best := h.best()
+	switch {
+	case h.term > 0:
+		other := best != nil && !best.Self && (best.Term > h.term || best.Term == h.term && best.Node < m.cfg.Node)
+		if other && h.serving && !h.standDown {
+			h.standDown = true
+			m.notice("node %s holds the coordinator now; the one here stands down", best.Node)
+			m.do(Release{})
+		}
+	case best != nil:
+		h.vacant = time.Time{}
+	case h.pointed == "": // nobody ever held it, as far as this node knows
+		if m.cfg.Founder && m.now.Sub(m.started) >= m.cfg.FoundAfter && !m.now.Before(h.holdAfter) {
+			m.hold()
+		}
+	default:
+		m.settleVacant()
+	}
+}
+
+// settleVacant takes over when it is this node's turn and a dial has failed too.
+func (m *Machine) settleVacant() {
+	h := &m.holder
+	if h.vacant.IsZero() {
+		h.vacant, h.probeAfter = m.now, m.now
+	}
+	living := h.living()
+	if n, of := h.present(living); 2*n < of {
+		if text := fmt.Sprintf("the coordinator is out of reach, and only %d of %d nodes of the run are here: waiting for the others", n, of); text != m.waited {
+			m.waited = text
+			m.notice("%s", text)
+		}
+		return
+	}
+	turn := slices.Index(living, m.cfg.Node)
+	due := h.vacant.Add(time.Duration(turn) * m.cfg.TakeOverStep)
+	if turn < 0 || h.serving || h.probing || m.now.Before(due) || m.now.Before(h.probeAfter) || m.now.Before(h.holdAfter) {
+		return
+	}
+	h.probing = true
+	m.do(Probe{h.pointed})
+}
+
+// present counts the nodes of the newest generation, and how many of them live. A
+// node that sees less than half of them is on the wrong side of a partition: its
+// coordinator could form no generation, and would only disturb the others' when it
+// meets them.
+func (h *holder) present(living []string) (here, of int) {
+	nodes := map[string]bool{}
+	for _, w := range h.seen.Last.Members {
+		nodes[w.Node] = true
+	}
+	for _, n := range living {
+		if nodes[n] {
+			here++
+		}
+	}
+	return here, len(nodes)
+}
+
+func (m *Machine) probed(err error) {
+	h := &m.holder
+	if !h.probing {
+		return
+	}
+	h.probing, h.probeAfter = false, m.now.Add(m.cfg.ProbeEvery)
+	if err == nil || h.best() != nil || m.end != nil || h.term > 0 {
+		return
+	}
+	m.notice("the coordinator is gone (%v); this node takes over", err)
+	m.hold()
+}
+
+func (m *Machine) hold() {
+	h := &m.holder
+	h.maxTerm++
+	h.term, h.serving, h.standDown, h.vacant = h.maxTerm, true, false, time.Time{}
+	m.do(Hold{Term: h.term, Seen: h.seen, Silent: h.gone()})
+}
+
+// serverStopped takes in that the coordinator on this node is no more.
+func (m *Machine) serverStopped(err error) {
+	h := &m.holder
+	h.serving = false
+	switch {
+	case h.standDown:
+		h.term, h.standDown = 0, false
+	case err == nil || m.end != nil:
+		// Its sessions have heard the end.
+	case !m.admitted && m.cfg.Founder:
+		m.fail(err)
+	default:
+		m.notice("the coordinator cannot be held here: %v", err)
+		h.term, h.holdAfter = 0, m.now.Add(m.cfg.HoldAgain)
+	}
+}
