@@ -174,7 +174,7 @@ func (r *run) openLog() (*slog.Logger, func(), error) {
 	if err := level.UnmarshalText([]byte(r.cfg.Log.Level)); err != nil {
 		return nil, nil, &config.Error{Source: "log.level", Err: err}
 	}
-	f, err := os.OpenFile(r.dir.Log(r.logName("agent")), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	f, err := supervise.OpenLog(r.dir.Logs(), r.logName("agent"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot open the log: %w", err)
 	}

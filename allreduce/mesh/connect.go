@@ -28,6 +28,7 @@ func (e *Endpoint) Connect(ctx context.Context, cfg allreduce.GroupConfig) (allr
 	if err := e.begin(cfg.Generation); err != nil {
 		return nil, fail(allreduce.NoPeer, err)
 	}
+	e.gate.Favour(hostsOf(cfg.Peers))
 	streams, errs := e.gather(ctx, &cfg)
 	peer, err := summarize(ctx, errs)
 	e.end(err == nil)
@@ -68,6 +69,16 @@ func (e *Endpoint) gather(ctx context.Context, cfg *allreduce.GroupConfig) ([]st
 	}
 	wg.Wait()
 	return streams, errs
+}
+
+// hostsOf returns the addresses without their ports.
+func hostsOf(addrs []string) (hosts []string) {
+	for _, a := range addrs {
+		if host, _, err := net.SplitHostPort(a); err == nil {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 // summarize makes one error of the peers' errors: the first real one, or the

@@ -1,8 +1,12 @@
 package mesh_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -283,4 +287,51 @@ func TestConnectRefusesNonsense(t *testing.T) {
 		_, err := e.Connect(context.Background(), cfg)
 		require.Error(t, err, name)
 	}
+}
+
+// Connections that say nothing, more than an endpoint has room for, keep no member
+// out, and cost little memory and no log.
+func TestIdleStrangersKeepNobodyOut(t *testing.T) {
+	var log lockedBuffer
+	ours := mesh.EndpointConfig{RunID: "ours", Secret: secret, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	a, b := listen(t, ours), listen(t, ours)
+	const strangers = 600
+	for range strangers {
+		c, err := net.Dial("tcp", a.Addr())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	noise := make([]byte, 200)
+	for i := range strangers { // and some that say nonsense, and come again
+		c, err := net.Dial("tcp", a.Addr())
+		require.NoError(t, err)
+		noise[0] = byte(i)
+		_, _ = c.Write(noise)
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	ctx := brief(t, 8*time.Second) // less than strangers may stay, more than members need
+	groups, errs := pair(t, ctx, [2]*mesh.Endpoint{a, b}, nil)
+	require.NoError(t, errors.Join(errs[:]...))
+	for _, g := range groups {
+		require.NoError(t, g.Close())
+	}
+	require.LessOrEqual(t, strings.Count(log.String(), "connection refused"), 3)
+}
+
+// lockedBuffer is a log that several goroutines write.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/internal/gate"
 )
 
 // Limits of an endpoint.
@@ -19,8 +20,9 @@ const (
 	handshakeTimeout = 10 * time.Second // of the part that waits for nobody
 	parkTimeout      = 2 * time.Minute  // for a connection whose generation nobody asks for
 	maxParked        = 4096
-	maxHandshakes    = 256
-	minSecret        = 16 // bytes
+	maxStrangers     = 256 // in their handshakes
+	maxFromHost      = 64  // of them, from one address
+	minSecret        = 16  // bytes
 )
 
 // EndpointConfig configures an Endpoint.
@@ -50,7 +52,8 @@ type Endpoint struct {
 	log      *slog.Logger
 	listener *net.TCPListener
 	wg       sync.WaitGroup
-	slots    chan struct{} // bounds concurrent handshakes
+	gate     *gate.Gate
+	refusals *slog.Logger // what strangers can cause
 
 	mu         sync.Mutex
 	closed     bool
@@ -113,7 +116,8 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		cfg: cfg, log: log, listener: listener,
-		slots: make(chan struct{}, maxHandshakes), done: make(chan struct{}),
+		gate:     gate.New(gate.Config{Limit: maxStrangers, PerHost: maxFromHost, Patience: handshakeTimeout}),
+		refusals: gate.Few(log, 3, time.Minute), done: make(chan struct{}),
 		parked: make(map[seat]*guest), changed: make(chan struct{}),
 		open: make(map[net.Conn]struct{}),
 	}
@@ -140,6 +144,7 @@ func (e *Endpoint) Close() error {
 		}
 	}
 	e.mu.Unlock()
+	e.gate.Close()
 	err := e.listener.Close()
 	e.wg.Wait()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
@@ -164,30 +169,19 @@ func (e *Endpoint) accept() {
 			}
 			continue
 		}
-		select {
-		case e.slots <- struct{}{}:
-		default:
-			_ = conn.Close() // the dialer tries again
-			continue
-		}
-		e.wg.Go(func() {
-			defer func() { <-e.slots }()
-			e.welcome(conn)
-		})
+		visit := e.gate.Enter(conn)
+		e.wg.Go(func() { e.welcome(conn, visit) })
 	}
 }
 
 // welcome does the listener's half of the handshake and parks the connection.
-func (e *Endpoint) welcome(conn *net.TCPConn) {
-	if !e.track(conn) {
-		_ = conn.Close()
-		return
-	}
-	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+func (e *Endpoint) welcome(conn *net.TCPConn, visit *gate.Visit) {
 	g, err := e.examine(conn)
-	e.untrack(conn)
+	if !visit.Leave() {
+		return // the gate has closed it; the dialer tries again
+	}
 	if err != nil {
-		e.log.Warn("connection refused", "remote_addr", conn.RemoteAddr().String(), "err", err)
+		e.refusals.Warn("connection refused", "remote_addr", conn.RemoteAddr().String(), "err", err)
 		_ = conn.Close()
 		return
 	}
@@ -254,7 +248,7 @@ func (e *Endpoint) park(g *guest) {
 		answer, reason = statusBusy, "too many connections wait for generations to come"
 	}
 	if answer != statusOK {
-		e.log.Warn("connection refused", "peer", key.rank, "generation", key.generation, "reason", reason)
+		e.refusals.Warn("member refused", "peer", key.rank, "generation", key.generation, "reason", reason)
 		dismiss(g, answer, reason)
 		return
 	}

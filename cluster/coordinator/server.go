@@ -16,6 +16,7 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
+	"github.com/agrdist/agrdist/cluster/security"
 )
 
 // ServerConfig describes a coordinator.
@@ -160,15 +161,18 @@ func (s *Server) serve(ctx context.Context) error {
 	options := []grpc.ServerOption{
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.MaxRecvMsgSize(1 << 20), // a generation of a thousand members is 200 kB
 	}
+	lis := s.lis
 	if s.cfg.Credentials != nil {
-		options = append(options, grpc.Creds(s.cfg.Credentials))
+		guarded, credentials := security.Guard(lis, s.cfg.Credentials)
+		lis, options = guarded, append(options, grpc.Creds(credentials))
 	}
 	rpc := grpc.NewServer(options...)
 	pb.RegisterCoordinatorServiceServer(rpc, &service{server: s})
 	served := make(chan error, 1)
-	go func() { served <- rpc.Serve(s.lis) }()
+	go func() { served <- rpc.Serve(lis) }()
 
 	o := newOwner(s)
 	err := o.run(ctx, served)

@@ -136,7 +136,7 @@ func explainJoin(err error) error {
 	switch {
 	case strings.Contains(text, "EOF"), strings.Contains(text, "connection reset"):
 		text += " (it hung up: another run id, another secret, or no agrdist at that port)"
-	case strings.Contains(text, "crypt"):
+	case strings.Contains(text, "crypt"), strings.Contains(text, "invalid msgType"): // the latter: it asks for a proof
 		text += " (AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node)"
 	}
 	return errors.New(text) //nolint:err113 // the library's multierror, said on one line

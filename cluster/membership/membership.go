@@ -16,7 +16,12 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"github.com/agrdist/agrdist/cluster/security"
+	"github.com/agrdist/agrdist/internal/gate"
 )
+
+// maxGossipLines is how many lines of one level the library may log in a minute:
+// strangers cause them as they like.
+const maxGossipLines = 30
 
 // ErrStopped reports an operation on a stopped Membership.
 var ErrStopped = errors.New("membership: stopped")
@@ -90,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (*Membership, error) {
 // create opens the transport and the library's state machine on it.
 func (m *Membership) create(ctx context.Context) error {
 	cfg, lib := m.cfg, memberlist.DefaultLANConfig()
-	lib.Logger = slog.NewLogLogger(levelHandler{m.log.Handler()}, slog.LevelInfo)
+	lib.Logger = slog.NewLogLogger(levelHandler{gate.Few(m.log, maxGossipLines, time.Minute).Handler()}, slog.LevelInfo)
 	var transport memberlist.Transport
 	if transport = cfg.Transport; transport == nil {
 		t, ip, port, err := m.bind(ctx, lib)
@@ -100,6 +105,11 @@ func (m *Membership) create(ctx context.Context) error {
 		transport, lib.AdvertiseAddr, lib.AdvertisePort = t, ip.String(), port
 	}
 	m.net = newCutter(transport)
+	if len(cfg.SecretKey) > 0 {
+		door := newDoor(transport, cfg.SecretKey, m.log)
+		m.net.Transport, m.net.dial = door, door.dialing(m.net.dial)
+		transport = door
+	}
 	lib.Transport = m.net
 	lib.Name, lib.Label, lib.SecretKey = m.name, cfg.RunID, cfg.SecretKey
 	lib.ProbeInterval, lib.ProbeTimeout, lib.SuspicionMult = cfg.ProbeInterval, cfg.ProbeTimeout, cfg.SuspicionMult

@@ -66,11 +66,13 @@ func advertised(bound net.IP, advertise net.IP) (net.IP, error) {
 	return ip, nil
 }
 
+type dialFunc = func(ctx context.Context, addr string, timeout time.Duration) (net.Conn, error)
+
 // cutter adds to a transport what Stop needs: it ends dials and streams under
 // way, which the library would wait for.
 type cutter struct {
 	memberlist.Transport
-	dial func(ctx context.Context, addr string, timeout time.Duration) (net.Conn, error)
+	dial dialFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -139,7 +141,7 @@ func (c *cutter) onCut(end func()) (forget func(), ok bool) {
 	}, true
 }
 
-// cut ends everything that was dialled and refuses to dial anew.
+// cut ends everything that was dialled and refuses to dial again.
 func (c *cutter) cut() {
 	c.mu.Lock()
 	ends := c.ends

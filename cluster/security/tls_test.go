@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -142,6 +143,8 @@ func serve(t *testing.T, creds credentials.TransportCredentials, seen chan<- Ide
 	t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	addr := lis.Addr().String()
+	lis, creds = Guard(lis, creds)
 	srv := grpc.NewServer(grpc.Creds(creds), grpc.UnaryInterceptor(
 		func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			id, ok := PeerIdentity(ctx)
@@ -158,7 +161,7 @@ func serve(t *testing.T, creds credentials.TransportCredentials, seen chan<- Ide
 		srv.Stop()
 		require.NoError(t, <-done)
 	})
-	return lis.Addr().String()
+	return addr
 }
 
 func check(t *testing.T, addr string, creds credentials.TransportCredentials) error {
@@ -195,4 +198,24 @@ func TestGRPC(t *testing.T) {
 
 	_, ok := PeerIdentity(t.Context())
 	require.False(t, ok)
+}
+
+// Connections that say nothing, more than there is room for, keep no member out.
+func TestGuard(t *testing.T) {
+	ours := keys(t, secret, "run", "server")
+	seen := make(chan Identity, 1)
+	addr := serve(t, ours.ServerCredentials(), seen)
+	var idle []net.Conn
+	for range 2 * maxStrangers {
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }()
+		idle = append(idle, c)
+	}
+	require.NoError(t, check(t, addr, keys(t, secret, "run", "worker-3").ClientCredentials()))
+	<-seen
+	require.NoError(t, idle[0].SetReadDeadline(time.Now().Add(10*time.Second)))
+	_, err := idle[0].Read(make([]byte, 1))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the oldest was sent away")
 }

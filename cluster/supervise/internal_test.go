@@ -103,3 +103,24 @@ func TestLogDirectoryIsMadeAgain(t *testing.T) {
 	o.close()
 	require.Contains(t, logged.String(), "worker has no log file")
 }
+
+// A log does not grow without bound, whatever is written to it.
+func TestOwnLogIsRotated(t *testing.T) {
+	dir := t.TempDir()
+	f, err := OpenLog(dir, "agent")
+	require.NoError(t, err)
+	line := append(bytes.Repeat([]byte("x"), 1<<20-1), '\n')
+	for range 40 {
+		_, err := f.Write(line)
+		require.NoError(t, err)
+	}
+	require.NoError(t, f.Close())
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 2)
+	for _, f := range files {
+		info, err := os.Stat(f)
+		require.NoError(t, err)
+		require.LessOrEqual(t, info.Size(), int64(MaxOwnLogBytes))
+	}
+}

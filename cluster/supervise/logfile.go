@@ -5,6 +5,7 @@ package supervise
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -69,3 +70,31 @@ func (l *logFile) rotate() error {
 }
 
 func (l *logFile) close() { _ = l.f.Close() }
+
+// MaxOwnLogBytes is where a log of OpenLog starts again.
+const MaxOwnLogBytes = 16 << 20
+
+// OpenLog opens NAME.log in dir as the Supervisor opens those of its workers: appended
+// to, and beyond MaxOwnLogBytes moved to NAME.log.1. One goroutine at a time may write,
+// whole lines at once.
+func OpenLog(dir, name string) (io.WriteCloser, error) {
+	l, err := openLog(dir, name, MaxOwnLogBytes)
+	if err != nil {
+		return nil, err
+	}
+	return ownLog{l}, nil
+}
+
+type ownLog struct{ *logFile }
+
+func (l ownLog) Write(p []byte) (int, error) {
+	if err := l.write(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (l ownLog) Close() error {
+	l.close()
+	return nil
+}

@@ -39,9 +39,9 @@ var allowed = map[string]string{
 	"cluster/clusterpb":   "",
 	"cluster/coordinator": "cluster cluster/clusterpb cluster/security",
 	"cluster/node":        "cluster",
-	"cluster/membership":  "cluster/security",
+	"cluster/membership":  "cluster/security internal/gate",
 	"cluster/preflight":   "",
-	"cluster/security":    "",
+	"cluster/security":    "internal/gate",
 	"cluster/supervise":   "",
 
 	"checkpoint":                  "checkpoint/safetensors checkpoint/internal/vfs nn/weights",
@@ -60,7 +60,7 @@ var allowed = map[string]string{
 
 	"allreduce":               "tensor internal/sharedmem",
 	"allreduce/allreducetest": "allreduce tensor",
-	"allreduce/mesh":          "allreduce internal/sharedmem",
+	"allreduce/mesh":          "allreduce internal/gate internal/sharedmem",
 	"allreduce/nccl":          "allreduce tensor internal/cuda/dl",
 
 	"tensor":                     "",
@@ -82,6 +82,7 @@ var allowed = map[string]string{
 	"internal/cuda/driver":   "internal/cuda/dl",
 	"internal/cuda/nvrtc":    "internal/cuda/dl",
 	"internal/cuda/selftest": "internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver internal/cuda/nvrtc",
+	"internal/gate":          "",
 	"internal/grid":          "",
 	"internal/isa":           "",
 	"internal/sharedmem":     "",

@@ -1,0 +1,172 @@
+package membership
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/agrdist/agrdist/internal/gate"
+)
+
+// The library reads up to 20 MB of a stream before it decrypts and so knows whether
+// its sender has the key. So a stream begins with a proof:
+//
+//	dialer                          listener
+//	                          <--   "AGRG" | nonce 32
+//	HMAC-SHA256(key, nonce)   -->
+//	                          <--   1
+//	the library's stream      <->
+const (
+	doorMagic   = "AGRG"
+	doorPurpose = "agrdist gossip stream\x00"
+	nonceSize   = 32
+	doorOpen    = 1
+
+	// What strangers may hold at a time, and for how long.
+	maxStrangers = 128
+	maxFromHost  = 32
+	proofTimeout = 5 * time.Second
+)
+
+// errNoProof is what a dialer finds that has another key than the listener.
+var errNoProof = errors.New("membership: it holds another secret, or none: AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node")
+
+// door stands between a transport and the library: it lets through the streams of
+// those who know the key.
+type door struct {
+	memberlist.Transport
+
+	key     []byte
+	log     *slog.Logger
+	gate    *gate.Gate
+	streams chan net.Conn
+	done    chan struct{}
+	wg      sync.WaitGroup
+	closing sync.Once
+}
+
+func newDoor(t memberlist.Transport, key []byte, log *slog.Logger) *door {
+	d := &door{
+		Transport: t, key: key, log: gate.Few(log, 3, time.Minute),
+		gate:    gate.New(gate.Config{Limit: maxStrangers, PerHost: maxFromHost, Patience: proofTimeout}),
+		streams: make(chan net.Conn), done: make(chan struct{}),
+	}
+	d.wg.Go(d.watch)
+	return d
+}
+
+// StreamCh implements memberlist.Transport.
+func (d *door) StreamCh() <-chan net.Conn { return d.streams }
+
+// Shutdown implements memberlist.Transport.
+func (d *door) Shutdown() error {
+	err := d.Transport.Shutdown() // watch takes what it still has
+	d.closing.Do(func() { close(d.done) })
+	d.gate.Close()
+	d.wg.Wait()
+	return err //nolint:wrapcheck // a transport passes on what it got
+}
+
+func (d *door) watch() {
+	for {
+		select {
+		case conn := <-d.Transport.StreamCh():
+			visit := d.gate.Enter(conn)
+			d.wg.Go(func() { d.ask(conn, visit) })
+		case <-d.done:
+			return
+		}
+	}
+}
+
+// ask lets a stream through whose dialer knows the key.
+func (d *door) ask(conn net.Conn, visit *gate.Visit) {
+	err := d.prove(conn)
+	if !visit.Leave() {
+		return
+	}
+	if err != nil {
+		d.log.Warn("gossip stream refused", "remote_addr", conn.RemoteAddr().String(), "err", err)
+		_ = conn.Close()
+		return
+	}
+	select {
+	case d.streams <- conn:
+	case <-d.done:
+		_ = conn.Close()
+	}
+}
+
+func (d *door) prove(conn net.Conn) error {
+	var nonce [nonceSize]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	if _, err := conn.Write(append([]byte(doorMagic), nonce[:]...)); err != nil {
+		return fmt.Errorf("membership: ask for a proof: %w", err)
+	}
+	var got [sha256.Size]byte
+	if _, err := io.ReadFull(conn, got[:]); err != nil {
+		return fmt.Errorf("membership: no proof that it knows the secret: %w", err)
+	}
+	if !hmac.Equal(got[:], doorProof(d.key, nonce[:])) {
+		return errors.New("membership: a wrong proof: it holds another secret, or none")
+	}
+	if _, err := conn.Write([]byte{doorOpen}); err != nil {
+		return fmt.Errorf("membership: answer a proof: %w", err)
+	}
+	return nil
+}
+
+func doorProof(key, nonce []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(doorPurpose))
+	mac.Write(nonce)
+	return mac.Sum(nil)
+}
+
+// knock is the dialer's half.
+func (d *door) knock(conn net.Conn, timeout time.Duration) error {
+	_ = conn.SetDeadline(time.Now().Add(timeout))
+	var hello [len(doorMagic) + nonceSize]byte
+	if _, err := io.ReadFull(conn, hello[:]); err != nil {
+		return fmt.Errorf("membership: %s asks for no proof: %w", conn.RemoteAddr(), err)
+	}
+	if string(hello[:len(doorMagic)]) != doorMagic {
+		return fmt.Errorf("%w (%s)", errNoProof, conn.RemoteAddr())
+	}
+	var answer [1]byte
+	_, err := conn.Write(doorProof(d.key, hello[len(doorMagic):]))
+	if err == nil {
+		_, err = io.ReadFull(conn, answer[:])
+	}
+	if err != nil || answer[0] != doorOpen {
+		return fmt.Errorf("%w (%s)", errNoProof, conn.RemoteAddr())
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+// dialing adds the proof to what dials.
+func (d *door) dialing(dial dialFunc) dialFunc {
+	return func(ctx context.Context, addr string, timeout time.Duration) (net.Conn, error) {
+		conn, err := dial(ctx, addr, timeout)
+		if err != nil {
+			return nil, err
+		}
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		defer stop()
+		if err := d.knock(conn, timeout); err != nil {
+			_ = conn.Close()
+			return nil, err
+		}
+		return conn, nil
+	}
+}

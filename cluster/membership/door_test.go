@@ -1,0 +1,74 @@
+package membership
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A thousand strangers that announce 19 MB each and send what they can cost the
+// gossip no memory, keep no member out, and fill no log.
+func TestStrangersCostNothing(t *testing.T) {
+	secret := key()
+	var log lockedBuffer
+	a := loopback(t, "a", func(c *Config) {
+		c.SecretKey, c.Meta = secret, Meta{CoordinatorAddr: "127.0.0.1:1"}
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	// As the library frames an encrypted push/pull: label, type, length, bytes.
+	announced := append([]byte{244, 3, 'r', 'u', 'n', 10}, binary.BigEndian.AppendUint32(nil, 19<<20)...)
+	announced = append(announced, make([]byte, 64<<10)...)
+	const strangers = 1000
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range strangers {
+		c, err := net.DialTimeout("tcp", a.Addr(), 10*time.Second)
+		require.NoError(t, err)
+		_ = c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)) // what fits into the kernel's buffers
+		_, _ = c.Write(announced)
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	b := loopback(t, "b", func(c *Config) { c.SecretKey, c.Seeds = secret, []string{a.Addr()} })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := b.FindCoordinator(ctx)
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.Sys-before.Sys, uint64(64<<20), "bytes taken from the system")
+	require.LessOrEqual(t, strings.Count(log.String(), "refused"), 3)
+}
+
+// The proof serves one stream: what was overheard opens no other.
+func TestProofIsNotReplayed(t *testing.T) {
+	a := loopback(t, "a", func(c *Config) { c.SecretKey = key() })
+	dial := func(answer func(nonce []byte) []byte) error {
+		c, err := net.Dial("tcp", a.Addr())
+		require.NoError(t, err)
+		defer func() { _ = c.Close() }()
+		require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+		hello := make([]byte, len(doorMagic)+nonceSize)
+		_, err = io.ReadFull(c, hello)
+		require.NoError(t, err)
+		_, err = c.Write(answer(hello[len(doorMagic):]))
+		require.NoError(t, err)
+		_, err = io.ReadFull(c, make([]byte, 1))
+		return err
+	}
+	var old []byte
+	require.NoError(t, dial(func(nonce []byte) []byte {
+		old = doorProof(a.cfg.SecretKey, nonce)
+		return old
+	}))
+	require.Error(t, dial(func([]byte) []byte { return old }))
+	require.Error(t, dial(func(nonce []byte) []byte { return doorProof(key(), nonce) }))
+	require.Error(t, dial(func([]byte) []byte { return make([]byte, 32) }))
+}
