@@ -17,6 +17,14 @@ func (c *Config) gave(key string) {
 	c.given = given
 }
 
+// SetFingerprint notes which images this node has, as if they had been given: it then
+// agrees with the run's, or is refused.
+func (c *Config) SetFingerprint(fingerprint string) {
+	if c.Data.Fingerprint = fingerprint; fingerprint != "" {
+		c.gave("data.fingerprint")
+	}
+}
+
 // SharedHash identifies the settings that must be the same on all nodes of a run.
 func (c *Config) SharedHash() string {
 	h := sha256.New()

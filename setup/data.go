@@ -49,7 +49,7 @@ func ScanData(ctx context.Context, c *config.Config, progress func(what string, 
 	if want := c.Data.Fingerprint; want != "" && want != found {
 		return nil, &config.Error{Source: "data", Err: &FingerprintError{Dir: c.Data.Dir, Want: want, Found: found}}
 	}
-	c.Data.Fingerprint = found
+	c.SetFingerprint(found)
 	return index, nil
 }
 

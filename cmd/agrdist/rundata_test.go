@@ -125,3 +125,18 @@ func TestImageGoesWhileTraining(t *testing.T) {
 	require.Equal(t, 1, starts(t, dir))
 	require.Equal(t, 1, strings.Count(p.stderr.String(), "the run failed"))
 }
+
+// A node whose folder holds other images is refused by the key, and the run that it
+// wanted to join trains on.
+func TestNodesWithOtherImages(t *testing.T) {
+	t.Parallel()
+	images, other, root := photos(t, 6), photos(t, 7), t.TempDir()
+	node := func(dir, images string, more ...string) []string {
+		return training(filepath.Join(root, dir), append(onFolder(images, "--nodes", "1:2", "--workers", "1", "--set", "train.steps=200", "--set", "cluster.form_wait=1s"), more...)...)
+	}
+	a := start(t, node("a", images)...)
+	join := a.says(`--join (\S+)`)
+	b := run(t, node("b", other, "--join", join)...).ended(exitConfig)
+	require.Contains(t, b.stderr.String(), "data.fingerprint")
+	a.ended(exitOK)
+}
