@@ -44,6 +44,24 @@ func (t *Tape) AddChannels(x, e *Value) *Value {
 	})
 }
 
+// ScaleSamples is 2 half[n] x[n,...], for half F32 [N]. (The backends' weighted sum of
+// two tensors does it, with x as both.)
+func (t *Tape) ScaleSamples(x, half *Value) *Value {
+	same("ScaleSamples factor", half, tensor.Of(x.shape.Dim(0)))
+	kernel := func(be tensor.Backend, _ *Step, out, in []*Value) {
+		be.QSample(out[0].t, in[0].t, in[0].t, in[1].t, in[1].t)
+	}
+	return t.record(&node{
+		name: "scale_samples", in: []*Value{x, half}, out: []*Value{resultAs(x.dtype, x.shape)}, kernel: kernel,
+		backward: func(b *backward, n *node) {
+			dx := b.target(n.in[0])
+			b.contribute(&node{
+				name: "scale_samples.grad", in: []*Value{b.grad(n.out[0]), b.saved(n.in[1])}, out: []*Value{dx}, kernel: kernel,
+			}, n.in[:1], []*Value{dx})
+		},
+	})
+}
+
 // SiLU is x sigmoid(x), also called Swish.
 func (t *Tape) SiLU(x *Value) *Value {
 	return t.record(&node{

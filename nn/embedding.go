@@ -26,3 +26,19 @@ func (l *Embedding) Forward(t *autograd.Tape, ts *autograd.Value) *autograd.Valu
 	h := t.TimestepEmbedding(ts, l.dim, l.freqShift, l.flip)
 	return l.second.Forward(t, t.SiLU(l.first.Forward(t, h)))
 }
+
+// Table is one learned vector for each of some classes (torch.nn.Embedding).
+type Table struct {
+	params *Params
+	weight int
+}
+
+// NewTable registers NAME.weight, [rows,dim].
+func NewTable(p *Params, name string, rows, dim int) *Table {
+	return &Table{params: p, weight: p.Add(name+".weight", Vector, rows, dim)}
+}
+
+// Forward picks rows: x is one-hot, F32 [N,rows]; the result is [N,dim].
+func (l *Table) Forward(t *autograd.Tape, x *autograd.Value) *autograd.Value {
+	return t.MatMul(x, l.params.Leaf(t, l.weight), false, false, 1)
+}

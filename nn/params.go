@@ -13,7 +13,7 @@ type Kind uint8
 
 // Kinds of parameter.
 const (
-	Vector Kind = iota // [C] in both
+	Vector Kind = iota // the same in both: [C], or a table [rows,C]
 	Linear             // PyTorch [out,in], here [in,out]
 	Conv               // PyTorch [out,in,kh,kw], here [kh,kw,in,out]
 )

@@ -42,6 +42,7 @@ const (
 	StreamSample                     // x_T of a generated image
 	StreamSampler                    // noise inside a sampler; index = step
 	StreamAugment                    // random crop of a sample
+	StreamLabel                      // whether a sample's label is dropped
 )
 
 // With returns the stream of the same kind with an index, 0 <= index < 1<<24.

@@ -60,7 +60,7 @@ func TestPrefixesAgree(t *testing.T) {
 func TestStreamsSeedsAndDrawsDiffer(t *testing.T) {
 	seen := map[uint64]string{}
 	for seed := range uint64(4) {
-		for kind := StreamInit; kind <= StreamAugment; kind++ {
+		for kind := StreamInit; kind <= StreamLabel; kind++ {
 			for index := range 3 {
 				for draw := range uint64(5) {
 					v := New(seed, kind.With(index)).Uint64(draw)

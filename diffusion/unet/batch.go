@@ -17,6 +17,13 @@ type Batch struct {
 	// T and Draws are I64 [n]: the timesteps, and which samples of the run these
 	// are. Draws is needed only where dropout acts.
 	T, Draws tensor.Tensor
+	// Classes is F32 [n,NumClassEmbeds] of a conditional model: each row 1 at the
+	// sample's class and 0 elsewhere.
+	Classes tensor.Tensor
+	// Roots, where present, weights the samples: F32 [n], half the square roots of
+	// the weights of their squared errors. Target must be scaled by the roots
+	// already.
+	Roots tensor.Tensor
 	// GradScale is d(total loss)/d(sum of squared errors): for the mean over a
 	// global batch, 1 / its number of elements, whatever part of it this is.
 	GradScale float32

@@ -33,6 +33,9 @@ type Config struct {
 	// one at the right and the bottom only.
 	DownsamplePadding int
 	AttentionHeadDim  int // channels of a head; 0: one head of all channels
+	// NumClassEmbeds makes the model conditional: one learned vector for each of so
+	// many classes is added to the timestep's embedding. 0: no classes.
+	NumClassEmbeds int
 }
 
 // CIFAR10 is the model of DDPM's CIFAR-10 experiments as the AGR paper uses it:
@@ -86,6 +89,7 @@ func (c Config) Validate() error {
 	check(c.Dropout >= 0 && float32(c.Dropout) < 1, "dropout is %g, want 0 <= p < 1", c.Dropout)
 	check(c.DownsamplePadding == 0 || c.DownsamplePadding == 1, "downsample padding is %d, want 0 or 1", c.DownsamplePadding)
 	check(c.AttentionHeadDim >= 0, "attention head size is %d, want >= 0", c.AttentionHeadDim)
+	check(c.NumClassEmbeds >= 0 && c.NumClassEmbeds <= maxSize, "%d class embeddings, want 0 to %d", c.NumClassEmbeds, maxSize)
 	check(c.FreqShift >= 0, "frequency shift is %d, want >= 0", c.FreqShift)
 	for i, l := range c.AttentionLevels {
 		check(l >= 0 && l < levels, "attention at level %d of %d", l, levels)

@@ -125,6 +125,9 @@ func ConfigFromDiffusers(raw []byte) (Config, error) {
 	if d.AttentionHeadDim != nil {
 		c.AttentionHeadDim = *d.AttentionHeadDim
 	}
+	if d.NumClassEmbeds != nil {
+		c.NumClassEmbeds = *d.NumClassEmbeds
+	}
 	if err := c.Validate(); err != nil {
 		return Config{}, err
 	}
@@ -188,7 +191,9 @@ func (d *diffusersConfig) check() (attention []int, err error) {
 	need(!d.CenterInputSample, "center_input_sample", true, false)
 	need(d.MidBlockScaleFactor == 1, "mid_block_scale_factor", d.MidBlockScaleFactor, 1)
 	absent(d.ClassEmbedType == nil, "class_embed_type")
-	absent(d.NumClassEmbeds == nil, "num_class_embeds")
+	if n := d.NumClassEmbeds; n != nil {
+		need(*n > 0, "num_class_embeds", *n, "null or a positive number")
+	}
 	absent(d.AttnNormNumGroups == nil || *d.AttnNormNumGroups == d.NormNumGroups, "attn_norm_num_groups")
 	if h := d.AttentionHeadDim; h != nil {
 		need(*h > 0, "attention_head_dim", *h, "null or a positive number")
@@ -238,6 +243,9 @@ func (c Config) ToDiffusers() ([]byte, error) {
 	d.AttentionHeadDim = nil
 	if c.AttentionHeadDim > 0 {
 		d.AttentionHeadDim = &c.AttentionHeadDim
+	}
+	if c.NumClassEmbeds > 0 {
+		d.NumClassEmbeds = &c.NumClassEmbeds
 	}
 	levels := len(c.BlockOutChannels)
 	d.DownBlockTypes, d.UpBlockTypes = make([]string, levels), make([]string, levels)

@@ -50,7 +50,7 @@ func TestConfigFromDiffusersRefuses(t *testing.T) {
 		"asymmetric":        {"up_block_types", `["UpBlock2D","UpBlock2D","UpBlock2D","UpBlock2D"]`, "attention at level 1 going up is false"},
 		"scale shift":       {"resnet_time_scale_shift", `"scale_shift"`, "resnet_time_scale_shift"},
 		"resnet sampling":   {"downsample_type", `"resnet"`, "downsample_type"},
-		"classes":           {"num_class_embeds", `10`, "num_class_embeds is set, want null"},
+		"classes":           {"num_class_embeds", `-1`, "num_class_embeds is -1, want null or a positive number"},
 		"class embedding":   {"class_embed_type", `"timestep"`, "class_embed_type"},
 		"centred":           {"center_input_sample", `true`, "center_input_sample is true"},
 		"scale factor":      {"mid_block_scale_factor", `1.4142`, "mid_block_scale_factor is 1.4142"},

@@ -35,7 +35,7 @@ func TestGoldenTiny(t *testing.T) {
 			})
 			require.NoError(t, err)
 			require.InEpsilon(t, float64(ref.values("loss")[0]), loss, 1e-5)
-			requireGrads(t, ref, grads, 1e-5)
+			requireGrads(t, ref, "", grads, 1e-5)
 		})
 	}
 }
@@ -62,15 +62,15 @@ func TestGoldenOdd(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.InEpsilon(t, float64(ref.values("loss")[0]), loss, 1e-5)
-	requireGrads(t, ref, grads, 1e-4)
+	requireGrads(t, ref, "", grads, 1e-4)
 }
 
 // requireGrads holds every gradient to 1e-4 of its tensor's norm, or of the floor's
 // share of the global norm where that is more: the gradient of a key's bias is zero
 // but for rounding.
-func requireGrads(t *testing.T, ref golden, got map[string][]float32, floor float64) {
+func requireGrads(t *testing.T, ref golden, prefix string, got map[string][]float32, floor float64) {
 	t.Helper()
-	want := ref.under("grad.")
+	want := ref.under(prefix + "grad.")
 	require.Len(t, got, len(want))
 	var global float64
 	for _, w := range want {

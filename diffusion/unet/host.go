@@ -2,6 +2,8 @@ package unet
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/agrdist/agrdist/autograd"
 	"github.com/agrdist/agrdist/nn"
@@ -19,7 +21,7 @@ const (
 
 // staging is the device memory that host slices are copied to.
 type staging struct {
-	x, target, ts, draws input
+	x, target, ts, draws, classes, roots input
 }
 
 // input is one buffer of staging and its views by their length: whoever asks for a
@@ -53,7 +55,7 @@ func (in *input) free(be tensor.Backend) {
 }
 
 func (s *staging) free(be tensor.Backend) {
-	for _, in := range []*input{&s.x, &s.target, &s.ts, &s.draws} {
+	for _, in := range []*input{&s.x, &s.target, &s.ts, &s.draws, &s.classes, &s.roots} {
 		in.free(be)
 	}
 }
@@ -78,10 +80,43 @@ func (in *input) integers(be tensor.Backend, host []int64) (tensor.Tensor, error
 	return tensor.Tensor{Buf: buf, Shape: tensor.Of(len(host))}, nil
 }
 
+// OneHot writes rows [len(labels),classes] that are 1 at the label and 0 elsewhere. A
+// label outside [0, classes) is an error that wraps ErrBatch.
+func OneHot(dst []float32, labels []int64, classes int) error {
+	if len(dst) != len(labels)*classes {
+		return fmt.Errorf("%w: %d values for %d rows of %d classes", ErrBatch, len(dst), len(labels), classes)
+	}
+	clear(dst)
+	for i, l := range labels {
+		if l < 0 || l >= int64(classes) {
+			return fmt.Errorf("%w: sample %d has class %d; the model has classes 0 to %d", ErrBatch, i, l, classes-1)
+		}
+		dst[i*classes+int(l)] = 1
+	}
+	return nil
+}
+
+// oneHot copies labels to the device as one-hot rows.
+func (m *Model) oneHot(labels []int64, n int) (tensor.Tensor, error) {
+	k := m.config.NumClassEmbeds
+	if len(labels) != n {
+		return tensor.Tensor{}, fmt.Errorf("%w: %d classes for %d samples of a conditional model", ErrBatch, len(labels), n)
+	}
+	rows := make([]float32, n*k)
+	if err := OneHot(rows, labels, k); err != nil {
+		return tensor.Tensor{}, err
+	}
+	return m.runner.in.classes.images(m.be, tensor.Of(n, k), rows)
+}
+
 // Predict writes the model's output for images x [n,H,W,C] at timesteps t [n] into
 // dst, without dropout. A sample's output is the same bits in any batch. Errors
 // wrap ErrBatch or come from the device.
-func (m *Model) Predict(dst, x []float32, t []int64) error {
+func (m *Model) Predict(dst, x []float32, t []int64) error { return m.PredictClasses(dst, x, t, nil) }
+
+// PredictClasses is Predict of a conditional model, for images of the classes labels
+// [n].
+func (m *Model) PredictClasses(dst, x []float32, t, labels []int64) error {
 	shape := m.shape(len(t), m.config.InChannels)
 	if want := m.shape(len(t), m.config.OutChannels); len(t) == 0 || len(x) != shape.Len() || len(dst) != want.Len() {
 		return fmt.Errorf("%w: %d values in and %d out for %d timesteps, want %v and %v",
@@ -100,6 +135,13 @@ func (m *Model) Predict(dst, x []float32, t []int64) error {
 	if err != nil {
 		return err
 	}
+	if p.classes != nil {
+		rows, err := m.oneHot(labels, len(t))
+		if err != nil {
+			return err
+		}
+		p.Bind(p.classes, rows)
+	}
 	p.Bind(p.x, xt)
 	p.Bind(p.ts, ts)
 	if err := p.Replay(autograd.Step{}); err != nil {
@@ -117,8 +159,12 @@ type HostBatch struct {
 	Layout     Layout
 	T          []int64 // [n]
 	Draws      []int64 // [n], where dropout acts
-	Seed       uint64  // of the dropout masks
-	Train      bool    // dropout acts
+	Labels     []int64 // [n], the classes, of a conditional model
+	// Weights [n], where given, weight the samples' squared errors; the loss is then
+	// their weighted sum over the number of elements.
+	Weights []float64
+	Seed    uint64 // of the dropout masks
+	Train   bool   // dropout acts
 }
 
 // LossAndGradients returns the mean squared error of the model's output against
@@ -165,6 +211,12 @@ func (m *Model) upload(b HostBatch, xShape, yShape tensor.Shape) (batch Batch, e
 	if batch.XT, err = in.x.images(m.be, xShape, x); err != nil {
 		return batch, err
 	}
+	if len(b.Weights) > 0 {
+		target = slices.Clone(target)
+		for i := range target {
+			target[i] *= float32(math.Sqrt(b.Weights[i/(len(target)/len(b.Weights))]))
+		}
+	}
 	if batch.Target, err = in.target.images(m.be, yShape, target); err != nil {
 		return batch, err
 	}
@@ -172,7 +224,21 @@ func (m *Model) upload(b HostBatch, xShape, yShape tensor.Shape) (batch Batch, e
 		return batch, err
 	}
 	if len(b.Draws) > 0 {
-		batch.Draws, err = in.draws.integers(m.be, b.Draws)
+		if batch.Draws, err = in.draws.integers(m.be, b.Draws); err != nil {
+			return batch, err
+		}
+	}
+	if m.config.NumClassEmbeds > 0 {
+		if batch.Classes, err = m.oneHot(b.Labels, len(b.T)); err != nil {
+			return batch, err
+		}
+	}
+	if len(b.Weights) > 0 {
+		halves := make([]float32, len(b.Weights))
+		for i, w := range b.Weights {
+			halves[i] = float32(math.Sqrt(w) / 2)
+		}
+		batch.Roots, err = in.roots.images(m.be, tensor.Of(len(halves)), halves)
 	}
 	return batch, err
 }

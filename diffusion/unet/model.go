@@ -7,8 +7,12 @@ import (
 
 	"github.com/agrdist/agrdist/autograd"
 	"github.com/agrdist/agrdist/nn"
+	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor"
 )
+
+// classEmbedding is the key of the table of classes.
+const classEmbedding = "class_embedding"
 
 // Model is a UNet on a backend.
 type Model struct {
@@ -22,6 +26,7 @@ type Model struct {
 // network is the layers in forward order.
 type network struct {
 	embedding *nn.Embedding
+	classes   *nn.Table // nil: not conditional
 	convIn    *nn.Conv2D
 	down      []downBlock
 	mid       []*resBlock
@@ -73,6 +78,9 @@ func build(p *nn.Params, c Config) network {
 
 	var n network
 	n.embedding = nn.NewEmbedding(p, "time_embedding", first, 4*first, c.FreqShift, c.FlipSinToCos)
+	if c.NumClassEmbeds > 0 {
+		n.classes = nn.NewTable(p, classEmbedding, c.NumClassEmbeds, 4*first)
+	}
 	n.convIn = nn.NewConv2D(p, "conv_in", c.InChannels, first, same3x3)
 	now := first
 	for i, out := range c.BlockOutChannels {
@@ -116,9 +124,14 @@ func build(p *nn.Params, c Config) network {
 }
 
 // forward records the network: x [N,H,W,in] at timesteps ts [N]. draws says which
-// samples these are for dropout; nil drops nothing.
-func (n *network) forward(t *autograd.Tape, x, ts, draws *autograd.Value) *autograd.Value {
-	temb := t.SiLU(n.embedding.Forward(t, ts))
+// samples these are for dropout; nil drops nothing. classes are one-hot rows
+// [N,classes] of a conditional model.
+func (n *network) forward(t *autograd.Tape, x, ts, draws, classes *autograd.Value) *autograd.Value {
+	temb := n.embedding.Forward(t, ts)
+	if n.classes != nil {
+		temb = t.Add(temb, n.classes.Forward(t, classes))
+	}
+	temb = t.SiLU(temb)
 	h := n.convIn.Forward(t, x, nil, nil)
 	skips := []*autograd.Value{h}
 	for _, d := range n.down {
@@ -151,7 +164,8 @@ func (n *network) forward(t *autograd.Tape, x, ts, draws *autograd.Value) *autog
 
 // Init fills the weights from the seed as DDPM does: Xavier uniform, biases 0,
 // normalisation scales 1; the last convolution of every residual block and of the
-// network starts at 1e-5 of that, so that blocks start as the identity.
+// network starts at 1e-5 of that, so that blocks start as the identity. The vectors
+// of classes are standard normal, as PyTorch's.
 func (m *Model) Init(seed uint64) {
 	flat := make([]float32, m.params.FlatLen())
 	for i, p := range m.params.List() {
@@ -165,6 +179,8 @@ func (m *Model) Init(seed uint64) {
 			torch := make([]float32, p.Len)
 			p.XavierUniform(torch, gain, seed, i)
 			p.FromTorch(dst, torch)
+		case p.Name == classEmbedding+".weight":
+			rng.New(seed, rng.StreamInit.With(i)).Normal(dst, 0)
 		case strings.HasSuffix(p.Name, ".weight"):
 			for j := range dst {
 				dst[j] = 1

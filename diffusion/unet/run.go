@@ -11,9 +11,10 @@ import (
 
 // mode is what a program is recorded for.
 type mode struct {
-	n       int
-	grads   bool
-	dropout bool
+	n        int
+	grads    bool
+	dropout  bool
+	weighted bool
 }
 
 // program is a recorded batch size.
@@ -21,6 +22,7 @@ type program struct {
 	mode
 	*autograd.Program
 	x, target, ts, draws *autograd.Value
+	classes, roots       *autograd.Value
 	pred, loss           *autograd.Value
 	losses               []float32
 }
@@ -74,7 +76,14 @@ func (r *runner) record(want mode) (*program, error) {
 	if want.dropout {
 		p.draws = t.Input(tensor.I64, tensor.Of(want.n))
 	}
-	p.pred = t.Float(m.net.forward(t, p.x, p.ts, p.draws))
+	if k := m.config.NumClassEmbeds; k > 0 {
+		p.classes = t.Input(tensor.F32, tensor.Of(want.n, k))
+	}
+	p.pred = t.Float(m.net.forward(t, p.x, p.ts, p.draws, p.classes))
+	if want.weighted {
+		p.roots = t.Input(tensor.F32, tensor.Of(want.n))
+		p.pred = t.ScaleSamples(p.pred, p.roots)
+	}
 	if want.grads {
 		p.target = t.Input(tensor.F32, m.shape(want.n, m.config.OutChannels))
 		p.loss = t.MSE(p.pred, p.target)
@@ -100,7 +109,7 @@ func (m *Model) shape(n, channels int) tensor.Shape {
 // have been called, in the order of ReadyOrder. Errors wrap ErrBatch or come from
 // the device.
 func (m *Model) LossAndGrad(b Batch, ready func(i int)) (lossSum float64, err error) {
-	want := mode{grads: true, dropout: b.Train && m.config.Dropout > 0}
+	want := mode{grads: true, dropout: b.Train && m.config.Dropout > 0, weighted: b.Roots.Present()}
 	if b.XT.Shape.Rank() > 0 {
 		want.n = b.XT.Shape.Dim(0)
 	}
@@ -116,6 +125,12 @@ func (m *Model) LossAndGrad(b Batch, ready func(i int)) (lossSum float64, err er
 	p.Bind(p.ts, b.T)
 	if want.dropout {
 		p.Bind(p.draws, b.Draws)
+	}
+	if p.classes != nil {
+		p.Bind(p.classes, b.Classes)
+	}
+	if want.weighted {
+		p.Bind(p.roots, b.Roots)
 	}
 	if err := p.Replay(autograd.Step{Seed: b.Seed, GradScale: b.GradScale, Ready: ready}); err != nil {
 		return 0, fmt.Errorf("unet: %w", err)
@@ -156,6 +171,12 @@ func (m *Model) check(b Batch, want mode) error {
 	}
 	if want.dropout {
 		err = errors.Join(err, operand("Draws", b.Draws, tensor.I64, tensor.Of(want.n)))
+	}
+	if k := m.config.NumClassEmbeds; k > 0 {
+		err = errors.Join(err, operand("Classes", b.Classes, tensor.F32, tensor.Of(want.n, k)))
+	}
+	if want.weighted {
+		err = errors.Join(err, operand("Roots", b.Roots, tensor.F32, tensor.Of(want.n)))
 	}
 	return err
 }
