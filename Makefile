@@ -59,6 +59,11 @@ cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64
 manifests: ## Validate deploy/k8s with kubeconform -strict
 	hack/manifests.sh
 
+.PHONY: paper-small
+paper-small: ## The paper's comparison on digits: 9 methods, tuned, 5 seeds (STEPS=N shortens)
+	$(GO) run ./cmd/agrdist compare configs/experiments/paper-small.yaml \
+	  $(if $(STEPS),--steps $(STEPS) --tune-steps $(STEPS) --at $(STEPS) -n 100 --out runs/paper-small-$(STEPS))
+
 .PHONY: bench
 bench: ## Short benchmarks of step and all-reduce
 	$(GO) run ./cmd/agrdist bench step --steps 5

@@ -105,7 +105,7 @@ stop and a resume.
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
 		configCommand(), benchCommand(), dataCommand(), doctorCommand(), versionCommand(),
 		statusCommand(), runsCommand(), dashboardCommand(), eventsCommand(),
-		evalCommand(),
+		evalCommand(), compareCommand(),
 	)
 	for _, c := range root.Commands() {
 		wrapUsage(c)

@@ -17,7 +17,6 @@ import (
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/diffusion"
-	"github.com/agrdist/agrdist/eval/heldout"
 	"github.com/agrdist/agrdist/eval/suite"
 	"github.com/agrdist/agrdist/nn/weights"
 	"github.com/agrdist/agrdist/recipe"
@@ -55,6 +54,8 @@ type Options struct {
 	RunDir string
 	// CacheDir keeps trained classifiers and the features of references.
 	CacheDir string
+	// LossOnly measures the held-out loss and generates nothing.
+	LossOnly bool
 	// Again computes what is in eval.jsonl already.
 	Again bool
 	// Progress, where not nil, is told what is being done, and how much of it was found
@@ -105,6 +106,9 @@ func Run(ctx context.Context, m *Model, o Options) (record suite.Record, fresh b
 	if err := suite.Append(Records(o.RunDir), record); err != nil {
 		return record, true, err
 	}
+	if work == "" {
+		return record, true, nil
+	}
 	return record, true, os.Remove(work)
 }
 
@@ -132,6 +136,17 @@ func (j *judge) close() error {
 // open opens everything and works out the definition.
 func (j *judge) open(ctx context.Context) (err error) {
 	m := j.model
+	j.definition = suite.Definition{Step: m.Step, Weights: "raw", WeightsDigest: Digest(m.Weights)}
+	if m.Averaged {
+		j.definition.Weights = "ema"
+	}
+	if err := j.openWorkers(); err != nil {
+		return err
+	}
+	j.definition.Device = j.workers[0].dev.Rounding
+	if err := j.openHeldOut(); err != nil || j.o.LossOnly {
+		return err
+	}
 	if j.sampler, err = diffusion.NewSampler(m.Schedule, m.Sampler); err != nil {
 		return &config.Error{Source: "sampler", Err: err}
 	}
@@ -148,31 +163,20 @@ func (j *judge) open(ctx context.Context) (err error) {
 	if n < 2 {
 		return &config.Error{Source: "-n", Err: fmt.Errorf("%d images; a distribution needs at least 2", n)}
 	}
-	if err := j.openHeldOut(); err != nil {
-		return err
-	}
-	s := m.Sampler
-	j.definition = suite.Definition{
-		Step: m.Step, Weights: "raw", WeightsDigest: Digest(m.Weights), Seed: j.o.Seed, Images: n,
-		Sampler: &suite.Sampler{Method: s.Method, Steps: len(j.sampler.Timesteps()), Spacing: s.Spacing, Eta: s.Eta, Variance: s.Variance, Clip: s.Clip},
-		Network: suite.Network{Name: j.network.name(), Digest: j.network.digest()}, Reference: j.reference.describe(),
-		KID: suite.KIDFor(n, j.reference.len()), Device: j.workers[0].dev.Rounding,
-	}
-	if m.Averaged {
-		j.definition.Weights = "ema"
-	}
-	if j.heldOut != nil {
-		digest, err := data.Digest(j.heldOut)
-		if err != nil {
-			return err
-		}
-		j.definition.HeldOut = &suite.HeldOut{Images: j.heldOut.Len(), Strata: heldout.DefaultConfig().Strata, Digest: digest[:16]}
-	}
+	s, d := m.Sampler, &j.definition
+	d.Seed, d.Images = j.o.Seed, n
+	d.Sampler = &suite.Sampler{Method: s.Method, Steps: len(j.sampler.Timesteps()), Spacing: s.Spacing, Eta: s.Eta, Variance: s.Variance, Clip: s.Clip}
+	d.Network = suite.Network{Name: j.network.name(), Digest: j.network.digest()}
+	d.Reference, d.KID = j.reference.describe(), suite.KIDFor(n, j.reference.len())
 	return nil
 }
 
 // measure does the work and returns the metrics and the name of the work file.
 func (j *judge) measure(ctx context.Context, id string) (metrics map[string]suite.Metric, work string, err error) {
+	if j.o.LossOnly {
+		loss, err := j.loss(ctx)
+		return map[string]suite.Metric{suite.HeldOutLoss: loss}, "", err
+	}
 	against, err := j.reference.collect(ctx, j)
 	if err != nil {
 		return nil, "", err

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"context"
+	"errors"
 
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/eval/classifier"
@@ -21,10 +22,10 @@ type extractor interface {
 	extract(features, logits, images []float32) error
 }
 
-// openNetwork opens the workers and the network on each.
+// openNetwork opens the network on each worker.
 func (j *judge) openNetwork(ctx context.Context) error {
-	if err := j.openWorkers(); err != nil {
-		return err
+	if j.o.Inception != "" {
+		return errors.New("--inception is not implemented yet")
 	}
 	c := j.model.Config.Data
 	set, err := j.dataset(data.SplitTrain, 0) // all of it: the classifier is the data set's, not the run's

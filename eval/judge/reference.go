@@ -12,6 +12,7 @@ import (
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/eval"
+	"github.com/agrdist/agrdist/eval/heldout"
 	"github.com/agrdist/agrdist/eval/npz"
 	"github.com/agrdist/agrdist/eval/suite"
 	"github.com/agrdist/agrdist/setup"
@@ -126,6 +127,15 @@ func (j *judge) openHeldOut() (err error) {
 		j.heldOut, err = j.dataset(data.SplitHeldOut, c.Holdout)
 	case c.Name == data.CIFAR10:
 		j.heldOut, err = j.dataset(data.SplitTest, 0)
+	case j.o.LossOnly:
+		err = &config.Error{Source: "data.holdout", Err: errors.New("it is 0: there are no images to measure the held-out loss on; set it to their number")}
+	}
+	if err != nil || j.heldOut == nil {
+		return err
+	}
+	digest, err := data.Digest(j.heldOut)
+	if err == nil {
+		j.definition.HeldOut = &suite.HeldOut{Images: j.heldOut.Len(), Strata: heldout.DefaultConfig().Strata, Digest: digest[:16]}
 	}
 	return err
 }

@@ -3,7 +3,7 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "allreduce/mesh eval/suite eval/judge internal/text data launch recipe worker bench doctor setup rundir config metrics status checkpoint cluster cluster/supervise allreduce " +
+	"cmd/agrdist": "compare allreduce/mesh eval/suite eval/judge internal/text data launch recipe worker bench doctor setup rundir config metrics status checkpoint cluster cluster/supervise allreduce " +
 		"diffusion internal/grid internal/version",
 	"launch": "agent recipe worker/spec setup rundir config data metrics checkpoint cluster cluster/security cluster/supervise internal/version",
 
@@ -19,6 +19,7 @@ var allowed = map[string]string{
 	"setup": "config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
 		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver internal/cuda/nvrtc",
 
+	"compare":                         "config eval/suite",
 	"eval":                            "eval/npz",
 	"eval/classifier":                 "eval checkpoint/safetensors data nn autograd optim tensor rng",
 	"eval/classifier/internal/digits": "eval/classifier data tensor/cpu",
