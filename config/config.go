@@ -21,6 +21,7 @@ type Config struct {
 	Checkpoint Checkpoint `mapstructure:"checkpoint"`
 	Sample     Sample     `mapstructure:"sample"`
 	Log        Log        `mapstructure:"log"`
+	Dashboard  Dashboard  `mapstructure:"dashboard"`
 
 	given map[string]bool // keys that a file, the environment or --set gave
 }
@@ -154,6 +155,16 @@ type Sample struct {
 type Log struct {
 	Level string `mapstructure:"level" scope:"node" doc:"debug, info, warn or error"`
 	Every int64  `mapstructure:"every" doc:"steps between step events"`
+	// TensorBoard is a second form of the events.
+	TensorBoard bool `mapstructure:"tensorboard" scope:"node" doc:"write TensorBoard event files to tb/ in the run's directory"`
+}
+
+// Off is the value of a setting that switches something off.
+const Off = "off"
+
+// Dashboard is the page of a run.
+type Dashboard struct {
+	Bind string `mapstructure:"bind" scope:"node" doc:"HOST:PORT of the run's status page and metrics, port 0: a free one; beyond loopback a secret is needed; or off"`
 }
 
 // Default is the embedded digits recipe: what `agrdist run` does with nothing
@@ -182,6 +193,7 @@ func Default() Config {
 		Sample: Sample{
 			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before",
 		},
-		Log: Log{Level: "info", Every: 1},
+		Log:       Log{Level: "info", Every: 1, TensorBoard: true},
+		Dashboard: Dashboard{Bind: "127.0.0.1:0"},
 	}
 }

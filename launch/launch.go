@@ -43,6 +43,9 @@ type Options struct {
 	Joinable func(addr string)
 	// Watch is called about twice a second with where the run stands.
 	Watch func(cluster.Status)
+	// Page is called with the address of the run's page on this node, its token
+	// included, unless dashboard.bind is off; nil: no page is served.
+	Page func(link string)
 	// Output receives the lines of the workers, prefixed; nil: only the log files do.
 	Output io.Writer
 }
@@ -56,6 +59,7 @@ type run struct {
 	node   string
 	last   cluster.Status // the newest that was seen
 	notice func(string)
+	page   page
 	// unpublish takes the run's own secret back from where other nodes find it.
 	unpublish func()
 }
@@ -67,6 +71,7 @@ type run struct {
 func Run(ctx context.Context, o Options) (Outcome, error) {
 	cfg := *o.Config
 	r := &run{Options: o, cfg: &cfg, notice: o.Notice, unpublish: func() {}}
+	r.page.requests = make(chan os.Signal, 2)
 	if r.notice == nil {
 		r.notice = func(string) {}
 	}
@@ -124,11 +129,17 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 			}
 		}
 	}
+	closePage, err := r.page.serve(r, secret, log)
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer closePage()
 	end, err := agent.Run(ctx, stop, agent.Config{
 		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Identity: id, Version: version.Build(), Secret: secret,
 		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Joinable: joinable, Adopted: r.adopted,
 		Watch: func(s cluster.Status) {
 			r.last = s
+			r.page.watch(s)
 			if r.Watch != nil {
 				r.Watch(s)
 			}

@@ -69,6 +69,8 @@ func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
 				return
 			case sig := <-r.Signals:
 				r.forward(&s, sig, out)
+			case sig := <-r.page.requests:
+				r.forward(&s, sig, out)
 			}
 		}
 	}()

@@ -34,6 +34,9 @@ func (d Dir) Config() string { return d.join("config.yaml") }
 // Events is the file of events.
 func (d Dir) Events() string { return d.join("events.jsonl") }
 
+// TensorBoard is the directory of TensorBoard's event files.
+func (d Dir) TensorBoard() string { return d.join("tb") }
+
 // Samples is the directory of the sample grids.
 func (d Dir) Samples() string { return d.join("samples") }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -80,6 +82,29 @@ func Listen(cfg Config) (*Server, error) {
 
 // Addr is the address that is bound.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Endpoint is how to reach the server: at host, if that is not empty, instead of the
+// address that is bound.
+func (s *Server) Endpoint(host string) (Endpoint, error) {
+	address := s.Addr()
+	if host != "" {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return Endpoint{}, fmt.Errorf("status: %w", err)
+		}
+		address = net.JoinHostPort(host, port)
+	}
+	e := Endpoint{URL: "http://" + address, Token: s.cfg.Token, PID: os.Getpid()}
+	if s.cfg.TLS != nil {
+		e.URL = "https://" + address
+		cert, err := x509.ParseCertificate(s.cfg.TLS.Certificates[0].Certificate[0])
+		if err != nil {
+			return Endpoint{}, fmt.Errorf("status: %w", err)
+		}
+		e.Pin = pin(cert)
+	}
+	return e, nil
+}
 
 // URL is what a person opens, the token included.
 func (s *Server) URL() string {

@@ -14,7 +14,7 @@ import (
 // observer writes what happens to events.jsonl, where this worker is rank 0, and
 // to its own log.
 type observer struct {
-	events *metrics.Log
+	events metrics.Sink
 	log    *slog.Logger
 	every  int64 // steps between step events
 	steps  int64 // of the run

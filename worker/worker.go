@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/metrics"
+	"github.com/agrdist/agrdist/metrics/tensorboard"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/tensor"
@@ -282,7 +284,14 @@ func (w *worker) loader(set data.Dataset) *data.Loader {
 }
 
 func (w *worker) observer(be tensor.Backend, parameters int) *observer {
-	events := metrics.New(rundir.Dir(w.spec.RunDir).Events())
+	dir := rundir.Dir(w.spec.RunDir)
+	events := metrics.Fan{metrics.New(dir.Events())}
+	if w.cfg.Log.TensorBoard {
+		events = append(events, tensorboard.New(tensorboard.Config{
+			Dir: dir.TensorBoard(), RunDir: w.spec.RunDir, Run: filepath.Base(w.spec.RunDir),
+			HParams: hparams(w.cfg), Settings: string(w.cfg.YAML(false)),
+		}))
+	}
 	w.later(events.Close)
 	return &observer{
 		events: events, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
@@ -291,6 +300,22 @@ func (w *worker) observer(be tensor.Backend, parameters int) *observer {
 			Parameters: parameters, Order: w.cfg.AllReduce.Order,
 		},
 	}
+}
+
+// hparams are the settings that TensorBoard compares runs by: those that change the
+// model and are one number, word or switch.
+func hparams(c *config.Config) map[string]any {
+	out := map[string]any{}
+	for _, k := range config.Keys() {
+		if !k.Bits {
+			continue
+		}
+		switch v := k.Value(c).(type) {
+		case bool, int, int64, float64, string:
+			out[k.Name] = v
+		}
+	}
+	return out
 }
 
 func (w *worker) trainerConfig() (trainer.Config, error) {

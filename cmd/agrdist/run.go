@@ -129,6 +129,7 @@ func (r *runner) run(ctx context.Context) error {
 			}
 		},
 		Watch: view.update,
+		Page:  func(link string) { fmt.Fprintln(view, "agrdist: dashboard "+link) },
 	})
 	view.close()
 	if err != nil {

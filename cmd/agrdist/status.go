@@ -18,7 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/launch"
 	"github.com/agrdist/agrdist/status"
 )
 
@@ -207,7 +207,7 @@ func serveDashboard(ctx context.Context, out io.Writer, dir, bind string) (err e
 	if _, err := status.Find(dir); err != nil {
 		return err
 	}
-	lib := status.NewLibrary(dir, settingsThatDiffer)
+	lib := status.NewLibrary(dir, launch.Differs)
 	defer func() { err = errors.Join(err, lib.Close()) }()
 	token, err := newToken()
 	if err != nil {
@@ -230,27 +230,4 @@ func newToken() (string, error) {
 		return "", fmt.Errorf("token: %w", err)
 	}
 	return hex.EncodeToString(b[:]), nil
-}
-
-// settingsThatDiffer lists the settings of a resolved configuration that are not the
-// defaults.
-func settingsThatDiffer(yaml []byte) ([]status.Setting, error) {
-	own, err := config.FromYAML(yaml)
-	if err != nil {
-		return nil, err
-	}
-	defaults := config.Default()
-	show := func(v any) string {
-		if v == nil {
-			return "unset"
-		}
-		return fmt.Sprint(v)
-	}
-	out := []status.Setting{}
-	for _, k := range config.Keys() {
-		if a, b := show(k.Value(own)), show(k.Value(&defaults)); a != b {
-			out = append(out, status.Setting{Key: k.Name, Value: a, Default: b})
-		}
-	}
-	return out, nil
 }

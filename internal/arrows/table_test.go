@@ -5,10 +5,10 @@ package arrows
 var allowed = map[string]string{
 	"cmd/agrdist": "compare allreduce/mesh eval/suite eval/judge internal/text data launch recipe worker bench doctor setup rundir config metrics status checkpoint cluster cluster/supervise allreduce " +
 		"diffusion internal/grid internal/version",
-	"launch": "agent recipe worker/spec setup rundir config data metrics checkpoint cluster cluster/security cluster/supervise internal/version",
+	"launch": "agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/security cluster/supervise internal/version",
 
 	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
-	"worker": "worker/spec cluster/supervise recipe setup rundir trainer config metrics data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
+	"worker": "worker/spec cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
 		"diffusion diffusion/unet nn/weights tensor internal/grid internal/version",
 	"worker/spec": "cluster internal/text",
 

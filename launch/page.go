@@ -1,0 +1,167 @@
+package launch
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/security"
+	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/status"
+)
+
+// page is the run's status page on this node.
+type page struct {
+	newest   atomic.Pointer[cluster.Status]
+	seen     atomic.Int64 // unix nanoseconds of the newest status
+	requests chan os.Signal
+}
+
+// watch notes where the run stands.
+func (p *page) watch(s cluster.Status) {
+	p.newest.Store(&s)
+	p.seen.Store(time.Now().UnixNano())
+}
+
+// errStarting is the answer before the first status.
+var errStarting = errors.New("the run is starting")
+
+func (p *page) status(context.Context) (cluster.Status, error) {
+	s := p.newest.Load()
+	if s == nil {
+		return cluster.Status{}, errStarting
+	}
+	return *s, nil
+}
+
+// ready reports whether this node's workers are in a generation.
+func (p *page) ready() error {
+	s, err := p.status(context.Background())
+	if err == nil && s.State != cluster.StateRunning && s.State != cluster.StateFinishing {
+		return fmt.Errorf("the run is %s: %s", s.State, s.Detail)
+	}
+	return err
+}
+
+// alive reports whether the agent's loop still turns: it tells of the run about twice a
+// second once there is a coordinator.
+func (p *page) alive() error {
+	if at := p.seen.Load(); at != 0 && time.Since(time.Unix(0, at)) > time.Minute {
+		return errors.New("the agent's loop has not turned for a minute")
+	}
+	return nil
+}
+
+// ask passes a request on as the signal that means the same.
+func (p *page) ask(s os.Signal) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case p.requests <- s:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// serve opens the page and answers until the returned function is called.
+func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err error) {
+	if r.Page == nil || r.cfg.Dashboard.Bind == config.Off {
+		return func() {}, nil
+	}
+	name := filepath.Base(string(r.dir))
+	shown := status.NewRun(name, string(r.dir))
+	shown.Status, shown.Batch, shown.Differs = p.status, r.cfg.Train.GlobalBatch, Differs
+	shown.Checkpoint, shown.Stop = p.ask(syscall.SIGUSR1), p.ask(syscall.SIGTERM)
+	cfg := status.Config{
+		Bind: r.cfg.Dashboard.Bind, Runs: status.One(shown), Metrics: status.Metrics(shown),
+		Alive: p.alive, Ready: p.ready, Log: log.With("part", "dashboard"),
+	}
+	if err := p.protect(&cfg, secret, r.cfg.Cluster.RunID); err != nil {
+		return nil, err
+	}
+	s, err := status.Listen(cfg)
+	if err != nil {
+		return nil, &config.Error{Source: "dashboard.bind", Err: err}
+	}
+	advertised := ""
+	if cfg.TLS != nil {
+		advertised = r.cfg.Cluster.Advertise
+	}
+	endpoint, err := s.Endpoint(advertised)
+	if err != nil {
+		return nil, err
+	}
+	endpoint.Run = name
+	remove, err := status.Publish(string(r.dir), r.node, endpoint)
+	if err != nil {
+		log.Warn("the page's address is not in the run's directory", "err", err)
+		remove = func() error { return nil }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	r.Page(endpoint.Link())
+	return func() {
+		cancel()
+		if err := errors.Join(<-done, remove()); err != nil {
+			log.Warn("the page ended badly", "err", err)
+		}
+	}, nil
+}
+
+// Differs lists the settings of a resolved configuration that are not the defaults.
+func Differs(yaml []byte) ([]status.Setting, error) {
+	own, err := config.FromYAML(yaml)
+	if err != nil {
+		return nil, err
+	}
+	defaults := config.Default()
+	show := func(v any) string {
+		if v == nil {
+			return "unset"
+		}
+		return fmt.Sprint(v)
+	}
+	out := []status.Setting{}
+	for _, k := range config.Keys() {
+		if a, b := show(k.Value(own)), show(k.Value(&defaults)); a != b {
+			out = append(out, status.Setting{Key: k.Name, Value: a, Default: b})
+		}
+	}
+	return out, nil
+}
+
+// protect gives the page its token, and beyond loopback its key.
+func (p *page) protect(cfg *status.Config, secret []byte, runID string) error {
+	host, _, err := net.SplitHostPort(cfg.Bind)
+	if err != nil {
+		return &config.Error{Source: "dashboard.bind", Err: fmt.Errorf("%q is not HOST:PORT, nor off", cfg.Bind)}
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		var random [16]byte
+		_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+		cfg.Token = hex.EncodeToString(random[:])
+		return nil
+	}
+	if len(secret) == 0 {
+		return &config.Error{Source: "dashboard.bind", Err: status.ErrNotLoopback}
+	}
+	derived, err := security.DerivePage(secret, runID)
+	if err != nil {
+		return err
+	}
+	cfg.Token = derived.Token
+	cfg.TLS, err = derived.Server()
+	return err
+}
