@@ -5,11 +5,14 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -145,6 +148,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	if a.cfg.Joinable != nil {
 		a.cfg.Joinable(a.gossip.Addr())
 	}
+	a.otherAddresses(c)
 	return nil
 }
 
@@ -174,6 +178,30 @@ func (a *Agent) startGossip(ctx context.Context, m membership.Config) (*membersh
 		return nil, err
 	}
 	return talk, nil
+}
+
+// otherAddresses tells what else this node could be reached at, where it listens on
+// all addresses and one had to be chosen.
+func (a *Agent) otherAddresses(c config.Cluster) {
+	bound := net.ParseIP(c.Bind)
+	if bound == nil || !bound.IsUnspecified() || c.Advertise != "" {
+		return
+	}
+	all, err := membership.Addresses()
+	if err != nil || len(all) < 2 {
+		return
+	}
+	var others []string
+	for _, o := range all[1:] {
+		others = append(others, fmt.Sprintf("%s (%s)", o.IP, o.Interface))
+	}
+	text := fmt.Sprintf("other nodes reach this one at %s (%s); if they cannot, set cluster.advertise here to %s",
+		all[0].IP, all[0].Interface, strings.Join(others, " or "))
+	if a.cfg.Notice != nil && len(c.Join) == 0 {
+		a.cfg.Notice(text)
+		return
+	}
+	a.log.Info("one of several addresses was chosen", "text", text)
 }
 
 // run drives the machine. The parts are there.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"net"
 	"reflect"
 	"regexp"
 	"slices"
@@ -162,6 +163,18 @@ func article(t reflect.Type) string {
 	default:
 		return "an integer"
 	}
+}
+
+// bareHost takes the brackets off an IPv6 address, which only a port needs.
+func bareHost(host string) string {
+	if host == "localhost" {
+		return "127.0.0.1"
+	}
+	inner, found := strings.CutPrefix(host, "[")
+	if inner, end := strings.CutSuffix(inner, "]"); found && end && net.ParseIP(inner) != nil {
+		return inner
+	}
+	return host
 }
 
 var errNoHome = errors.New("~ stands for your home directory, and HOME is not set; write the whole path")

@@ -113,11 +113,11 @@ type Cluster struct {
 	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
 	Node          string   `mapstructure:"node" scope:"node" doc:"this node's name; empty: kept in the run's directory, made of the host's name"`
 	RunID         string   `mapstructure:"run_id" doc:"name of the run, the same on all its nodes; keeps runs that share seeds or a network apart"`
-	Bind          string   `mapstructure:"bind" scope:"node" doc:"address to listen on; beyond loopback a secret is needed"`
+	Bind          string   `mapstructure:"bind" is:"host" scope:"node" doc:"IP address to listen on: 127.0.0.1, that of an interface, or 0.0.0.0 for all; beyond loopback a secret is needed"`
 	GossipPort    int      `mapstructure:"gossip_port" scope:"node" doc:"membership port, TCP and UDP; 0: a free one"`
 	RPCPort       int      `mapstructure:"rpc_port" scope:"node" doc:"the coordinator's gRPC port; 0: a free one"`
 	DataPort      int      `mapstructure:"data_port" scope:"node" doc:"first port of the workers' gradient exchange; 0: free ones"`
-	Advertise     string   `mapstructure:"advertise" scope:"node" doc:"address others reach this node at; empty: cluster.bind"`
+	Advertise     string   `mapstructure:"advertise" is:"host" scope:"node" doc:"address others reach this node at; empty: cluster.bind"`
 	Join          []string `mapstructure:"join" scope:"node" doc:"HOST:PORT of nodes that are in the run; empty: this node starts it"`
 	Secret        string   `mapstructure:"secret" scope:"node" doc:"shared secret, better given as AGRDIST_CLUSTER_SECRET"`
 	SecretFile    string   `mapstructure:"secret_file" is:"path" scope:"node" doc:"file that holds the shared secret"`

@@ -78,6 +78,13 @@ func TestRefusals(t *testing.T) {
 		"data dir":         {set: []string{"data.name=cifar10"}, want: []string{"data.dir"}},
 		"halving":          {set: []string{"model.sample_size=9"}, want: []string{"9", "divisible by 2"}},
 		"nodes":            {set: []string{"cluster.nodes=3:2"}, want: []string{"MIN:MAX"}},
+		"bind a port":      {set: []string{"cluster.bind=127.0.0.1:5000"}, want: []string{`give the address alone, "127.0.0.1"`}},
+		"bind a name":      {set: []string{"cluster.bind=node1"}, want: []string{"cluster.bind is", "give an IP address of this node"}},
+		"advertise a port": {set: []string{"cluster.advertise=10.0.0.1:7946"}, want: []string{"cluster.advertise is", "without a port"}},
+		"join no port":     {set: []string{"cluster.join=10.0.0.1"}, want: []string{"cluster.join has", "10.0.0.1:7946"}},
+		"join a name port": {set: []string{"cluster.join=a:http"}, want: []string{"cluster.join has"}},
+		"join no brackets": {set: []string{"cluster.join=fd00::2:7946"}, want: []string{"[fd00::2]:7946"}},
+		"attention":        {set: []string{"model.block_out_channels=32"}, want: []string{"model.attention_levels has 1", "levels 0 to 0"}},
 		"time":             {set: []string{"allreduce.timeout=30"}, want: []string{"30s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,4 +165,15 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 		seen[k.Name] = true
 	}
 	require.True(t, seen["train.steps"])
+}
+
+// An address has brackets only in front of a port; both ways mean the same.
+func TestHosts(t *testing.T) {
+	for text, want := range map[string]string{"[::]": "::", "::": "::", "[::1]": "::1", "0.0.0.0": "0.0.0.0", "localhost": "127.0.0.1", "[fd00::2]": "fd00::2"} {
+		for _, key := range []string{"bind", "advertise"} {
+			c, err := Load(Source{Environ: []string{"AGRDIST_CLUSTER_" + strings.ToUpper(key) + "=" + text}})
+			require.NoError(t, err, text)
+			require.Equal(t, want, map[string]string{"bind": c.Cluster.Bind, "advertise": c.Cluster.Advertise}[key], text)
+		}
+	}
 }

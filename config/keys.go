@@ -16,6 +16,7 @@ type Key struct {
 	Path bool // a file or directory: ~/ is the home directory
 	Node bool // each node of a run may have its own value; otherwise all must agree
 
+	host  bool // an address without a port
 	index []int
 }
 
@@ -39,7 +40,7 @@ func walk(t reflect.Type, prefix string, index []int) []Key {
 		keys = append(keys, Key{
 			Name: name, Env: variable(name),
 			Type: typeName(f.Type), Doc: f.Tag.Get("doc"), Bits: f.Tag.Get("bits") == "yes",
-			Path: f.Tag.Get("is") == "path", Node: f.Tag.Get("scope") == "node", index: at,
+			Path: f.Tag.Get("is") == "path", host: f.Tag.Get("is") == "host", Node: f.Tag.Get("scope") == "node", index: at,
 		})
 	}
 	return keys

@@ -145,6 +145,9 @@ func (l *loader) set(name string, v value, source string) {
 			field.SetString(path)
 		}
 	}
+	if err == nil && k.host {
+		field.SetString(bareHost(field.String()))
+	}
 	if err != nil {
 		l.fail(source, fmt.Errorf("%s: %w", name, err))
 		return

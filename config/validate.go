@@ -104,13 +104,19 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 		check(false, "cluster.nodes is %w", err)
 	}
 	check(k.RunID != "" && len(k.RunID) <= 200, "cluster.run_id has %d bytes; name the run with 1 to 200", len(k.RunID))
-	check(net.ParseIP(k.Bind) != nil, "cluster.bind is %q; give an IP address of this node, 0.0.0.0 for all", k.Bind)
+	if host, _, err := net.SplitHostPort(k.Bind); err == nil {
+		check(false, "cluster.bind is %q; give the address alone, %q: ports have keys of their own, such as cluster.gossip_port", k.Bind, host)
+	} else {
+		check(net.ParseIP(k.Bind) != nil, "cluster.bind is %q; give an IP address of this node, such as 127.0.0.1, or 0.0.0.0 for all", k.Bind)
+	}
+	check(net.ParseIP(k.Advertise) != nil || !strings.ContainsAny(k.Advertise, ":[]/ "), "cluster.advertise is %q; give the address or name of this node alone, without a port", k.Advertise)
 	for key, port := range map[string]int{"gossip_port": k.GossipPort, "rpc_port": k.RPCPort, "data_port": k.DataPort} {
 		check(port >= 0 && port <= 65535, "cluster.%s is %d; a port is 0 (a free one) to 65535", key, port)
 	}
 	for _, seed := range k.Join {
-		_, _, err := net.SplitHostPort(seed)
-		check(err == nil, "cluster.join has %q; write HOST:PORT", seed)
+		host, port, err := net.SplitHostPort(seed)
+		n, notPort := strconv.ParseUint(port, 10, 16)
+		check(err == nil && host != "" && notPort == nil && n > 0, "cluster.join has %q; write HOST:PORT, as 10.0.0.1:7946 or [fd00::2]:7946 (the first node prints it)", seed)
 	}
 	check(k.MaxRestarts >= 0, "cluster.max_restarts is %d; it must be 0 or more", k.MaxRestarts)
 	for _, d := range []struct{ key, value string }{

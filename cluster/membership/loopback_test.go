@@ -127,17 +127,3 @@ func TestStartRefusals(t *testing.T) {
 	require.ErrorIs(t, err, errNoSuchHost)
 	require.ErrorContains(t, err, `look up "unknown.example"`)
 }
-
-func TestAdvertised(t *testing.T) {
-	ip, err := advertised(net.IPv4(127, 0, 0, 1), nil)
-	require.NoError(t, err)
-	require.Equal(t, "127.0.0.1", ip.String())
-	ip, err = advertised(net.IPv4zero, net.IPv4(10, 1, 2, 3))
-	require.NoError(t, err)
-	require.Equal(t, "10.1.2.3", ip.String())
-	if ip, err = advertised(net.IPv4zero, nil); err != nil {
-		require.ErrorContains(t, err, "set cluster.advertise")
-	} else {
-		require.False(t, ip.IsUnspecified())
-	}
-}

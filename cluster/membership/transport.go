@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-sockaddr"
 	"github.com/hashicorp/memberlist"
 )
 
@@ -45,25 +44,6 @@ func listen(ip net.IP, port int, lib *memberlist.Config) (*memberlist.NetTranspo
 	default:
 		return nil, fmt.Errorf("%w: %w", ErrBind, err)
 	}
-}
-
-// advertised returns the address others are to dial.
-func advertised(bound net.IP, advertise net.IP) (net.IP, error) {
-	if advertise != nil {
-		return advertise, nil
-	}
-	if !bound.IsUnspecified() {
-		return bound, nil
-	}
-	text, err := sockaddr.GetPrivateIP()
-	if err == nil && text == "" {
-		text, err = sockaddr.GetPublicIP()
-	}
-	ip := net.ParseIP(text)
-	if err != nil || ip == nil {
-		return nil, fmt.Errorf("%w: cannot tell which of this host's addresses others reach it at: set cluster.advertise", ErrBind)
-	}
-	return ip, nil
 }
 
 type dialFunc = func(ctx context.Context, addr string, timeout time.Duration) (net.Conn, error)

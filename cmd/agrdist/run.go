@@ -125,7 +125,7 @@ func (r *runner) run(ctx context.Context) error {
 		Notice: func(text string) { fmt.Fprintln(view, "agrdist: "+text) },
 		Joinable: func(addr string) {
 			if r.cfg.Cluster.Nodes != "1" && len(r.cfg.Cluster.Join) == 0 {
-				fmt.Fprintf(view, "agrdist: other nodes join with --nodes %s --join %s\n", r.cfg.Cluster.Nodes, addr)
+				fmt.Fprintf(view, "agrdist: other nodes join with --nodes %s --join %s\n", r.cfg.Cluster.Nodes, quoted(addr))
 			}
 		},
 		Watch: view.update,
