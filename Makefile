@@ -64,6 +64,10 @@ paper-small: ## The paper's comparison on digits: 9 methods, tuned, 5 seeds (STE
 	$(GO) run ./cmd/agrdist compare configs/experiments/paper-small.yaml \
 	  $(if $(STEPS),--steps $(STEPS) --tune-steps $(STEPS) --at $(STEPS) -n 100 --out runs/paper-small-$(STEPS))
 
+.PHONY: e2e-web
+e2e-web: ## Drive the page in Chromium, read tb/ with TensorBoard, scrape with Prometheus
+	hack/e2e-web.sh
+
 .PHONY: bench
 bench: ## Short benchmarks of step and all-reduce
 	$(GO) run ./cmd/agrdist bench step --steps 5

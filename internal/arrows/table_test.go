@@ -93,6 +93,7 @@ var allowed = map[string]string{
 	"rng":                    "",
 
 	"hack/deadexports": "",
+	"hack/promcheck":   "status",
 	"hack/k8scheck":    "",
 	"hack/k8sschema":   "",
 	"hack/testreport":  "",
