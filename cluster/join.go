@@ -91,7 +91,7 @@ func (m *Machine) admissible(w Member) error {
 	for _, f := range []struct{ what, got, want, mend string }{
 		{"run id", w.RunID, m.cfg.RunID, "is it meant for another run, or does a seed address belong to one?"},
 		{"config hash", w.ConfigHash, m.cfg.ConfigHash, "start every node with the same configuration"},
-		{"build", w.Build, m.cfg.Build, "install the same version on every node"},
+		{"build", w.Build, m.cfg.Build, "install the same program file on every node"},
 	} {
 		if f.want != "" && f.got != f.want {
 			return fmt.Errorf("%w: worker %s has %s %q, the run has %q: %s", ErrMismatch, w, f.what, f.got, f.want, f.mend)

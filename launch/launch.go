@@ -91,6 +91,9 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	if err := r.checkResume(); err != nil {
 		return Outcome{}, err
 	}
+	if r.cfg.Cluster.Nodes != "1" {
+		go func() { _, _ = version.Executable() }() // it is there when the workers start
+	}
 	if err := r.scanData(ctx); err != nil {
 		return Outcome{}, err
 	}
@@ -213,6 +216,11 @@ func (r *run) command(slot int, s spec.Spec) (supervise.Command, error) {
 		c.Path, c.Argv0, c.Args = self, os.Args[0], []string{"worker"}
 	}
 	var err error
+	if r.cfg.Cluster.Nodes != "1" {
+		if s.Executable, err = version.Executable(); err != nil {
+			return c, err
+		}
+	}
 	if c.Input, err = s.Encode(); err != nil {
 		return c, err
 	}

@@ -359,6 +359,16 @@ func (w *worker) listen() (*mesh.Endpoint, error) {
 	return e, nil
 }
 
+// build is what all workers of a run must have in common: the same program, and the
+// same set of kernels, for others round differently.
+func (w *worker) build() string {
+	b := version.Build()
+	if exe := w.spec.Executable; exe != "" {
+		b += " " + exe[:min(16, len(exe))]
+	}
+	return b + " on " + w.device.Rounding
+}
+
 // join registers with the coordinator.
 func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *mesh.Endpoint) (*coordinator.Session, error) {
 	cc := coordinator.ClientConfig{Resolve: w.spec.FindCoordinator, Logger: w.log.With("part", "coordinator")}
@@ -378,8 +388,7 @@ func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *mesh
 	member := cluster.Member{
 		ID: w.spec.Member, Node: w.spec.Node, Slot: w.spec.Slot, DataAddr: addr, Host: host,
 		RunID: w.spec.RunID, ConfigHash: w.cfg.SharedHash(), PID: os.Getpid(),
-		// Other kernels round differently: the ranks of a run share one set.
-		Build: version.Build() + " on " + w.device.Rounding,
+		Build: w.build(),
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

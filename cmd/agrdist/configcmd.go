@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +26,12 @@ func (s *settings) flags(c *cobra.Command) {
 
 // load reads and checks the configuration; flags win over --set.
 func (s *settings) load(flags ...config.Flag) (*config.Config, error) {
+	for _, set := range s.set {
+		if key, _, _ := strings.Cut(set, "="); strings.TrimSpace(key) == "cluster.secret" {
+			return nil, &usageError{errors.New("--set cluster.secret=...: every user of this machine can read arguments (ps); " +
+				"put the secret in AGRDIST_CLUSTER_SECRET, or in a file that cluster.secret_file names")}
+		}
+	}
 	return setup.Load(config.Source{Base: s.base, File: s.file, Set: s.set, Flags: flags})
 }
 

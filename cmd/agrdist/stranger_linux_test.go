@@ -169,3 +169,29 @@ func TestTwoNodesFindTheirSecret(t *testing.T) {
 	requireSame(t, dir)
 	require.NoFileExists(t, path, "the run is over")
 }
+
+// A program that differs in one byte says the same version, and is not let in.
+func TestPatchedProgramIsRefused(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	self, err := os.ReadFile("/proc/self/exe")
+	require.NoError(t, err)
+	patched := filepath.Join(root, "patched")
+	require.NoError(t, os.WriteFile(patched, append(self, 0), 0o700))
+	node := func(name string, more ...string) []string {
+		return training(filepath.Join(root, name), append([]string{"--nodes", "2", "--workers", "1", "--set", "cluster.start_timeout=1m"}, more...)...)
+	}
+	a := start(t, node("1")...)
+	b := spawn(t, exec.Command(patched, node("2", "--join", a.says(`--join (\S+)`))...), nil)
+	b.ended(exitConfig)
+	require.Contains(t, b.stderr.String(), "install the same program file on every node")
+}
+
+// A secret among the arguments is one that everybody on the machine can read.
+func TestSecretIsNoArgument(t *testing.T) {
+	for _, set := range []string{"cluster.secret=0123456789abcdef0123", " cluster.secret =x"} {
+		p := run(t, training(t.TempDir(), "--set", set)...)
+		refused(t, p, exitUsage, "every user of this machine", "AGRDIST_CLUSTER_SECRET")
+		require.NotContains(t, p.stderr.String(), "0123456789")
+	}
+}

@@ -23,6 +23,7 @@ type Spec struct {
 	Coordinator string // file with the HOST:PORT of the coordinator, kept up to date
 	Advertised  string // address of this node, for listeners on all interfaces
 	Secret      []byte
+	Executable  string // SHA-256 of the program; empty in a run of one node, whose processes are all this one
 	Config      string // the resolved configuration, YAML
 }
 
