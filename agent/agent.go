@@ -41,6 +41,9 @@ type Config struct {
 	// Output receives the workers' lines, prefixed; nil: only the log files do.
 	Output io.Writer
 	Logger *slog.Logger
+	// Record is called with what the worker of a slot tells beside its output: one at a
+	// time for a slot, all of them before its exit counts.
+	Record func(slot int, r spec.Record)
 	// Notice is called with what a person should read now: a worker that died.
 	Notice func(text string)
 	// Adopted is called before the first worker starts on a node that takes the
@@ -121,7 +124,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	}
 	workers, err := supervise.New(supervise.Config{
 		Command: a.command, LogDir: filepath.Join(a.cfg.RunDir, "logs"), Output: a.cfg.Output,
-		Logger: a.log, KillGrace: time.Minute,
+		Record: a.record, Logger: a.log, KillGrace: time.Minute,
 	})
 	if err != nil {
 		return err
@@ -248,6 +251,7 @@ func machineConfig(c *config.Config) cluster.Config {
 	m.StartTimeout = config.Duration(c.Cluster.StartTimeout)
 	m.MinStepDeadline = config.Duration(c.Cluster.StepDeadline)
 	m.MaxRestarts, m.RestartWindow = c.Cluster.MaxRestarts, time.Hour
+	m.StopTimeout += config.Duration(c.Checkpoint.FullDiskWait)
 	m.AllowMinority = c.Cluster.AllowMinority
 	return m
 }

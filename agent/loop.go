@@ -41,6 +41,10 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 		case exit := <-a.workers.Exits():
 			e = exited(exit)
 		case s := <-stop:
+			if s == syscall.SIGUSR1 { // a checkpoint: the ranks agree on it by themselves
+				a.signalWorkers(syscall.SIGUSR1)
+				continue
+			}
 			a.log.Info("stopping", "signal", signalName(s))
 			e = node.Signalled{Signal: signalName(s)}
 		case <-tick.C:

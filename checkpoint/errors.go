@@ -54,7 +54,7 @@ func (e *NoneValidError) Unwrap() []error {
 	return errs
 }
 
-// SaveError says what could not be saved, where it failed, how to mend it and
+// SaveError says what could not be saved, where it failed, how to fix it and
 // what is still there.
 type SaveError struct {
 	Step   int64
@@ -94,9 +94,11 @@ func newSaveError(step, intact int64, err error, advice string) *SaveError {
 	return e
 }
 
-// advise says how to mend an error of the operating system.
+// advise says how to fix what an error of the operating system reports.
 func advise(err error, dir string, need int64, keep int) string {
 	switch {
+	case errors.Is(err, syscall.ENOSPC) && outOfInodes(dir, need):
+		return fmt.Sprintf("the volume of %s has room, but no inodes for more files: remove files there (df -i shows how many), or write to another one", dir)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		s := fmt.Sprintf("free %s on the volume of %s, or write to another one", size(need), dir)
 		if keep != 1 {

@@ -13,13 +13,13 @@ import (
 )
 
 // mountTmpfs mounts a tiny file system, if this process may.
-func mountTmpfs(t *testing.T, size string) string {
+func mountTmpfs(t *testing.T, options string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a tmpfs takes root")
 	}
 	dir := t.TempDir()
-	err := syscall.Mount("agrdist-test", dir, "tmpfs", 0, "size="+size)
+	err := syscall.Mount("agrdist-test", dir, "tmpfs", 0, options)
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENODEV) {
 		t.Skipf("no tmpfs can be mounted here: %v", err)
 	}
@@ -31,7 +31,7 @@ func mountTmpfs(t *testing.T, size string) string {
 // A volume that really is full: the save fails with one clear line, the
 // checkpoint before stands, and when room has been made the next save succeeds.
 func TestFullVolume(t *testing.T) {
-	vol := mountTmpfs(t, "128k")
+	vol := mountTmpfs(t, "size=128k")
 	dir := filepath.Join(vol, "checkpoints")
 	s := Open(dir, testOptions(1))
 	mustSave(t, s, 1)
@@ -69,8 +69,29 @@ func fillUp(t *testing.T, vol string, blocks uint64) string {
 	}
 }
 
+// A volume with room but without inodes is not blamed for its size.
+func TestNoInodes(t *testing.T) {
+	vol := mountTmpfs(t, "size=4m,nr_inodes=16")
+	dir := filepath.Join(vol, "checkpoints")
+	s := Open(dir, testOptions(1))
+	mustSave(t, s, 1)
+	for i := 0; ; i++ {
+		f, err := os.Create(filepath.Join(vol, string(rune('a'+i))))
+		if errors.Is(err, syscall.ENOSPC) {
+			break
+		}
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	_, err := s.Save(t.Context(), state(2))
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorContains(t, err, "no inodes")
+	require.NotContains(t, err.Error(), "free ")
+	requireNewest(t, s, 1)
+}
+
 func TestReadOnlyVolume(t *testing.T) {
-	vol := mountTmpfs(t, "1m")
+	vol := mountTmpfs(t, "size=1m")
 	dir := filepath.Join(vol, "checkpoints")
 	s := Open(dir, testOptions(1))
 	mustSave(t, s, 1)

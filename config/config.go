@@ -131,11 +131,12 @@ type Cluster struct {
 
 // Checkpoint is what is saved.
 type Checkpoint struct {
-	Every     int64   `mapstructure:"every" doc:"steps between checkpoints; 0: only at the end and at a stop"`
-	Keep      int     `mapstructure:"keep" doc:"newest checkpoints kept"`
-	KeepEvery int64   `mapstructure:"keep_every" doc:"never remove the checkpoint of a step that this divides; 0: no such rule"`
-	KeepAt    []int64 `mapstructure:"keep_at" doc:"steps whose checkpoint is saved and never removed, for an evaluation later"`
-	Resume    string  `mapstructure:"resume" is:"path" scope:"node" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
+	Every        int64   `mapstructure:"every" doc:"steps between checkpoints; 0: only at the end and at a stop"`
+	FullDiskWait string  `mapstructure:"full_disk_wait" doc:"how long to wait for room where the disk is full at the end or at a stop; 0s: not at all"`
+	Keep         int     `mapstructure:"keep" doc:"newest checkpoints kept"`
+	KeepEvery    int64   `mapstructure:"keep_every" doc:"never remove the checkpoint of a step that this divides; 0: no such rule"`
+	KeepAt       []int64 `mapstructure:"keep_at" doc:"steps whose checkpoint is saved and never removed, for an evaluation later"`
+	Resume       string  `mapstructure:"resume" is:"path" scope:"node" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
 }
 
 // Sample is the grid of generated images.
@@ -189,7 +190,7 @@ func Default() Config {
 			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", FormWait: "30s", StartTimeout: "2m",
 			MaxRestarts: 20, StepDeadline: "1m", OrphanTimeout: "10m",
 		},
-		Checkpoint: Checkpoint{Every: 300, Keep: 3, Resume: "auto"},
+		Checkpoint: Checkpoint{Every: 300, Keep: 3, Resume: "auto", FullDiskWait: "10m"},
 		Sample: Sample{
 			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before",
 		},

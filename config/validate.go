@@ -45,6 +45,8 @@ func (c *Config) Validate() error {
 	check(c.Sample.Steps >= 1 && c.Sample.Steps <= c.Diffusion.Timesteps, "sample.steps is %d; it must be 1 to diffusion.timesteps (%d)", c.Sample.Steps, c.Diffusion.Timesteps)
 	check(c.Sample.Eta >= 0 && c.Sample.Eta <= 1, "sample.eta is %g; it must be 0 to 1", c.Sample.Eta)
 	check(c.Checkpoint.Every >= 0, "checkpoint.every is %d; it must be 0 or more", c.Checkpoint.Every)
+	wait, err := time.ParseDuration(c.Checkpoint.FullDiskWait)
+	check(err == nil && wait >= 0, "checkpoint.full_disk_wait is %q; write a time such as 10m, or 0s", c.Checkpoint.FullDiskWait)
 	check(c.Checkpoint.Keep >= 1, "checkpoint.keep is %d; keep at least 1", c.Checkpoint.Keep)
 	check(c.Checkpoint.KeepEvery >= 0, "checkpoint.keep_every is %d; it must be 0 or more", c.Checkpoint.KeepEvery)
 	for _, step := range c.Checkpoint.KeepAt {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agrdist/agrdist/agent"
@@ -25,16 +27,16 @@ type Options struct {
 	// Config is the run's configuration, checked as setup.Load does. It is not
 	// changed.
 	Config *config.Config
-	// Worker starts a worker process: it must call worker.Run with the spec of
-	// worker.ReadSpec. This process's environment and the spec, which holds the run's
-	// secret, are added. The zero value is this program with the one argument "worker".
+	// Worker starts a worker process, which must call worker.Main. This process's
+	// environment and the worker's spec, which holds the run's secret, are added. The
+	// zero value is this program with the one argument "worker".
 	Worker supervise.Command
 	// Signals asks for a stop, for example from signal.Notify; see Stopper for what
 	// counts. nil: only the end of the context ends the run early.
 	Signals <-chan os.Signal
 	// Terminal says that an interrupt comes from a person's keyboard.
 	Terminal bool
-	// Notice is called with what a person should read now: one line.
+	// Notice is called with what a person should read now: one line, one call at a time.
 	Notice func(text string)
 	// Scanning is called while an image folder is looked at, and with an empty text
 	// when that is over; total is 0 while it is not known.
@@ -57,9 +59,12 @@ type run struct {
 	dir    rundir.Dir
 	images *data.Index // of an image folder; nil: another data set
 	node   string
-	last   cluster.Status // the newest that was seen
-	notice func(string)
 	page   page
+
+	notices sync.Mutex                     // one Notice at a time
+	last    atomic.Pointer[cluster.Status] // the newest that was seen; nil: none yet
+	saved   atomic.Pointer[spec.Saved]     // the word that this node's workers heard; nil: none
+
 	// unpublish takes the run's own secret back from where other nodes find it.
 	unpublish func()
 }
@@ -70,12 +75,19 @@ type run struct {
 // has ended, a failure included, is in the Outcome.
 func Run(ctx context.Context, o Options) (Outcome, error) {
 	cfg := *o.Config
-	r := &run{Options: o, cfg: &cfg, notice: o.Notice, unpublish: func() {}}
+	r := &run{Options: o, cfg: &cfg, unpublish: func() {}}
 	r.page.requests = make(chan os.Signal, 2)
-	if r.notice == nil {
-		r.notice = func(string) {}
-	}
 	return r.run(ctx)
+}
+
+// notice tells the person who watches.
+func (r *run) notice(text string) {
+	if r.Notice == nil {
+		return
+	}
+	r.notices.Lock()
+	defer r.notices.Unlock()
+	r.Notice(text)
 }
 
 func (r *run) run(ctx context.Context) (Outcome, error) {
@@ -94,12 +106,25 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	if r.cfg.Cluster.Nodes != "1" {
 		go func() { _, _ = version.Executable() }() // it is there when the workers start
 	}
-	if err := r.scanData(ctx); err != nil {
-		return Outcome{}, err
+	stop, forwarded := r.forwardSignals()
+	defer forwarded()
+	var (
+		unlock func()
+		done   *Outcome
+	)
+	if err := untilSignal(ctx, stop, func(ctx context.Context) (err error) {
+		if err = r.scanData(ctx); err == nil {
+			unlock, done, err = r.prepare(ctx)
+		}
+		return err
+	}); err != nil {
+		if unlock != nil && done == nil {
+			unlock()
+		}
+		return r.early(err)
 	}
-	unlock, done, err := r.prepare(ctx)
-	if err != nil || done != nil {
-		return or(done), err
+	if done != nil {
+		return *done, nil
 	}
 	defer unlock()
 	id, err := agent.Identify(ctx, r.dir.Nodes(), r.cfg.Cluster.Node, hostName(), r.cfg.Cluster.Nodes == "1")
@@ -115,8 +140,6 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	defer closeLog()
 
 	began := time.Now()
-	stop, forwarded := r.forwardSignals()
-	defer forwarded()
 	joinable := r.Joinable
 	if secret == nil {
 		if secret, err = r.ownSecret(ctx, stop); err != nil {
@@ -139,9 +162,9 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	defer closePage()
 	end, err := agent.Run(ctx, stop, agent.Config{
 		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Identity: id, Version: version.Build(), Secret: secret,
-		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Joinable: joinable, Adopted: r.adopted,
+		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Record: r.record, Joinable: joinable, Adopted: r.adopted,
 		Watch: func(s cluster.Status) {
-			r.last = s
+			r.last.Store(&s)
 			r.page.watch(s)
 			if r.Watch != nil {
 				r.Watch(s)
@@ -164,11 +187,36 @@ func (r *run) early(err error) (Outcome, error) {
 	return Outcome{}, err
 }
 
-func or(o *Outcome) Outcome {
-	if o == nil {
-		return Outcome{}
+// untilSignal does what comes before the run. A signal ends it.
+func untilSignal(ctx context.Context, stop <-chan os.Signal, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case s := <-stop:
+			cancel(&agent.SignalError{Signal: signalName(s)})
+		case <-done:
+		}
+	}()
+	err := f(ctx)
+	close(done)
+	<-watched
+	if early, ok := errors.AsType[*agent.SignalError](context.Cause(ctx)); ok {
+		return early
 	}
-	return *o
+	return err
+}
+
+// record takes in what a worker tells.
+func (r *run) record(slot int, record spec.Record) {
+	switch {
+	case record.Notice != nil:
+		r.notice(fmt.Sprintf("[%s] %s", r.logName(fmt.Sprintf("worker-%d", slot)), record.Notice.Text))
+	case record.Saved != nil:
+		r.saved.Store(record.Saved)
+	}
 }
 
 // scanData looks at all images once, before any process is started.

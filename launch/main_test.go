@@ -2,7 +2,7 @@ package launch_test
 
 import (
 	"context"
-	"log/slog"
+	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -34,14 +34,10 @@ func TestMain(m *testing.M) {
 		select {}
 	}
 	if supervise.Supervised() {
-		place, err := worker.ReadSpec()
+		code, err := worker.Main(context.Background())
 		if err != nil {
-			panic(err)
+			fmt.Fprintln(os.Stderr, err)
 		}
-		stop := make(chan os.Signal, 1)
-		signal.Notify(stop, syscall.SIGTERM)
-		supervise.WatchParent(os.Stdin, func() { os.Exit(1) })
-		code, _ := worker.Run(context.Background(), stop, place, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 		os.Exit(code)
 	}
 	goleak.VerifyTestMain(m)

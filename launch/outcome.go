@@ -4,9 +4,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/metrics"
 	"github.com/agrdist/agrdist/rundir"
+	"github.com/agrdist/agrdist/worker/spec"
 )
 
 // Ending says how a run ended.
@@ -16,7 +18,7 @@ type Ending int
 const (
 	Finished Ending = iota + 1 // all steps are done and saved
 	Already                    // it was finished before; nothing was done
-	Stopped                    // by a signal
+	Stopped                    // as asked; see Saved
 	Failed
 )
 
@@ -27,6 +29,11 @@ type Outcome struct {
 	Step   int64  // steps done; -1: it never began
 	Steps  int64  // steps of the configuration
 	Digest string // model_digest of the final state; Finished and Already
+	// Saved is where the state is that the run ended or stopped with, as this node's
+	// workers heard from the one that wrote; nil: they heard nothing of the kind.
+	Saved *spec.Saved
+	// Newest is the step of the newest checkpoint in this node's directory; -1: none.
+	Newest int64
 	// Loss of the last step; nil where it is not known: the node of rank 0 has the
 	// events.
 	Loss   *float64
@@ -43,10 +50,13 @@ type Outcome struct {
 func (r *run) outcome(end cluster.End, took time.Duration) Outcome {
 	o := Outcome{
 		Dir: r.dir, Step: end.Step, Steps: r.cfg.Train.Steps, Digest: end.Digest, Reason: end.Reason, Code: end.ExitCode,
-		World: len(r.last.Generation.Members), Took: took,
+		Saved: r.saved.Load(), Newest: r.newestStep(), Took: took,
 	}
-	if o.World > 0 {
-		o.Leader = r.last.Generation.Members[0].Node
+	if o.Step < 0 { // nobody said; the events may
+		o.Step = lastStep(r.dir.Events(), time.Now().Add(-took))
+	}
+	if s := r.last.Load(); s != nil && len(s.Generation.Members) > 0 {
+		o.World, o.Leader = len(s.Generation.Members), s.Generation.Members[0].Node
 	}
 	switch end.Outcome {
 	case cluster.OutcomeFinished:
@@ -54,10 +64,42 @@ func (r *run) outcome(end cluster.End, took time.Duration) Outcome {
 		o.Loss = lossOf(r.dir.Events(), end.Step)
 	case cluster.OutcomeStopped:
 		o.Ending, o.Code = Stopped, cluster.ExitStopped
+		switch {
+		case o.Saved != nil:
+			o.Step = max(o.Step, o.Saved.Step)
+		case o.Step >= 0: // the code says "after a checkpoint", and there is none
+			o.Code = cluster.ExitFailed
+		}
 	case cluster.OutcomeFailed, cluster.OutcomeNone:
 		o.Ending, o.Code = Failed, max(end.ExitCode, cluster.ExitFailed)
 	}
 	return o
+}
+
+// newestStep is the newest checkpoint of this node's directory, by its name.
+func (r *run) newestStep() int64 {
+	infos, _, err := r.dir.Store(checkpoint.Options{}).List()
+	if err != nil || len(infos) == 0 {
+		return -1 // it is only for people
+	}
+	return infos[0].Step
+}
+
+// lastStep is the last step of the events since a run began; -1: there is none.
+func lastStep(path string, began time.Time) int64 {
+	events, err := metrics.History(path)
+	if err != nil {
+		return -1 // none were written
+	}
+	for _, e := range slices.Backward(events) {
+		switch {
+		case e.When().Before(began):
+			return -1
+		case e.Event == metrics.EventStep:
+			return e.Step
+		}
+	}
+	return -1
 }
 
 // lossOf finds the loss of a step in the events. The last status is no place for it:

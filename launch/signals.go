@@ -68,9 +68,11 @@ func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
 			case <-done:
 				return
 			case sig := <-r.Signals:
-				r.forward(&s, sig, out)
+				r.forward(s.Next(sig, time.Now()), sig, out)
 			case sig := <-r.page.requests:
-				r.forward(&s, sig, out)
+				if sig == syscall.SIGUSR1 || s.asked == 0 { // asking the page twice changes nothing
+					r.forward(s.Next(sig, time.Now()), sig, out)
+				}
 			}
 		}
 	}()
@@ -80,17 +82,23 @@ func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
 	}
 }
 
-func (r *run) forward(s *Stopper, sig os.Signal, out chan<- os.Signal) {
-	switch s.Next(sig, time.Now()) {
+// forward passes a request on as the agent takes it: SIGUSR1 is a save, the first
+// other signal a stop, the second a kill.
+func (r *run) forward(q Request, sig os.Signal, out chan<- os.Signal) {
+	switch q {
 	case Stop:
-		again := "a third signal kills"
+		again := "a third signal"
 		if r.Terminal {
-			again = "Ctrl-C again"
+			again = "Ctrl-C again after a second"
 		}
-		r.notice(fmt.Sprintf("%s: saving a checkpoint and stopping; %s after more than a second ends the run at once, without the checkpoint", signalName(sig), again))
-	case Kill:
+		r.notice(fmt.Sprintf("%s: saving a checkpoint and stopping; %s ends the run at once, without the checkpoint", signalName(sig), again))
 	case Save:
-		r.notice(fmt.Sprintf("%s: writing a checkpoint; training continues", signalName(sig)))
+		if s := r.last.Load(); s == nil || s.Step < 0 {
+			r.notice("there is nothing to save yet: no step was made")
+			return
+		}
+		r.notice(fmt.Sprintf("%s: writing a checkpoint after this step; training continues", signalName(sig)))
+	case Kill:
 	case Nothing:
 		return
 	}

@@ -15,17 +15,18 @@ import (
 //
 // Every rank of the generation sends it after its last bucket and reads all of
 // them, so all decide the same: whether the step commits, whether the run stops
-// after it, what its loss was (summed in the order of the chunks).
+// or saves after it, what its loss was (summed in the order of the chunks).
 const (
 	wordHeader = 21
 
 	flagStop = 1 << 0 // this rank was asked to stop the run
+	flagSave = 1 << 1 // this rank was asked for a checkpoint
 )
 
 type commitWord struct {
 	generation uint64
 	step       int64
-	stop       bool
+	stop, save bool
 	firstChunk int
 	losses     []float64 // sum of squared errors of each chunk
 }
@@ -37,6 +38,9 @@ func (w commitWord) append(b []byte) []byte {
 	if w.stop {
 		flags |= flagStop
 	}
+	if w.save {
+		flags |= flagSave
+	}
 	b = append(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, uint32(w.firstChunk))
 	for _, l := range w.losses {
@@ -47,8 +51,8 @@ func (w commitWord) append(b []byte) []byte {
 
 // verdict is what all words together say.
 type verdict struct {
-	stop   bool
-	losses []float64 // by chunk
+	stop, save bool
+	losses     []float64 // by chunk
 }
 
 // decide reads the words of all ranks. losses has room for every chunk.
@@ -64,6 +68,7 @@ func decide(words [][]byte, generation uint64, step int64, losses []float64) (ve
 			return v, fmt.Errorf("trainer: rank %d is at generation %d, step %d, this one at %d, %d", rank, g, s, generation, step)
 		}
 		v.stop = v.stop || b[16]&flagStop != 0
+		v.save = v.save || b[16]&flagSave != 0
 		first, n := int(binary.LittleEndian.Uint32(b[17:])), (len(b)-wordHeader)/8
 		if n == 0 {
 			continue // more ranks than chunks: this one had no work

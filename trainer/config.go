@@ -26,8 +26,9 @@ type Config struct {
 	MaxSkipped  int   // steps in a row that may be skipped for not being finite
 	DigestEvery int64 // steps between comparisons of the ranks' parameters; 0: only at checkpoints
 
-	CheckpointEvery int64   // 0: only at the end and at a stop
-	CheckpointAt    []int64 // further steps
+	CheckpointEvery int64         // 0: only at the end and at a stop
+	CheckpointAt    []int64       // further steps
+	FullDiskWait    time.Duration // for room for the checkpoint that the run ends or stops with
 
 	BucketBytes int
 	Order       allreduce.Order

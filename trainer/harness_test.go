@@ -76,6 +76,7 @@ type rank struct {
 	steps  []StepInfo
 	skips  []SkipInfo
 	digest string
+	heard  []Saved
 	onStep func(StepInfo)
 }
 
@@ -108,6 +109,12 @@ func (r *rank) Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.
 func (r *rank) Generation(cluster.Generation, int, int64) {}
 func (r *rank) Start(Started)                             {}
 func (r *rank) Stop(int64)                                {}
+
+func (r *rank) Saved(s Saved) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = append(r.heard, s)
+}
 
 func (r *rank) Step(s StepInfo) {
 	r.mu.Lock()
@@ -188,7 +195,7 @@ func (w *world) add(cfg Config, options ...option) *rank {
 	parts := Parts{
 		Backend: be, Model: model, Pass: pass, Process: Process{schedule, diffusion.Epsilon},
 		Loader: data.NewLoader(set, cfg.Seed, true), Height: 8, Width: 8, Channel: 1,
-		Session: r, Connector: r, Member: id, Observer: r,
+		Session: r, Connector: r, Member: id, Node: r.member.Node, Observer: r,
 	}
 	for _, o := range options {
 		o(&cfg, &parts)
@@ -264,6 +271,8 @@ func runs(t *testing.T, size int, cfg Config, options ...option) string {
 
 // memory is a Store that keeps snapshots in memory.
 type memory struct {
+	now func(ctx context.Context, wait time.Duration) error // before SaveNow; nil: nothing
+
 	mu    sync.Mutex
 	saved []*checkpoint.Snapshot
 }
@@ -284,7 +293,14 @@ func (m *memory) Save(_ context.Context, s *State) error {
 	return nil
 }
 
-func (m *memory) Wait(context.Context) error { return nil }
+func (m *memory) SaveNow(ctx context.Context, s *State, wait time.Duration) (string, error) {
+	if m.now != nil {
+		if err := m.now(ctx, wait); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("memory/step-%d", s.Step), m.Save(ctx, s)
+}
 
 // numbered is a task whose item i is its number and the step.
 type numbered struct {

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/cluster"
@@ -53,7 +54,8 @@ type Connector interface {
 	Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.Group, error)
 }
 
-// Store keeps and finds checkpoints. Only rank 0 calls it.
+// Store keeps and finds checkpoints. Rank 0 calls it, and at the end other ranks where
+// rank 0 cannot.
 type Store interface {
 	// Restore loads the newest checkpoint into s and reports whether there was
 	// one.
@@ -62,8 +64,10 @@ type Store interface {
 	// may change when it returns; the write goes on in the background. An error
 	// of an earlier write may surface here.
 	Save(ctx context.Context, s *State) error
-	// Wait waits for the write in flight and returns its error.
-	Wait(ctx context.Context) error
+	// SaveNow writes the state and returns its path when it is durable. The failure of
+	// an earlier write was reported when it happened. Where the disk is full it tries
+	// again for wait, or until ctx is done.
+	SaveNow(ctx context.Context, s *State, wait time.Duration) (path string, err error)
 }
 
 // Observer is told what happens. Calls come from the loop's goroutine and must
@@ -73,6 +77,8 @@ type Observer interface {
 	Start(s Started)
 	Step(s StepInfo)
 	Skip(s SkipInfo)
+	// Saved is told on every rank.
+	Saved(s Saved)
 	Stop(step int64)
 	Finish(step int64, digest string)
 }

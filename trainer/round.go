@@ -55,47 +55,50 @@ func (r *round) train(ctx context.Context) (out Outcome, err error) {
 
 func (r *round) steps(ctx context.Context) (Outcome, error) {
 	for r.state.Step < r.cfg.Steps {
-		stop, err := r.step(ctx)
+		v, err := r.step(ctx)
 		if err != nil {
 			return 0, err
 		}
-		if stop {
+		if v.stop {
+			r.stop.Store(true) // whoever is left after a loss still knows it
 			return Stopped, r.leave(ctx)
 		}
-		if err := r.cadence(ctx); err != nil {
+		if err := r.cadence(ctx, v.save); err != nil {
 			return 0, err
 		}
 	}
 	return Finished, r.finish(ctx)
 }
 
-// step computes, reduces, agrees and updates. It reports whether any rank asked
-// to stop.
-func (r *round) step(ctx context.Context) (stop bool, err error) {
+// step computes, reduces, agrees and updates. It returns what the ranks agreed on.
+func (r *round) step(ctx context.Context) (v verdict, err error) {
 	start := time.Now()
 	s := r.state
 	own, err := r.gradients(ctx)
 	if err != nil {
-		return false, err
+		return v, err
 	}
 	u := s.update(r.grads.buf)
 	u.LR, u.MaxGradNorm, u.EMADecay = r.cfg.LR(s.Step), r.cfg.MaxGradNorm, r.cfg.EMADecay
 	stats, err := r.parts.Pass.Measure(u) // the last time in a step that the host waits for a device
 	if err != nil {
-		return false, fmt.Errorf("trainer: gradient of step %d: %w", s.Step, err)
+		return v, fmt.Errorf("trainer: gradient of step %d: %w", s.Step, err)
 	}
 	r.progress.set(cluster.PhaseBarrier, len(r.buckets))
-	w := commitWord{generation: r.gen.Number, step: s.Step, stop: r.stop.Load(), firstChunk: r.lo, losses: own}
+	w := commitWord{generation: r.gen.Number, step: s.Step, stop: r.stop.Load(), save: r.saveNow.Load(), firstChunk: r.lo, losses: own}
 	r.word = w.append(r.word[:0])
 	words, err := r.group.AllGather(ctx, r.word)
 	if err != nil {
-		return false, err
+		return v, err
 	}
-	v, err := decide(words, r.gen.Number, s.Step, r.losses)
+	v, err = decide(words, r.gen.Number, s.Step, r.losses)
 	if err != nil {
-		return false, err
+		return v, err
 	}
 
+	if v.save {
+		r.saveNow.Store(false)
+	}
 	// From here on every rank does the same with the same numbers.
 	r.progress.set(cluster.PhaseUpdate, len(r.buckets))
 	var loss float64
@@ -106,7 +109,7 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 	committed := finite(loss) && stats.Finite
 	if committed {
 		if err := r.parts.Pass.Apply(); err != nil {
-			return false, fmt.Errorf("trainer: update of step %d: %w", s.Step, err)
+			return v, fmt.Errorf("trainer: update of step %d: %w", s.Step, err)
 		}
 		s.changed()
 	}
@@ -116,10 +119,10 @@ func (r *round) step(ctx context.Context) (stop bool, err error) {
 		s.Updates++
 		s.InARow = 0
 		r.tell(loss, stats.GradNorm, u.LR, time.Since(start))
-		return v.stop, nil
+		return v, nil
 	}
 	s.InARow++
-	return v.stop, r.skipped(v, loss)
+	return v, r.skipped(v, loss)
 }
 
 // gradients computes this rank's chunks and sums their gradients with the other
@@ -170,11 +173,11 @@ func (r *round) skipped(v verdict, loss float64) error {
 	return nil
 }
 
-// cadence does what is due after some steps.
-func (r *round) cadence(ctx context.Context) error {
+// cadence does what is due after some steps; save asks for a checkpoint now.
+func (r *round) cadence(ctx context.Context, save bool) error {
 	step := r.state.Step
 	due := func(every int64) bool { return every > 0 && step%every == 0 && step < r.cfg.Steps }
-	save := due(r.cfg.CheckpointEvery) || step < r.cfg.Steps && slices.Contains(r.cfg.CheckpointAt, step)
+	save = due(r.cfg.CheckpointEvery) || step < r.cfg.Steps && (save || slices.Contains(r.cfg.CheckpointAt, step))
 	switch {
 	case save:
 		if err := r.compare(ctx, r.state.digest); err != nil {

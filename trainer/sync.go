@@ -112,13 +112,14 @@ func (r *round) standings(ctx context.Context) ([]standing, error) {
 // which is patient: they tell rank 0 apart from a dead peer by its heartbeats.
 func (r *round) begin(ctx context.Context) error {
 	if r.rank != 0 || r.parts.Store == nil {
-		return r.await(ctx, closedChannel)
+		_, err := r.background(ctx, func(context.Context) error { return nil }, false)
+		return err
 	}
 	var found bool
-	err := r.background(ctx, func() (err error) {
+	_, err := r.background(ctx, func(ctx context.Context) (err error) {
 		found, err = r.parts.Store.Restore(ctx, r.state)
 		return err
-	})
+	}, false)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 // state and its index; rank 0 gets all of them.
 //
 // A task is never worth the run: where it fails, the log says so and training
-// continues.
+// continues, and a stop does not wait for it.
 type Task struct {
 	Name  string // for logs: "sample grid"
 	Phase string // what the worker reports meanwhile: cluster.PhaseSample, cluster.PhaseEval
@@ -45,7 +45,7 @@ func (r *round) task(ctx context.Context, t Task) error {
 	lo, hi := share(r.rank)
 	values := make([]float32, t.Count*t.Each)
 	var failed error
-	err := r.background(ctx, func() error {
+	interrupted, err := r.background(ctx, func(ctx context.Context) error {
 		if lo == hi {
 			return nil
 		}
@@ -54,9 +54,13 @@ func (r *round) task(ctx context.Context, t Task) error {
 			failed = fmt.Errorf("%d values for %d items of %d", len(own), hi-lo, t.Each)
 		}
 		return nil
-	})
+	}, true)
 	if err != nil {
 		return err
+	}
+	if interrupted { // on all ranks
+		r.log.Info("task left undone: the run is to stop", "task", t.Name, "step", r.state.Step)
+		return nil
 	}
 	if failed != nil {
 		r.log.Warn("task failed", "task", t.Name, "step", r.state.Step, "err", failed)

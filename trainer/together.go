@@ -3,68 +3,87 @@ package trainer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
-
-// closedChannel is work that is already done.
-var closedChannel = func() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
 
 // pulse is the pause between two exchanges of ranks that wait for one of them.
 const pulse = 100 * time.Millisecond
 
-// await keeps the ranks in touch while some of them have long work of their own,
-// so that nobody's operation times out and a loss is noticed. It returns when
-// every rank's work is done.
-func (r *round) await(ctx context.Context, done <-chan struct{}) error {
-	for {
-		mine := false
+// errInterrupted is the cause of a cancelled piece of work: the run is to stop.
+var errInterrupted = errors.New("trainer: interrupted by a stop")
+
+// The bits of what ranks tell each other while some of them work.
+const (
+	saysDone = 1 << iota // its own work is done
+	saysStop             // it was asked to stop the run
+)
+
+// background does this rank's long work while it stays in touch with the others, so
+// that nobody's operation times out and a loss is noticed. It returns when every
+// rank's work is done. Work that is interruptible is cancelled on all ranks as soon as
+// one of them was asked to stop the run; then interrupted is true, on all of them.
+func (r *round) background(ctx context.Context, work func(context.Context) error, interruptible bool) (interrupted bool, err error) {
+	done, failed := make(chan struct{}), error(nil)
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		defer close(done)
+		failed = work(inner)
+	}()
+	for wake := done; ; {
+		var word byte
 		select {
 		case <-done:
-			mine = true
+			word, wake = saysDone, nil
 		default:
 		}
-		if all, err := r.agree(ctx, mine); err != nil || all {
-			return err
+		if r.stop.Load() {
+			word |= saysStop
+		}
+		all, some, err := r.exchange(ctx, word)
+		if interruptible && some&saysStop != 0 && !interrupted {
+			interrupted = true
+			cancel(errInterrupted)
+		}
+		if err != nil || all&saysDone != 0 {
+			cancel(err)
+			<-done
+			return interrupted, errors.Join(failed, err)
 		}
 		r.progress.tick()
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			<-done
+			return interrupted, errors.Join(failed, context.Cause(ctx))
+		case <-wake:
 		case <-time.After(pulse):
 		}
 	}
 }
 
-// background does this rank's long work while it stays in touch with the others.
-func (r *round) background(ctx context.Context, work func() error) error {
-	done, failed := make(chan struct{}), error(nil)
-	go func() {
-		defer close(done)
-		failed = work()
-	}()
-	err := r.await(ctx, done)
-	<-done
-	return errors.Join(failed, err)
-}
-
 // agree reports whether all ranks say yes.
 func (r *round) agree(ctx context.Context, yes bool) (bool, error) {
-	word := []byte{0}
+	var word byte
 	if yes {
-		word[0] = 1
+		word = saysDone
 	}
-	words, err := r.group.AllGather(ctx, word)
+	all, _, err := r.exchange(ctx, word)
+	return all&saysDone != 0, err
+}
+
+// exchange returns the bits that all ranks say, and those that some of them say.
+func (r *round) exchange(ctx context.Context, word byte) (all, some byte, err error) {
+	words, err := r.group.AllGather(ctx, []byte{word})
 	if err != nil {
-		return false, err
+		return 0, 0, err
 	}
-	for _, w := range words {
-		if len(w) != 1 || w[0] != 1 {
-			return false, nil
+	all = 0xff
+	for rank, w := range words {
+		if len(w) != 1 {
+			return 0, 0, fmt.Errorf("trainer: rank %d sent %d bytes where one is expected", rank, len(w))
 		}
+		all, some = all&w[0], some|w[0]
 	}
-	return true, nil
+	return all, some, nil
 }

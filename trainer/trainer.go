@@ -20,7 +20,7 @@ type Outcome int
 // Outcomes.
 const (
 	Finished Outcome = iota + 1 // all steps are done and saved
-	Stopped                     // a signal ended the run after a checkpoint
+	Stopped                     // as RequestStop asked; Saved says whether the state is on a disk
 )
 
 var (
@@ -44,6 +44,7 @@ type Parts struct {
 	Session                Session
 	Connector              Connector
 	Member                 cluster.MemberID
+	Node                   string // where Member is, for people
 	Store                  Store  // nil: nothing is saved or restored
 	Tasks                  []Task // done in this order
 	Observer               Observer
@@ -67,8 +68,9 @@ type Trainer struct {
 	word    []byte
 
 	stop     atomic.Bool
+	saveNow  atomic.Bool
+	saved    *Saved // for the end of the run or a stop
 	progress progress
-	lastRank int // in the last generation, -1: none yet
 	begun    bool
 	restored bool
 }
@@ -88,7 +90,7 @@ func New(cfg Config, p Parts) (*Trainer, error) {
 		}
 	}
 	params := p.Model.Params()
-	t := &Trainer{cfg: cfg, parts: p, log: p.Logger, chunks: chunks, losses: make([]float64, cfg.Chunks()), lastRank: -1}
+	t := &Trainer{cfg: cfg, parts: p, log: p.Logger, chunks: chunks, losses: make([]float64, cfg.Chunks())}
 	t.grads = newMirror(p.Backend, params.Grads())
 	if t.home, err = newResidence(cfg, p, t.grads); err != nil {
 		return nil, err
@@ -113,6 +115,14 @@ func (t *Trainer) State() *State { return t.state }
 // RequestStop asks all ranks to save and stop after the step in flight. It may
 // be called from any goroutine, more than once.
 func (t *Trainer) RequestStop() { t.stop.Store(true) }
+
+// RequestSave asks for a checkpoint after the step in flight, wherever rank 0 is. It
+// may be called from any goroutine, more than once.
+func (t *Trainer) RequestSave() { t.saveNow.Store(true) }
+
+// Saved is what was saved for the end of the run or a stop; nil: nothing was. Read it
+// only when Run does not run.
+func (t *Trainer) Saved() *Saved { return t.saved }
 
 // Run trains until the last step, a stop, a failure or the end of ctx. Losing
 // peers is not a failure: it waits for the next generation.
@@ -182,18 +192,6 @@ func (t *Trainer) nextGeneration(ctx context.Context, gens *generations) (*clust
 // stopPatience is how long a stopping worker without a group waits for one.
 const stopPatience = 3 * time.Second
 
-// saveAlone writes a checkpoint without a group, if this worker was the one to
-// write them.
-func (t *Trainer) saveAlone(ctx context.Context) error {
-	if t.lastRank != 0 || !t.ready || t.parts.Store == nil {
-		return nil
-	}
-	if err := t.state.Pull(); err != nil {
-		return err
-	}
-	return t.save(ctx)
-}
-
 // generation trains in one generation until the run ends or the generation does.
 func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster.Generation, rank int) (out Outcome, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -230,7 +228,6 @@ func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster
 
 	r := &round{Trainer: t, gen: gen, group: group, plan: plan, rank: rank}
 	out, err = r.train(ctx)
-	t.lastRank = rank
 	if err != nil {
 		group.Abort(err)
 		return 0, collective(ctx, err)

@@ -8,17 +8,21 @@ import (
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/metrics"
+	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/trainer"
+	"github.com/agrdist/agrdist/worker/spec"
 )
 
 // observer writes what happens to events.jsonl, where this worker is rank 0, and
 // to its own log.
 type observer struct {
-	events metrics.Sink
-	log    *slog.Logger
-	every  int64 // steps between step events
-	steps  int64 // of the run
-	start  metrics.Event
+	events  metrics.Sink
+	dir     rundir.Dir
+	records *recordWriter
+	log     *slog.Logger
+	every   int64 // steps between step events
+	steps   int64 // of the run
+	start   metrics.Event
 
 	leader atomic.Bool
 	warned atomic.Int64 // unix seconds of the last warning about events
@@ -30,8 +34,8 @@ func (o *observer) write(e metrics.Event) {
 	if !o.leader.Load() {
 		return
 	}
-	// A full disk must not end the run: it ends when a checkpoint cannot be
-	// written, and that says how to mend it.
+	// A full disk must not end the run: it ends when the last checkpoint cannot be
+	// written, and that says how to fix it.
 	if err := o.events.Write(e); err != nil && time.Now().Unix()-o.warned.Load() > 60 {
 		o.warned.Store(time.Now().Unix())
 		o.log.Warn("event not written", "err", err)
@@ -97,6 +101,12 @@ func (o *observer) saved(info checkpoint.Info, err error) {
 func (o *observer) sample(step int64, path string) {
 	o.log.Info("sample grid", "step", step, "path", path)
 	o.write(metrics.Event{Event: metrics.EventSample, Step: step, Path: path})
+}
+
+// Saved passes the word that the state is durable on to the agent.
+func (o *observer) Saved(s trainer.Saved) {
+	o.log.Info("saved", "step", s.Step, "node", s.Node, "path", s.Path)
+	o.records.write(spec.Record{Saved: &spec.Saved{Step: s.Step, Node: s.Node, Path: s.Path}})
 }
 
 func (o *observer) Stop(step int64) {

@@ -7,11 +7,14 @@ import (
 	"github.com/agrdist/agrdist/worker/spec"
 )
 
-// ReadSpec reads the spec that the agent gave this process. It can be read once.
-func ReadSpec() (spec.Spec, error) {
+// ErrNoSpec says that no agent started this process.
+var ErrNoSpec = errors.New("worker processes are started by agrdist run, which tells them what to do")
+
+// readSpec reads the spec that the agent gave this process. It can be read once.
+func readSpec() (spec.Spec, error) {
 	in, err := supervise.Input()
 	if err != nil {
-		return spec.Spec{}, errors.New("worker processes are started by agrdist run, which tells them what to do")
+		return spec.Spec{}, ErrNoSpec
 	}
 	s, err := spec.Read(in)
 	return s, errors.Join(err, in.Close())

@@ -3,9 +3,12 @@ package worker
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"syscall"
+	"time"
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
@@ -35,6 +38,7 @@ func pinned(c config.Checkpoint) func(step int64) bool {
 // store keeps the run's state in RUN/checkpoints.
 type store struct {
 	*checkpoint.Store
+	runDir    string
 	cfg       *config.Config
 	log       *slog.Logger
 	unet      []byte
@@ -49,7 +53,7 @@ func newStore(c *config.Config, runDir string, model unet.Config, log *slog.Logg
 		return nil, err
 	}
 	return &store{
-		Store: rundir.Dir(runDir).Store(options(c, log, saved)), cfg: c, log: log, unet: network, scheduler: scheduler,
+		Store: rundir.Dir(runDir).Store(options(c, log, saved)), runDir: runDir, cfg: c, log: log, unet: network, scheduler: scheduler,
 	}, nil
 }
 
@@ -96,6 +100,54 @@ func (s *store) Save(ctx context.Context, state *trainer.State) error {
 		snap.Config, snap.UNetConfig, snap.SchedulerConfig = s.cfg.YAML(false), s.unet, s.scheduler
 		return snap, nil
 	})
+}
+
+// How often a full disk is looked at while SaveNow waits for room.
+const (
+	firstRetry = time.Second
+	lastRetry  = 15 * time.Second
+)
+
+// SaveNow implements trainer.Store.
+func (s *store) SaveNow(ctx context.Context, state *trainer.State, wait time.Duration) (string, error) {
+	_ = s.Wait(ctx) // an earlier write's failure was reported by OnSaved
+	begun := time.Now()
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		err := s.saveOnce(ctx, state)
+		left := wait - time.Since(begun)
+		if err == nil {
+			return rundir.Dir(s.runDir).Checkpoint(state.Step), nil
+		}
+		if full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT); !full || left <= 0 {
+			return "", err
+		}
+		if pause == firstRetry {
+			s.log.Warn("the disk is full: waiting for room (checkpoint.full_disk_wait)", "for", wait, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(min(pause, left)):
+		}
+	}
+}
+
+// saveOnce writes the state and waits for it, whatever happens meanwhile.
+func (s *store) saveOnce(ctx context.Context, state *trainer.State) error {
+	save := func() error {
+		err := s.Save(ctx, state)
+		if err == nil {
+			err = s.Wait(context.WithoutCancel(ctx))
+		}
+		return err
+	}
+	err := save()
+	if errors.Is(err, fs.ErrExist) {
+		// Another worker of this node, left alone too, was faster: its checkpoint is
+		// found to be the same.
+		err = save()
+	}
+	return err
 }
 
 // Begin writes the checkpoint of step 0 of a run that starts from given weights,

@@ -35,17 +35,17 @@ type worker struct {
 	spec   spec.Spec
 	cfg    *config.Config
 	log    *slog.Logger
+	out    *recordWriter
 	keys   *security.Keys
 	device *setup.Device
 	close  []func() error
 }
 
-// Run trains as one worker until the run ends, and returns the process's exit
-// code. A signal on stop asks all workers of the run to save and end.
-func Run(ctx context.Context, stop <-chan os.Signal, s spec.Spec, log *slog.Logger) (int, error) {
-	w := &worker{spec: s, log: log}
+// run trains as one worker until the run ends, and returns the process's exit code.
+func run(ctx context.Context, asked requests, s spec.Spec, log *slog.Logger, out *recordWriter) (int, error) {
+	w := &worker{spec: s, log: log, out: out}
 	defer w.shut()
-	err := w.run(ctx, stop)
+	err := w.run(ctx, asked)
 	var (
 		refused *config.Error
 		ended   *coordinator.EndError
@@ -65,6 +65,14 @@ func Run(ctx context.Context, stop <-chan os.Signal, s spec.Spec, log *slog.Logg
 	return cluster.ExitFailed, err
 }
 
+// sourceOf is what an error refuses: a key, a file, a device.
+func sourceOf(err error) string {
+	if refused, ok := errors.AsType[*config.Error](err); ok {
+		return refused.Source
+	}
+	return ""
+}
+
 // badData says whether an image has changed or gone since the run started. The
 // same images would come again after a restart.
 func badData(err error) bool {
@@ -80,8 +88,9 @@ func fatal(err error) bool {
 	var (
 		save *checkpoint.SaveError
 		none *checkpoint.NoneValidError
+		left *trainer.UnsavedError
 	)
-	return errors.Is(err, trainer.ErrDigest) || errors.As(err, &save) || errors.As(err, &none)
+	return errors.Is(err, trainer.ErrDigest) || errors.As(err, &left) || errors.As(err, &save) || errors.As(err, &none)
 }
 
 var errStopped = errors.New("worker: stopped")
@@ -96,7 +105,7 @@ func (w *worker) shut() {
 
 func (w *worker) later(f func() error) { w.close = append(w.close, f) }
 
-func (w *worker) run(ctx context.Context, stop <-chan os.Signal) error {
+func (w *worker) run(ctx context.Context, asked requests) error {
 	var err error
 	if w.cfg, err = config.FromYAML([]byte(w.spec.Config)); err != nil {
 		return &config.Error{Source: "worker spec", Err: err}
@@ -114,11 +123,11 @@ func (w *worker) run(ctx context.Context, stop <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	session, err := w.join(ctx, stop, endpoint)
+	session, err := w.join(ctx, asked.stop, endpoint)
 	if err != nil {
 		return err
 	}
-	parts.Session, parts.Member = session, w.spec.Member
+	parts.Session, parts.Member, parts.Node = session, w.spec.Member, w.spec.Node
 	parts.Connector = w.device.Connector(endpoint, w.log.With("part", "allreduce"))
 	cfg, err := w.trainerConfig()
 	if err != nil {
@@ -128,26 +137,29 @@ func (w *worker) run(ctx context.Context, stop <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	return w.train(ctx, stop, t, session)
+	return w.train(ctx, asked, t, session)
 }
 
 // train runs the loop next to the signals and the session's end.
-func (w *worker) train(ctx context.Context, stop <-chan os.Signal, t *trainer.Trainer, session *coordinator.Session) error {
+func (w *worker) train(ctx context.Context, asked requests, t *trainer.Trainer, session *coordinator.Session) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watched := make(chan struct{})
+	stopping := session.Stopping()
 	go func() {
 		defer close(watched)
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-stop:
+			case <-asked.save:
+				t.RequestSave()
+			case <-asked.stop:
 				t.RequestStop()
-				stop = nil
-			case <-session.Stopping():
+				asked.stop = nil
+			case <-stopping:
 				t.RequestStop()
-				return
+				stopping = nil
 			}
 		}
 	}()
@@ -169,7 +181,7 @@ func (w *worker) train(ctx context.Context, stop <-chan os.Signal, t *trainer.Tr
 	return err
 }
 
-// steps trains on this goroutine to the end, and takes leave.
+// steps trains on this goroutine to the end, and reports it.
 func (w *worker) steps(ctx context.Context, t *trainer.Trainer, session *coordinator.Session) error {
 	release, err := w.device.Pin(w.cfg, w.spec.Slot)
 	if err != nil {
@@ -183,11 +195,19 @@ func (w *worker) steps(ctx context.Context, t *trainer.Trainer, session *coordin
 	return w.farewell(ctx, t, session, outcome)
 }
 
-// farewellTime bounds the last words to the coordinator.
-const farewellTime = 10 * time.Second
+// The time for the last words to the coordinator. A stop does not wait long: the state
+// is saved, and the agent sees the process end.
+const (
+	farewellTime = 10 * time.Second
+	leaveTime    = 2 * time.Second
+)
 
 func (w *worker) farewell(ctx context.Context, t *trainer.Trainer, session *coordinator.Session, outcome trainer.Outcome) error {
-	ctx, cancel := context.WithTimeout(ctx, farewellTime)
+	limit := farewellTime
+	if outcome == trainer.Stopped {
+		limit = leaveTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if outcome == trainer.Finished {
 		// A finish that nobody heard is none: whoever is started in this
@@ -200,7 +220,7 @@ func (w *worker) farewell(ctx context.Context, t *trainer.Trainer, session *coor
 		}
 	}
 	if err := session.Leave(ctx); err != nil {
-		w.log.Warn("cannot take leave", "err", err)
+		w.log.Info("the coordinator was not told that this worker leaves", "err", err)
 	}
 	if outcome == trainer.Stopped {
 		return errStopped
@@ -294,7 +314,7 @@ func (w *worker) observer(be tensor.Backend, parameters int) *observer {
 	}
 	w.later(events.Close)
 	return &observer{
-		events: events, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
+		events: events, dir: rundir.Dir(w.spec.RunDir), records: w.out, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
 		start: metrics.Event{
 			Version: version.Build(), ConfigHash: w.cfg.Hash(), Backend: be.Name(),
 			Parameters: parameters, Order: w.cfg.AllReduce.Order,
@@ -330,7 +350,7 @@ func (w *worker) trainerConfig() (trainer.Config, error) {
 		MaxSkipped: c.Train.MaxSkipped, DigestEvery: c.Train.DigestEvery,
 		CheckpointEvery: c.Checkpoint.Every, CheckpointAt: c.Checkpoint.KeepAt,
 		BucketBytes: int(c.AllReduce.BucketMB * (1 << 20)), Order: order,
-		OpTimeout: config.Duration(c.AllReduce.Timeout),
+		FullDiskWait: config.Duration(c.Checkpoint.FullDiskWait), OpTimeout: config.Duration(c.AllReduce.Timeout),
 	}, nil
 }
 
@@ -370,7 +390,7 @@ func (w *worker) build() string {
 }
 
 // join registers with the coordinator.
-func (w *worker) join(ctx context.Context, stop <-chan os.Signal, endpoint *mesh.Endpoint) (*coordinator.Session, error) {
+func (w *worker) join(ctx context.Context, stop <-chan struct{}, endpoint *mesh.Endpoint) (*coordinator.Session, error) {
 	cc := coordinator.ClientConfig{Resolve: w.spec.FindCoordinator, Logger: w.log.With("part", "coordinator")}
 	if w.keys != nil {
 		cc.Credentials = w.keys.ClientCredentials()

@@ -25,19 +25,35 @@ func (r *runner) conclude(o launch.Outcome) error {
 		return &exitError{o.Code, r.stopped(o)}
 	case launch.Failed:
 	}
-	return &exitError{o.Code, fmt.Sprintf("the run failed: %s\nlogs: %s", o.Reason, filepath.Join(r.cfg.Out, "logs"))}
+	text := "the run failed: " + o.Reason
+	if o.Saved != nil {
+		text += "\nthe state of step " + fmt.Sprint(o.Saved.Step) + " was saved " + r.place(o)
+	}
+	return &exitError{o.Code, text + "\nlogs: " + filepath.Join(r.cfg.Out, "logs")}
 }
 
 // stopped says what a stop left and how to continue.
 func (r *runner) stopped(o launch.Outcome) string {
-	if o.Step < 0 {
+	switch {
+	case o.Step < 0:
 		return "stopped before a step was made\nstart again with: " + r.command
+	case o.Saved == nil:
+		left := "there is no checkpoint in " + filepath.Join(r.cfg.Out, "checkpoints")
+		if o.Newest >= 0 {
+			left = fmt.Sprintf("the newest checkpoint in %s is that of step %d", filepath.Join(r.cfg.Out, "checkpoints"), o.Newest)
+		}
+		return fmt.Sprintf("stopped after step %d of %d (%s), and NOTHING WAS SAVED as far as this node's workers heard; %s\nlogs: %s\nresume with: %s",
+			o.Step, o.Steps, o.Reason, left, filepath.Join(r.cfg.Out, "logs"), r.command)
 	}
-	where := "on the node of " + leader(o)
-	if exists(o.Dir.Checkpoint(o.Step)) {
-		where = "in " + filepath.Join(r.cfg.Out, "checkpoints")
+	return fmt.Sprintf("stopped after step %d of %d; saved %s\nresume with: %s", o.Step, o.Steps, r.place(o), r.command)
+}
+
+// place says where the last state was saved.
+func (r *runner) place(o launch.Outcome) string {
+	if exists(o.Dir.Checkpoint(o.Saved.Step)) {
+		return "in " + filepath.Join(r.cfg.Out, "checkpoints")
 	}
-	return fmt.Sprintf("stopped after step %d of %d; saved %s\nresume with: %s", o.Step, o.Steps, where, r.command)
+	return fmt.Sprintf("on node %s in %s", o.Saved.Node, o.Saved.Path)
 }
 
 func exists(path string) bool {

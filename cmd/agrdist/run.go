@@ -35,7 +35,8 @@ AGRDIST_SECTION_KEY and --set; the last of file, environment, --set wins.
 
 Ctrl-C, SIGTERM or SIGHUP saves a checkpoint on all nodes and exits with 143; the
 same command continues from there. Further signals within a second change nothing.
-After that a second Ctrl-C, or any third signal, ends the run at once.
+After that a second Ctrl-C, or any third signal, ends the run at once. SIGUSR1
+writes a checkpoint now, and training continues.
 
 Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 (never worth a retry), 143 stopped by a signal after a checkpoint.`,
@@ -121,8 +122,8 @@ func (r *runner) run(ctx context.Context) error {
 	defer view.close()
 	out, err := launch.Run(ctx, launch.Options{
 		Config: r.cfg, Signals: signals, Terminal: isTerminal(os.Stdin) || isTerminal(r.stderr),
-		Output: &warnings{view}, Scanning: newCounter(r.stderr, "data:").phase,
-		Notice: func(text string) { fmt.Fprintln(view, "agrdist: "+text) },
+		Scanning: newCounter(r.stderr, "data:").phase,
+		Notice:   func(text string) { fmt.Fprintln(view, "agrdist: "+text) },
 		Joinable: func(addr string) {
 			if r.cfg.Cluster.Nodes != "1" && len(r.cfg.Cluster.Join) == 0 {
 				fmt.Fprintf(view, "agrdist: other nodes join with --nodes %s --join %s\n", r.cfg.Cluster.Nodes, quoted(addr))
@@ -144,7 +145,7 @@ func (r *runner) run(ctx context.Context) error {
 // stopSignals are the signals that a run heeds. A reader of the output that goes away
 // (SIGPIPE) does not end it: what is printed then is lost.
 func stopSignals() (<-chan os.Signal, func()) {
-	list := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	list := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGUSR1}
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup does
 		list = append(list, syscall.SIGHUP)
 	}

@@ -88,6 +88,74 @@ func TestBurstOfSignalsSaves(t *testing.T) {
 	}
 }
 
+// SIGTERM and kill -9 of workers at about the same time: whoever is left saves, and
+// "saved" is true. Where nobody is left, nobody says it.
+func TestStopWhileWorkersDie(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		victims []int
+		before  bool // they die before the signal
+	}{
+		"rank 0":           {[]int{0}, false},
+		"rank 0, before":   {[]int{0}, true},
+		"another":          {[]int{1}, false},
+		"two of three":     {[]int{0, 1}, false},
+		"all three":        {[]int{0, 1, 2}, false},
+		"all, just before": {[]int{0, 1, 2}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "run")
+			p := start(t, training(dir, "--workers", "3", "--set", "train.steps=100000", "--set", "checkpoint.every=0")...)
+			members := pids(t, p.generation(dir, 1))
+			p.step(dir, 3)
+			kill := func() {
+				for _, v := range c.victims {
+					_ = syscall.Kill(members[v], syscall.SIGKILL) // it may have left already
+				}
+			}
+			if c.before {
+				kill()
+				p.signal(syscall.SIGTERM)
+			} else {
+				p.signal(syscall.SIGTERM)
+				kill()
+			}
+			code := p.wait()
+			saved := regexp.MustCompile(`stopped after step (\d+) of \d+; saved in `).FindStringSubmatch(p.stderr.String())
+			if len(c.victims) < 3 {
+				require.Equal(t, exitSignal, code, "a survivor saves")
+			}
+			if code == exitSignal {
+				require.NotNil(t, saved)
+				run(t, "checkpoint", "verify", filepath.Join(dir, "checkpoints", "step-"+saved[1])).ended(exitOK)
+				return
+			}
+			require.Nil(t, saved)
+			require.Equal(t, exitFailed, code)
+			require.Contains(t, p.stderr.String(), "NOTHING WAS SAVED")
+		})
+	}
+}
+
+// SIGUSR1 writes a checkpoint, and training continues.
+func TestCheckpointOnSignal(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir, "--set", "train.steps=100000", "--set", "checkpoint.every=0", "--set", "checkpoint.keep=9")...)
+	p.says(`step \d+/`) // the agent knows that there is something to save
+	p.signal(syscall.SIGUSR1)
+	p.saved(dir)
+	first := p.event(dir, "checkpoint", func(e metrics.Event) bool { return e.Event == metrics.EventCheckpoint })
+	p.step(dir, first.Step+2)
+	p.signal(syscall.SIGTERM)
+	p.ended(exitSignal)
+	require.Contains(t, p.stderr.String(), "SIGUSR1: writing a checkpoint")
+	good := run(t, "checkpoint", "verify", dir).ended(exitOK).stdout.String()
+	require.Equal(t, 2, strings.Count(good, ": verified"))
+	require.Contains(t, good, "step "+itoa(first.Step)+": verified")
+}
+
 // nohup's SIGHUP changes nothing.
 func TestIgnoredHangup(t *testing.T) {
 	t.Parallel()

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
+	"errors"
 
 	"github.com/spf13/cobra"
 
-	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/worker"
 )
 
@@ -17,22 +13,13 @@ func workerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "worker", Hidden: true, Short: "One worker process; started by agrdist run",
 		RunE: func(c *cobra.Command, _ []string) error {
-			place, err := worker.ReadSpec()
-			if err != nil {
+			code, err := worker.Main(c.Context())
+			switch {
+			case errors.Is(err, worker.ErrNoSpec):
 				return &usageError{err}
-			}
-			// A terminal's Ctrl-C is for the agent, which tells the workers;
-			// they lead groups of their own and do not see it.
-			stop := make(chan os.Signal, 1)
-			signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-			defer signal.Stop(stop)
-			supervise.WatchParent(os.Stdin, func() { os.Exit(exitFailed) })
-			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelInfo}))
-			code, err := worker.Run(c.Context(), stop, place, log)
-			if err != nil {
+			case err != nil:
 				return &exitError{code, err.Error()}
-			}
-			if code != exitOK {
+			case code != exitOK:
 				return &exitError{code: code}
 			}
 			return nil

@@ -21,9 +21,9 @@ type Notice struct {
 	Text  string `json:"text"`
 }
 
-// Saved is the word that the run's state is on a disk: written, synced, read back
-// and compared, and renamed. Every rank hears it from the rank that wrote and passes
-// it on to its own agent.
+// Saved is the word that the state a run ends or stops with is on a disk: written,
+// synced, read back and compared, and renamed. Every rank hears it from the rank that
+// wrote and passes it on to its own agent before it leaves.
 type Saved struct {
 	Step int64  `json:"step"`
 	Node string `json:"node"`
@@ -39,8 +39,6 @@ type End struct {
 	Source string `json:"source,omitempty"`
 	// Text is the reason, one line; empty where nothing went wrong.
 	Text string `json:"text,omitempty"`
-	// Saved is what was saved for a stop; nil if nothing was.
-	Saved *Saved `json:"saved,omitempty"`
 }
 
 // Write writes the record as one line. Text that is not UTF-8 is made valid on the
@@ -57,19 +55,15 @@ func (r Record) Write(w io.Writer) error {
 }
 
 func (r Record) valid() Record {
-	saved := func(s *Saved) *Saved {
-		if s == nil {
-			return nil
-		}
-		return &Saved{s.Step, text.Valid(s.Node), text.Valid(s.Path)}
-	}
 	if n := r.Notice; n != nil {
 		r.Notice = &Notice{n.Level, text.Valid(n.Text)}
 	}
 	if e := r.End; e != nil {
-		r.End = &End{e.Code, text.Valid(e.Source), text.Valid(e.Text), saved(e.Saved)}
+		r.End = &End{e.Code, text.Valid(e.Source), text.Valid(e.Text)}
 	}
-	r.Saved = saved(r.Saved)
+	if s := r.Saved; s != nil {
+		r.Saved = &Saved{s.Step, text.Valid(s.Node), text.Valid(s.Path)}
+	}
 	return r
 }
 
