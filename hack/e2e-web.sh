@@ -17,7 +17,7 @@ echo "== page"
 go build -o "$work/agrdist" ./cmd/agrdist
 (cd test/web && npm ci --no-audit --no-fund --silent)
 export AGRDIST=$work/agrdist CHROMIUM=$(command -v chromium)
-if [ "${1:-}" = --images ]; then export AGRDIST_IMAGES=$PWD/docs/images; fi
+if [ "${1:-}" = --images ]; then export WEB_IMAGES=$PWD/docs/images; fi
 node --test test/web/page.test.mjs
 
 echo "== tensorboard"

@@ -45,7 +45,7 @@ type Options struct {
 	Joinable func(addr string)
 	// Watch is called about twice a second with where the run stands.
 	Watch func(cluster.Status)
-	// Page is called with the address of the run's page on this node, its token
+	// Page is called once the run has begun, with the address of the run's page on this node, its token
 	// included, unless dashboard.bind is off; nil: no page is served.
 	Page func(link string)
 	// Output receives the lines of the workers, prefixed; nil: only the log files do.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -25,10 +26,15 @@ type page struct {
 	newest   atomic.Pointer[cluster.Status]
 	seen     atomic.Int64 // unix nanoseconds of the newest status
 	requests chan os.Signal
+	announce func() // tells of the page, once the run has begun
+	told     sync.Once
 }
 
-// watch notes where the run stands.
+// watch notes where the run stands. It is called by the agent alone.
 func (p *page) watch(s cluster.Status) {
+	if p.announce != nil {
+		p.told.Do(p.announce)
+	}
 	p.newest.Store(&s)
 	p.seen.Store(time.Now().UnixNano())
 }
@@ -111,7 +117,7 @@ func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err e
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
-	r.Page(endpoint.Link())
+	p.announce = func() { r.Page(endpoint.Link()) }
 	return func() {
 		cancel()
 		if err := errors.Join(<-done, remove()); err != nil {

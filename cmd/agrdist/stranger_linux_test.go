@@ -60,7 +60,7 @@ func TestStrangersOnThisHost(t *testing.T) {
 	workers := pids(t, p.generation(dir, 1))
 	all := append([]int{p.cmd.Process.Pid}, workers...)
 	ports := listeners(t, all)
-	require.Len(t, ports, 4, "gossip, coordinator and two workers")
+	require.Len(t, ports, 5, "gossip, coordinator, page and two workers")
 
 	for _, addr := range ports {
 		requireStrangerFails(t, addr)

@@ -1,7 +1,7 @@
 // Drives the page of a real run in headless Chromium: numbers, curves (pixels), slider,
 // live updates, a worker that is killed, actions, accessibility, several runs. Uses
 // node:test; hack/e2e-web.sh sets AGRDIST (the binary) and, to renew the screenshots of
-// the documentation, AGRDIST_IMAGES (a folder).
+// the documentation, WEB_IMAGES (a folder).
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -11,7 +11,7 @@ import path from 'node:path';
 import { chromium } from 'playwright-core';
 
 const binary = process.env.AGRDIST;
-const images = process.env.AGRDIST_IMAGES;
+const images = process.env.WEB_IMAGES;
 const home = fs.mkdtempSync(path.join(os.tmpdir(), 'agrdist-web-'));
 const axe = fs.readFileSync(new URL('./node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const patience = { timeout: 60_000 };
