@@ -58,7 +58,7 @@ func TestWeightingValidate(t *testing.T) {
 	require.NoError(t, Weighting{}.Validate())
 	require.NoError(t, Weighting{Kind: WeightNone}.Validate())
 	require.False(t, Weighting{Kind: WeightNone}.On())
-	require.InDelta(t, 1, Weighting{}.At(mustSchedule(t, Linear, 10), 3, V), 0)
+	require.InDelta(t, 1, Weighting{}.At(mustSchedule(t, Linear, 100), 3, V), 0)
 	require.ErrorContains(t, Weighting{Kind: "snr", Gamma: 1}.Validate(), `train.loss_weighting is "snr"; choose one of none, min_snr, p2`)
 	require.ErrorContains(t, Weighting{Kind: WeightP2}.Validate(), "train.loss_gamma is 0; it must be above 0")
 }
