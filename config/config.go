@@ -40,6 +40,7 @@ type Model struct {
 	FlipSinToCos      bool    `mapstructure:"flip_sin_to_cos" bits:"yes" doc:"time embedding as [cos, sin] instead of [sin, cos]"`
 	DownsamplePadding int     `mapstructure:"downsample_padding" bits:"yes" doc:"1: symmetric; 0: right and bottom (google/ddpm-*)"`
 	AttentionHeadDim  int     `mapstructure:"attention_head_dim" bits:"yes" doc:"channels of an attention head; 0: a single head"`
+	NumClassEmbeds    int     `mapstructure:"num_class_embeds" bits:"yes" doc:"class embeddings of a conditional model: the classes, and one more where labels are dropped; 0: not conditional"`
 }
 
 // Diffusion is the forward process and what the model predicts.
@@ -51,27 +52,30 @@ type Diffusion struct {
 
 // Data is the training set.
 type Data struct {
-	Name        string `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records) or folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF)"`
-	Dir         string `mapstructure:"dir" is:"path" scope:"node" doc:"where the files are; all but digits need it"`
-	Flip        bool   `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
-	Holdout     int    `mapstructure:"holdout" bits:"yes" doc:"images that are not trained on, spread evenly over the data set; 0: none"`
-	Verify      string `mapstructure:"verify" scope:"node" doc:"folder: what is read of every file before a run starts: header, full (decode it), or auto: full where all files together have at most 256 MiB"`
-	Corrupt     string `mapstructure:"corrupt" doc:"folder: images that cannot be used: refuse (end before the run starts) or skip (leave them out)"`
-	Fingerprint string `mapstructure:"fingerprint" bits:"yes" doc:"identifies the images; a run fills it in. Where it is given, other images are refused"`
+	Name         string  `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records) or folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF)"`
+	Dir          string  `mapstructure:"dir" is:"path" scope:"node" doc:"where the files are; all but digits need it"`
+	Flip         bool    `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
+	LabelDropout float64 `mapstructure:"label_dropout" bits:"yes" doc:"probability that a conditional model sees no label (the last class embedding); guidance needs about 0.1"`
+	Holdout      int     `mapstructure:"holdout" bits:"yes" doc:"images that are not trained on, spread evenly over the data set; 0: none"`
+	Verify       string  `mapstructure:"verify" scope:"node" doc:"folder: what is read of every file before a run starts: header, full (decode it), or auto: full where all files together have at most 256 MiB"`
+	Corrupt      string  `mapstructure:"corrupt" doc:"folder: images that cannot be used: refuse (end before the run starts) or skip (leave them out)"`
+	Fingerprint  string  `mapstructure:"fingerprint" bits:"yes" doc:"identifies the images; a run fills it in. Where it is given, other images are refused"`
 }
 
 // Train is the step.
 type Train struct {
-	Steps        int64   `mapstructure:"steps" doc:"optimizer steps of the run; a finished run goes on when it is raised"`
-	GlobalBatch  int     `mapstructure:"global_batch" bits:"yes" doc:"images a step over all workers; fixed whatever their number"`
-	Chunk        int     `mapstructure:"chunk" bits:"yes" doc:"images of one forward and backward pass; divides global_batch. At most global_batch/chunk workers have work"`
-	Precision    string  `mapstructure:"precision" bits:"yes" doc:"what the operands of products are rounded to, and on a GPU the activations: f32, or bf16 (sums, parameters and state stay f32)"`
-	ClipGradNorm float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"largest global gradient norm; 0: no clipping"`
-	EMADecay     float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
-	MaxSkipped   int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`
-	DigestEvery  int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps, and the whole state before each checkpoint; 0: only then"`
-	Threads      int     `mapstructure:"threads" scope:"node" doc:"threads of a worker; 0: cores / workers on the node"`
-	PinThreads   bool    `mapstructure:"pin_threads" scope:"node" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
+	Steps         int64   `mapstructure:"steps" doc:"optimizer steps of the run; a finished run goes on when it is raised"`
+	GlobalBatch   int     `mapstructure:"global_batch" bits:"yes" doc:"images a step over all workers; fixed whatever their number"`
+	Chunk         int     `mapstructure:"chunk" bits:"yes" doc:"images of one forward and backward pass; divides global_batch. At most global_batch/chunk workers have work"`
+	Precision     string  `mapstructure:"precision" bits:"yes" doc:"what the operands of products are rounded to, and on a GPU the activations: f32, or bf16 (sums, parameters and state stay f32)"`
+	LossWeighting string  `mapstructure:"loss_weighting" bits:"yes" doc:"none, min_snr or p2: how much the error counts by timestep"`
+	LossGamma     float64 `mapstructure:"loss_gamma" bits:"yes" doc:"gamma of the weighting: 5 is usual for min_snr, 1 for p2"`
+	ClipGradNorm  float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"largest global gradient norm; 0: no clipping"`
+	EMADecay      float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
+	MaxSkipped    int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`
+	DigestEvery   int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps, and the whole state before each checkpoint; 0: only then"`
+	Threads       int     `mapstructure:"threads" scope:"node" doc:"threads of a worker; 0: cores / workers on the node"`
+	PinThreads    bool    `mapstructure:"pin_threads" scope:"node" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
 }
 
 // Optimizer is the rule that applies the reduced gradient. Unset values take the
@@ -149,6 +153,7 @@ type Sample struct {
 	Eta      float64 `mapstructure:"eta" doc:"ddim noise: 0 deterministic, 1 as ddpm"`
 	Variance string  `mapstructure:"variance" doc:"ddpm: fixedlarge or fixedsmall"`
 	Clip     string  `mapstructure:"clip" doc:"x0 to [-1, 1] before the mean, after it (as the paper's code), or none"`
+	Guidance float64 `mapstructure:"guidance_scale" doc:"classifier-free guidance of a conditional model: 1 is none; other scales need data.label_dropout"`
 	Raw      bool    `mapstructure:"raw" doc:"raw weights instead of their moving average"`
 }
 
@@ -180,7 +185,7 @@ func Default() Config {
 		Diffusion: Diffusion{Timesteps: 1000, Schedule: "linear", Prediction: "epsilon"},
 		Data:      Data{Name: "digits", Verify: "auto", Corrupt: "refuse"},
 		Train: Train{
-			Steps: 1200, GlobalBatch: 32, Chunk: 8, Precision: "f32", ClipGradNorm: 1,
+			Steps: 1200, GlobalBatch: 32, Chunk: 8, Precision: "f32", LossWeighting: "none", LossGamma: 5, ClipGradNorm: 1,
 			EMADecay: 0.99, MaxSkipped: 10, DigestEvery: 100,
 		},
 		Optimizer: Optimizer{Name: "adan", AGR: true},
@@ -192,7 +197,7 @@ func Default() Config {
 		},
 		Checkpoint: Checkpoint{Every: 300, Keep: 3, Resume: "auto", FullDiskWait: "10m"},
 		Sample: Sample{
-			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before",
+			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before", Guidance: 1,
 		},
 		Log:       Log{Level: "info", Every: 1, TensorBoard: true},
 		Dashboard: Dashboard{Bind: "127.0.0.1:0"},

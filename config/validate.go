@@ -33,6 +33,9 @@ func (c *Config) Validate() error {
 	check(c.Data.Name == "digits" || c.Data.Dir != "", "data.name %s needs data.dir, the directory that holds it", c.Data.Name)
 	choice("data.verify", c.Data.Verify, "auto", "header", "full")
 	choice("data.corrupt", c.Data.Corrupt, "refuse", "skip")
+	choice("train.loss_weighting", c.Train.LossWeighting, "none", "min_snr", "p2")
+	check(c.Train.LossGamma > 0, "train.loss_gamma is %g; it must be above 0", c.Train.LossGamma)
+	c.validateClasses(check)
 	check(c.Data.Holdout >= 0, "data.holdout is %d; it must be 0 (none) or more", c.Data.Holdout)
 	c.validateTrain(check, choice)
 	c.validateCluster(check)
@@ -56,6 +59,17 @@ func (c *Config) Validate() error {
 	choice("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	check(c.Log.Every >= 1, "log.every is %d; it must be 1 or more", c.Log.Every)
 	return errors.Join(errs...)
+}
+
+// validateClasses checks what conditional models need.
+func (c *Config) validateClasses(check func(bool, string, ...any)) {
+	k, dropout, scale := c.Model.NumClassEmbeds, c.Data.LabelDropout, c.Sample.Guidance
+	check(k >= 0, "model.num_class_embeds is %d; it must be 0 (not conditional) or more", k)
+	check(dropout >= 0 && dropout < 1, "data.label_dropout is %g; it must be in [0, 1)", dropout)
+	check(k == 0 || dropout == 0 || k >= 2, "model.num_class_embeds is %d; with data.label_dropout it must be the classes and one more", k)
+	check(dropout == 0 || k > 0, "data.label_dropout is %g and model.num_class_embeds 0; only a conditional model has labels to drop", dropout)
+	check(scale >= 0, "sample.guidance_scale is %g; it must be 0 or more", scale)
+	check(scale == 1 || k > 0 && dropout > 0, "sample.guidance_scale is %g; other scales than 1 need model.num_class_embeds and data.label_dropout", scale)
 }
 
 func (c *Config) validateModel(check func(bool, string, ...any)) {

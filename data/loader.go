@@ -61,6 +61,14 @@ func (l *Loader) Sample(draw int64) (epoch uint64, index int, flipped bool) {
 	return epoch, index, l.flip && l.flips.IntN(uint64(draw), 2) == 1
 }
 
+// Labels fills dst with the class of each draw's image, -1 for images without one.
+func (l *Loader) Labels(dst, draws []int64) {
+	for i, draw := range draws {
+		_, index, _ := l.Sample(draw)
+		dst[i] = int64(l.dataset.Label(index))
+	}
+}
+
 // Load fills dst, [len(draws), H, W, C], with the images of the draws, values
 // in [-1, 1]. It allocates nothing itself; a data set may on the first reads,
 // and the folder whenever it decodes. An error names the image.

@@ -69,6 +69,33 @@ type SamplerConfig struct {
 	Clip        string     // ClipBefore, ClipAfter or ClipNone
 	FinalAlpha  string     // FinalAlphaAuto, ...; empty is auto
 	Prediction  Prediction // what the model predicts
+	Guidance    Guidance   // of a conditional model
+}
+
+// Guidance says which classes a conditional model draws and how strongly
+// (classifier-free guidance: Ho & Salimans, arXiv 2207.12598). The sampler does not
+// look at it: whoever wraps the model in a Predictor does.
+type Guidance struct {
+	// Scale s takes the output out(none) + s (out(class) - out(none)): 1 is the class
+	// alone, 0 as if there were none. Other scales than 1 need HasNone.
+	Scale float64
+	// HasNone says that the model's last class stands for none, as training with label
+	// dropout makes it.
+	HasNone bool
+	// Only, where it is not nil, is the one class that is drawn. Otherwise images come
+	// in rows of GuidanceRow of a class, the classes one after another.
+	Only *int
+}
+
+// GuidanceRow is how many images of one class follow each other.
+const GuidanceRow = 10
+
+// Class is the class of image id, of so many classes.
+func (g Guidance) Class(id uint64, classes int) int64 {
+	if g.Only != nil {
+		return int64(*g.Only)
+	}
+	return int64(id / GuidanceRow % uint64(classes))
 }
 
 // DefaultSamplerConfig is diffusers' DDIM: 50 steps without noise, x0 clipped,
@@ -76,7 +103,7 @@ type SamplerConfig struct {
 func DefaultSamplerConfig() SamplerConfig {
 	return SamplerConfig{
 		Method: DDIM, Steps: 50, Spacing: SpacingLeading, Variance: FixedLarge,
-		Clip: ClipBefore, FinalAlpha: FinalAlphaAuto, Prediction: Epsilon,
+		Clip: ClipBefore, FinalAlpha: FinalAlphaAuto, Prediction: Epsilon, Guidance: Guidance{Scale: 1},
 	}
 }
 

@@ -43,14 +43,39 @@ func ScanData(ctx context.Context, c *config.Config, progress func(what string, 
 		return nil, &config.Error{Source: "data", Err: err}
 	}
 	found := data.Fingerprint(set)
-	if err := data.Close(set); err != nil {
-		return nil, err
+	if err := errors.Join(labelled(c, set), data.Close(set)); err != nil {
+		return nil, &config.Error{Source: "data", Err: err}
 	}
 	if want := c.Data.Fingerprint; want != "" && want != found {
 		return nil, &config.Error{Source: "data", Err: &FingerprintError{Dir: c.Data.Dir, Want: want, Found: found}}
 	}
 	c.SetFingerprint(found)
 	return index, nil
+}
+
+// labelled checks that every image has a label that a conditional model knows.
+func labelled(c *config.Config, set data.Dataset) error {
+	classes := c.Model.NumClassEmbeds
+	if classes == 0 {
+		return nil
+	}
+	also := ""
+	if c.Data.LabelDropout > 0 {
+		classes--
+		also = ", and one more for dropped labels"
+	}
+	most := 0
+	for i := range set.Len() {
+		l := set.Label(i)
+		if l < 0 {
+			return fmt.Errorf("%s has no label; a conditional model (model.num_class_embeds) needs one for every image: put images in one directory for each class", data.NameOf(set, i))
+		}
+		most = max(most, l)
+	}
+	if most >= classes {
+		return fmt.Errorf("%s has labels up to %d; set model.num_class_embeds to its %d classes%s", set.Name(), most, most+1, also)
+	}
+	return nil
 }
 
 // FingerprintError says that the images are not those that a configuration names.

@@ -11,7 +11,8 @@ import (
 )
 
 // Generate draws images [lo, hi) of a seed, batch at a time, NHWC in about
-// [-1, 1]. Image i is a function of (weights, sampler, seed, i) alone. progress,
+// [-1, 1]. Image i is a function of (weights, sampler, seed, i) alone; of a conditional
+// model, the sampler's guidance says of which class it is. progress,
 // where given, is told the model calls done and in all.
 func Generate(ctx context.Context, s *diffusion.Sampler, m *unet.Model, seed uint64, lo, hi, batch int, progress func(done, total int)) ([]float32, error) {
 	c := m.Config()
@@ -36,7 +37,11 @@ func Generate(ctx context.Context, s *diffusion.Sampler, m *unet.Model, seed uin
 		if progress != nil {
 			step = func(done, total int) { progress(b*total+done, batches*total) }
 		}
-		if err := s.Sample(ctx, m, x, ids, seed, step); err != nil {
+		p, err := predictor(m, s.Config().Guidance, ids)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.Sample(ctx, p, x, ids, seed, step); err != nil {
 			return nil, err
 		}
 	}

@@ -97,5 +97,12 @@ func emptyBatch(be tensor.Backend, c *config.Config) (unet.Batch, error) {
 			return unet.Batch{}, err
 		}
 	}
-	return unet.NewBatch(be, images)
+	batch, err := unet.NewBatch(be, images)
+	if k := c.Model.NumClassEmbeds; k > 0 && err == nil {
+		batch.Classes, err = tensor.New(be, tensor.F32, tensor.Of(c.Train.Chunk, k))
+	}
+	if Weighting(c).On() && err == nil {
+		batch.Roots, err = tensor.New(be, tensor.F32, tensor.Of(c.Train.Chunk))
+	}
+	return batch, err
 }

@@ -22,6 +22,7 @@ func UNet(m config.Model) unet.Config {
 		AttentionLevels: m.AttentionLevels, NormNumGroups: m.NormNumGroups, NormEps: m.NormEps,
 		Dropout: m.Dropout, FreqShift: m.FreqShift, FlipSinToCos: m.FlipSinToCos,
 		DownsamplePadding: m.DownsamplePadding, AttentionHeadDim: m.AttentionHeadDim,
+		NumClassEmbeds: m.NumClassEmbeds,
 	}
 }
 
@@ -33,6 +34,7 @@ func ModelSection(u unet.Config) config.Model {
 		AttentionLevels: u.AttentionLevels, NormNumGroups: u.NormNumGroups, NormEps: u.NormEps,
 		Dropout: u.Dropout, FreqShift: u.FreqShift, FlipSinToCos: u.FlipSinToCos,
 		DownsamplePadding: u.DownsamplePadding, AttentionHeadDim: u.AttentionHeadDim,
+		NumClassEmbeds: u.NumClassEmbeds,
 	}
 }
 
@@ -56,12 +58,18 @@ func Process(c *config.Config) (*diffusion.Schedule, diffusion.Prediction, error
 	return s, diffusion.Prediction(c.Diffusion.Prediction), err
 }
 
+// Weighting is how much the error counts by timestep.
+func Weighting(c *config.Config) diffusion.Weighting {
+	return diffusion.Weighting{Kind: c.Train.LossWeighting, Gamma: c.Train.LossGamma}
+}
+
 // SamplerConfig translates the sample section.
 func SamplerConfig(c *config.Config) diffusion.SamplerConfig {
 	s := diffusion.DefaultSamplerConfig()
 	s.Method, s.Steps, s.Spacing, s.Eta = c.Sample.Sampler, c.Sample.Steps, c.Sample.Spacing, c.Sample.Eta
 	s.Variance, s.Clip = c.Sample.Variance, c.Sample.Clip
 	s.Prediction = diffusion.Prediction(c.Diffusion.Prediction)
+	s.Guidance = diffusion.Guidance{Scale: c.Sample.Guidance, HasNone: c.Data.LabelDropout > 0}
 	return s
 }
 

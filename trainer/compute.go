@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -22,7 +23,11 @@ type chunker struct {
 	ahead *ahead
 
 	draws, times []int64
-	batch        unet.Batch    // on the device, as the next two
+	batch        unet.Batch // on the device, as the next two
+	labeler      Labeler    // nil: the model is not conditional
+	labels       []int64
+	rows         []float32     // one-hot, of the labels
+	halves       []float32     // half the roots of the samples' weights; nil: no weights
 	clean, noise tensor.Tensor // noise is the batch's target where the model predicts that
 	noising      mix           // to the noisy images
 	targets      mix           // to what the model predicts, where that is not the noise
@@ -60,6 +65,13 @@ func newChunker(cfg Config, proc Process, be tensor.Backend, m Model, l Loader, 
 		cfg: cfg, proc: proc, be: be, model: m, ahead: newAhead(l, n, h*w*c),
 		draws: make([]int64, n), times: make([]int64, n),
 	}
+	if cfg.NumClasses > 0 {
+		var ok bool
+		if k.labeler, ok = l.(Labeler); !ok {
+			return nil, errors.New("trainer: a conditional model needs a loader that knows labels")
+		}
+		k.labels, k.rows = make([]int64, n), make([]float32, n*cfg.NumClasses)
+	}
 	if err := k.allocate(tensor.Of(n, h, w, c)); err != nil {
 		return nil, fmt.Errorf("trainer: room for a chunk: %w", err)
 	}
@@ -77,8 +89,19 @@ func (k *chunker) allocate(images tensor.Shape) (err error) {
 	if k.noising, err = newMix(k.be, k.cfg.Chunk); err != nil {
 		return err
 	}
+	if k.cfg.NumClasses > 0 {
+		if k.batch.Classes, err = tensor.New(k.be, tensor.F32, tensor.Of(k.cfg.Chunk, k.cfg.NumClasses)); err != nil {
+			return err
+		}
+	}
+	if k.proc.Weighting.On() {
+		k.halves = make([]float32, k.cfg.Chunk)
+		if k.batch.Roots, err = tensor.New(k.be, tensor.F32, tensor.Of(k.cfg.Chunk)); err != nil {
+			return err
+		}
+	}
 	k.noise = k.batch.Target
-	if k.proc.Prediction == diffusion.Epsilon {
+	if k.targetIsNoise() {
 		return nil
 	}
 	if k.noise, err = tensor.New(k.be, tensor.F32, images); err != nil {
@@ -88,21 +111,56 @@ func (k *chunker) allocate(images tensor.Shape) (err error) {
 	return err
 }
 
+// targetIsNoise says whether the noise itself is what the model's output is compared
+// with.
+func (k *chunker) targetIsNoise() bool {
+	return k.proc.Prediction == diffusion.Epsilon && !k.proc.Weighting.On()
+}
+
+// classes uploads the classes of the draws, some of them dropped.
+func (k *chunker) classes() error {
+	k.labeler.Labels(k.labels, k.draws)
+	if k.cfg.LabelDropout > 0 {
+		dropped := rng.New(k.cfg.Seed, rng.StreamLabel)
+		for i, draw := range k.draws {
+			if dropped.Float64(uint64(draw)) < k.cfg.LabelDropout {
+				k.labels[i] = int64(k.cfg.NumClasses - 1)
+			}
+		}
+	}
+	if err := unet.OneHot(k.rows, k.labels, k.cfg.NumClasses); err != nil {
+		return err
+	}
+	k.be.Upload(k.batch.Classes.Buf, k.rows)
+	return nil
+}
+
 // compute runs forward and backward of one chunk of a step and leaves the gradient of
 // the batch's mean loss in the model. It returns the chunk's sum of squared errors,
 // or, where losses is present, leaves those of its images there and does not wait for
 // the device. Meanwhile the images of the draws from next on are loaded (-1: none).
 func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64, losses tensor.Tensor, ready func(i int)) (float64, error) {
-	first, predictsNoise := k.firstDraw(step, chunk), k.proc.Prediction == diffusion.Epsilon
+	first, targetIsNoise := k.firstDraw(step, chunk), k.targetIsNoise()
 	for i := range k.draws {
 		draw := first + int64(i)
 		t := diffusion.Timestep(k.cfg.Seed, uint64(draw), len(k.proc.Schedule.Betas))
 		k.draws[i], k.times[i] = draw, int64(t)
 		signal, noise := k.proc.Schedule.QSampleCoefficients(t)
 		k.noising.set(i, signal, noise)
-		if !predictsNoise {
-			signal, noise = k.proc.Prediction.TargetCoefficients(k.proc.Schedule, t)
-			k.targets.set(i, signal, noise)
+		if targetIsNoise {
+			continue
+		}
+		signal, noise = k.proc.Prediction.TargetCoefficients(k.proc.Schedule, t)
+		root := 1.0
+		if k.halves != nil {
+			root = math.Sqrt(k.proc.Weighting.At(k.proc.Schedule, t, k.proc.Prediction))
+			k.halves[i] = float32(root / 2)
+		}
+		k.targets.set(i, root*signal, root*noise)
+	}
+	if k.labeler != nil {
+		if err := k.classes(); err != nil {
+			return 0, fmt.Errorf("trainer: step %d, chunk %d: %w", step, chunk, err)
 		}
 	}
 	began := time.Now()
@@ -117,7 +175,10 @@ func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64
 	k.be.Upload(k.clean.Buf, images)
 	k.be.Normal(k.noise, b.Draws, k.cfg.Seed, uint32(rng.StreamNoise))
 	k.noising.apply(k.be, b.XT, k.clean, k.noise)
-	if !predictsNoise {
+	if k.halves != nil {
+		k.be.Upload(b.Roots.Buf, k.halves)
+	}
+	if !targetIsNoise {
 		k.targets.apply(k.be, b.Target, k.clean, k.noise)
 	}
 	b.Losses = losses

@@ -17,6 +17,13 @@ type Config struct {
 	GlobalBatch int   // images a step, over all ranks
 	Chunk       int   // images of one forward and backward pass
 
+	// NumClasses is the number of class embeddings of a conditional model, 0 of others;
+	// the loader is a Labeler then. With probability LabelDropout a sample's label is
+	// replaced by the last class, which stands for none: what classifier-free guidance
+	// needs (Ho & Salimans, arXiv 2207.12598).
+	NumClasses   int
+	LabelDropout float64
+
 	MaxGradNorm float64 // largest global norm; 0: no clipping
 	EMADecay    float64 // 0: no moving average
 
@@ -68,4 +75,5 @@ func (c Config) Chunks() int { return c.GlobalBatch / c.Chunk }
 type Process struct {
 	Schedule   *diffusion.Schedule
 	Prediction diffusion.Prediction
+	Weighting  diffusion.Weighting // of the squared errors, by timestep
 }

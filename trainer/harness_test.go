@@ -34,6 +34,20 @@ func tiny() unet.Config {
 	}
 }
 
+// passFor is Adan(AGR) over a model's tensors.
+func passFor(t *testing.T, m *unet.Model) agr.Pass {
+	t.Helper()
+	var segments []optim.Segment
+	for _, p := range m.Params().List() {
+		segments = append(segments, optim.Segment{Name: p.Name, Off: p.Off, Len: p.Len})
+	}
+	oc, err := optim.DefaultConfig("adan")
+	require.NoError(t, err)
+	pass, err := agr.NewPass(oc, true, segments, m.Params().FlatLen(), nil)
+	require.NoError(t, err)
+	return pass
+}
+
 func smallConfig(steps int64) Config {
 	lr := optim.LRConfig{Base: 2e-3, WarmupSteps: 2, Schedule: optim.Constant, TotalSteps: steps}
 	return Config{
@@ -166,14 +180,6 @@ func (w *world) add(cfg Config, options ...option) *rank {
 	be := w.open()
 	model, err := unet.New(be, tiny())
 	require.NoError(w.t, err)
-	segments := make([]optim.Segment, 0)
-	for _, p := range model.Params().List() {
-		segments = append(segments, optim.Segment{Name: p.Name, Off: p.Off, Len: p.Len})
-	}
-	oc, err := optim.DefaultConfig("adan")
-	require.NoError(w.t, err)
-	pass, err := agr.NewPass(oc, true, segments, model.Params().FlatLen(), nil)
-	require.NoError(w.t, err)
 	set, err := data.Open(data.DefaultConfig())
 	require.NoError(w.t, err)
 	schedule, err := diffusion.NewSchedule("linear", 100)
@@ -193,7 +199,7 @@ func (w *world) add(cfg Config, options ...option) *rank {
 		r.member.DataAddr = r.end.Addr()
 	}
 	parts := Parts{
-		Backend: be, Model: model, Pass: pass, Process: Process{schedule, diffusion.Epsilon},
+		Backend: be, Model: model, Pass: passFor(w.t, model), Process: Process{Schedule: schedule, Prediction: diffusion.Epsilon},
 		Loader: data.NewLoader(set, cfg.Seed, true), Height: 8, Width: 8, Channel: 1,
 		Session: r, Connector: r, Member: id, Node: r.member.Node, Observer: r,
 	}

@@ -37,6 +37,12 @@ type Loader interface {
 	LoadContext(ctx context.Context, dst []float32, draws []int64) error
 }
 
+// Labeler is a Loader that knows the classes of its images. *data.Loader is one.
+type Labeler interface {
+	// Labels fills dst with the class of each draw's image.
+	Labels(dst, draws []int64)
+}
+
 // Session is the worker's line to whoever decides on membership.
 type Session interface {
 	// Generations delivers the newest generation, perhaps skipping older ones.

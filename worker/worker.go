@@ -271,6 +271,7 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if p.Process.Schedule, p.Process.Prediction, err = setup.Process(c); err != nil {
 		return p, err
 	}
+	p.Process.Weighting = setup.Weighting(c)
 	model, err := setup.Model(dev.Backend, c)
 	if err != nil {
 		return p, err
@@ -346,6 +347,7 @@ func (w *worker) trainerConfig() (trainer.Config, error) {
 	}
 	return trainer.Config{
 		Seed: c.Seed, Steps: c.Train.Steps, GlobalBatch: c.Train.GlobalBatch, Chunk: c.Train.Chunk,
+		NumClasses: c.Model.NumClassEmbeds, LabelDropout: c.Data.LabelDropout,
 		MaxGradNorm: c.Train.ClipGradNorm, EMADecay: c.Train.EMADecay, LR: setup.LearningRate(c).At,
 		MaxSkipped: c.Train.MaxSkipped, DigestEvery: c.Train.DigestEvery,
 		CheckpointEvery: c.Checkpoint.Every, CheckpointAt: c.Checkpoint.KeepAt,

@@ -31,6 +31,8 @@ type sampling struct {
 	eta       float64
 	spacing   string
 	clip      string
+	class     int
+	guidance  float64
 }
 
 func sampleCommand() *cobra.Command {
@@ -59,6 +61,8 @@ alone: the same command writes the same bytes, whatever the batch.`,
 	f.Float64Var(&o.eta, "eta", 0, "ddim: 0 deterministic to 1 as noisy as ddpm")
 	f.StringVar(&o.spacing, "spacing", "", "timesteps visited: linear, leading, trailing, quadratic, paper")
 	f.StringVar(&o.clip, "clip", "", "x0 to [-1, 1]: before, after or none")
+	f.IntVar(&o.class, "class", -1, "the one class to draw of a conditional model; -1: rows of ten of each")
+	f.Float64Var(&o.guidance, "guidance", 1, "classifier-free guidance of a conditional model; the run's own when not given")
 	return c
 }
 
@@ -79,6 +83,9 @@ func (o *sampling) run(c *cobra.Command) error {
 	}
 	cfg := made.Config
 	o.override(c, made)
+	if src.Kind == rundir.Pipeline && c.Flags().Changed("guidance") {
+		made.Sampler.Guidance.HasNone = true // its documents do not say; the formula needs it
+	}
 	sampler, err := diffusion.NewSampler(made.Schedule, made.Sampler)
 	if err != nil {
 		return &config.Error{Source: "sampler", Err: err}
@@ -149,6 +156,12 @@ func (o *sampling) override(c *cobra.Command, r *recipe.Recipe) {
 	}
 	if given("spacing") {
 		s.Spacing, s.StepsOffset = o.spacing, 0
+	}
+	if given("guidance") {
+		s.Guidance.Scale = o.guidance
+	}
+	if given("class") && o.class >= 0 {
+		s.Guidance.Only = &o.class
 	}
 	if given("clip") {
 		s.Clip = o.clip

@@ -1,0 +1,71 @@
+package setup
+
+import (
+	"fmt"
+
+	"github.com/agrdist/agrdist/diffusion"
+	"github.com/agrdist/agrdist/diffusion/unet"
+)
+
+// guided is a conditional model as a Predictor for images of given classes.
+type guided struct {
+	model  *unet.Model
+	scale  float64
+	labels []int64
+	nones  []int64   // the class that stands for none, for each image
+	none   []float32 // the output without a class
+}
+
+var _ diffusion.Predictor = (*guided)(nil)
+
+// predictor returns the model as a sampler calls it for the images ids: itself, or,
+// where it is conditional, with their classes.
+func predictor(m *unet.Model, g diffusion.Guidance, ids []uint64) (diffusion.Predictor, error) {
+	classes := m.Config().NumClassEmbeds
+	if classes == 0 {
+		if g.Only != nil {
+			return nil, fmt.Errorf("class %d: the model is not conditional (model.num_class_embeds is 0)", *g.Only)
+		}
+		return m, nil
+	}
+	p := &guided{model: m, scale: g.Scale, labels: make([]int64, len(ids)), nones: make([]int64, len(ids))}
+	none := classes - 1
+	if g.HasNone {
+		classes--
+	} else if g.Scale != 1 {
+		return nil, fmt.Errorf("guidance scale %g: the model was trained without label dropout and knows no image without a class; only a scale of 1 works", g.Scale)
+	}
+	if g.Only != nil && (*g.Only < 0 || *g.Only >= classes) {
+		return nil, fmt.Errorf("class %d: the model has classes 0 to %d", *g.Only, classes-1)
+	}
+	for i, id := range ids {
+		p.labels[i], p.nones[i] = g.Class(id, classes), int64(none)
+	}
+	return p, nil
+}
+
+// Predict is the output without a class, and scale times the difference that the class
+// makes.
+func (p *guided) Predict(dst, x []float32, t []int64) error {
+	if p.scale != 0 {
+		if err := p.model.PredictClasses(dst, x, t, p.labels); err != nil || p.scale == 1 {
+			return err
+		}
+	}
+	if cap(p.none) < len(dst) {
+		p.none = make([]float32, len(dst))
+	}
+	none := p.none[:len(dst)]
+	if err := p.model.PredictClasses(none, x, t, p.nones); err != nil {
+		return err
+	}
+	if p.scale == 0 {
+		copy(dst, none)
+		return nil
+	}
+	for i, u := range none {
+		// The conversion forbids a fused multiply-add, which not every machine has.
+		dst[i] = float32(float64(u) + float64(p.scale*(float64(dst[i])-float64(u))))
+	}
+	return nil
+}
