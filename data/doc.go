@@ -9,10 +9,14 @@
 // too, so a run has no cursor, no shuffled list and no generator to save: any
 // worker can load any part of any step.
 //
-// Data sets, by name: digits (embedded, 8x8 grayscale), cifar10 (the binary
-// version's files), records (any files in CIFAR-10's record format), folder
-// (PNG and JPEG files). Images are [H, W, C] float32 in [-1, 1].
+// Data sets, by name: digits (embedded, 8x8 grayscale), cifar10 (the files of
+// either version), records (any files in CIFAR-10's record format), folder (image
+// files). Images are [H, W, C] float32 in [-1, 1].
 //
-// The package does not download, does not batch over workers, and has no random
-// augmentation but the horizontal flip.
+// An image folder is looked at once, by Scan; the Index that it makes is the list
+// of images, the same for all workers. Split keeps a part from training, by
+// arithmetic. Propose makes a recipe after what is there.
+//
+// The package does not download (see data/fetch), does not batch over workers, and
+// has no random augmentation but the horizontal flip.
 package data

@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // CIFAR-10's record:
@@ -45,6 +47,7 @@ type records struct {
 	files  []recordFile
 	ends   []int // ends[i]: records in files 0..i
 	labels []byte
+	names  []string // of the labels, where a file says them
 	limits recordLimits
 	buffer sync.Pool // *[3 * recordPlane]byte
 }
@@ -62,7 +65,30 @@ func openRecords(name string, paths []string, limits recordLimits) (*records, er
 			return nil, errors.Join(err, d.Close())
 		}
 	}
+	d.names = classNames(filepath.Dir(paths[0]))
 	return d, nil
+}
+
+// classNames reads the names of the labels, a line each, from CIFAR-10's
+// batches.meta.txt. They are for people: a file that is missing or odd names
+// nothing.
+func classNames(dir string) (names []string) {
+	const file, limit = "batches.meta.txt", 64 << 10
+	f, info, err := openRegular(filepath.Join(dir, file))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	text := make([]byte, min(info.Size(), limit))
+	if n, err := f.ReadAt(text, 0); n < len(text) || err != nil && !errors.Is(err, io.EOF) || !utf8.Valid(text) {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && len(names) < 256 {
+			names = append(names, line)
+		}
+	}
+	return names
 }
 
 // add opens a file and reads all of it once, for the labels.
@@ -124,6 +150,18 @@ func (d *records) Name() string                        { return d.name }
 func (d *records) Len() int                            { return len(d.labels) }
 func (d *records) Size() (height, width, channels int) { return recordSide, recordSide, 3 }
 func (d *records) Label(index int) int                 { return int(d.labels[index]) }
+
+// Classes returns the names of the labels, or nothing where no file says them.
+func (d *records) Classes() []string { return slices.Clone(d.names) }
+
+// ImageName is an image's file and place.
+func (d *records) ImageName(index int) string {
+	file := sort.SearchInts(d.ends, index+1)
+	if file > 0 {
+		index -= d.ends[file-1]
+	}
+	return fmt.Sprintf("%s: image %d", d.files[file].Name(), index)
+}
 
 // Fingerprint identifies the files by names and labels.
 func (d *records) Fingerprint() string {

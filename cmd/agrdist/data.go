@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -290,10 +288,4 @@ func propose(ctx context.Context, path string, stderr io.Writer) (*config.Config
 		base.Cluster.Workers = n
 	}
 	return base, nil
-}
-
-func dataGetCommand() *cobra.Command {
-	return &cobra.Command{Use: "get", Hidden: true, RunE: func(*cobra.Command, []string) error {
-		return errors.Join(nil, os.ErrInvalid)
-	}}
 }

@@ -3,7 +3,7 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "compare allreduce/mesh eval/suite eval/judge internal/text data launch recipe worker bench doctor setup rundir config metrics status checkpoint cluster allreduce " +
+	"cmd/agrdist": "compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status checkpoint cluster allreduce " +
 		"diffusion internal/grid internal/version",
 	"launch": "agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/security cluster/supervise internal/version",
 
@@ -50,6 +50,7 @@ var allowed = map[string]string{
 	"checkpoint/internal/vfstest": "checkpoint/internal/vfs",
 	"checkpoint/safetensors":      "",
 	"data":                        "data/imagefile rng",
+	"data/fetch":                  "data",
 	"data/imagefile":              "",
 
 	"diffusion":          "parallel rng",
