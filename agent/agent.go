@@ -81,6 +81,9 @@ type Agent struct {
 // SignalError says that a signal ended the node's part before the run began.
 type SignalError = node.SignalError
 
+// LeftError says that this node has left a run that continues without it.
+type LeftError = node.LeftError
+
 // Run takes part in the run until it ends. The first signal on stop asks all
 // nodes to save and end; the end of ctx kills this node's workers. The End says
 // how the run ended; an error is a failure of this node's own part.
@@ -231,6 +234,8 @@ func nodeConfig(cfg Config) node.Config {
 	c.Node, c.Slots, c.Boot = cfg.Node, cfg.Run.Cluster.Workers, hex.EncodeToString(boot[:])
 	c.StartTimeout = config.Duration(cfg.Run.Cluster.StartTimeout)
 	c.OrphanTimeout = config.Duration(cfg.Run.Cluster.OrphanTimeout)
+	lo, hi, _ := config.ParseNodes(cfg.Run.Cluster.Nodes) // validated with the configuration
+	c.Elastic = lo < hi
 	c.Founder = len(cfg.Run.Cluster.Join) == 0
 	if id := cfg.Identity; id != nil {
 		c.Term = id.Term

@@ -141,7 +141,7 @@ func TestSignals(t *testing.T) {
 	})
 	t.Run("once and twice", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := begin(t, "cluster.join=[10.0.0.1:7946]")
+			w := begin(t, "cluster.join=[10.0.0.1:7946]", "cluster.nodes=2")
 			w.admit <- nil
 			rest(time.Second)
 			w.took()
@@ -153,6 +153,28 @@ func TestSignals(t *testing.T) {
 			require.ErrorContains(t, w.endErr, "second signal")
 			require.Equal(t, []string{"kill 0", "kill 1", "leave"}, w.took(), "nothing is left behind")
 		})
+	})
+}
+
+// SIGTERM takes one node out of an elastic run.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := begin(t, "cluster.join=[10.0.0.1:7946]")
+		w.admit <- nil
+		rest(time.Second)
+		w.took()
+		w.stop <- syscall.SIGTERM
+		rest(time.Second)
+		require.Equal(t, []string{"drain"}, w.took())
+		close(w.drained)
+		<-w.ended
+		var left *LeftError
+		require.ErrorAs(t, w.endErr, &left)
+		did := w.took()
+		require.ElementsMatch(t, []string{
+			"kill 0", "kill 1", "report n1/0 was killed by SIGKILL", "report n1/1 was killed by SIGKILL", "leave",
+		}, did)
+		require.Equal(t, "leave", did[4], "the deaths are certified before it goes")
 	})
 }
 

@@ -41,6 +41,7 @@ type world struct {
 	exits   chan supervise.Exit
 	kills   chan cluster.Kill
 	done    chan struct{}
+	drained chan struct{}
 	err     error
 	admit   chan error     // answers Register
 	serve   chan error     // ends Serve
@@ -60,7 +61,7 @@ func begin(t *testing.T, set ...string) *world {
 	w := &world{
 		t: t, stop: make(chan os.Signal, 2), running: map[int]cluster.MemberID{}, newest: map[int]cluster.MemberID{},
 		changed: make(chan membership.Event, 8), exits: make(chan supervise.Exit, 8), kills: make(chan cluster.Kill, 8),
-		run: c, done: make(chan struct{}), admit: make(chan error, 1), serve: make(chan error, 1), ended: make(chan struct{}),
+		run: c, done: make(chan struct{}), drained: make(chan struct{}), admit: make(chan error, 1), serve: make(chan error, 1), ended: make(chan struct{}),
 	}
 	w.agent = newAgent(Config{
 		Run: c, RunDir: t.TempDir(), Node: "n1", Logger: discard,
@@ -200,6 +201,8 @@ func (fakeControl) Close() {}
 
 type fakeSession struct{ *world }
 
+func (s fakeSession) Drain()                     { s.write("drain") }
+func (s fakeSession) Drained() <-chan struct{}   { return s.drained }
 func (s fakeSession) Config() string             { return string(s.run.YAML(false)) }
 func (s fakeSession) Kills() <-chan cluster.Kill { return s.kills }
 func (s fakeSession) Done() <-chan struct{}      { return s.done }

@@ -102,6 +102,8 @@ func (a *Agent) carryOut(ctx context.Context, action node.Action) {
 			v, err := s.ReportExit(ctx, action.Exit)
 			a.post(ctx, node.Judged{Exit: action.Exit, Verdict: v, Err: err})
 		})
+	case node.Drain:
+		a.session.Drain()
 	case node.RequestStop:
 		a.tasks.Go(func() {
 			if err := a.control.RequestStop(ctx, action.Reason); err != nil && ctx.Err() == nil {

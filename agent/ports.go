@@ -49,6 +49,9 @@ type control interface {
 // session is this node's place in the run. *coordinator.AgentSession is one.
 type session interface {
 	Kills() <-chan cluster.Kill
+	// Drain asks to leave the run; Drained is closed when this node may.
+	Drain()
+	Drained() <-chan struct{}
 	// Config is the run's configuration, YAML.
 	Config() string
 	ReportExit(ctx context.Context, e cluster.Exit) (cluster.Verdict, error)

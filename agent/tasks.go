@@ -75,10 +75,14 @@ func (a *Agent) register(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
+	drained := s.Drained()
 	for {
 		select {
 		case k := <-s.Kills():
 			a.post(ctx, node.KillOrdered{Kill: k})
+		case <-drained:
+			drained = nil // once
+			a.post(ctx, node.Drained{})
 		case <-s.Done():
 			a.look(ctx) // the last one, as a rule
 			a.post(ctx, ending(s.Err()))

@@ -36,7 +36,11 @@ func (m *Machine) exited(event WorkerExited) {
 	}
 	w := m.workers[e.Member]
 	if w != nil {
-		m.lose(w, true, e.String())
+		why := e.String()
+		if m.leaving(e.Node) {
+			why = "its node leaves the run"
+		}
+		m.lose(w, true, why)
 	} else if e.Member != "" {
 		m.certifyAbsent(e.Member, e.String())
 	}
@@ -56,7 +60,7 @@ func (m *Machine) judge(e Exit, stranger bool) Verdict {
 	switch {
 	case m.state == StateOver || m.state == StateFinishing || m.state == StateStopping:
 		return Verdict{Reason: "the run is ending"}
-	case m.agreed[e.Member]:
+	case m.agreed[e.Member] || m.leaving(e.Node):
 		return Verdict{Reason: "it left by agreement"}
 	case stranger && e.Signal == "" && (e.Code == ExitBadConfig || e.Code == ExitFatal):
 		return Verdict{Reason: "it cannot take part in this run"}

@@ -56,6 +56,10 @@ type AgentHeard struct{ Node string }
 // AgentLost says that the session of a node's agent ended.
 type AgentLost struct{ Node string }
 
+// AgentDraining says that a node wants to leave the run. Answered by Drained, or by
+// a Stop of the run if too few workers would be left.
+type AgentDraining struct{ Node string }
+
 // NodeSilent says that gossip counts a node among the dead. It is a hint: a
 // coordinator that has just begun does not wait for that node's workers to report
 // back, and nothing else follows from it.
@@ -76,6 +80,7 @@ func (Finished) event()      {}
 func (AgentJoined) event()   {}
 func (AgentHeard) event()    {}
 func (AgentLost) event()     {}
+func (AgentDraining) event() {}
 func (NodeSilent) event()    {}
 func (StopRequested) event() {}
 func (Tick) event()          {}
@@ -130,6 +135,10 @@ type Kill struct {
 // worker speak again, it must register again.
 type Drop struct{ ID MemberID }
 
+// Drained tells a node's agent that it may end its workers and go: their deaths are
+// no crashes, and the others continue without them.
+type Drained struct{ Node string }
+
 // Judge answers a WorkerExited.
 type Judge struct {
 	Exit    Exit
@@ -159,6 +168,7 @@ func (Abort) action()       {}
 func (Wait) action()        {}
 func (Kill) action()        {}
 func (Drop) action()        {}
+func (Drained) action()     {}
 func (Judge) action()       {}
 func (Acknowledge) action() {}
 func (Stop) action()        {}

@@ -67,6 +67,7 @@ type node struct {
 	slots     int
 	host      string
 	connected bool
+	drained   bool // it was allowed to leave
 	seen      time.Time
 }
 
@@ -137,6 +138,8 @@ func (m *Machine) apply(e Event) {
 		if i := m.nodeOrder(e.Node); i >= 0 {
 			m.nodes[i].connected = false
 		}
+	case AgentDraining:
+		m.drain(e.Node)
 	case NodeSilent:
 		m.silent[e.Node] = true
 	case StopRequested:
@@ -221,7 +224,7 @@ func (m *Machine) expire() {
 func (m *Machine) agentJoined(e AgentJoined) {
 	delete(m.silent, e.Node)
 	n := m.node(e.Node)
-	n.slots, n.host, n.connected, n.seen = e.Slots, e.Host, true, m.now
+	n.slots, n.host, n.connected, n.seen, n.drained = e.Slots, e.Host, true, m.now, false
 	for id, a := range m.unheard {
 		if a.member.Node == e.Node {
 			a.since = m.now

@@ -22,7 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 // the machine ticks, each 100 ms. With -rewrite the answers are written anew.
 //
 //	config KEY=VALUE...               first line only; workers=N sets min and max
-//	agent NODE SLOTS | agentlost NODE | silent NODE
+//	agent NODE SLOTS | agentlost NODE | silent NODE | drain NODE
 //	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID and the keys of report
 //	report ID,... KEY=VALUE...        changes the last report of each and sends it
 //	mute ID                           no heartbeats from now on, though connected
@@ -131,6 +131,8 @@ func (p *player) input(line string, f []string) {
 		p.step(Finished{Finish: Finish{
 			Member: MemberID(args[0]), Generation: uint64(p.int(keys["gen"])), Step: int64(p.int(keys["step"])), Digest: keys["digest"],
 		}})
+	case "drain":
+		p.step(AgentDraining{args[0]})
 	case "silent":
 		p.step(NodeSilent{args[0]})
 	case "stop":
@@ -303,6 +305,8 @@ func describe(a Action) string {
 		return fmt.Sprintf("kill %s: %s", a.Member.ID, a.Reason)
 	case Drop:
 		return fmt.Sprintf("drop %s", a.ID)
+	case Drained:
+		return "drained " + a.Node
 	case Judge:
 		return fmt.Sprintf("verdict on %s: restart=%t after %s: %s", a.Exit.Member, a.Verdict.Restart, a.Verdict.After, a.Verdict.Reason)
 	case Acknowledge:

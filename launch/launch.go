@@ -59,6 +59,7 @@ type run struct {
 	dir    rundir.Dir
 	images *data.Index // of an image folder; nil: another data set
 	node   string
+	peers  []string // where other nodes of the run were last
 	page   page
 
 	notices sync.Mutex                     // one Notice at a time
@@ -132,7 +133,7 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 		return Outcome{}, err
 	}
 	defer func() { _ = id.Close() }() // it ends with the process at the latest
-	r.node = id.Node
+	r.node, r.peers = id.Node, id.Peers
 	log, closeLog, err := r.openLog()
 	if err != nil {
 		return Outcome{}, err
@@ -177,8 +178,14 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	return r.outcome(end, time.Since(began)), nil
 }
 
-// early is the outcome of a run that ended before it began.
+// early is the outcome of a run that ended for this node before it began, or before it
+// ended for the others.
 func (r *run) early(err error) (Outcome, error) {
+	if left, ok := errors.AsType[*agent.LeftError](err); ok {
+		return Outcome{
+			Ending: Left, Dir: r.dir, Step: left.Step, Steps: r.cfg.Train.Steps, Code: cluster.ExitStopped, Reason: left.Error(),
+		}, nil
+	}
 	if early, ok := errors.AsType[*agent.SignalError](err); ok {
 		return Outcome{
 			Ending: Stopped, Dir: r.dir, Step: -1, Steps: r.cfg.Train.Steps, Code: cluster.ExitStopped, Reason: early.Error(),

@@ -20,6 +20,7 @@ const (
 	Already                    // it was finished before; nothing was done
 	Stopped                    // as asked; see Saved
 	Failed
+	Left // this node left, and the run continues on others
 )
 
 // Outcome is what became of a run.

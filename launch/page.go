@@ -88,7 +88,7 @@ func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err e
 	name := filepath.Base(string(r.dir))
 	shown := status.NewRun(name, string(r.dir))
 	shown.Status, shown.Batch, shown.Differs = p.status, r.cfg.Train.GlobalBatch, Differs
-	shown.Checkpoint, shown.Stop = p.ask(syscall.SIGUSR1), p.ask(syscall.SIGTERM)
+	shown.Checkpoint, shown.Stop = p.ask(syscall.SIGUSR1), p.ask(syscall.SIGINT)
 	cfg := status.Config{
 		Bind: r.cfg.Dashboard.Bind, Runs: status.One(shown), Metrics: status.Metrics(shown),
 		Alive: p.alive, Ready: p.ready, Log: log.With("part", "dashboard"),

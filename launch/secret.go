@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/agrdist/agrdist/agent"
@@ -69,7 +70,7 @@ func (r *run) awaitSecret(ctx context.Context, stop <-chan os.Signal) ([]byte, e
 	poll := time.NewTicker(secretPoll)
 	defer poll.Stop()
 	for {
-		for _, seed := range seeds {
+		for _, seed := range slices.Concat(seeds, r.peers) {
 			secret, err := security.LocalSecret(seed)
 			if !errors.Is(err, security.ErrNoLocalSecret) {
 				return secret, err

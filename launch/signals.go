@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agrdist/agrdist/config"
 )
 
 // Request is what a signal asks for.
@@ -18,6 +20,7 @@ const (
 	Stop                   // save a checkpoint on all nodes and end
 	Kill                   // end at once
 	Save                   // write a checkpoint now and continue
+	Leave                  // leave a run that continues on other nodes
 )
 
 // repeatWithin is how long after a request further signals only repeat it. Process
@@ -28,10 +31,13 @@ const repeatWithin = time.Second
 // Stopper makes requests of signals. The first SIGINT, SIGTERM or SIGHUP is a Stop.
 // Within a second any number of them only repeats it. Later ones are requests of
 // their own: a second SIGINT that a person typed is a Kill, and so is any third
-// request. SIGUSR1 is always a Save.
+// request. SIGUSR1 is always a Save. In an elastic run the first SIGTERM is a Leave,
+// and a second one is the Stop.
 type Stopper struct {
 	Terminal bool // an interrupt comes from a keyboard
+	Elastic  bool // the run can continue without this node
 
+	left  bool      // the first was a Leave
 	asked int       // requests to stop so far
 	last  time.Time // the newest of them
 }
@@ -47,7 +53,10 @@ func (s *Stopper) Next(sig os.Signal, now time.Time) Request {
 	s.asked++
 	s.last = now
 	switch {
-	case s.asked == 1:
+	case s.asked == 1 && s.Elastic && sig == syscall.SIGTERM:
+		s.left = true
+		return Leave
+	case s.asked == 1, s.asked == 2 && s.left && sig == syscall.SIGTERM:
 		return Stop
 	case s.asked >= 3, s.Terminal && sig == os.Interrupt:
 		return Kill
@@ -62,7 +71,8 @@ func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		s := Stopper{Terminal: r.Terminal}
+		lo, hi, _ := config.ParseNodes(r.cfg.Cluster.Nodes) // validated with the configuration
+		s := Stopper{Terminal: r.Terminal, Elastic: lo < hi}
 		for {
 			select {
 			case <-done:
@@ -92,6 +102,8 @@ func (r *run) forward(q Request, sig os.Signal, out chan<- os.Signal) {
 			again = "Ctrl-C again after a second"
 		}
 		r.notice(fmt.Sprintf("%s: saving a checkpoint and stopping; %s ends the run at once, without the checkpoint", signalName(sig), again))
+	case Leave:
+		r.notice(fmt.Sprintf("%s: this node leaves the run if enough others stay, else the run saves and stops; a second one after more than a second stops the whole run", signalName(sig)))
 	case Save:
 		if s := r.last.Load(); s == nil || s.Step < 0 {
 			r.notice("there is nothing to save yet: no step was made")

@@ -37,14 +37,16 @@ func TestStopper(t *testing.T) {
 		{"bursts", false, []at{{0, term}, {0, term}, {5 * sec, term}, {0, term}, {sec, term}, {sec, term}}, "stop - - - - kill"},
 		{"a terminal goes away", true, []at{{0, hup}, {0, hup}, {3 * sec, hup}}, "stop - -"},
 		{"saves", true, []at{{0, usr1}, {0, usr1}, {0, intr}, {0, usr1}, {sec / 2, intr}, {sec, intr}}, "save save stop save - kill"},
+		{"elastic", false, []at{{0, term}, {0, term}, {2 * sec, term}, {2 * sec, term}}, "leave - stop kill"},
+		{"elastic, by hand", true, []at{{0, intr}, {2 * sec, term}, {2 * sec, intr}}, "stop - kill"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := Stopper{Terminal: c.terminal}
+			s := Stopper{Terminal: c.terminal, Elastic: strings.HasPrefix(c.name, "elastic")}
 			now := time.Unix(0, 0)
 			var got []string
 			for _, x := range c.signals {
 				now = now.Add(x.after)
-				got = append(got, map[Request]string{Nothing: "-", Stop: "stop", Kill: "kill", Save: "save"}[s.Next(x.sig, now)])
+				got = append(got, map[Request]string{Nothing: "-", Stop: "stop", Kill: "kill", Save: "save", Leave: "leave"}[s.Next(x.sig, now)])
 			}
 			require.Equal(t, c.want, strings.Join(got, " "))
 		})

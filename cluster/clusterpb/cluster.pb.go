@@ -1155,6 +1155,7 @@ type SuperviseRequest struct {
 	//	*SuperviseRequest_Hello
 	//	*SuperviseRequest_Heartbeat
 	//	*SuperviseRequest_Leave
+	//	*SuperviseRequest_Drain
 	Message       isSuperviseRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1224,6 +1225,15 @@ func (x *SuperviseRequest) GetLeave() *Leave {
 	return nil
 }
 
+func (x *SuperviseRequest) GetDrain() *Drain {
+	if x != nil {
+		if x, ok := x.Message.(*SuperviseRequest_Drain); ok {
+			return x.Drain
+		}
+	}
+	return nil
+}
+
 type isSuperviseRequest_Message interface {
 	isSuperviseRequest_Message()
 }
@@ -1241,11 +1251,92 @@ type SuperviseRequest_Leave struct {
 	Leave *Leave `protobuf:"bytes,3,opt,name=leave,proto3,oneof"`
 }
 
+type SuperviseRequest_Drain struct {
+	Drain *Drain `protobuf:"bytes,4,opt,name=drain,proto3,oneof"`
+}
+
 func (*SuperviseRequest_Hello) isSuperviseRequest_Message() {}
 
 func (*SuperviseRequest_Heartbeat) isSuperviseRequest_Message() {}
 
 func (*SuperviseRequest_Leave) isSuperviseRequest_Message() {}
+
+func (*SuperviseRequest_Drain) isSuperviseRequest_Message() {}
+
+// Drain asks to take this node's workers out of the run, which continues on the
+// others. The answer is Drained, or a Stop of the run if too few would be left.
+type Drain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drain) Reset() {
+	*x = Drain{}
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drain) ProtoMessage() {}
+
+func (x *Drain) ProtoReflect() protoreflect.Message {
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drain.ProtoReflect.Descriptor instead.
+func (*Drain) Descriptor() ([]byte, []int) {
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{14}
+}
+
+// Drained says that the node may end its workers and go.
+type Drained struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drained) Reset() {
+	*x = Drained{}
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drained) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drained) ProtoMessage() {}
+
+func (x *Drained) ProtoReflect() protoreflect.Message {
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drained.ProtoReflect.Descriptor instead.
+func (*Drained) Descriptor() ([]byte, []int) {
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{15}
+}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1262,7 +1353,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1365,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1378,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Hello) GetNode() string {
@@ -1335,6 +1426,7 @@ type SuperviseResponse struct {
 	//	*SuperviseResponse_End
 	//	*SuperviseResponse_Heartbeat
 	//	*SuperviseResponse_Stop
+	//	*SuperviseResponse_Drained
 	Message       isSuperviseResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1342,7 +1434,7 @@ type SuperviseResponse struct {
 
 func (x *SuperviseResponse) Reset() {
 	*x = SuperviseResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1446,7 @@ func (x *SuperviseResponse) String() string {
 func (*SuperviseResponse) ProtoMessage() {}
 
 func (x *SuperviseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1459,7 @@ func (x *SuperviseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuperviseResponse.ProtoReflect.Descriptor instead.
 func (*SuperviseResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SuperviseResponse) GetMessage() isSuperviseResponse_Message {
@@ -1431,6 +1523,15 @@ func (x *SuperviseResponse) GetStop() *Stop {
 	return nil
 }
 
+func (x *SuperviseResponse) GetDrained() *Drained {
+	if x != nil {
+		if x, ok := x.Message.(*SuperviseResponse_Drained); ok {
+			return x.Drained
+		}
+	}
+	return nil
+}
+
 type isSuperviseResponse_Message interface {
 	isSuperviseResponse_Message()
 }
@@ -1459,6 +1560,10 @@ type SuperviseResponse_Stop struct {
 	Stop *Stop `protobuf:"bytes,6,opt,name=stop,proto3,oneof"`
 }
 
+type SuperviseResponse_Drained struct {
+	Drained *Drained `protobuf:"bytes,7,opt,name=drained,proto3,oneof"`
+}
+
 func (*SuperviseResponse_Admitted) isSuperviseResponse_Message() {}
 
 func (*SuperviseResponse_Refused) isSuperviseResponse_Message() {}
@@ -1470,6 +1575,8 @@ func (*SuperviseResponse_End) isSuperviseResponse_Message() {}
 func (*SuperviseResponse_Heartbeat) isSuperviseResponse_Message() {}
 
 func (*SuperviseResponse_Stop) isSuperviseResponse_Message() {}
+
+func (*SuperviseResponse_Drained) isSuperviseResponse_Message() {}
 
 // Kill asks a worker's supervisor to end it with SIGKILL and reap it.
 type Kill struct {
@@ -1484,7 +1591,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1603,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1616,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Kill) GetMember() string {
@@ -1555,7 +1662,7 @@ type ReportExitRequest struct {
 
 func (x *ReportExitRequest) Reset() {
 	*x = ReportExitRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1674,7 @@ func (x *ReportExitRequest) String() string {
 func (*ReportExitRequest) ProtoMessage() {}
 
 func (x *ReportExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1687,7 @@ func (x *ReportExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExitRequest.ProtoReflect.Descriptor instead.
 func (*ReportExitRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReportExitRequest) GetMember() string {
@@ -1637,7 +1744,7 @@ type ReportExitResponse struct {
 
 func (x *ReportExitResponse) Reset() {
 	*x = ReportExitResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1756,7 @@ func (x *ReportExitResponse) String() string {
 func (*ReportExitResponse) ProtoMessage() {}
 
 func (x *ReportExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1769,7 @@ func (x *ReportExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExitResponse.ProtoReflect.Descriptor instead.
 func (*ReportExitResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReportExitResponse) GetRestart() bool {
@@ -1699,7 +1806,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1818,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1831,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FinishRequest) GetMember() string {
@@ -1770,7 +1877,7 @@ type FinishResponse struct {
 
 func (x *FinishResponse) Reset() {
 	*x = FinishResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1889,7 @@ func (x *FinishResponse) String() string {
 func (*FinishResponse) ProtoMessage() {}
 
 func (x *FinishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1902,7 @@ func (x *FinishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishResponse.ProtoReflect.Descriptor instead.
 func (*FinishResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 type RequestStopRequest struct {
@@ -1807,7 +1914,7 @@ type RequestStopRequest struct {
 
 func (x *RequestStopRequest) Reset() {
 	*x = RequestStopRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1926,7 @@ func (x *RequestStopRequest) String() string {
 func (*RequestStopRequest) ProtoMessage() {}
 
 func (x *RequestStopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1939,7 @@ func (x *RequestStopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestStopRequest.ProtoReflect.Descriptor instead.
 func (*RequestStopRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RequestStopRequest) GetReason() string {
@@ -1850,7 +1957,7 @@ type RequestStopResponse struct {
 
 func (x *RequestStopResponse) Reset() {
 	*x = RequestStopResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1969,7 @@ func (x *RequestStopResponse) String() string {
 func (*RequestStopResponse) ProtoMessage() {}
 
 func (x *RequestStopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1982,7 @@ func (x *RequestStopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestStopResponse.ProtoReflect.Descriptor instead.
 func (*RequestStopResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 type StatusRequest struct {
@@ -1886,7 +1993,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +2005,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +2018,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 type StatusResponse struct {
@@ -1939,7 +2046,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2058,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2071,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StatusResponse) GetRunId() string {
@@ -2094,7 +2201,7 @@ type WorkerStatus struct {
 
 func (x *WorkerStatus) Reset() {
 	*x = WorkerStatus{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2213,7 @@ func (x *WorkerStatus) String() string {
 func (*WorkerStatus) ProtoMessage() {}
 
 func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2226,7 @@ func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStatus.ProtoReflect.Descriptor instead.
 func (*WorkerStatus) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WorkerStatus) GetMember() *Member {
@@ -2176,7 +2283,7 @@ type AgentStatus struct {
 
 func (x *AgentStatus) Reset() {
 	*x = AgentStatus{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2295,7 @@ func (x *AgentStatus) String() string {
 func (*AgentStatus) ProtoMessage() {}
 
 func (x *AgentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2308,7 @@ func (x *AgentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStatus.ProtoReflect.Descriptor instead.
 func (*AgentStatus) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{26}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AgentStatus) GetNode() string {
@@ -2314,25 +2421,29 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n" +
 	"\texit_code\x18\x03 \x01(\x05R\bexitCode\x12\x12\n" +
 	"\x04step\x18\x04 \x01(\x03R\x04step\x12\x16\n" +
-	"\x06digest\x18\x05 \x01(\tR\x06digest\"\xc2\x01\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\"\xf5\x01\n" +
 	"\x10SuperviseRequest\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.agrdist.cluster.v1.HelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x121\n" +
-	"\x05leave\x18\x03 \x01(\v2\x19.agrdist.cluster.v1.LeaveH\x00R\x05leaveB\t\n" +
-	"\amessage\"x\n" +
+	"\x05leave\x18\x03 \x01(\v2\x19.agrdist.cluster.v1.LeaveH\x00R\x05leave\x121\n" +
+	"\x05drain\x18\x04 \x01(\v2\x19.agrdist.cluster.v1.DrainH\x00R\x05drainB\t\n" +
+	"\amessage\"\a\n" +
+	"\x05Drain\"\t\n" +
+	"\aDrained\"x\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x15\n" +
 	"\x06run_id\x18\x04 \x01(\tR\x05runId\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\xdf\x02\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\x98\x03\n" +
 	"\x11SuperviseResponse\x12:\n" +
 	"\badmitted\x18\x01 \x01(\v2\x1c.agrdist.cluster.v1.AdmittedH\x00R\badmitted\x127\n" +
 	"\arefused\x18\x02 \x01(\v2\x1b.agrdist.cluster.v1.RefusedH\x00R\arefused\x12.\n" +
 	"\x04kill\x18\x03 \x01(\v2\x18.agrdist.cluster.v1.KillH\x00R\x04kill\x12+\n" +
 	"\x03end\x18\x04 \x01(\v2\x17.agrdist.cluster.v1.EndH\x00R\x03end\x12=\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
-	"\x04stop\x18\x06 \x01(\v2\x18.agrdist.cluster.v1.StopH\x00R\x04stopB\t\n" +
+	"\x04stop\x18\x06 \x01(\v2\x18.agrdist.cluster.v1.StopH\x00R\x04stop\x127\n" +
+	"\adrained\x18\a \x01(\v2\x1b.agrdist.cluster.v1.DrainedH\x00R\adrainedB\t\n" +
 	"\amessage\"\\\n" +
 	"\x04Kill\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
@@ -2430,7 +2541,7 @@ func file_agrdist_cluster_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_agrdist_cluster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agrdist_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_agrdist_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_agrdist_cluster_v1_cluster_proto_goTypes = []any{
 	(Refusal)(0),                // 0: agrdist.cluster.v1.Refusal
 	(Outcome)(0),                // 1: agrdist.cluster.v1.Outcome
@@ -2448,19 +2559,21 @@ var file_agrdist_cluster_v1_cluster_proto_goTypes = []any{
 	(*Stop)(nil),                // 13: agrdist.cluster.v1.Stop
 	(*End)(nil),                 // 14: agrdist.cluster.v1.End
 	(*SuperviseRequest)(nil),    // 15: agrdist.cluster.v1.SuperviseRequest
-	(*Hello)(nil),               // 16: agrdist.cluster.v1.Hello
-	(*SuperviseResponse)(nil),   // 17: agrdist.cluster.v1.SuperviseResponse
-	(*Kill)(nil),                // 18: agrdist.cluster.v1.Kill
-	(*ReportExitRequest)(nil),   // 19: agrdist.cluster.v1.ReportExitRequest
-	(*ReportExitResponse)(nil),  // 20: agrdist.cluster.v1.ReportExitResponse
-	(*FinishRequest)(nil),       // 21: agrdist.cluster.v1.FinishRequest
-	(*FinishResponse)(nil),      // 22: agrdist.cluster.v1.FinishResponse
-	(*RequestStopRequest)(nil),  // 23: agrdist.cluster.v1.RequestStopRequest
-	(*RequestStopResponse)(nil), // 24: agrdist.cluster.v1.RequestStopResponse
-	(*StatusRequest)(nil),       // 25: agrdist.cluster.v1.StatusRequest
-	(*StatusResponse)(nil),      // 26: agrdist.cluster.v1.StatusResponse
-	(*WorkerStatus)(nil),        // 27: agrdist.cluster.v1.WorkerStatus
-	(*AgentStatus)(nil),         // 28: agrdist.cluster.v1.AgentStatus
+	(*Drain)(nil),               // 16: agrdist.cluster.v1.Drain
+	(*Drained)(nil),             // 17: agrdist.cluster.v1.Drained
+	(*Hello)(nil),               // 18: agrdist.cluster.v1.Hello
+	(*SuperviseResponse)(nil),   // 19: agrdist.cluster.v1.SuperviseResponse
+	(*Kill)(nil),                // 20: agrdist.cluster.v1.Kill
+	(*ReportExitRequest)(nil),   // 21: agrdist.cluster.v1.ReportExitRequest
+	(*ReportExitResponse)(nil),  // 22: agrdist.cluster.v1.ReportExitResponse
+	(*FinishRequest)(nil),       // 23: agrdist.cluster.v1.FinishRequest
+	(*FinishResponse)(nil),      // 24: agrdist.cluster.v1.FinishResponse
+	(*RequestStopRequest)(nil),  // 25: agrdist.cluster.v1.RequestStopRequest
+	(*RequestStopResponse)(nil), // 26: agrdist.cluster.v1.RequestStopResponse
+	(*StatusRequest)(nil),       // 27: agrdist.cluster.v1.StatusRequest
+	(*StatusResponse)(nil),      // 28: agrdist.cluster.v1.StatusResponse
+	(*WorkerStatus)(nil),        // 29: agrdist.cluster.v1.WorkerStatus
+	(*AgentStatus)(nil),         // 30: agrdist.cluster.v1.AgentStatus
 }
 var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	2,  // 0: agrdist.cluster.v1.Generation.members:type_name -> agrdist.cluster.v1.Member
@@ -2479,38 +2592,40 @@ var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	13, // 13: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
 	0,  // 14: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
 	1,  // 15: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
-	16, // 16: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
+	18, // 16: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
 	10, // 17: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
 	7,  // 18: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	9,  // 19: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	11, // 20: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	18, // 21: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
-	14, // 22: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
-	10, // 23: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	13, // 24: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	3,  // 25: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	27, // 26: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
-	28, // 27: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
-	14, // 28: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
-	2,  // 29: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
-	4,  // 30: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
-	6,  // 31: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
-	15, // 32: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
-	19, // 33: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
-	21, // 34: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
-	23, // 35: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
-	25, // 36: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
-	8,  // 37: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
-	17, // 38: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
-	20, // 39: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
-	22, // 40: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
-	24, // 41: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
-	26, // 42: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
-	37, // [37:43] is the sub-list for method output_type
-	31, // [31:37] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	16, // 19: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
+	9,  // 20: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	11, // 21: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	20, // 22: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
+	14, // 23: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
+	10, // 24: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	13, // 25: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	17, // 26: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
+	3,  // 27: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	29, // 28: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
+	30, // 29: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
+	14, // 30: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
+	2,  // 31: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
+	4,  // 32: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
+	6,  // 33: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
+	15, // 34: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
+	21, // 35: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
+	23, // 36: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
+	25, // 37: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
+	27, // 38: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
+	8,  // 39: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
+	19, // 40: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
+	22, // 41: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
+	24, // 42: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
+	26, // 43: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
+	28, // 44: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
+	39, // [39:45] is the sub-list for method output_type
+	33, // [33:39] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_agrdist_cluster_v1_cluster_proto_init() }
@@ -2536,14 +2651,16 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 		(*SuperviseRequest_Hello)(nil),
 		(*SuperviseRequest_Heartbeat)(nil),
 		(*SuperviseRequest_Leave)(nil),
+		(*SuperviseRequest_Drain)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[15].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[17].OneofWrappers = []any{
 		(*SuperviseResponse_Admitted)(nil),
 		(*SuperviseResponse_Refused)(nil),
 		(*SuperviseResponse_Kill)(nil),
 		(*SuperviseResponse_End)(nil),
 		(*SuperviseResponse_Heartbeat)(nil),
 		(*SuperviseResponse_Stop)(nil),
+		(*SuperviseResponse_Drained)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2551,7 +2668,7 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agrdist_cluster_v1_cluster_proto_rawDesc), len(file_agrdist_cluster_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

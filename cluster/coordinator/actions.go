@@ -41,6 +41,11 @@ func (o *owner) carryOut(now time.Time, a cluster.Action) {
 			out.close()
 			delete(o.workers, a.ID)
 		}
+	case cluster.Drained:
+		o.log.Info("node leaves", slog.String("node", a.Node))
+		if agent := o.agents[a.Node]; agent != nil {
+			agent.out.put(&pb.SuperviseResponse{Message: &pb.SuperviseResponse_Drained{Drained: &pb.Drained{}}})
+		}
 	case cluster.Judge:
 		o.answered(a.Request).judge(a.Verdict, nil)
 		o.log.Warn("worker exited", slog.String("member", string(a.Exit.Member)), slog.String("exit", a.Exit.String()),

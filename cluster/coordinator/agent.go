@@ -31,6 +31,10 @@ type AgentSession struct {
 	kills    chan cluster.Kill
 	stopping chan struct{}
 	stop     sync.Once
+	draining chan struct{} // closed when the node wants to leave
+	drain    sync.Once
+	drained  chan struct{} // closed when it may
+	let      sync.Once
 
 	mu     sync.Mutex
 	config string
@@ -40,7 +44,10 @@ type AgentSession struct {
 // is admitted, refused for good or ctx is done; afterwards ctx has no part in
 // the session.
 func (c *Client) Supervise(ctx context.Context, n Node) (*AgentSession, error) {
-	s := &AgentSession{node: n, instance: rand.Text(), kills: make(chan cluster.Kill, 1024), stopping: make(chan struct{})}
+	s := &AgentSession{
+		node: n, instance: rand.Text(), kills: make(chan cluster.Kill, 1024), stopping: make(chan struct{}),
+		draining: make(chan struct{}), drained: make(chan struct{}),
+	}
 	k, err := c.keep(ctx, "agent "+n.Name, s.attempt)
 	if err != nil {
 		return nil, err
@@ -48,6 +55,13 @@ func (c *Client) Supervise(ctx context.Context, n Node) (*AgentSession, error) {
 	s.keeper = k
 	return s, nil
 }
+
+// Drain asks to take this node's workers out of the run. The answer is Drained, or
+// the workers are told to stop with all others because too few would be left.
+func (s *AgentSession) Drain() { s.drain.Do(func() { close(s.draining) }) }
+
+// Drained is closed when the node may end its workers and go.
+func (s *AgentSession) Drained() <-chan struct{} { return s.drained }
 
 // Config is the run's configuration, as the coordinator that admitted the node has it.
 func (s *AgentSession) Config() string {
@@ -134,7 +148,7 @@ func (s *AgentSession) attempt(ctx context.Context, k *keeper) error {
 	}
 	ticker := time.NewTicker(k.client.cfg.Heartbeat)
 	defer ticker.Stop()
-	leaving, admitted := k.leaving, false
+	leaving, draining, admitted := k.leaving, s.draining, false
 	for {
 		var out *pb.SuperviseRequest
 		select {
@@ -152,6 +166,9 @@ func (s *AgentSession) attempt(ctx context.Context, k *keeper) error {
 			continue
 		case <-ticker.C:
 			out = &pb.SuperviseRequest{Message: &pb.SuperviseRequest_Heartbeat{Heartbeat: &pb.Heartbeat{}}}
+		case <-draining:
+			draining = nil // once a stream
+			out = &pb.SuperviseRequest{Message: &pb.SuperviseRequest_Drain{Drain: &pb.Drain{}}}
 		case <-leaving:
 			leaving = nil // once
 			out = &pb.SuperviseRequest{Message: &pb.SuperviseRequest_Leave{Leave: &pb.Leave{}}}
@@ -194,6 +211,8 @@ func (s *AgentSession) receive(k *keeper, m *pb.SuperviseResponse) error {
 		}
 	case *pb.SuperviseResponse_Stop:
 		s.stop.Do(func() { close(s.stopping) })
+	case *pb.SuperviseResponse_Drained:
+		s.let.Do(func() { close(s.drained) })
 	case *pb.SuperviseResponse_Refused:
 		return refused(m.Refused)
 	case *pb.SuperviseResponse_End:

@@ -270,3 +270,39 @@ func TestCoordinatorRestartWithALoss(t *testing.T) {
 		z.wire.heal()
 	})
 }
+
+// A node leaves: its agent is told that it may, its workers' deaths are no crashes;
+// the last node is told to stop instead. The wish is repeated over a new connection.
+func TestDrain(t *testing.T) {
+	inBubble(t, 2, func(b *bench) {
+		t := b.t
+		b.halt()
+		b.config.Cluster.MinWorkers = 1
+		b.start()
+		one, two := b.node("n1", 1), b.node("n2", 1)
+		x, y := b.worker("x", "n1", 0), b.worker("y", "n2", 0)
+		after(time.Second)
+		one.session.Drain()
+		synctest.Wait()
+		select {
+		case <-one.session.Drained():
+		default:
+			t.Fatal("nobody let it go")
+		}
+		x.wire.crash()
+		x.wire.cut()
+		v, err := one.session.ReportExit(t.Context(), exit(x, 0, "SIGKILL"))
+		require.NoError(t, err)
+		require.False(t, v.Restart)
+		synctest.Wait()
+		require.Contains(t, y.generation().Reason, "its node leaves the run")
+		two.session.Drain()
+		synctest.Wait()
+		select {
+		case <-y.Stopping():
+		default:
+			t.Fatal("the last one must save")
+		}
+		x.wire.heal()
+	})
+}

@@ -172,7 +172,7 @@ func (o *owner) accept(now time.Time, r request) cluster.Event {
 		return e
 	case cluster.AgentJoined:
 		return o.acceptAgent(now, e, r)
-	case cluster.AgentHeard:
+	case cluster.AgentHeard, cluster.AgentDraining:
 		if a := o.agents[r.node]; a == nil || a.out != r.agent {
 			return nil
 		}

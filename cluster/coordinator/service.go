@@ -114,7 +114,11 @@ func (s *service) Supervise(stream pb.CoordinatorService_SuperviseServer) error 
 			if err != nil || message.GetLeave() != nil {
 				return
 			}
-			if s.server.put(ctx, request{event: cluster.AgentHeard{Node: node}, agent: out, node: node}) != nil {
+			var event cluster.Event = cluster.AgentHeard{Node: node}
+			if message.GetDrain() != nil {
+				event = cluster.AgentDraining{Node: node}
+			}
+			if s.server.put(ctx, request{event: event, agent: out, node: node}) != nil {
 				return
 			}
 		}

@@ -13,6 +13,9 @@ type Config struct {
 	// Boot distinguishes this process from earlier ones of the same node: the
 	// ids of its workers contain it, so that an id is never used twice.
 	Boot string
+	// Elastic says that the run may lose nodes on purpose: a SIGTERM takes this node
+	// out of it, and only a second one stops the run.
+	Elastic bool
 	// Founder holds the coordinator if gossip names none within FoundAfter, and it
 	// knows of none; other nodes wait for one. A node that is back in a run that it
 	// founded gives the others the time to say that they took over.
@@ -28,6 +31,9 @@ type Config struct {
 	// EndPatience is how long workers may take to leave after the run has ended,
 	// and the news of the end to arrive after the workers left by agreement.
 	EndPatience time.Duration
+	// DrainPatience is how long the answer to a Drain may take; then the run is
+	// stopped instead.
+	DrainPatience time.Duration
 	// RefusedPatience is how long the end of the run may take to arrive after a
 	// worker of this node was refused; then only this node has no part in it.
 	RefusedPatience time.Duration
@@ -60,6 +66,7 @@ func DefaultConfig() Config {
 		StartTimeout:    5 * time.Minute,
 		SayAfter:        5 * time.Second,
 		EndPatience:     15 * time.Second,
+		DrainPatience:   10 * time.Second,
 		RefusedPatience: 2 * time.Second,
 		StartBackoff:    time.Second,
 		StartBackoffMax: 30 * time.Second,
@@ -90,6 +97,7 @@ func (c Config) Validate() error {
 	}{
 		{"start timeout", c.StartTimeout},
 		{"end patience", c.EndPatience},
+		{"drain patience", c.DrainPatience},
 		{"refused patience", c.RefusedPatience},
 		{"start backoff", c.StartBackoff},
 		{"longest start backoff", c.StartBackoffMax},

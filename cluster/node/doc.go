@@ -24,6 +24,9 @@
 //	     nobody found in time,    second signal, refused,
 //	     a signal                 session lost for good
 //
+// In an elastic run SIGTERM means leaving: supervising, then draining until the
+// coordinator lets the node go, then returned with a LeftError.
+//
 // # One slot's states
 //
 //	idle --Start--> running --Exited--> judged --the verdict's delay--> idle

@@ -66,6 +66,9 @@ type KillOrdered struct{ Kill cluster.Kill }
 // Signalled says that a person or a job controller asks this node to stop.
 type Signalled struct{ Signal string }
 
+// Drained answers a Drain: this node may go.
+type Drained struct{}
+
 // Seen tells where the run stands, from the coordinator.
 type Seen struct{ Status cluster.Status }
 
@@ -91,6 +94,7 @@ func (StartFailed) event()   {}
 func (Judged) event()        {}
 func (KillOrdered) event()   {}
 func (Signalled) event()     {}
+func (Drained) event()       {}
 func (Seen) event()          {}
 func (Waiting) event()       {}
 func (Probed) event()        {}
@@ -142,6 +146,10 @@ type KillAll struct{}
 // Report certifies the end of a process to the coordinator. Answered by Judged.
 type Report struct{ Exit cluster.Exit }
 
+// Drain asks the coordinator to let this node leave the run. Answered by Drained;
+// or the run stops, because too few workers would be left.
+type Drain struct{}
+
 // RequestStop asks the coordinator to stop the whole run.
 type RequestStop struct{ Reason string }
 
@@ -165,6 +173,7 @@ func (Kill) action()        {}
 func (Terminate) action()   {}
 func (KillAll) action()     {}
 func (Report) action()      {}
+func (Drain) action()       {}
 func (RequestStop) action() {}
 func (Notice) action()      {}
 func (Return) action()      {}

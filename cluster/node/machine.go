@@ -24,6 +24,10 @@ type Machine struct {
 	holder   holder
 
 	signals  int          // asked to stop
+	draining time.Time    // since when it waits to be let go; zero: it does not
+	leaves   bool         // the first signal was to leave
+	left     bool         // it was let go
+	reports  int          // certificates that were not answered yet
 	end      *cluster.End // how the run ended
 	endAt    time.Time
 	waited   string    // what it waits for, as told last
@@ -38,6 +42,16 @@ type Machine struct {
 type SignalError struct{ Signal string }
 
 func (e *SignalError) Error() string { return "stopped by " + e.Signal + " before the run began" }
+
+// LeftError says that this node has left a run that continues without it.
+type LeftError struct{ Step int64 }
+
+func (e *LeftError) Error() string {
+	if e.Step < 0 {
+		return "this node has left the run; the others continue"
+	}
+	return fmt.Sprintf("this node has left the run after step %d; the others continue", e.Step)
+}
 
 // RefusedError says that this node's workers do not fit the run, which goes on
 // without it.
@@ -113,6 +127,8 @@ func (m *Machine) apply(e Event) {
 		m.probed(e.Err)
 	case ServerStopped:
 		m.serverStopped(e.Err)
+	case Drained:
+		m.drained()
 	case Tick:
 	}
 }
@@ -124,6 +140,7 @@ func (m *Machine) settle() {
 		return
 	}
 	m.settleOrphan()
+	m.settleDrain()
 	if m.orphaned.IsZero() {
 		m.settleHolder()
 	}
@@ -153,19 +170,53 @@ func (m *Machine) sessionLost(err error) {
 	}
 }
 
-// signalled asks the whole run to save and end: the coordinator, and this node's
-// workers too, who agree with the others in their next step even where the
-// coordinator is away.
+// signalled takes in that this node is asked to stop. In an elastic run SIGTERM takes
+// the node out and the others continue; otherwise, and the second time, the whole
+// run is asked to save and end; after that nothing is waited for.
 func (m *Machine) signalled(name string) {
 	m.signals++
 	switch {
-	case m.signals > 1:
-		m.fail(fmt.Errorf("killed by a second signal (%s); what was saved is kept", name))
 	case !m.admitted:
 		m.fail(&SignalError{name})
-	case m.end == nil:
-		m.do(RequestStop{name + " on " + m.cfg.Node})
+	case m.signals == 1 && m.cfg.Elastic && name == "SIGTERM":
+		m.draining, m.leaves = m.now, true
+		m.do(Drain{})
+	case m.signals == 1 || m.signals == 2 && m.leaves:
+		m.draining = time.Time{}
+		m.stopRun(name)
+	default:
+		m.fail(fmt.Errorf("killed by a second signal (%s); what was saved is kept", name))
+	}
+}
+
+// stopRun asks the coordinator, and this node's workers too, who agree with the
+// others in their next step even where the coordinator is away.
+func (m *Machine) stopRun(why string) {
+	if m.end == nil {
+		m.do(RequestStop{why + " on " + m.cfg.Node})
 		m.do(Terminate{})
+	}
+}
+
+// drained ends this node's workers: the others hold the state.
+func (m *Machine) drained() {
+	if m.draining.IsZero() || m.end != nil {
+		return
+	}
+	m.left = true
+	m.do(KillAll{})
+}
+
+// settleDrain waits for the answer, and then for the workers to be gone and their
+// deaths certified.
+func (m *Machine) settleDrain() {
+	switch {
+	case m.draining.IsZero():
+	case m.left && m.running() == 0 && m.reports == 0:
+		m.fail(&LeftError{m.step})
+	case !m.left && m.now.Sub(m.draining) >= m.cfg.DrainPatience:
+		m.draining = time.Time{}
+		m.stopRun("SIGTERM, and nobody to take over from this node,")
 	}
 }
 

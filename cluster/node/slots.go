@@ -71,6 +71,7 @@ func (m *Machine) exited(e Exited) {
 	if m.end != nil {
 		return
 	}
+	m.reports++
 	if e.Failed && e.Code != cluster.ExitStopped {
 		m.notice("%s", e.Reason)
 	}
@@ -81,6 +82,7 @@ func (m *Machine) exited(e Exited) {
 
 // judged takes in the coordinator's answer to an exit.
 func (m *Machine) judged(j Judged) {
+	m.reports--
 	s := &m.slots[j.Exit.Slot]
 	switch {
 	case j.Err != nil || m.end != nil || j.Exit.Member != s.member:

@@ -24,7 +24,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 // answers. Up to TIME the machine ticks every 100 ms. In values, _ stands for a
 // space. With -rewrite the answers are written again.
 //
-//	config KEY=VALUE...               first line only; slots=N founder=true after=D
+//	config KEY=VALUE...               first line only; slots=N elastic=true founder=true after=D
 //	gossip NODE[=HOST:PORT@TERM]... [NODE=lost] [NODE=over]
 //	                                  who is alive, who holds a coordinator, who went
 //	                                  without a word, and who says the run is over
@@ -34,7 +34,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //	startfailed SLOT TEXT [hopeless=true]
 //	verdict SLOT restart=true|false [after=D] [error=TEXT]    on its last report
 //	kill SLOT | killother SLOT        of the present incarnation | of an earlier one
-//	signal NAME | served [TEXT] | probed [TEXT] | waiting TEXT | tick
+//	signal NAME | served [TEXT] | probed [TEXT] | waiting TEXT | drained | tick
 //	seen STEP [gen=N] [commit=N] [order=NODE,NODE] [state=S]
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -67,8 +67,8 @@ func requireAll(t *testing.T) {
 	t.Helper()
 	for _, v := range []any{
 		Gossip{}, Admitted{}, Ended{}, SessionLost{}, Exited{}, StartFailed{}, Judged{}, KillOrdered{}, Signalled{},
-		Seen{}, Waiting{}, Probed{}, ServerStopped{}, Tick{},
-		Point{}, Probe{}, Hold{}, Release{}, Announce{}, Start{}, Kill{}, Terminate{}, KillAll{}, Report{}, RequestStop{}, Notice{}, Return{},
+		Seen{}, Drained{}, Waiting{}, Probed{}, ServerStopped{}, Tick{},
+		Point{}, Probe{}, Hold{}, Release{}, Announce{}, Start{}, Kill{}, Terminate{}, KillAll{}, Report{}, RequestStop{}, Drain{}, Notice{}, Return{},
 	} {
 		require.Positive(t, seen[fmt.Sprintf("%T", v)], "no transcript has a %T", v)
 	}
@@ -138,6 +138,8 @@ func (p *player) set(key, value string) {
 	switch key {
 	case "slots":
 		p.cfg.Slots = p.int(value)
+	case "elastic":
+		p.cfg.Elastic = value == "true"
 	case "founder":
 		p.cfg.Founder = value == "true"
 	case "after":
@@ -195,6 +197,8 @@ func (p *player) event(command string, f []string) Event {
 		return KillOrdered{k}
 	case "signal":
 		return Signalled{text}
+	case "drained":
+		return Drained{}
 	case "seen":
 		s := cluster.Status{
 			Step: int64(p.int(args[0])), Generation: cluster.Generation{Number: uint64(p.int(keys["gen"]))},
@@ -290,6 +294,8 @@ func (p *player) describe(a Action) string {
 	case Report:
 		p.reports[a.Exit.Slot] = a.Exit
 		return fmt.Sprintf("report %s: %s", a.Exit.Member, a.Exit)
+	case Drain:
+		return "ask to leave the run"
 	case RequestStop:
 		return "request a stop: " + a.Reason
 	case Notice:

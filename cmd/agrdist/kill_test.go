@@ -187,7 +187,7 @@ func TestElasticNodes(t *testing.T) {
 	require.Contains(t, again.Reason, "joined")
 	require.Equal(t, pids(t, lost)[0], pids(t, again)[0])
 	a.step(dir, again.Step+2)
-	c.signal(syscall.SIGTERM) // on any node stops them all
+	c.signal(syscall.SIGINT) // on any node stops them all
 	c.ended(exitSignal)
 	a.ended(exitSignal)
 

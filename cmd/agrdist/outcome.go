@@ -23,6 +23,8 @@ func (r *runner) conclude(o launch.Outcome) error {
 		return nil
 	case launch.Stopped:
 		return &exitError{o.Code, r.stopped(o)}
+	case launch.Left:
+		return &exitError{o.Code, o.Reason + "\njoin it again with: " + r.command}
 	case launch.Failed:
 	}
 	text := "the run failed: " + o.Reason

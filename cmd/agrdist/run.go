@@ -35,7 +35,8 @@ AGRDIST_SECTION_KEY and --set; the last of file, environment, --set wins.
 
 Ctrl-C, SIGTERM or SIGHUP saves a checkpoint on all nodes and exits with 143; the
 same command continues from there. Further signals within a second change nothing.
-After that a second Ctrl-C, or any third signal, ends the run at once. SIGUSR1
+After that a second Ctrl-C, or any third signal, ends the run at once. With --nodes
+MIN:MAX, SIGTERM only takes this node out of the run; a second one stops all. SIGUSR1
 writes a checkpoint now, and training continues.
 
 Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work

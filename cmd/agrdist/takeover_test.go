@@ -153,7 +153,7 @@ func TestAnyAgentTakesOver(t *testing.T) {
 	s.agents[holder].wait()
 	rest := s.world(s.agents[other], 2, three.Generation)
 	s.step(s.agents[other], rest.Generation, rest.Step+3)
-	s.agents[other].signal(syscall.SIGTERM)
+	s.agents[other].signal(syscall.SIGINT)
 	s.agents[other].ended(exitSignal)
 	s.agents[3-holder].ended(exitSignal)
 	step, digest := s.saved()
@@ -177,7 +177,7 @@ func TestHungCoordinatorStandsDown(t *testing.T) {
 	s.agents[0].says("stands down")
 	again := s.world(s.agents[holder], 3, next.Generation)
 	s.step(s.agents[holder], again.Generation, again.Step+2)
-	s.agents[0].signal(syscall.SIGTERM)
+	s.agents[0].signal(syscall.SIGINT)
 	for _, p := range s.agents {
 		p.ended(exitSignal)
 	}
@@ -204,7 +204,7 @@ func TestPowerCut(t *testing.T) {
 	require.NotEqual(t, pids(t, whole), pids(t, again))
 	require.Positive(t, again.Step, "resumed")
 	s.step(s.agents[0], again.Generation, again.Step+2)
-	s.agents[0].signal(syscall.SIGTERM)
+	s.agents[0].signal(syscall.SIGINT)
 	for _, p := range s.agents {
 		p.ended(exitSignal)
 	}
@@ -247,4 +247,39 @@ func TestOrphan(t *testing.T) {
 	s.agents[0].wait()
 	require.NotZero(t, s.agents[1].wait())
 	require.Contains(t, s.agents[1].stderr.String(), "cluster.orphan_timeout")
+}
+
+// SIGTERM takes one node out of an elastic run, be it the one that holds the
+// coordinator; the others continue at once, and the last one saves and stops.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	s := startNodes(t, 3, "--set", "train.steps=100000")
+	whole := s.world(s.agents[0], 3, 0)
+	s.step(s.agents[0], whole.Generation, whole.Step+2)
+
+	s.agents[1].signal(syscall.SIGTERM)
+	s.agents[1].ended(exitSignal)
+	require.Contains(t, s.agents[1].stderr.String(), "this node has left the run")
+	two := s.world(s.agents[0], 2, whole.Generation)
+	require.Contains(t, two.Reason, "its node leaves the run")
+	s.step(s.agents[0], two.Generation, two.Step+2)
+
+	s.agents[0].signal(syscall.SIGTERM)
+	s.agents[0].ended(exitSignal)
+	require.Contains(t, s.agents[0].stderr.String(), "the others continue")
+	one := s.world(s.agents[2], 1, two.Generation)
+	s.step(s.agents[2], one.Generation, one.Step+2)
+
+	s.again(1) // and it may come back
+	again := s.world(s.agents[2], 2, one.Generation)
+	s.step(s.agents[2], again.Generation, again.Step+2)
+	s.agents[1].signal(syscall.SIGTERM)
+	s.agents[1].ended(exitSignal)
+	s.agents[2].says("generation .*its node leaves the run")
+
+	s.agents[2].signal(syscall.SIGTERM)
+	s.agents[2].ended(exitSignal)
+	require.Contains(t, s.agents[2].stderr.String(), "stopped after step")
+	step, digest := s.saved()
+	requireAlone(t, step, digest)
 }
