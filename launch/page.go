@@ -148,6 +148,19 @@ func Differs(yaml []byte) ([]status.Setting, error) {
 	return out, nil
 }
 
+// PageToken is the token of a run's page beyond loopback; see security.DerivePage.
+func PageToken(c *config.Config) (string, error) {
+	secret, err := givenSecret(c)
+	if err != nil {
+		return "", err
+	}
+	if len(secret) == 0 {
+		return "", &config.Error{Source: "cluster.secret", Err: errors.New("there is none to derive the token from; set AGRDIST_CLUSTER_SECRET or cluster.secret_file")}
+	}
+	p, err := security.DerivePage(secret, c.Cluster.RunID)
+	return p.Token, err
+}
+
 // protect gives the page its token, and beyond loopback its key.
 func (p *page) protect(cfg *status.Config, secret []byte, runID string) error {
 	host, _, err := net.SplitHostPort(cfg.Bind)

@@ -198,6 +198,31 @@ func dashboardCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&bind, "bind", bind, "loopback address to serve at; port 0 takes a free one")
+	c.AddCommand(dashboardTokenCommand())
+	return c
+}
+
+// dashboardTokenCommand is for what looks at a run from elsewhere, as Prometheus does.
+func dashboardTokenCommand() *cobra.Command {
+	var s settings
+	c := &cobra.Command{
+		Use: "token", Short: "Print the token of a run's page beyond loopback, which follows from secret and run id",
+		Example: "  AGRDIST_CLUSTER_SECRET=... agrdist dashboard token --set cluster.run_id=digits",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := s.load()
+			if err != nil {
+				return err
+			}
+			token, err := launch.PageToken(cfg)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), token)
+			return err
+		},
+	}
+	s.flags(c)
 	return c
 }
 

@@ -125,13 +125,17 @@
         series: [{ label: $('axis').value }, ...lines], cursor: { sync: { key: 'run' } },
       }, data(chart), $(chart.id));
     });
+    legend();
+  }
+
+  function legend() {
     const seen = [...new Set((series.marks || []).map((m) => m.kind))];
-    const legend = $('legend');
-    legend.textContent = seen.length ? 'On the axis:' : '';
+    const line = $('legend');
+    line.textContent = seen.length ? 'On the axis:' : '';
     for (const kind of seen) {
       const i = document.createElement('i');
       i.style.background = style(colour[kind] || '--dim');
-      legend.append(i, kind);
+      line.append(i, kind);
     }
     document.body.dataset.charts = String((series.step || []).length);
   }
@@ -141,7 +145,7 @@
     if (!(series.step || []).length) { document.body.dataset.charts = '0'; return; }
     if (plots.length === 0) { build(); return; }
     plots.forEach((p, i) => p.setData(data(charts[i])));
-    document.body.dataset.charts = String(series.step.length);
+    legend();
   }
 
   // --- samples ---------------------------------------------------------------
