@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/membership"
 	"github.com/agrdist/agrdist/cluster/security"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/status"
@@ -100,11 +101,7 @@ func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err e
 	if err != nil {
 		return nil, &config.Error{Source: "dashboard.bind", Err: err}
 	}
-	advertised := ""
-	if cfg.TLS != nil {
-		advertised = r.cfg.Cluster.Advertise
-	}
-	endpoint, err := s.Endpoint(advertised)
+	endpoint, err := s.Endpoint(p.host(cfg.Bind, r.cfg.Cluster.Advertise))
 	if err != nil {
 		return nil, err
 	}
@@ -146,6 +143,23 @@ func Differs(yaml []byte) ([]status.Setting, error) {
 		}
 	}
 	return out, nil
+}
+
+// host is the name to reach the page at, where that is not the address it is bound to:
+// 0.0.0.0 and :: are all addresses of this machine and nobody's in particular.
+func (p *page) host(bind, advertise string) string {
+	host, _, err := net.SplitHostPort(bind)
+	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return ""
+	}
+	if advertise != "" {
+		return advertise
+	}
+	all, err := membership.Addresses()
+	if err != nil || len(all) == 0 {
+		return "localhost"
+	}
+	return all[0].IP.String()
 }
 
 // PageToken is the token of a run's page beyond loopback; see security.DerivePage.
