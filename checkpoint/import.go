@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -171,7 +172,14 @@ func (t tree) weights(dir string, p *Pipeline) error {
 	return t.noWeights(dir)
 }
 
+// lfsPointer begins the files that Git leaves in the place of large ones.
+const lfsPointer = "version https://git-lfs.github.com/"
+
 func readWeights(f *os.File, size int64) ([]Tensor, error) {
+	head := make([]byte, len(lfsPointer))
+	if n, _ := f.ReadAt(head, 0); string(head[:n]) == lfsPointer {
+		return nil, fmt.Errorf("%w: it is a pointer of Git LFS, not the weights: run git lfs install and git lfs pull in that repository", ErrPipeline)
+	}
 	sf, err := safetensors.NewFile(f, size)
 	if err != nil {
 		return nil, err
@@ -186,6 +194,11 @@ func readWeights(f *os.File, size int64) ([]Tensor, error) {
 		data, shape, err := sf.Float32(name)
 		if err != nil {
 			return nil, err
+		}
+		for i, x := range data {
+			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+				return nil, fmt.Errorf("%w: element %d of key %q is %v: the weights are damaged, or of a training that diverged", ErrPipeline, i, name, x)
+			}
 		}
 		list = append(list, Tensor{Name: name, Shape: shape, Data: data})
 	}

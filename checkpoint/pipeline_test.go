@@ -197,6 +197,15 @@ func TestImportRefuses(t *testing.T) {
 		"a StableDiffusionPipeline whose unet is [diffusers UNet2DCondit":  put(indexFile, `{"_class_name":"StableDiffusionPipeline","unet":["diffusers","UNet2DConditionModel"]}`),
 		"model_index.json: unexpected end":                                 put(indexFile, `{`),
 		"unet/diffusion_pytorch_model.safetensors: safetensors: at byte 0": put(weights, "PK\x03\x04 a zip, renamed"),
+		"it is a pointer of Git LFS, not the weights: run git lfs":         put(weights, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
+		`element 1 of key "n" is NaN: the weights are damaged`: func(t *testing.T, dir string) {
+			t.Helper()
+			f, err := os.Create(filepath.Join(dir, weights))
+			require.NoError(t, err)
+			nan := float32(math.NaN())
+			require.NoError(t, safetensors.Write(f, []safetensors.Tensor{{Name: "n", DType: safetensors.F32, Shape: []int{2}, Data: safetensors.Float32s{1, nan}}}, nil))
+			require.NoError(t, f.Close())
+		},
 		`key "n" is I64: quantised weights are not supported`: func(t *testing.T, dir string) {
 			t.Helper()
 			f, err := os.Create(filepath.Join(dir, weights))

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/google/renameio/v2"
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/recipe"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
@@ -57,6 +59,12 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 		err = r.writeIndex()
 	}
 	if err == nil && done == nil {
+		// The file is read from other working directories, too.
+		if d := r.cfg.Data.Dir; d != "" {
+			if r.cfg.Data.Dir, err = filepath.Abs(d); err != nil {
+				r.cfg.Data.Dir = d
+			}
+		}
 		err = renameio.WriteFile(r.dir.Config(), r.cfg.YAML(false), 0o644)
 	}
 	if err != nil || done != nil {
@@ -113,6 +121,9 @@ func (r *run) resumable(ctx context.Context) (done *Outcome, err error) {
 		return nil, err
 	}
 	if !src.own || src.State.Step < r.cfg.Train.Steps {
+		if err := r.sameBits(src.Source); err != nil {
+			return nil, err
+		}
 		from := r.cfg.Out
 		if !src.own {
 			from = src.Path
@@ -123,6 +134,28 @@ func (r *run) resumable(ctx context.Context) (done *Outcome, err error) {
 	return &Outcome{
 		Ending: Already, Dir: r.dir, Step: src.State.Step, Steps: r.cfg.Train.Steps, Digest: src.Manifest.ModelDigest,
 	}, nil
+}
+
+// sameBits compares what computed a checkpoint with this machine. On a GPU the workers
+// do: opening one takes seconds, and memory.
+func (r *run) sameBits(src *rundir.Source) error {
+	if written, own := src.Manifest.AgrdistVersion, version.Build(); written != own {
+		r.notice(fmt.Sprintf("%s was written by agrdist %s, this is %s: the change log says under Bits whether they train alike", src.Path, written, own))
+	}
+	if setup.GPUs(r.cfg.Device) > 0 {
+		return nil
+	}
+	dev, err := setup.Open(setup.DeviceOf(r.cfg, 0))
+	if err != nil {
+		return &config.Error{Source: "device", Err: err}
+	}
+	err = recipe.SameBits(src.State, src.Path, dev.Rounding)
+	if r.AllowOtherBits && err != nil {
+		r.notice(fmt.Sprintf("%s was computed on %s and is continued on %s: the model will not be the same as an undisturbed run's",
+			src.Path, src.State.Meta[recipe.MetaRounding], dev.Rounding))
+		err = nil
+	}
+	return errors.Join(err, dev.Close())
 }
 
 // start is the checkpoint that a run begins with.

@@ -31,6 +31,9 @@ type Options struct {
 	// environment and the worker's spec, which holds the run's secret, are added. The
 	// zero value is this program with the one argument "worker".
 	Worker supervise.Command
+	// AllowOtherBits continues a checkpoint that other kernels computed, which otherwise
+	// is refused: the model will be nobody else's.
+	AllowOtherBits bool
 	// Signals asks for a stop, for example from signal.Notify; see Stopper for what
 	// counts. nil: only the end of the context ends the run early.
 	Signals <-chan os.Signal
@@ -270,6 +273,7 @@ func (r *run) command(slot int, s spec.Spec) (supervise.Command, error) {
 		}
 		c.Path, c.Argv0, c.Args = self, os.Args[0], []string{"worker"}
 	}
+	s.AllowOtherBits = r.AllowOtherBits
 	var err error
 	if r.cfg.Cluster.Nodes != "1" {
 		if s.Executable, err = version.Executable(); err != nil {

@@ -97,11 +97,11 @@ func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
 func (r *run) forward(q Request, sig os.Signal, out chan<- os.Signal) {
 	switch q {
 	case Stop:
-		again := "a third signal"
+		more := "two more signals, each after a second, end"
 		if r.Terminal {
-			again = "Ctrl-C again after a second"
+			more = "Ctrl-C again after a second ends"
 		}
-		r.notice(fmt.Sprintf("%s: saving a checkpoint and stopping; %s ends the run at once, without the checkpoint", signalName(sig), again))
+		r.notice(fmt.Sprintf("%s: saving a checkpoint and stopping; %s the run at once, without it", signalName(sig), more))
 	case Leave:
 		r.notice(fmt.Sprintf("%s: this node leaves the run if enough others stay, else the run saves and stops; a second one after more than a second stops the whole run", signalName(sig)))
 	case Save:

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -69,6 +70,29 @@ func pipelineRecipe(src *rundir.Source) (*Recipe, error) {
 		Timesteps: r.Schedule.Timesteps(), Schedule: r.Schedule.Kind, Prediction: string(r.Sampler.Prediction),
 	}
 	return r, nil
+}
+
+// Trainable refuses a diffusers directory whose forward process a configuration cannot
+// say, though it can be sampled from.
+func Trainable(src *rundir.Source, r *Recipe) error {
+	switch r.Schedule.Kind {
+	case diffusion.Linear, diffusion.Cosine, diffusion.Sigmoid:
+		return nil
+	}
+	var doc struct {
+		Schedule string    `json:"beta_schedule"`
+		Start    float64   `json:"beta_start"`
+		End      float64   `json:"beta_end"`
+		Betas    []float64 `json:"trained_betas"`
+	}
+	if err := json.Unmarshal(src.State.SchedulerConfig, &doc); err != nil {
+		return fmt.Errorf("%s: %w", src.Path, err)
+	}
+	field := fmt.Sprintf("beta_schedule is %s from %g to %g", doc.Schedule, doc.Start, doc.End)
+	if doc.Betas != nil {
+		field = "trained_betas is set"
+	}
+	return fmt.Errorf("%s: scheduler_config.json: %s; agrdist samples from such a model, and trains linear (from 0.0001 to 0.02), squaredcos_cap_v2 and its own sigmoid schedules only", src.Path, field)
 }
 
 // trainable refuses what diffusers and package unet can have and a configuration

@@ -90,7 +90,7 @@ func (d Dir) Store(o checkpoint.Options) *checkpoint.Store {
 // was nothing to move. The caller holds the lock.
 func (d Dir) SetAside(now time.Time) (string, error) {
 	var left []string
-	for _, name := range []string{"checkpoints", "samples", "events.jsonl", "tb", "config.yaml", "coordinator.json"} {
+	for _, name := range []string{"checkpoints", "samples", "events.jsonl", "eval.jsonl", "tb", "config.yaml", "coordinator.json"} {
 		if _, err := os.Lstat(d.join(name)); err == nil {
 			left = append(left, name)
 		} else if !errors.Is(err, fs.ErrNotExist) {

@@ -43,6 +43,8 @@ type store struct {
 	log       *slog.Logger
 	unet      []byte
 	scheduler []byte
+	meta      map[string]string // what computes; nil: nothing was computed
+	otherBits bool              // a checkpoint that other kernels computed may be continued
 }
 
 var _ trainer.Store = (*store)(nil)
@@ -85,6 +87,9 @@ func (s *store) Restore(ctx context.Context, state *trainer.State) (bool, error)
 	if err := recipe.Fits(s.cfg, snap, path); err != nil {
 		return false, err
 	}
+	if err := recipe.SameBits(snap, path, s.meta[recipe.MetaRounding]); err != nil && !s.otherBits {
+		return false, err
+	}
 	if err := state.Restore(snap); err != nil {
 		return false, &config.Error{Source: path, Err: err}
 	}
@@ -97,7 +102,7 @@ func (s *store) Save(ctx context.Context, state *trainer.State) error {
 		snap := state.Snapshot(g.Buffer)
 		snap.Seed, snap.ConfigHash = s.cfg.Seed, s.cfg.Hash()
 		snap.DataCursor = uint64(state.Step) * uint64(s.cfg.Train.GlobalBatch)
-		snap.Config, snap.UNetConfig, snap.SchedulerConfig = s.cfg.YAML(false), s.unet, s.scheduler
+		snap.Config, snap.UNetConfig, snap.SchedulerConfig, snap.Meta = s.cfg.YAML(false), s.unet, s.scheduler, s.meta
 		return snap, nil
 	})
 }

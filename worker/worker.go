@@ -23,6 +23,7 @@ import (
 	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/metrics"
 	"github.com/agrdist/agrdist/metrics/tensorboard"
+	"github.com/agrdist/agrdist/recipe"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/tensor"
@@ -288,6 +289,7 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if err != nil {
 		return p, err
 	}
+	store.meta, store.otherBits = recipe.Meta(c, dev.Rounding), w.spec.AllowOtherBits
 	w.later(store.Close)
 	p.Backend, p.Model, p.Loader = dev.Backend, model, w.loader(set)
 	p.Tasks, p.Store, p.Observer = []trainer.Task{grid}, store, observer

@@ -55,7 +55,8 @@ func importCommand() *cobra.Command {
 		Use: "import DIR RUN", Short: "Make a run at step 0 from a diffusers pipeline directory, to train it further", Args: cobra.ExactArgs(2),
 		Long: `Make a run at step 0 from a diffusers pipeline directory. The model and the
 schedule are the pipeline's, everything else (data, batch, optimizer, ...) comes
-from -c and --set. Go on with: agrdist run -c RUN/config.yaml`,
+from -c and --set. Train it with: agrdist run -c RUN/config.yaml`,
+		Example: `  agrdist checkpoint import google/ddpm-cat-256 runs/cats --set data.name=folder --set data.dir=cats`,
 		RunE: func(c *cobra.Command, args []string) error {
 			src, err := rundir.Open(c.Context(), args[0], checkpoint.Model)
 			if err == nil && src.Kind != rundir.Pipeline {
@@ -65,6 +66,9 @@ from -c and --set. Go on with: agrdist run -c RUN/config.yaml`,
 				return err
 			}
 			made, err := recipe.Of(src)
+			if err == nil {
+				err = recipe.Trainable(src, made)
+			}
 			if err != nil {
 				return err
 			}
@@ -103,15 +107,21 @@ func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, tens
 	if infos, bad, err := dir.Store(checkpoint.Options{}).List(); err != nil || len(infos)+len(bad) > 0 {
 		return errors.Join(err, fmt.Errorf("%s holds a run already; choose another directory", cfg.Out))
 	}
+	// The file is read from other working directories, too.
+	cfg.Out = string(dir)
+	if d := cfg.Data.Dir; d != "" {
+		if cfg.Data.Dir, err = filepath.Abs(d); err != nil {
+			return err
+		}
+	}
 	path, err := worker.Begin(ctx, cfg, tensors)
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(cfg.Out, "config.yaml")
-	if err := renameio.WriteFile(file, cfg.YAML(false), 0o644); err != nil {
+	if err := renameio.WriteFile(dir.Config(), cfg.YAML(false), 0o644); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%s: step 0 with the pipeline's weights\ntrain with: agrdist run -c %s\n", path, file)
+	_, err = fmt.Fprintf(out, "%s: step 0 with the pipeline's weights\ntrain with: %s run -c %s\n", path, program(os.Args[0]), quoted(dir.Config()))
 	return err
 }
 
@@ -162,7 +172,7 @@ func verifyCheckpoints(ctx context.Context, out io.Writer, path string) error {
 	if len(bad) > 0 {
 		mend := "a resume takes the newest good one"
 		if len(good) == 0 {
-			mend = "restore one from a copy, or start anew with --resume never"
+			mend = "restore one from a copy, or start from scratch with --resume never"
 		}
 		return fmt.Errorf("%d of %d checkpoints in %s are damaged; %s", len(bad), len(good)+len(bad), s.Dir(), mend)
 	}

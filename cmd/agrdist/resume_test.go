@@ -4,11 +4,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/metrics"
+	"github.com/agrdist/agrdist/recipe"
+	"github.com/agrdist/agrdist/rundir"
 )
 
 // copied is a finished run that a test may change.
@@ -122,4 +125,74 @@ func TestResumeFromAnotherRun(t *testing.T) {
 	require.Equal(t, 1, times[25])
 	require.Equal(t, int64(24), *events(t, dir)[1].ResumedAt)
 	require.Equal(t, metrics.EventStart, events(t, dir)[1].Event)
+}
+
+// A checkpoint is not continued with other kernels without a word.
+func TestResumeOnOtherKernels(t *testing.T) {
+	t.Parallel()
+	dir := copied(t)
+	args := training(dir, "--set", "train.steps=34")
+	if kernels(t, dir) == "cpu/go" {
+		t.Skip("this processor has one set of kernels")
+	}
+	other := []string{"AGRDIST_CPU=go"}
+	p := startEnv(t, other, args...)
+	p.ended(exitConfig)
+	require.Contains(t, p.stderr.String(), "was computed on "+kernels(t, dir)+"; here it would be continued on cpu/go")
+	require.Contains(t, p.stderr.String(), "Either set AGRDIST_CPU="+strings.TrimPrefix(kernels(t, dir), "cpu/")+", or accept that with --allow-other-bits")
+	require.Equal(t, int64(32), finish(t, dir).Step, "nothing was done")
+
+	p = startEnv(t, other, append(args, "--allow-other-bits")...)
+	p.ended(exitOK)
+	require.Contains(t, p.stderr.String(), "the model will not be the same as an undisturbed run's")
+	require.Equal(t, "cpu/go", kernels(t, dir))
+	p = startEnv(t, other, append(args, "--set", "train.steps=35")...)
+	p.ended(exitOK) // it is that machine's now
+}
+
+// kernels is what computed the newest checkpoint.
+func kernels(t *testing.T, dir string) string {
+	t.Helper()
+	store, err := rundir.Checkpoints(dir)
+	require.NoError(t, err)
+	infos, _, err := store.List()
+	require.NoError(t, err)
+	return infos[0].Meta[recipe.MetaRounding]
+}
+
+// A run's config.yaml means the run that it lies in, wherever that is now.
+func TestMovedRun(t *testing.T) {
+	t.Parallel()
+	was := copied(t)
+	dir := was + "-moved"
+	require.NoError(t, os.Rename(was, dir))
+	p := run(t, "run", "-c", filepath.Join(dir, "config.yaml"), "--set", "train.steps=34").ended(exitOK)
+	require.Contains(t, p.stderr.String(), "lies in a run's directory, which is used")
+	require.Contains(t, p.stderr.String(), "agrdist: resuming "+dir+" at step 32 of 34")
+	require.NoDirExists(t, was)
+
+	other := filepath.Join(t.TempDir(), "other")
+	p = run(t, "run", "-c", filepath.Join(dir, "config.yaml"), "--set", "train.steps=2", "--out", other).ended(exitOK)
+	require.NotContains(t, p.stderr.String(), "lies in a run's directory")
+	require.DirExists(t, filepath.Join(other, "checkpoints", "step-2"))
+}
+
+// A directory to resume from that is none is refused before anything is made.
+func TestResumeFromNothing(t *testing.T) {
+	t.Parallel()
+	for _, from := range []string{"/no/such/run", t.TempDir(), filepath.Join(reference(t), "config.yaml")} {
+		dir := filepath.Join(t.TempDir(), "run")
+		refused(t, run(t, training(dir, "--resume", from)...), exitConfig, "checkpoint.resume: "+from, "give a run's directory")
+		require.NoDirExists(t, dir)
+	}
+}
+
+// Starting from scratch twice within a second sets two runs aside.
+func TestResumeNeverTwice(t *testing.T) {
+	t.Parallel()
+	dir := copied(t)
+	short := training(dir, "--resume", "never", "--set", "train.steps=1", "--set", "sample.count=0")
+	first := run(t, short...).ended(exitOK).says(`was moved to (\S+)`)
+	second := run(t, short...).ended(exitOK).says(`was moved to (\S+)`)
+	require.NotEqual(t, first, second)
 }

@@ -6,25 +6,29 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/launch"
+	"github.com/agrdist/agrdist/rundir"
 )
 
 func runCommand() *cobra.Command {
 	var (
-		s       settings
-		workers int
-		join    []string
-		nodes   string
-		out     string
-		resume  string
-		images  string
+		s         settings
+		workers   int
+		join      []string
+		nodes     string
+		out       string
+		resume    string
+		otherBits bool
+		images    string
 	)
 	c := &cobra.Command{
 		Use:   "run",
@@ -70,7 +74,10 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 			if err != nil {
 				return err
 			}
-			return (&runner{cfg: cfg, command: resumeHint(os.Args), stdout: c.OutOrStdout(), stderr: c.ErrOrStderr()}).run(c.Context())
+			if !c.Flags().Changed("out") && !s.sets("out") {
+				followConfig(s.file, cfg, c.ErrOrStderr())
+			}
+			return (&runner{cfg: cfg, otherBits: otherBits, command: resumeHint(os.Args), stdout: c.OutOrStdout(), stderr: c.ErrOrStderr()}).run(c.Context())
 		},
 	}
 	s.flags(c)
@@ -79,8 +86,40 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 	c.Flags().StringArrayVar(&join, "join", nil, "HOST:PORT of nodes already in the run (cluster.join)")
 	c.Flags().StringVar(&nodes, "nodes", "1", "nodes of the run, N or MIN:MAX (cluster.nodes)")
 	c.Flags().StringVarP(&out, "out", "o", "", "the run's directory (out)")
+	c.Flags().BoolVar(&otherBits, "allow-other-bits", false, "resume a checkpoint that other kernels computed (another instruction set or device)")
 	c.Flags().StringVar(&resume, "resume", "auto", "auto, never, or a run or checkpoint directory (checkpoint.resume)")
 	return c
+}
+
+// sets tells whether --set or the environment gives a key.
+func (s *settings) sets(key string) bool {
+	for _, set := range s.set {
+		if name, _, _ := strings.Cut(set, "="); strings.TrimSpace(name) == key {
+			return true
+		}
+	}
+	for _, k := range config.Keys() {
+		if _, given := os.LookupEnv(k.Env); given && k.Name == key {
+			return true
+		}
+	}
+	return false
+}
+
+// followConfig makes a run's own config.yaml mean that run, wherever its directory lies
+// now: the file may say where it was, or be relative to another working directory.
+func followConfig(file string, cfg *config.Config, stderr io.Writer) {
+	dir := filepath.Dir(file)
+	if filepath.Base(file) != filepath.Base(rundir.Dir("").Config()) || !exists(filepath.Join(dir, checkpoint.LockFile)) {
+		return // no run's directory
+	}
+	said, err1 := filepath.Abs(cfg.Out)
+	lies, err2 := filepath.Abs(dir)
+	if err1 != nil || err2 != nil || said == lies {
+		return
+	}
+	fmt.Fprintf(stderr, "agrdist: %s lies in a run's directory, which is used (the file says out: %s); --out DIR chooses another\n", file, cfg.Out)
+	cfg.Out = dir
 }
 
 // resumeHint is the command line as the user typed it, for a shell to read.
@@ -112,6 +151,7 @@ func program(arg0 string) string {
 // runner is one invocation of agrdist run.
 type runner struct {
 	cfg            *config.Config
+	otherBits      bool
 	command        string
 	stdout, stderr io.Writer
 }
@@ -122,7 +162,7 @@ func (r *runner) run(ctx context.Context) error {
 	view := newDisplay(r.stderr, r.cfg.Train.GlobalBatch)
 	defer view.close()
 	out, err := launch.Run(ctx, launch.Options{
-		Config: r.cfg, Signals: signals, Terminal: isTerminal(os.Stdin) || isTerminal(r.stderr),
+		Config: r.cfg, AllowOtherBits: r.otherBits, Signals: signals, Terminal: isTerminal(os.Stdin) || isTerminal(r.stderr),
 		Scanning: newCounter(r.stderr, "data:").phase,
 		Notice:   func(text string) { fmt.Fprintln(view, "agrdist: "+text) },
 		Joinable: func(addr string) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"image/png"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -99,4 +100,28 @@ func TestSampleRefusals(t *testing.T) {
 	refused(t, run(t, "sample", "--from", dir, "--out", out, "--steps", "1000"), exitConfig, "1000")
 	refused(t, run(t, "sample", "--from", dir, "--out", filepath.Join(out, "x", "y.png")), exitFailed, "y.png")
 	require.NoFileExists(t, out)
+}
+
+// An imported run is found by its hint from any directory, and trains from the weights.
+func TestImport(t *testing.T) {
+	t.Parallel()
+	work := t.TempDir()
+	pipeline := filepath.Join(work, "pipe line")
+	run(t, "checkpoint", "export", reference(t), pipeline).ended(exitOK)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	args := []string{"checkpoint", "import", pipeline, "im ported"}
+	for _, s := range []string{"train.global_batch=8", "train.chunk=2", "train.steps=1", "sample.count=0", "lr.warmup_steps=1"} {
+		args = append(args, "--set", s)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Dir = work
+	p := spawn(t, cmd, nil)
+	p.ended(exitOK)
+	require.Contains(t, p.stdout.String(), "run -c '"+filepath.Join(work, "im ported", "config.yaml")+"'")
+
+	p = run(t, "run", "-c", filepath.Join(work, "im ported", "config.yaml")).ended(exitOK) // elsewhere
+	require.Contains(t, p.stderr.String(), "resuming "+filepath.Join(work, "im ported")+" at step 0 of 1")
+	// One step at a rate of nearly 0 leaves the weights as they were.
+	require.Equal(t, draw(t, pipeline, "--steps", "2"), draw(t, filepath.Join(work, "im ported", "checkpoints", "step-0"), "--steps", "2", "--sampler", "ddim"))
 }

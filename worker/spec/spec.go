@@ -25,6 +25,8 @@ type Spec struct {
 	Secret      []byte
 	Executable  string // SHA-256 of the program; empty in a run of one node, whose processes are all this one
 	Config      string // the resolved configuration, YAML
+	// AllowOtherBits lets the run continue a checkpoint that other kernels computed.
+	AllowOtherBits bool
 }
 
 // Encode returns the spec as bytes for Read. They are not JSON: paths may hold bytes
