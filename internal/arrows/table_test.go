@@ -28,7 +28,7 @@ var allowed = map[string]string{
 	"eval/npz":                        "",
 	"eval/suite":                      "eval",
 
-	"recipe":              "rundir setup config checkpoint diffusion diffusion/unet",
+	"recipe":              "internal/isa rundir setup config checkpoint diffusion diffusion/unet",
 	"rundir":              "checkpoint nn/weights",
 	"trainer":             "cluster checkpoint allreduce diffusion diffusion/unet nn agr optim tensor rng",
 	"config":              "",
