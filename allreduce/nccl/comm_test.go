@@ -15,12 +15,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"gorgonia.org/cu"
+
+	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 )
 
 // together runs f on every rank of a new communicator, each on its own device, and
 // closes it.
 func together(t *testing.T, world int, f func(m *Comm, r *rig, rank int) error) {
 	t.Helper()
+	cudatest.Devices(t, world)
 	lib, err := Open()
 	require.NoError(t, err)
 	id, err := lib.NewID()
@@ -106,6 +109,7 @@ func TestOperations(t *testing.T) {
 
 // A rank that nobody meets gives up with its context.
 func TestNobodyComes(t *testing.T) {
+	cudatest.Doubles(t, "NCCL gives up on a missing rank in its own time, and words its refusals itself")
 	lib, err := Open()
 	require.NoError(t, err)
 	id, err := lib.NewID()
@@ -140,7 +144,7 @@ func TestAborted(t *testing.T) {
 	})
 }
 
-// The tests below hold the bindings against NVIDIA's own files, where the environment
+// The tests below check the bindings against NVIDIA's own files, where the environment
 // says where those are; pip has them: nvidia-nccl-cu12, nvidia-cuda-runtime-cu12 and
 // nvidia-cuda-nvcc-cu12 (headers).
 const (

@@ -17,6 +17,7 @@ import (
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/allreduce/allreducetest"
 	"github.com/agrdist/agrdist/allreduce/mesh"
+	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -57,6 +58,7 @@ func (r *ranks) Write(p []byte) (int, error) {
 
 func newRanks(tb testing.TB, world int, order allreduce.Order) *ranks {
 	tb.Helper()
+	cudatest.Devices(tb, world)
 	lib, err := Open()
 	require.NoError(tb, err)
 	r := &ranks{order: order, timeout: time.Minute, log: &bytes.Buffer{}}
@@ -112,11 +114,13 @@ func factory(order allreduce.Order) allreducetest.DeviceFactory {
 func TestConformance(t *testing.T) {
 	sizes := []int{1, 17, 1000, 3000}
 	worlds := []int{1, 2, 3, 4, 5}
+	worlds = worlds[:min(len(worlds), cudatest.Count(t))]
+	t.Logf("worlds of %v ranks", worlds)
 	t.Run("tree", func(t *testing.T) {
 		allreducetest.RunDevice(t, allreducetest.Options{AnyWorld: true, Sizes: sizes}, worlds, factory(allreduce.OrderTree))
 	})
 	t.Run("ring", func(t *testing.T) {
-		allreducetest.RunDevice(t, allreducetest.Options{Sizes: sizes}, []int{2, 3}, factory(allreduce.OrderRing))
+		allreducetest.RunDevice(t, allreducetest.Options{Sizes: sizes}, worlds[min(1, len(worlds)):min(3, len(worlds))], factory(allreduce.OrderRing))
 	})
 }
 
@@ -181,6 +185,7 @@ func works(t *testing.T, r *ranks, world int) {
 
 // An asynchronous error on one rank frees all of them.
 func TestAsynchronousError(t *testing.T) {
+	cudatest.Doubles(t, "it makes the library report an error")
 	r := newRanks(t, 3, allreduce.OrderRing)
 	t.Setenv("AGRDIST_FAKE_NCCL_ERROR", "1:2")
 	failed(t, r, 3, allreduce.ErrAborted, "remote process exited or there was a network error (6)")
@@ -190,6 +195,7 @@ func TestAsynchronousError(t *testing.T) {
 
 // A rank whose kernel never ends is waited for no longer than the deadline.
 func TestHang(t *testing.T) {
+	cudatest.Doubles(t, "it makes a kernel hang")
 	r := newRanks(t, 3, allreduce.OrderTree)
 	r.timeout = 400 * time.Millisecond
 	t.Setenv("AGRDIST_FAKE_NCCL_HANG", "2:3")
@@ -221,6 +227,7 @@ func TestSuperseded(t *testing.T) {
 
 // Where one rank cannot have a communicator, none has, and all say why.
 func TestAllOrNone(t *testing.T) {
+	cudatest.Doubles(t, "it makes the library fail at its start")
 	const world = 3
 	for name, c := range map[string]struct {
 		spoil func(*ranks)
@@ -254,6 +261,7 @@ func TestAllOrNone(t *testing.T) {
 
 // The library's own refusals end the group and are told.
 func TestRefusedCall(t *testing.T) {
+	cudatest.Doubles(t, "a bad address ends a device, not a call")
 	r := newRanks(t, 2, allreduce.OrderRing)
 	groups := r.connect(t, allreducetest.Plan(t, 2, 2))
 	errs := allreducetest.Each(t, groups, func(g allreduce.Group) error {

@@ -19,6 +19,8 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/allreduce/mesh"
+
+	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 )
 
 // childEnv holds a child's orders: the test binary runs itself as a rank of its own
@@ -130,6 +132,7 @@ func startChildren(t *testing.T, o childOrders, env ...string) []*child {
 }
 
 func TestProcesses(t *testing.T) {
+	cudatest.Devices(t, 3)
 	for _, order := range []allreduce.Order{allreduce.OrderTree, allreduce.OrderRing} {
 		for rank, c := range startChildren(t, childOrders{World: 3, Order: order, Ops: 5}) {
 			require.Equal(t, "done", c.line(t), "rank %d", rank)
@@ -141,6 +144,8 @@ func TestProcesses(t *testing.T) {
 // A process that is killed in the middle of a collective, and would be waited for
 // forever, frees the others as soon as its connections fall.
 func TestKilledProcess(t *testing.T) {
+	cudatest.Doubles(t, "it makes a kernel hang")
+	cudatest.Devices(t, 3)
 	for _, order := range []allreduce.Order{allreduce.OrderTree, allreduce.OrderRing} {
 		all := startChildren(t, childOrders{World: 3, Order: order, Ops: 1 << 30}, "AGRDIST_FAKE_NCCL_HANG=2:7")
 		tick := time.NewTicker(100 * time.Millisecond) // so that the others wait on the device

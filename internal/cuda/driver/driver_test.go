@@ -119,7 +119,10 @@ func TestGraph(t *testing.T) {
 	require.Equal(t, []float32{12, 22}, cudatest.Download(t, x, 2))
 	require.NoError(t, exec.Destroy())
 	_, err = driver.EndCapture(s)
-	require.ErrorIs(t, err, cu.IllegalState)
+	require.Error(t, err, "nothing is captured")
+	if !cudatest.Real() { // the driver's documentation names no code
+		require.ErrorIs(t, err, cu.IllegalState)
+	}
 }
 
 func TestLargeSharedMemory(t *testing.T) {
