@@ -34,6 +34,13 @@ cuda-check: ## Check the GPU build on doubles of NVIDIA's libraries, without a G
 test: ## Run all tests with the race detector
 	hack/test.sh
 
+SCHEDULES ?= 10000
+SEED ?= 1
+
+.PHONY: simulate
+simulate: ## Run SCHEDULES random schedules of faults (default 10000) of the control plane
+	$(GO) test ./cluster/simulate -run 'Schedules|Planted' -schedules $(SCHEDULES) -seed $(SEED) -timeout 30m -v
+
 .PHONY: lint
 lint: ## Run golangci-lint, and find exports without a caller
 	hack/lint.sh $(GOLANGCI_LINT_VERSION)

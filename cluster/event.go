@@ -9,7 +9,10 @@ type Event interface{ event() }
 type WorkerJoined struct {
 	Member Member
 	Holds  Generation // the generation it is in, with members; Number 0 for none
-	Report Report     // its state at the time
+	// Committed is the generation in which it committed a step last, with members;
+	// Number 0 for none.
+	Committed Generation
+	Report    Report // its state at the time
 	// Request comes back in the Admit or Refuse that answers.
 	Request uint64
 }

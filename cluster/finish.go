@@ -138,6 +138,11 @@ func (m *Machine) stopped(reason string) {
 		m.fail(ExitFailed, "%s", reason)
 		return
 	}
+	if m.saved < m.step { // those who held it died on the way
+		m.fail(ExitFailed, "%s; but step %d, the last that was committed, was not saved: the workers were lost before one of them could; "+
+			"the same command continues from the newest checkpoint", reason, m.step)
+		return
+	}
 	m.over(End{Outcome: OutcomeStopped, ExitCode: ExitStopped, Reason: reason})
 }
 

@@ -83,17 +83,21 @@ func (m *Machine) reform(members []Member) {
 // member of it is about to leave.
 func (m *Machine) joinDue(members []Member) bool {
 	next := Generation{Members: members}
-	ok, _ := quorum(m.base, m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
+	ok, _ := quorum(m.electorate(), m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
 	return ok && m.state == StateRunning && (m.now.Sub(m.joinLast) >= m.cfg.JoinDebounce || m.now.Sub(m.joinFirst) >= 5*m.cfg.JoinDebounce)
 }
 
 // propose forms a generation if it has a quorum.
 func (m *Machine) propose(members []Member, reason string) {
 	next := Generation{Number: max(m.last.Number, m.floor) + 1, Members: members}
-	ok, unheard := quorum(m.base, m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
+	ok, unheard := quorum(m.electorate(), m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
 	if !ok && !m.cfg.AllowMinority {
-		m.await("no majority of generation %d (the last that committed a step): unheard, and not certified dead: %s; "+
-			"bring them back, or set cluster.allow_minority if they are certainly dead", m.base.Number, names(unheard))
+		what := "the last that committed a step"
+		if m.base.Number == 0 {
+			what = "the first, which may have committed a step"
+		}
+		m.await("no majority of generation %d (%s): unheard, and not certified dead: %s; "+
+			"bring them back, or set cluster.allow_minority if they are certainly dead", m.electorate().Number, what, names(unheard))
 		return
 	}
 	if g, open := m.unsettled(next); open && !m.cfg.AllowMinority {
@@ -113,7 +117,7 @@ func (m *Machine) propose(members []Member, reason string) {
 	}
 	next.Reason = reason
 	m.last = next
-	m.issued = append(m.issued, m.last)
+	m.issue(m.last)
 	m.rev++
 	m.ended, m.causes, m.waitFor, m.waitSince = false, nil, "", time.Time{}
 	m.joinFirst, m.joinLast, m.minReached = time.Time{}, time.Time{}, time.Time{}
@@ -123,14 +127,33 @@ func (m *Machine) propose(members []Member, reason string) {
 		m.state = StateRunning
 	}
 	for _, member := range members {
-		m.workers[member.ID].progressAt = m.now
+		m.workers[member.ID].progressAt, m.workers[member.ID].told = m.now, m.last.Number
 	}
 	m.do(Form{m.last})
 }
 
+// electorate is the generation of which a successor needs a majority: the last that is
+// known to have committed a step. Before any is, the first that was formed stands for it:
+// each half of it could otherwise begin a run of its own, at once or by way of smaller
+// and smaller generations that commit nothing.
+func (m *Machine) electorate() Generation {
+	if m.base.Number == 0 {
+		return m.first
+	}
+	return m.base
+}
+
+// issue notes a generation that may commit from now on.
+func (m *Machine) issue(g Generation) {
+	m.issued = append(m.issued, g)
+	if m.first.Number == 0 {
+		m.first = g
+	}
+}
+
 // bound tells whether a generation that a successor must agree with has a member.
 func (m *Machine) bound(id MemberID) bool {
-	return m.base.Rank(id) >= 0 || slices.ContainsFunc(m.issued, func(g Generation) bool { return g.Rank(id) >= 0 })
+	return m.electorate().Rank(id) >= 0 || slices.ContainsFunc(m.issued, func(g Generation) bool { return g.Rank(id) >= 0 })
 }
 
 // unsettled returns a generation that may commit a step, or may have, without
@@ -248,6 +271,11 @@ func (m *Machine) recovered() bool {
 	}
 	if len(m.causes) == 0 && !m.ended {
 		m.do(Adopt{m.last})
+		for _, w := range m.ranks() { // of a coordinator that could not tell them all
+			if w.told != m.last.Number && w.report.Generation != m.last.Number {
+				m.do(Tell{w.member.ID, Form{m.last}})
+			}
+		}
 	}
 	return true
 }

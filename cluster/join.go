@@ -1,11 +1,19 @@
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // join registers a worker, for the first time or again.
 func (m *Machine) join(e WorkerJoined) {
 	id := e.Member.ID
-	if err := m.admissible(e.Member); err != nil {
+	err := m.admissible(e.Member)
+	if err == nil {
+		m.replace(e.Member) // who is not welcome any more speaks for its seat all the same
+		err = m.welcome(e.Member)
+	}
+	if err != nil {
 		m.do(Refuse{id, err, e.Request})
 		return
 	}
@@ -14,7 +22,6 @@ func (m *Machine) join(e WorkerJoined) {
 	if n.host == "" {
 		n.host = e.Member.Host
 	}
-	m.replace(e.Member)
 	delete(m.unheard, id)
 	m.adoptIdentity(e.Member)
 
@@ -35,6 +42,9 @@ func (m *Machine) join(e WorkerJoined) {
 	}
 	m.do(Admit{id, e.Request})
 	e.Report.Member = id
+	if e.Committed.Rank(id) >= 0 {
+		m.learnBase(e.Committed, e.Report)
+	}
 	m.learnCommit(e.Report, e.Holds)
 	m.reported(e.Report)
 	m.tell(w, e.Holds.Number)
@@ -55,7 +65,7 @@ func (m *Machine) replace(by Member) {
 			m.certify(a.member.ID)
 		}
 	}
-	for _, g := range append([]Generation{m.base, m.last}, m.issued...) { // not back since a restart
+	for _, g := range append([]Generation{m.electorate(), m.last}, m.issued...) { // not back since a restart
 		for _, w := range g.Members {
 			if w.ID != by.ID && w.Seat() == by.Seat() && !m.dead[w.ID] {
 				m.certifyAbsent(w.ID, why)
@@ -75,6 +85,7 @@ func (m *Machine) tell(w *worker, holds uint64) {
 	case m.ended:
 		m.do(Tell{id, Abort{Generation: m.last.Number, Reason: m.waitFor}})
 	case holds != m.last.Number:
+		w.told = m.last.Number
 		m.do(Tell{id, Form{m.last}})
 	}
 	if m.state == StateStopping {
@@ -82,7 +93,7 @@ func (m *Machine) tell(w *worker, holds uint64) {
 	}
 }
 
-// admissible returns why a worker must not register.
+// admissible returns why a worker is none of this run's.
 func (m *Machine) admissible(w Member) error {
 	if w.ID == "" || w.Node == "" || w.Slot < 0 || w.DataAddr == "" {
 		return fmt.Errorf("%w: id %q, node %q, slot %d, data address %q: each must be given",
@@ -106,18 +117,23 @@ func (m *Machine) admissible(w Member) error {
 	if m.state == StateOver {
 		return fmt.Errorf("%w: %s", ErrOver, m.end.Reason)
 	}
-	known := m.workers[w.ID] != nil || m.last.Rank(w.ID) >= 0
-	if m.state == StateStopping && !known {
-		return fmt.Errorf("%w: it is being stopped (%s)", ErrOver, m.stop)
-	}
-	if m.state == StateFinishing && !known {
-		return fmt.Errorf("%w: it finished step %d", ErrOver, m.finish.Step)
-	}
 	for _, o := range m.workers {
 		if o.member.ID != w.ID && o.member.Seat() == w.Seat() && o.connected {
 			return fmt.Errorf("%w: slot %d of node %q is held by %s, heard %s ago: are two nodes named alike?",
 				ErrSlotTaken, w.Slot, w.Node, o.member, round(m.now.Sub(o.seen)))
 		}
+	}
+	return nil
+}
+
+// welcome returns why a worker of this run must not begin to take part.
+func (m *Machine) welcome(w Member) error {
+	switch known := m.workers[w.ID] != nil || m.last.Rank(w.ID) >= 0; {
+	case known:
+	case m.state == StateStopping:
+		return fmt.Errorf("%w: it is being stopped (%s)", ErrOver, m.stop)
+	case m.state == StateFinishing:
+		return fmt.Errorf("%w: it finished step %d", ErrOver, m.finish.Step)
 	}
 	return nil
 }
@@ -148,6 +164,10 @@ func (m *Machine) reported(r Report) {
 	w.report = r
 	if old.Step != r.Step || old.Phase != r.Phase || old.Bucket != r.Bucket || old.Generation != r.Generation {
 		w.progressAt = m.now
+	}
+	if r.Stopping && r.HasState && r.Step > m.saved {
+		m.saved = r.Step
+		m.rev++
 	}
 	if r.Generation == 0 || r.Generation != m.last.Number || m.last.Rank(r.Member) < 0 {
 		return
@@ -223,8 +243,25 @@ func (m *Machine) learn(g Generation) {
 		m.do(Abort{Generation: m.last.Number, Reason: fmt.Sprintf("generation %d turned up", g.Number)})
 	}
 	m.last, m.ended = g, false
-	m.issued = append(m.issued, g)
+	m.issue(g)
 	m.recover()
+}
+
+// learnBase takes in the generation in which a worker says that it committed last. The
+// machine may know of no such generation, or of another of that number: a coordinator
+// that did not hear of this one may have given the number too. A worker is in one of the
+// two only, so only one of them can have committed, and that is the one that its member
+// names.
+func (m *Machine) learnBase(g Generation, r Report) {
+	if g.Number < m.base.Number || g.same(m.base) {
+		return
+	}
+	m.base = g
+	m.issued = slices.DeleteFunc(slices.Clone(m.issued), func(i Generation) bool { return i.Number <= g.Number })
+	m.rev++
+	if r.CommitGeneration == g.Number {
+		m.step = r.Step
+	}
 }
 
 // learnCommit takes in the commit of a worker that registers. If the members of

@@ -15,11 +15,13 @@ type Journal struct {
 	Floor      uint64       // numbers used by earlier runs under this journal
 	Last       Generation   // newest generation formed
 	Ended      bool         // its members were told to abort
+	First      Generation   // the first generation; it counts while Base is none
 	Issued     []Generation // formed after Base; may commit, or may have, unheard
 	Base       Generation   // newest generation known to have committed a step
 	Step       int64        // newest step that it committed, as far as known; -1 none
 	Nodes      []string     // in join order
 	Dead       []MemberID   // certified deaths among the members of Base, Issued and Last
+	Saved      int64        // newest step that was saved for a stop; -1 none
 	Stop       string       // a stop was requested, and why
 	Failing    string       // the stop is for a failure, and this is it
 	Finish     Finish       // a rank finished, if Member is set
@@ -33,13 +35,13 @@ func (m *Machine) Revision() uint64 { return m.rev }
 func (m *Machine) Journal() Journal {
 	j := Journal{
 		RunID: m.cfg.RunID, ConfigHash: m.cfg.ConfigHash, Build: m.cfg.Build,
-		Floor: m.floor, Last: m.last, Ended: m.ended, Issued: slices.Clone(m.issued), Base: m.base, Step: m.step,
+		Floor: m.floor, Last: m.last, Ended: m.ended, First: m.first, Issued: slices.Clone(m.issued), Base: m.base, Step: m.step, Saved: m.saved,
 		Stop: m.stop, Failing: m.failing, Finish: m.finish, End: m.end,
 	}
 	for _, n := range m.nodes {
 		j.Nodes = append(j.Nodes, n.name)
 	}
-	for _, g := range append([]Generation{m.base, m.last}, m.issued...) {
+	for _, g := range append([]Generation{m.electorate(), m.last}, m.issued...) {
 		for _, member := range g.Members {
 			if m.dead[member.ID] && !slices.Contains(j.Dead, member.ID) {
 				j.Dead = append(j.Dead, member.ID)
@@ -66,7 +68,11 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 		return m, nil
 	}
 	m.adoptIdentity(Member{RunID: j.RunID, ConfigHash: j.ConfigHash, Build: j.Build})
-	m.last, m.ended, m.issued, m.base, m.step = j.Last, j.Ended, slices.Clone(j.Issued), j.Base, j.Step
+	m.last, m.ended, m.issued, m.base, m.step, m.saved = j.Last, j.Ended, slices.Clone(j.Issued), j.Base, j.Step, j.Saved
+	m.first = j.First
+	if m.first.Number == 0 && len(m.issued) > 0 { // of what a node saw
+		m.first = m.issued[0]
+	}
 	for _, name := range j.Nodes {
 		m.node(name)
 	}

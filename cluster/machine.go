@@ -28,8 +28,10 @@ type Machine struct {
 	last   Generation   // newest one formed
 	ended  bool         // last is over: its members were told to abort
 	issued []Generation // formed after base; may commit, or may have, unheard
+	first  Generation   // the first one formed, or heard of
 	base   Generation   // newest one known to have committed a step
 	step   int64        // newest step that base committed; -1 none
+	saved  int64        // newest step that was saved for a stop; -1 none
 
 	started    time.Time
 	minReached time.Time // since when a first generation could form; zero: it cannot
@@ -58,6 +60,7 @@ type worker struct {
 	report     Report
 	connected  bool
 	finished   bool
+	told       uint64    // newest generation that it was told of
 	seen       time.Time // last word
 	progressAt time.Time // last change of step, phase or bucket
 }
@@ -82,7 +85,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		return nil, err
 	}
 	return &Machine{
-		cfg: cfg, now: now, started: now, state: StateForming, step: -1,
+		cfg: cfg, now: now, started: now, state: StateForming, step: -1, saved: -1,
 		workers: map[MemberID]*worker{}, dead: map[MemberID]bool{}, agreed: map[MemberID]bool{},
 		evicted: map[MemberID]string{}, unheard: map[MemberID]absence{}, silent: map[string]bool{},
 		budget: newBudget(), breaks: breakage{blame: map[MemberID]int{}},

@@ -23,7 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //
 //	config KEY=VALUE...               first line only; workers=N sets min and max
 //	agent NODE SLOTS | agentlost NODE | silent NODE | drain NODE
-//	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID and the keys of report
+//	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID, committed=... and the keys of report
 //	report ID,... KEY=VALUE...        changes the last report of each and sends it
 //	mute ID                           no heartbeats from now on, though connected
 //	cut ID | lost ID | left ID        stream broke | lost uncertified | said good-bye
@@ -188,21 +188,23 @@ func (p *player) join(id, at string, keys map[string]string) {
 		}
 	}
 	p.members[id] = m
-	var holds Generation
-	if h, ok := keys["holds"]; ok {
-		number, ids, _ := strings.Cut(h, ":")
-		holds.Number = uint64(p.int(number))
-		for other := range strings.SplitSeq(ids, ",") {
-			holds.Members = append(holds.Members, p.members[other])
+	generation := func(text string) (g Generation) {
+		if number, ids, ok := strings.Cut(text, ":"); ok {
+			g.Number = uint64(p.int(number))
+			for other := range strings.SplitSeq(ids, ",") {
+				g.Members = append(g.Members, p.members[other])
+			}
 		}
+		return g
 	}
+	holds := generation(keys["holds"])
 	r, again := p.reports[id]
 	if !again {
 		r = Report{Member: m.ID, Step: -1}
 	}
 	p.reports[id] = p.report(r, keys)
 	p.order = append(without(p.order, id), id)
-	p.step(WorkerJoined{Member: m, Holds: holds, Report: p.reports[id]})
+	p.step(WorkerJoined{Member: m, Holds: holds, Committed: generation(keys["committed"]), Report: p.reports[id]})
 }
 
 func (p *player) report(r Report, keys map[string]string) Report {

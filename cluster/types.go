@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 )
 
@@ -67,6 +68,11 @@ func (g Generation) Fingerprint() uint64 {
 	return h.Sum64()
 }
 
+// same tells whether two generations have one number and the same ranks.
+func (g Generation) same(o Generation) bool {
+	return g.Number == o.Number && slices.EqualFunc(g.Members, o.Members, func(a, b Member) bool { return a.ID == b.ID })
+}
+
 // Phases of a worker. A report may carry any text; these are the ones whose
 // meaning the machine knows: who is waiting for others (and so is not the
 // culprit of a hang), and which phases may take long.
@@ -106,7 +112,7 @@ type Report struct {
 	HasState         bool   // it holds parameters and optimizer state of Step
 	Phase            string // one of the Phase constants, or any text
 	Bucket           int    // all-reduce buckets completed within the step
-	Stopping         bool   // it agreed to stop: no further step; its exit is no crash
+	Stopping         bool   // it agreed to stop, and Step is saved: no further step; its exit is no crash
 	// Of the whole run, so the same on all ranks, at Step.
 	Loss            float64
 	GradNorm        float64

@@ -485,8 +485,12 @@ type Join struct {
 	Member *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
 	// The generation that the worker is in, with all its members; unset when
 	// it is in none. It is how a restarted coordinator learns where the run is.
-	Holds         *Generation `protobuf:"bytes,2,opt,name=holds,proto3" json:"holds,omitempty"`
-	Report        *Report     `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	Holds  *Generation `protobuf:"bytes,2,opt,name=holds,proto3" json:"holds,omitempty"`
+	Report *Report     `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
+	// The generation in which the worker itself committed a step last, with all its
+	// members; unset for none. It tells a coordinator that took over, or was behind a
+	// partition, whose majority counts.
+	Committed     *Generation `protobuf:"bytes,4,opt,name=committed,proto3" json:"committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -538,6 +542,13 @@ func (x *Join) GetHolds() *Generation {
 func (x *Join) GetReport() *Report {
 	if x != nil {
 		return x.Report
+	}
+	return nil
+}
+
+func (x *Join) GetCommitted() *Generation {
+	if x != nil {
+		return x.Committed
 	}
 	return nil
 }
@@ -2381,11 +2392,12 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"compute_ms\x18\x0f \x01(\x01R\tcomputeMs\x12\x17\n" +
 	"\await_ms\x18\x10 \x01(\x01R\x06waitMs\x12\x16\n" +
-	"\x06chunks\x18\x11 \x01(\x05R\x06chunks\"\xa4\x01\n" +
+	"\x06chunks\x18\x11 \x01(\x05R\x06chunks\"\xe2\x01\n" +
 	"\x04Join\x122\n" +
 	"\x06member\x18\x01 \x01(\v2\x1a.agrdist.cluster.v1.MemberR\x06member\x124\n" +
 	"\x05holds\x18\x02 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\x05holds\x122\n" +
-	"\x06report\x18\x03 \x01(\v2\x1a.agrdist.cluster.v1.ReportR\x06report\"\xb1\x01\n" +
+	"\x06report\x18\x03 \x01(\v2\x1a.agrdist.cluster.v1.ReportR\x06report\x12<\n" +
+	"\tcommitted\x18\x04 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\tcommitted\"\xb1\x01\n" +
 	"\vWorkRequest\x12.\n" +
 	"\x04join\x18\x01 \x01(\v2\x18.agrdist.cluster.v1.JoinH\x00R\x04join\x124\n" +
 	"\x06report\x18\x02 \x01(\v2\x1a.agrdist.cluster.v1.ReportH\x00R\x06report\x121\n" +
@@ -2580,52 +2592,53 @@ var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	2,  // 1: agrdist.cluster.v1.Join.member:type_name -> agrdist.cluster.v1.Member
 	3,  // 2: agrdist.cluster.v1.Join.holds:type_name -> agrdist.cluster.v1.Generation
 	4,  // 3: agrdist.cluster.v1.Join.report:type_name -> agrdist.cluster.v1.Report
-	5,  // 4: agrdist.cluster.v1.WorkRequest.join:type_name -> agrdist.cluster.v1.Join
-	4,  // 5: agrdist.cluster.v1.WorkRequest.report:type_name -> agrdist.cluster.v1.Report
-	7,  // 6: agrdist.cluster.v1.WorkRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	9,  // 7: agrdist.cluster.v1.WorkResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	11, // 8: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	3,  // 9: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	12, // 10: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
-	14, // 11: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
-	10, // 12: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	13, // 13: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	0,  // 14: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
-	1,  // 15: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
-	18, // 16: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
-	10, // 17: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	7,  // 18: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	16, // 19: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
-	9,  // 20: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	11, // 21: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	20, // 22: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
-	14, // 23: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
-	10, // 24: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	13, // 25: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	17, // 26: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
-	3,  // 27: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	29, // 28: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
-	30, // 29: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
-	14, // 30: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
-	2,  // 31: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
-	4,  // 32: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
-	6,  // 33: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
-	15, // 34: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
-	21, // 35: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
-	23, // 36: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
-	25, // 37: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
-	27, // 38: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
-	8,  // 39: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
-	19, // 40: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
-	22, // 41: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
-	24, // 42: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
-	26, // 43: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
-	28, // 44: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
-	39, // [39:45] is the sub-list for method output_type
-	33, // [33:39] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	3,  // 4: agrdist.cluster.v1.Join.committed:type_name -> agrdist.cluster.v1.Generation
+	5,  // 5: agrdist.cluster.v1.WorkRequest.join:type_name -> agrdist.cluster.v1.Join
+	4,  // 6: agrdist.cluster.v1.WorkRequest.report:type_name -> agrdist.cluster.v1.Report
+	7,  // 7: agrdist.cluster.v1.WorkRequest.leave:type_name -> agrdist.cluster.v1.Leave
+	9,  // 8: agrdist.cluster.v1.WorkResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	11, // 9: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	3,  // 10: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	12, // 11: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
+	14, // 12: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
+	10, // 13: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	13, // 14: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	0,  // 15: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
+	1,  // 16: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
+	18, // 17: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
+	10, // 18: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	7,  // 19: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
+	16, // 20: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
+	9,  // 21: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	11, // 22: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	20, // 23: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
+	14, // 24: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
+	10, // 25: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	13, // 26: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	17, // 27: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
+	3,  // 28: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	29, // 29: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
+	30, // 30: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
+	14, // 31: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
+	2,  // 32: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
+	4,  // 33: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
+	6,  // 34: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
+	15, // 35: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
+	21, // 36: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
+	23, // 37: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
+	25, // 38: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
+	27, // 39: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
+	8,  // 40: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
+	19, // 41: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
+	22, // 42: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
+	24, // 43: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
+	26, // 44: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
+	28, // 45: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
+	40, // [40:46] is the sub-list for method output_type
+	34, // [34:40] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_agrdist_cluster_v1_cluster_proto_init() }

@@ -247,3 +247,18 @@ func TestDelays(t *testing.T) {
 	}
 	require.Greater(t, len(spread), 100, "members do not come back in step")
 }
+
+// A worker names the generation in which it committed itself, not the one that it is in
+// nor the one whose step it copied.
+func TestSessionKnowsWhereItCommitted(t *testing.T) {
+	s := &Session{changed: make(chan struct{}, 1), holds: cluster.Generation{Number: 3}}
+	s.Report(cluster.Report{Generation: 3, CommitGeneration: 2, Step: 5})
+	require.Zero(t, s.proven.Number, "copied")
+	s.Report(cluster.Report{Generation: 3, CommitGeneration: 3, Step: 6})
+	require.Equal(t, uint64(3), s.proven.Number)
+	s.holds = cluster.Generation{Number: 4}
+	s.Report(cluster.Report{Generation: 4, CommitGeneration: 3, Step: 6})
+	require.Equal(t, uint64(3), s.proven.Number)
+	s.Report(cluster.Report{Generation: 3, CommitGeneration: 3, Step: 6})
+	require.Equal(t, uint64(3), s.proven.Number, "late")
+}

@@ -54,7 +54,7 @@ func (s *service) Work(stream pb.CoordinatorService_WorkServer) error {
 		return err
 	}
 	out := newOutbox(staleWork)
-	event := cluster.WorkerJoined{Member: m, Holds: fromGeneration(join.GetHolds()), Report: fromReport(join.GetReport(), m.ID)}
+	event := cluster.WorkerJoined{Member: m, Holds: fromGeneration(join.GetHolds()), Committed: fromGeneration(join.GetCommitted()), Report: fromReport(join.GetReport(), m.ID)}
 	if err := s.server.put(ctx, request{event: event, work: out}); err != nil {
 		return errAway
 	}

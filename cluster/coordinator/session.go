@@ -28,6 +28,7 @@ type Session struct {
 	mu     sync.Mutex
 	report cluster.Report
 	holds  cluster.Generation // newest that arrived
+	proven cluster.Generation // in which this worker committed a step last
 
 	changed chan struct{} // has room for one
 }
@@ -78,6 +79,9 @@ func (s *Session) Report(r cluster.Report) {
 	r.Member = s.member.ID
 	s.mu.Lock()
 	s.report = r
+	if r.Generation == s.holds.Number && r.CommitGeneration == r.Generation {
+		s.proven = s.holds
+	}
 	s.mu.Unlock()
 	select {
 	case s.changed <- struct{}{}:
@@ -121,7 +125,7 @@ func (s *Session) attempt(ctx context.Context, k *keeper) error {
 	defer l.close()
 	s.mu.Lock()
 	r := s.report
-	join := &pb.Join{Member: toMember(s.member), Holds: toGeneration(s.holds), Report: toReport(r)}
+	join := &pb.Join{Member: toMember(s.member), Holds: toGeneration(s.holds), Committed: toGeneration(s.proven), Report: toReport(r)}
 	s.mu.Unlock()
 	if err := l.Send(&pb.WorkRequest{Message: &pb.WorkRequest_Join{Join: join}}); err != nil {
 		return s.ended(l, err)

@@ -152,7 +152,7 @@ func (m *Machine) settleVacant() {
 		h.vacant, h.probeAfter = m.now, m.now
 	}
 	living := h.living()
-	if n, of := h.present(living); 2*n < of {
+	if n, of, enough := h.present(living, m.cfg.Founder); !enough {
 		if text := fmt.Sprintf("the coordinator is out of reach, and only %d of %d nodes of the run are here: waiting for the others", n, of); text != m.waited {
 			m.waited = text
 			m.notice("%s", text)
@@ -172,17 +172,32 @@ func (m *Machine) settleVacant() {
 // node that sees less than half of them is on the wrong side of a partition: its
 // coordinator could form no generation, and would only disturb the others' when it
 // meets them.
-func (h *holder) present(living []string) (here, of int) {
+//
+// Before there is a generation, no majority of workers keeps two coordinators from each
+// forming a first one. Then a majority of the nodes that are known must live, or half of
+// them with the first: who founded the run, where nobody has said yet who came first.
+func (h *holder) present(living []string, founder bool) (here, of int, enough bool) {
 	nodes := map[string]bool{}
 	for _, w := range h.seen.Last.Members {
 		nodes[w.Node] = true
+	}
+	begun := len(nodes) > 0
+	if !begun {
+		for _, n := range slices.Concat(h.order, h.lost, living) {
+			nodes[n] = true
+		}
 	}
 	for _, n := range living {
 		if nodes[n] {
 			here++
 		}
 	}
-	return here, len(nodes)
+	of = len(nodes)
+	tie := begun || founder
+	if len(h.order) > 0 {
+		tie = begun || slices.Contains(living, h.order[0])
+	}
+	return here, of, 2*here > of || 2*here == of && tie
 }
 
 func (m *Machine) probed(err error) {

@@ -43,6 +43,7 @@ var allowed = map[string]string{
 	"cluster/membership":  "cluster/security internal/gate",
 	"cluster/preflight":   "",
 	"cluster/security":    "internal/gate",
+	"cluster/simulate":    "",
 	"cluster/supervise":   "",
 
 	"checkpoint":                  "checkpoint/safetensors checkpoint/internal/vfs nn/weights",

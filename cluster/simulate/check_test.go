@@ -1,0 +1,68 @@
+package simulate
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/node"
+)
+
+// commit is a step that all members of a generation applied.
+type commit struct {
+	step  int64
+	group *group
+}
+
+// checkForm checks a generation that a coordinator forms by what a generation is.
+func (w *world) checkForm(_ *holder, g cluster.Generation) {
+	seats := map[string]bool{}
+	for _, m := range g.Members {
+		if seats[m.Seat()] {
+			w.fail("seat %s is twice in generation %d", m.Seat(), g.Number)
+		}
+		seats[m.Seat()] = true
+	}
+}
+
+// checkCommit checks the step that a group is about to commit by the newest that was
+// committed before: while a living process holds that one, training goes on from it and
+// repeats nothing. (When all who held it are dead, others may hold an older one, and what
+// came after it is done again.)
+func (w *world) checkCommit(g *group, members []*worker) {
+	step := members[0].state.step + 1
+	for _, p := range members {
+		if p.state.step+1 != step || p.state.applied != p.state.step {
+			w.fail("generation %d goes on from step %d with %s at step %d, made of %d steps", g.Number, step-1, p.id, p.state.step, p.state.applied)
+		}
+	}
+	if c := w.newest; c.step >= step && c.group != g {
+		for _, h := range w.hosts {
+			for _, p := range h.workers {
+				if p != nil && p.state.has && p.state.step >= c.step && !p.doubt {
+					w.fail("generation %d of %v commits step %d; generation %d of %v has committed step %d, and %s holds that",
+						g.Number, g.members, step, c.group.Number, c.group.members, c.step, p.id)
+				}
+			}
+		}
+	}
+	w.newest = commit{step, g}
+}
+
+// checkReturn checks what a node says when its part is over.
+func (w *world) checkReturn(h *host, r node.Return) {
+	var early *node.SignalError
+	switch {
+	case errors.As(r.Err, &early): // nothing had begun on this node
+	case r.Err != nil:
+		w.fail("the agent of %s gives up: %v", h.name(), r.Err)
+	case r.End.Outcome == cluster.OutcomeFailed && w.asked && strings.Contains(r.End.Reason, "was not saved"):
+	case r.End.Outcome == cluster.OutcomeFailed:
+		w.fail("the run failed: %s", r.End.Reason)
+	case r.End.ExitCode == cluster.ExitStopped:
+		if !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.disk.checkpoint.has && h.disk.checkpoint.step >= r.End.Step }) && r.End.Step >= 0 {
+			w.fail("%s says that step %d was saved, and it is on no disk", h.name(), r.End.Step)
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package simulate
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
+
+// kind is what goes wrong.
+type kind uint8
+
+const (
+	killWorker kind = iota // SIGKILL of one worker
+	killAgent              // SIGKILL of an agent; its workers follow within two seconds
+	powerCut               // a node loses everything but its disk
+	blackout               // all nodes do
+	cutLink                // two nodes cannot reach one another
+	isolate                // a node reaches nobody
+	split                  // the nodes fall in two groups
+	hangWorker             // SIGSTOP of one worker
+	pauseAgent             // SIGSTOP of one agent, and of the coordinator that it holds
+	diskFull               // a node writes no journal and no checkpoint
+	stopRun                // SIGTERM to one agent
+	kinds
+)
+
+var kindNames = [...]string{
+	"kill worker", "kill agent", "power cut", "blackout", "cut link", "isolate", "split", "hang worker",
+	"pause agent", "disk full", "stop run",
+}
+
+// fault is one thing that goes wrong in a schedule.
+type fault struct {
+	at   int // tick
+	kind kind
+	node int
+	also int // slot, other node, or the nodes of one group as bits
+	last int // ticks that it lasts, or until what died is started again
+}
+
+func (f fault) String() string {
+	return fmt.Sprintf("%5.1fs %s: node %d, %d, for %.1fs", float64(f.at)/second, kindNames[f.kind], f.node, f.also, float64(f.last)/second)
+}
+
+// schedule is a world and what goes wrong in it.
+type schedule struct {
+	seed   uint64
+	nodes  int
+	slots  int
+	least  int // workers that a generation from nothing needs
+	delay  int // of a message, ticks
+	steps  int64
+	faults []fault
+}
+
+func (s schedule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %d nodes of %d workers, at least %d, messages take %.1fs, %d steps\n",
+		s.seed, s.nodes, s.slots, s.least, float64(s.delay)/second, s.steps)
+	for _, f := range s.faults {
+		fmt.Fprintln(&b, f)
+	}
+	return b.String()
+}
+
+// trouble is how long things go wrong, and calm how long the world then has to train
+// again with everybody.
+const (
+	trouble = 40 * second
+	calm    = 90 * second
+)
+
+// draw makes the schedule of a seed.
+func draw(seed uint64) schedule {
+	r := rand.New(rand.NewPCG(seed, 0x5eed))
+	s := schedule{seed: seed, nodes: 1 + r.IntN(5), slots: 1 + r.IntN(2), delay: r.IntN(3), steps: 1 << 40}
+	s.least = 1 + r.IntN(s.nodes*s.slots)
+	for range 1 + r.IntN(8) {
+		f := fault{
+			at: 2*second + r.IntN(trouble-2*second), kind: kind(r.IntN(int(kinds))), node: r.IntN(s.nodes),
+			last: second/2 + r.IntN(1<<r.IntN(8)*second/4),
+		}
+		switch f.kind {
+		case killWorker, hangWorker:
+			f.also = r.IntN(s.slots)
+		case cutLink:
+			f.also = r.IntN(s.nodes)
+		case split:
+			f.also = r.IntN(1 << s.nodes)
+		case stopRun:
+			if r.IntN(4) > 0 {
+				f.kind = killWorker
+			}
+		default:
+		}
+		s.faults = append(s.faults, f)
+	}
+	slices.SortStableFunc(s.faults, func(a, b fault) int { return a.at - b.at })
+	return s
+}
+
+// shrink leaves out what does not matter for the failure of a schedule: faults, then
+// their length.
+func shrink(s schedule, fails func(schedule) bool) schedule {
+	for again := true; again; {
+		again = false
+		for i := range s.faults {
+			smaller := s
+			smaller.faults = slices.Delete(slices.Clone(s.faults), i, i+1)
+			if fails(smaller) {
+				s, again = smaller, true
+				break
+			}
+		}
+	}
+	for i := range s.faults {
+		for s.faults[i].last > second {
+			smaller := s
+			smaller.faults = slices.Clone(s.faults)
+			smaller.faults[i].last /= 2
+			if !fails(smaller) {
+				break
+			}
+			s = smaller
+		}
+	}
+	return s
+}

@@ -1,0 +1,348 @@
+package simulate
+
+import (
+	"slices"
+
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/node"
+)
+
+// worker is a worker process: its session as package coordinator keeps it, and its part
+// in the data plane as package trainer plays it.
+type worker struct {
+	id      cluster.MemberID
+	host    *host
+	agent   *agent // that started it
+	slot    int
+	born    int
+	dead    bool
+	stopped int // by SIGSTOP, until this tick
+	orphan  int // tick at which it follows its agent; 0: it does not
+
+	line     *workLine
+	admitted bool
+	retry    int
+
+	holds    cluster.Generation
+	proven   cluster.Generation // in which it committed last
+	aborted  bool
+	broken   string // why it left the group of holds
+	blame    cluster.MemberID
+	state    state
+	doubt    bool // it committed the step that it is at, others perhaps not
+	wantStop bool
+	saved    bool // the state is durable: it leaves
+	leaveAt  int
+	said     cluster.Report
+	saidAt   int
+}
+
+// loading is how long a process takes from its start to its registration.
+const loading = 3
+
+func (w *world) start(a *agent, slot int, id cluster.MemberID) {
+	w.serial++
+	a.host.workers[slot] = &worker{id: id, host: a.host, agent: a, slot: slot, born: w.tick, state: state{step: -1}}
+}
+
+// die ends a process, and its agent reaps it.
+func (w *world) die(p *worker, signal string, code int) {
+	p.dead = true
+	p.host.workers[p.slot] = nil
+	if a := p.host.agent; a == p.agent && !a.gone {
+		failed := code != cluster.ExitStopped && code != 0 || signal != ""
+		a.inbox = append(a.inbox, node.Exited{Slot: p.slot, Code: code, Signal: signal, Failed: failed, Reason: "it died"})
+	}
+}
+
+func (p *worker) member() cluster.Member {
+	return cluster.Member{
+		ID: p.id, Node: p.host.name(), Slot: p.slot, DataAddr: "data", RunID: "run", ConfigHash: "hash", Build: "build",
+	}
+}
+
+func (p *worker) report() cluster.Report {
+	r := cluster.Report{
+		Member: p.id, Generation: p.holds.Number, Step: p.state.step, CommitGeneration: p.state.commit, HasState: p.state.has,
+		Phase: cluster.PhaseAllReduce, Broken: p.broken, Blame: p.blame, Stopping: p.saved,
+	}
+	if p.aborted || p.broken != "" || p.holds.Number == 0 {
+		r.Phase = cluster.PhaseSync
+	}
+	return r
+}
+
+func (p *worker) run(w *world) {
+	if w.tick-p.born < loading {
+		return
+	}
+	if p.line != nil && !p.line.works(w) {
+		p.line, p.admitted = nil, false
+	}
+	if p.line == nil && w.tick >= p.retry {
+		p.retry = w.tick + second/2
+		if o := w.coordinator(p.host.id, p.host.pointed); o != nil {
+			p.register(w, o)
+		}
+	}
+	if p.line != nil {
+		for _, m := range arrived(w, p.line.speaks(w), &p.line.down) {
+			if p.hear(w, m); p.dead {
+				return
+			}
+		}
+	}
+	if p.wantStop && !p.state.has && !p.saved { // there is nothing to save
+		p.saved, p.leaveAt = true, w.tick
+	}
+	if p.saved && w.tick >= p.leaveAt {
+		if p.line != nil {
+			p.line.say(w, cluster.WorkerLost{ID: p.id, Certified: true, Why: "it left"})
+		}
+		w.die(p, "", cluster.ExitStopped)
+		return
+	}
+	if r := p.report(); p.line != nil && p.admitted && (r != p.said || w.tick-p.saidAt >= second/2) {
+		p.said, p.saidAt = r, w.tick
+		p.line.say(w, cluster.Reported{Report: r})
+	}
+}
+
+func (p *worker) register(w *world, o *holder) {
+	l := newLine[cluster.Event, any](w, p.host.id, func() bool { return p.dead }, o)
+	p.line = l
+	o.put(request{
+		event: cluster.WorkerJoined{Member: p.member(), Holds: p.holds, Committed: p.proven, Report: p.report()}, work: l,
+		reply: func(a cluster.Action) {
+			if _, ok := a.(cluster.Refuse); ok {
+				if l.tell(w, refused{}); o.end != nil {
+					l.tell(w, cluster.Over{End: *o.end})
+				}
+				return
+			}
+			if old := o.workers[p.id]; old != nil {
+				old.ended = true
+				o.forget(p.id)
+			}
+			o.workers[p.id], o.order = l, append(o.order, p.id)
+			l.tell(w, cluster.Admit{})
+		},
+	})
+}
+
+// hear takes in a directive.
+func (p *worker) hear(w *world, m any) {
+	switch m := m.(type) {
+	case cluster.Admit:
+		p.admitted = true
+	case cluster.Form:
+		if m.Generation.Number > p.holds.Number {
+			p.holds, p.aborted, p.broken, p.blame = m.Generation, false, "", ""
+		}
+	case cluster.Abort:
+		p.aborted = p.aborted || m.Generation == p.holds.Number
+	case cluster.Stop:
+		p.wantStop = true
+	case refused, cluster.Over:
+		w.die(p, "", 1)
+	}
+}
+
+// group is a generation as its members hold it: two of one number are two groups.
+type group struct {
+	cluster.Generation
+	members []cluster.MemberID
+	age     int // ticks that it has been whole
+	steps   int
+	lastly  int  // tick at which the checkpoint of a stop is durable; 0: none
+	worked  bool // it was whole a tick ago
+}
+
+func (w *world) worker(id cluster.MemberID) *worker {
+	for _, h := range w.hosts {
+		for _, p := range h.workers {
+			if p != nil && p.id == id {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+func (p *worker) takesPart(g *group) bool {
+	return p.holds.Number == g.Number && slices.EqualFunc(p.holds.Members, g.Members, func(a, b cluster.Member) bool { return a.ID == b.ID }) &&
+		!p.aborted && p.broken == ""
+}
+
+// group finds or notes the group that a worker is in.
+func (w *world) group(p *worker) *group {
+	for _, g := range w.groups {
+		if p.takesPart(g) {
+			return g
+		}
+	}
+	g := &group{Generation: p.holds}
+	for _, m := range p.holds.Members {
+		g.members = append(g.members, m.ID)
+	}
+	w.groups = append(w.groups, g)
+	return g
+}
+
+// whole returns the members of a group if all are in it and can reach one another, and
+// otherwise nil.
+func (w *world) whole(g *group) []*worker {
+	members := make([]*worker, 0, len(g.members))
+	for _, id := range g.members {
+		p := w.worker(id)
+		if p == nil || w.tick < p.stopped || p.saved || !p.takesPart(g) && w.plant != noFence {
+			return nil
+		}
+		for _, q := range members {
+			if !w.joined(p.host.id, q.host.id) {
+				return nil
+			}
+		}
+		members = append(members, p)
+	}
+	return members
+}
+
+// train moves every group: it syncs, commits steps, saves, or breaks.
+func (w *world) train() {
+	tried := map[*group]bool{}
+	for _, h := range w.hosts {
+		for _, p := range h.workers {
+			if p == nil || p.holds.Number == 0 || p.aborted || p.broken != "" {
+				continue
+			}
+			g := w.group(p)
+			if tried[g] {
+				continue
+			}
+			tried[g] = true
+			if members := w.whole(g); members != nil {
+				w.work(g, members)
+				g.worked = true
+				continue
+			}
+			if g.worked && g.age > 2 && w.rng.IntN(4) == 0 {
+				w.tear(g)
+			}
+			g.worked, g.age, g.lastly = false, 0, 0
+			w.breakUp(g)
+		}
+	}
+}
+
+// work is a tick of a whole group.
+func (w *world) work(g *group, members []*worker) {
+	g.age++
+	switch {
+	case g.age < 2: // connecting
+	case g.age == 2:
+		w.sync(members)
+	case g.lastly > 0:
+		if w.tick >= g.lastly || w.plant == earlyGoodbye {
+			w.part(g, members)
+		}
+	case g.age%2 == 0:
+		w.commit(g, members)
+		if slices.ContainsFunc(members, func(p *worker) bool { return p.wantStop }) {
+			g.lastly = w.tick + 3
+		} else if g.steps%20 == 0 {
+			w.save(members[0])
+		}
+	}
+}
+
+// sync brings all members to the state of the one that is furthest.
+func (w *world) sync(members []*worker) {
+	best := members[0]
+	for _, p := range members[1:] {
+		if p.state.has && (!best.state.has || p.state.step > best.state.step) {
+			best = p
+		}
+	}
+	if !best.state.has {
+		if best = members[0]; best.host.disk.checkpoint.has {
+			best.state = best.host.disk.checkpoint
+		} else {
+			best.state = state{has: true}
+		}
+	}
+	for _, p := range members {
+		if p.state.step != best.state.step {
+			p.state, p.doubt = best.state, best.doubt
+		}
+	}
+}
+
+func (w *world) commit(g *group, members []*worker) {
+	w.checkCommit(g, members)
+	for _, p := range members {
+		p.state.step++
+		p.state.applied++
+		p.state.commit, p.doubt, p.proven = g.Number, false, g.Generation
+	}
+	g.steps++
+}
+
+// tear lets some members of a group that has just broken commit the step that it was at,
+// and others not: each needs the word of all, and the last words may not arrive.
+func (w *world) tear(g *group) {
+	for _, id := range g.members {
+		if p := w.worker(id); p != nil && p.takesPart(g) && w.rng.IntN(2) == 0 {
+			p.state.step++
+			p.state.applied++
+			p.state.commit, p.doubt, p.proven = g.Number, true, g.Generation
+		}
+	}
+}
+
+// breakUp lets the members leave a group that cannot work: at once if one of them is gone,
+// or has left it, after a while if they cannot reach one another. A process that is
+// stopped is waited for.
+func (w *world) breakUp(g *group) {
+	for _, id := range g.members {
+		p := w.worker(id)
+		if p == nil || !p.takesPart(g) {
+			continue
+		}
+		for _, other := range g.members {
+			q := w.worker(other)
+			gone := q == nil || q.holds.Number > g.Number || q.holds.Number == g.Number && (q.aborted || q.broken != "")
+			if gone || !w.joined(p.host.id, q.host.id) {
+				p.broken, p.blame = "connection reset", other
+				if q != nil && w.joined(p.host.id, q.host.id) && q.broken != "" {
+					p.blame = q.blame
+				}
+				break
+			}
+		}
+	}
+}
+
+func (w *world) save(p *worker) {
+	if w.tick >= p.host.full && p.state.step > p.host.disk.checkpoint.step {
+		p.host.disk.checkpoint = p.state
+	}
+}
+
+// part ends a group that agreed to stop, once its state is durable: on the node of rank 0,
+// or where that has no room on the next one. Nobody leaves before.
+func (w *world) part(g *group, members []*worker) {
+	saved := w.plant == earlyGoodbye
+	for _, p := range members {
+		if !saved && w.tick >= p.host.full {
+			p.host.disk.checkpoint, saved = p.state, true
+		}
+	}
+	if !saved {
+		g.lastly = w.tick + second
+		return
+	}
+	for _, p := range members {
+		p.saved, p.leaveAt = true, w.tick+2
+	}
+}
