@@ -8,7 +8,7 @@ package config
 type Config struct {
 	Seed   uint64 `mapstructure:"seed" bits:"yes" doc:"seed of every random stream of the run"`
 	Out    string `mapstructure:"out" is:"path" scope:"node" doc:"the run's directory: config, events, samples, checkpoints, logs"`
-	Device string `mapstructure:"device" scope:"node" doc:"auto, cpu or cuda (a build with -tags cuda); auto: a GPU where there is one"`
+	Device string `mapstructure:"device" choices:"auto|cpu|cuda" scope:"node" doc:"auto, cpu or cuda (a build with -tags cuda); auto: a GPU where there is one"`
 
 	Model      Model      `mapstructure:"model"`
 	Diffusion  Diffusion  `mapstructure:"diffusion"`
@@ -46,19 +46,19 @@ type Model struct {
 // Diffusion is the forward process and what the model predicts.
 type Diffusion struct {
 	Timesteps  int    `mapstructure:"timesteps" bits:"yes" doc:"length T of the forward process"`
-	Schedule   string `mapstructure:"schedule" bits:"yes" doc:"linear, cosine or sigmoid"`
-	Prediction string `mapstructure:"prediction" bits:"yes" doc:"epsilon, sample (x0) or v_prediction"`
+	Schedule   string `mapstructure:"schedule" choices:"linear|cosine|sigmoid" bits:"yes" doc:"linear, cosine or sigmoid"`
+	Prediction string `mapstructure:"prediction" choices:"epsilon|sample|v_prediction" bits:"yes" doc:"epsilon, sample (x0) or v_prediction"`
 }
 
 // Data is the training set.
 type Data struct {
-	Name         string  `mapstructure:"name" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records) or folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF)"`
+	Name         string  `mapstructure:"name" choices:"digits|cifar10|records|folder" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records) or folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF)"`
 	Dir          string  `mapstructure:"dir" is:"path" scope:"node" doc:"where the files are; all but digits need it"`
 	Flip         bool    `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
 	LabelDropout float64 `mapstructure:"label_dropout" bits:"yes" doc:"probability that a conditional model sees no label (the last class embedding); guidance needs about 0.1"`
 	Holdout      int     `mapstructure:"holdout" bits:"yes" doc:"images that are not trained on, spread evenly over the data set; 0: none"`
-	Verify       string  `mapstructure:"verify" scope:"node" doc:"folder: what is read of every file before a run starts: header, full (decode it), or auto: full where all files together have at most 256 MiB"`
-	Corrupt      string  `mapstructure:"corrupt" doc:"folder: images that cannot be used: refuse (end before the run starts) or skip (leave them out)"`
+	Verify       string  `mapstructure:"verify" choices:"auto|header|full" scope:"node" doc:"folder: what is read of every file before a run starts: header, full (decode it), or auto: full where all files together have at most 256 MiB"`
+	Corrupt      string  `mapstructure:"corrupt" choices:"refuse|skip" doc:"folder: images that cannot be used: refuse (end before the run starts) or skip (leave them out)"`
 	Fingerprint  string  `mapstructure:"fingerprint" bits:"yes" doc:"identifies the images; a run fills it in. Where it is given, other images are refused"`
 }
 
@@ -67,8 +67,8 @@ type Train struct {
 	Steps         int64   `mapstructure:"steps" doc:"optimizer steps of the run; a finished run goes on when it is raised"`
 	GlobalBatch   int     `mapstructure:"global_batch" bits:"yes" doc:"images a step over all workers; fixed whatever their number"`
 	Chunk         int     `mapstructure:"chunk" bits:"yes" doc:"images of one forward and backward pass; divides global_batch. At most global_batch/chunk workers have work"`
-	Precision     string  `mapstructure:"precision" bits:"yes" doc:"what the operands of products are rounded to, and on a GPU the activations: f32, or bf16 (sums, parameters and state stay f32)"`
-	LossWeighting string  `mapstructure:"loss_weighting" bits:"yes" doc:"none, min_snr or p2: how much the error counts by timestep"`
+	Precision     string  `mapstructure:"precision" choices:"f32|bf16" bits:"yes" doc:"what the operands of products are rounded to, and on a GPU the activations: f32, or bf16 (sums, parameters and state stay f32)"`
+	LossWeighting string  `mapstructure:"loss_weighting" choices:"none|min_snr|p2" bits:"yes" doc:"none, min_snr or p2: how much the error counts by timestep"`
 	LossGamma     float64 `mapstructure:"loss_gamma" bits:"yes" doc:"gamma of the weighting: 5 is usual for min_snr, 1 for p2"`
 	ClipGradNorm  float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"largest global gradient norm; 0: no clipping"`
 	EMADecay      float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
@@ -81,7 +81,7 @@ type Train struct {
 // Optimizer is the rule that applies the reduced gradient. Unset values take the
 // reference implementation's defaults.
 type Optimizer struct {
-	Name        string    `mapstructure:"name" bits:"yes" doc:"adan, adamw, adam, rmsprop, acprop, sgdm or lion"`
+	Name        string    `mapstructure:"name" choices:"adan|adamw|adam|rmsprop|acprop|sgdm|lion" bits:"yes" doc:"adan, adamw, adam, rmsprop, acprop, sgdm or lion"`
 	AGR         bool      `mapstructure:"agr" bits:"yes" doc:"Adaptive Gradient Regularization in front of the optimizer (arXiv 2407.16944)"`
 	Betas       []float64 `mapstructure:"betas" bits:"yes" doc:"moment decays, as many as the optimizer has"`
 	Eps         *float64  `mapstructure:"eps" bits:"yes" doc:"denominator's epsilon"`
@@ -99,15 +99,15 @@ type Optimizer struct {
 type LR struct {
 	Base        float64 `mapstructure:"base" bits:"yes" doc:"learning rate after the warm-up"`
 	WarmupSteps int64   `mapstructure:"warmup_steps" bits:"yes" doc:"steps of linear warm-up; step s has factor min(s, warmup)/warmup, so the first is 0"`
-	Schedule    string  `mapstructure:"schedule" bits:"yes" doc:"after the warm-up: constant, linear or cosine to lr.min at train.steps"`
+	Schedule    string  `mapstructure:"schedule" choices:"constant|linear|cosine" bits:"yes" doc:"after the warm-up: constant, linear or cosine to lr.min at train.steps"`
 	Min         float64 `mapstructure:"min" bits:"yes" doc:"where linear and cosine end"`
 }
 
 // AllReduce is the sum of gradients over workers.
 type AllReduce struct {
-	Order    string  `mapstructure:"order" doc:"tree: one order of summation for any number of workers; ring: fastest, order depends on their number. GPUs exchange by NCCL where all workers have it, and ring is its own all-reduce"`
+	Order    string  `mapstructure:"order" choices:"tree|ring" doc:"tree: one order of summation for any number of workers; ring: fastest, order depends on their number. GPUs exchange by NCCL where all workers have it, and ring is its own all-reduce"`
 	BucketMB float64 `mapstructure:"bucket_mb" doc:"size of a gradient bucket, MiB"`
-	Security string  `mapstructure:"security" doc:"protection of gradients between hosts: mac (a relay that alters them is found), aead (encrypted too) or none; the same on all nodes. Within a host, and by NCCL, they travel unprotected"`
+	Security string  `mapstructure:"security" choices:"mac|aead|none" doc:"protection of gradients between hosts: mac (a relay that alters them is found), aead (encrypted too) or none; the same on all nodes. Within a host, and by NCCL, they travel unprotected"`
 	Timeout  string  `mapstructure:"timeout" doc:"longest wait of one operation, as 2m; above the time between the fastest and the slowest worker"`
 }
 
@@ -147,19 +147,19 @@ type Checkpoint struct {
 type Sample struct {
 	Every    int64   `mapstructure:"every" doc:"steps between sample grids; 0: only at the end"`
 	Count    int     `mapstructure:"count" doc:"images of a grid; 0: no grids"`
-	Sampler  string  `mapstructure:"sampler" doc:"ddim, ddpm, dpmpp_2m (DPM-Solver++(2M), good in 20 steps) or heun (two calls of the model a step)"`
+	Sampler  string  `mapstructure:"sampler" choices:"ddim|ddpm|dpmpp_2m|heun" doc:"ddim, ddpm, dpmpp_2m (DPM-Solver++(2M), good in 20 steps) or heun (two calls of the model a step)"`
 	Steps    int     `mapstructure:"steps" doc:"sampler steps"`
-	Spacing  string  `mapstructure:"spacing" doc:"which timesteps: linear, leading, trailing, quadratic or paper"`
+	Spacing  string  `mapstructure:"spacing" choices:"linear|leading|trailing|quadratic|paper" doc:"which timesteps: linear, leading, trailing, quadratic or paper"`
 	Eta      float64 `mapstructure:"eta" doc:"ddim noise: 0 deterministic, 1 as ddpm"`
-	Variance string  `mapstructure:"variance" doc:"ddpm: fixedlarge or fixedsmall"`
-	Clip     string  `mapstructure:"clip" doc:"x0 to [-1, 1] before the mean, after it (as the paper's code), or none"`
+	Variance string  `mapstructure:"variance" choices:"fixedlarge|fixedsmall" doc:"ddpm: fixedlarge or fixedsmall"`
+	Clip     string  `mapstructure:"clip" choices:"before|after|none" doc:"x0 to [-1, 1] before the mean, after it (as the paper's code), or none"`
 	Guidance float64 `mapstructure:"guidance_scale" doc:"classifier-free guidance of a conditional model: 1 is none; other scales need data.label_dropout"`
 	Raw      bool    `mapstructure:"raw" doc:"raw weights instead of their moving average"`
 }
 
 // Log is what a person reads.
 type Log struct {
-	Level string `mapstructure:"level" scope:"node" doc:"debug, info, warn or error"`
+	Level string `mapstructure:"level" choices:"debug|info|warn|error" scope:"node" doc:"debug, info, warn or error"`
 	Every int64  `mapstructure:"every" doc:"steps between step events"`
 	// TensorBoard is a second form of the events.
 	TensorBoard bool `mapstructure:"tensorboard" scope:"node" doc:"write TensorBoard event files to tb/ in the run's directory"`

@@ -3,6 +3,7 @@ package config
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -12,9 +13,11 @@ type Key struct {
 	Env  string // AGRDIST_TRAIN_STEPS
 	Type string // as a person writes it: int, float, bool, text, list of int, ...
 	Doc  string
-	Bits bool // the model's bits depend on it
-	Path bool // a file or directory: ~/ is the home directory
-	Node bool // each node of a run may have its own value; otherwise all must agree
+	// Choices are the values of a text key that has a fixed set of them.
+	Choices []string
+	Bits    bool // the model's bits depend on it
+	Path    bool // a file or directory: ~/ is the home directory
+	Node    bool // each node of a run may have its own value; otherwise all must agree
 
 	host  bool // an address without a port
 	index []int
@@ -37,9 +40,13 @@ func walk(t reflect.Type, prefix string, index []int) []Key {
 			keys = append(keys, walk(f.Type, name+".", at)...)
 			continue
 		}
+		var choices []string
+		if list := f.Tag.Get("choices"); list != "" {
+			choices = strings.Split(list, "|")
+		}
 		keys = append(keys, Key{
 			Name: name, Env: variable(name),
-			Type: typeName(f.Type), Doc: f.Tag.Get("doc"), Bits: f.Tag.Get("bits") == "yes",
+			Type: typeName(f.Type), Doc: f.Tag.Get("doc"), Choices: choices, Bits: f.Tag.Get("bits") == "yes",
 			Path: f.Tag.Get("is") == "path", host: f.Tag.Get("is") == "host", Node: f.Tag.Get("scope") == "node", index: at,
 		})
 	}

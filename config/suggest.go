@@ -30,6 +30,10 @@ func odd(c rune) bool {
 	return slices.Contains([]rune{'\u00a0', '\u2007', '\u202f', '\u2009', '\u200b', '\ufeff', '\u2010', '\u2011', '\u2013', '\u2014', '\u2018', '\u2019', '\u201c', '\u201d'}, c)
 }
 
+// Suggest finds the key that a wrong name means, such as learning_rate, with what a
+// person who knows it from elsewhere has to know. Empty: nothing is near.
+func Suggest(name string) (key, note string) { return suggest(name, false, allKeys()) }
+
 // suggest finds the key, or the section, that a wrong name means: first by what
 // other trainers call it, then by its letters. Empty: nothing is near.
 func suggest(name string, above bool, keys []Key) (best, note string) {

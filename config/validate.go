@@ -20,29 +20,21 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	choice := func(key, value string, allowed ...string) {
-		check(slices.Contains(allowed, value), "%s is %q; choose one of %s", key, value, strings.Join(allowed, ", "))
+	for _, k := range allKeys() {
+		text, ok := k.Value(c).(string)
+		if ok && len(k.Choices) > 0 && !slices.Contains(k.Choices, text) {
+			check(false, "%s is %q; choose one of %s", k.Name, text, strings.Join(k.Choices, ", "))
+		}
 	}
 	check(c.Out != "", "out is empty; give the run a directory (--out DIR)")
-	choice("device", c.Device, "auto", "cpu", "cuda")
 	c.validateModel(check)
-	choice("diffusion.schedule", c.Diffusion.Schedule, "linear", "cosine", "sigmoid")
-	choice("diffusion.prediction", c.Diffusion.Prediction, "epsilon", "sample", "v_prediction")
 	check(c.Diffusion.Timesteps >= 1 && c.Diffusion.Timesteps <= 100_000, "diffusion.timesteps is %d; it must be 1 to 100000", c.Diffusion.Timesteps)
-	choice("data.name", c.Data.Name, "digits", "cifar10", "records", "folder")
 	check(c.Data.Name == "digits" || c.Data.Dir != "", "data.name %s needs data.dir, the directory that holds it", c.Data.Name)
-	choice("data.verify", c.Data.Verify, "auto", "header", "full")
-	choice("data.corrupt", c.Data.Corrupt, "refuse", "skip")
-	choice("train.loss_weighting", c.Train.LossWeighting, "none", "min_snr", "p2")
 	check(c.Train.LossGamma > 0, "train.loss_gamma is %g; it must be above 0", c.Train.LossGamma)
 	c.validateClasses(check)
 	check(c.Data.Holdout >= 0, "data.holdout is %d; it must be 0 (none) or more", c.Data.Holdout)
-	c.validateTrain(check, choice)
+	c.validateTrain(check)
 	c.validateCluster(check)
-	choice("sample.sampler", c.Sample.Sampler, "ddim", "ddpm", "dpmpp_2m", "heun")
-	choice("sample.spacing", c.Sample.Spacing, "linear", "leading", "trailing", "quadratic", "paper")
-	choice("sample.variance", c.Sample.Variance, "fixedlarge", "fixedsmall")
-	choice("sample.clip", c.Sample.Clip, "before", "after", "none")
 	check(c.Sample.Every >= 0, "sample.every is %d; it must be 0 or more", c.Sample.Every)
 	check(c.Sample.Count >= 0, "sample.count is %d; it must be 0 or more", c.Sample.Count)
 	check(c.Sample.Steps >= 1 && c.Sample.Steps <= c.Diffusion.Timesteps, "sample.steps is %d; it must be 1 to diffusion.timesteps (%d)", c.Sample.Steps, c.Diffusion.Timesteps)
@@ -56,7 +48,6 @@ func (c *Config) Validate() error {
 		check(step >= 1, "checkpoint.keep_at has step %d; steps count from 1", step)
 	}
 	check(c.Checkpoint.Resume != "", "checkpoint.resume is empty; choose auto, never or a directory")
-	choice("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	check(c.Log.Every >= 1, "log.every is %d; it must be 1 or more", c.Log.Every)
 	return errors.Join(errs...)
 }
@@ -88,7 +79,7 @@ func (c *Config) validateModel(check func(bool, string, ...any)) {
 	}
 }
 
-func (c *Config) validateTrain(check func(bool, string, ...any), choice func(string, string, ...string)) {
+func (c *Config) validateTrain(check func(bool, string, ...any)) {
 	t := c.Train
 	check(t.Steps >= 1, "train.steps is %d; it must be 1 or more", t.Steps)
 	check(t.GlobalBatch >= 1, "train.global_batch is %d; it must be 1 or more", t.GlobalBatch)
@@ -97,19 +88,14 @@ func (c *Config) validateTrain(check func(bool, string, ...any), choice func(str
 		check(t.GlobalBatch%t.Chunk == 0, "train.global_batch %d is not divisible by train.chunk %d; choose a chunk that divides it (%s)",
 			t.GlobalBatch, t.Chunk, divisors(t.GlobalBatch))
 	}
-	choice("train.precision", t.Precision, "f32", "bf16")
 	check(t.ClipGradNorm >= 0, "train.clip_grad_norm is %g; it must be 0 (off) or more", t.ClipGradNorm)
 	check(t.EMADecay >= 0 && t.EMADecay < 1, "train.ema_decay is %g; it must be in [0, 1)", t.EMADecay)
 	check(t.MaxSkipped >= 0, "train.max_skipped is %d; it must be 0 or more", t.MaxSkipped)
 	check(t.DigestEvery >= 0, "train.digest_every is %d; it must be 0 (never) or more", t.DigestEvery)
 	check(t.Threads >= 0 && t.Threads <= 1024, "train.threads is %d; it must be 0 (automatic) to 1024", t.Threads)
-	choice("optimizer.name", c.Optimizer.Name, "adan", "adamw", "adam", "rmsprop", "acprop", "sgdm", "lion")
 	check(c.LR.Base > 0, "lr.base is %g; it must be above 0", c.LR.Base)
 	check(c.LR.Min >= 0 && c.LR.Min <= c.LR.Base, "lr.min is %g; it must be 0 to lr.base (%g)", c.LR.Min, c.LR.Base)
 	check(c.LR.WarmupSteps >= 0, "lr.warmup_steps is %d; it must be 0 or more", c.LR.WarmupSteps)
-	choice("lr.schedule", c.LR.Schedule, "constant", "linear", "cosine")
-	choice("allreduce.order", c.AllReduce.Order, "tree", "ring")
-	choice("allreduce.security", c.AllReduce.Security, "mac", "aead", "none")
 	check(c.AllReduce.BucketMB > 0 && c.AllReduce.BucketMB <= 1024, "allreduce.bucket_mb is %g; it must be above 0 and at most 1024", c.AllReduce.BucketMB)
 }
 
