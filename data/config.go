@@ -83,12 +83,12 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("data.dir is empty; data.name %s needs the directory that holds it", c.Name))
 	}
 	if c.Split != "" {
-		errs = append(errs, choice("data.split", c.Split, SplitTrain, SplitTest, SplitAll, SplitHeldOut))
+		errs = append(errs, choice("the split", c.Split, SplitTrain, SplitTest, SplitAll, SplitHeldOut))
 		if c.Split == SplitTest && c.Name != CIFAR10 {
-			errs = append(errs, fmt.Errorf("data.split is %q; only %s has one (see data.holdout)", c.Split, CIFAR10))
+			errs = append(errs, fmt.Errorf("the split is %q; only %s has one (see data.holdout)", c.Split, CIFAR10))
 		}
 		if (c.Split == SplitTest || c.Split == SplitAll) && c.Holdout != 0 {
-			errs = append(errs, fmt.Errorf("data.split is %q and data.holdout %d; images are held out of the %s split", c.Split, c.Holdout, SplitTrain))
+			errs = append(errs, fmt.Errorf("the split is %q and data.holdout %d; images are held out of the %s split", c.Split, c.Holdout, SplitTrain))
 		}
 	}
 	if c.Channels != 0 && c.Channels != 1 && c.Channels != 3 {

@@ -94,7 +94,7 @@ func (c Config) part(d Dataset) (Dataset, error) {
 	case err != nil:
 		return nil, errors.Join(err, Close(d))
 	case c.Split == SplitHeldOut && heldOut == nil:
-		return nil, errors.Join(fmt.Errorf("data.split is %q; set data.holdout to the number of images to hold out", SplitHeldOut), Close(d))
+		return nil, errors.Join(fmt.Errorf("the split is %q; set data.holdout to the number of images to hold out", SplitHeldOut), Close(d))
 	case c.Split == SplitHeldOut:
 		return heldOut, nil
 	}

@@ -117,7 +117,7 @@ func (c SamplerConfig) Validate() error {
 		choice("diffusion.prediction", string(c.Prediction), predictionNames()...),
 	}
 	if c.FinalAlpha != "" {
-		errs = append(errs, choice("sample.final_alpha", c.FinalAlpha, FinalAlphaAuto, FinalAlphaOne, FinalAlphaFirst))
+		errs = append(errs, choice("FinalAlpha", c.FinalAlpha, FinalAlphaAuto, FinalAlphaOne, FinalAlphaFirst))
 	}
 	if c.Method == DDPM {
 		errs = append(errs, choice("sample.variance", c.Variance, FixedLarge, FixedSmall))
@@ -129,7 +129,7 @@ func (c SamplerConfig) Validate() error {
 		errs = append(errs, fmt.Errorf("sample.steps is %d; it must be 1 or more (0: all timesteps)", c.Steps))
 	}
 	if c.StepsOffset < 0 || (c.StepsOffset > 0 && c.Spacing != SpacingLeading) {
-		errs = append(errs, fmt.Errorf("sample.steps_offset is %d; it must be 0 or more, and 0 unless sample.spacing is %s", c.StepsOffset, SpacingLeading))
+		errs = append(errs, fmt.Errorf("StepsOffset is %d; it must be 0 or more, and 0 unless sample.spacing is %s", c.StepsOffset, SpacingLeading))
 	}
 	return errors.Join(errs...)
 }

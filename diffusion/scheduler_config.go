@@ -101,7 +101,7 @@ func EncodeSchedulerConfig(s *Schedule, c SamplerConfig) ([]byte, error) {
 		f.ClassName = ddimClass
 		f.SetAlphaToOne = new(c.endsAtOne())
 	case !c.endsAtOne():
-		return nil, fmt.Errorf("sample.sampler %s that ends at abar[0] (sample.spacing %s, sample.final_alpha %s): %w; choose sample.spacing %s and sample.final_alpha %s",
+		return nil, fmt.Errorf("sample.sampler %s that ends at abar[0] (sample.spacing %s, FinalAlpha %s): %w; choose sample.spacing %s and FinalAlpha %s",
 			DDPM, c.Spacing, cmp.Or(c.FinalAlpha, FinalAlphaAuto), ErrNotInDiffusers, SpacingLeading, FinalAlphaAuto)
 	default:
 		f.VarianceType = new(map[string]string{FixedLarge: "fixed_large", FixedSmall: "fixed_small"}[c.Variance])

@@ -100,7 +100,7 @@ func TestEncodeSchedulerConfigRefusesWhatDiffusersLacks(t *testing.T) {
 	c.Method, c.Spacing = DDPM, SpacingPaper
 	_, err = EncodeSchedulerConfig(s, c)
 	require.ErrorIs(t, err, ErrNotInDiffusers)
-	require.ErrorContains(t, err, "sample.spacing paper, sample.final_alpha auto")
+	require.ErrorContains(t, err, "sample.spacing paper, FinalAlpha auto")
 	c.Spacing, c.FinalAlpha = SpacingLeading, FinalAlphaFirst
 	_, err = EncodeSchedulerConfig(s, c)
 	require.ErrorIs(t, err, ErrNotInDiffusers)
@@ -122,7 +122,7 @@ func TestDecodeSchedulerConfigErrorsNameTheKey(t *testing.T) {
 		`{"_class_name":"DDPMScheduler","clip_sample_range":2}`:                             "clip_sample_range 2 is not supported",
 		`{"_class_name":"DDPMScheduler","prediction_type":"flow"}`:                          `prediction_type is "flow"`,
 		`{"_class_name":"DDIMScheduler","timestep_spacing":"linspace"}`:                     `timestep_spacing is "linspace"; choose one of leading, trailing`,
-		`{"_class_name":"DDIMScheduler","steps_offset":-1}`:                                 "sample.steps_offset is -1",
+		`{"_class_name":"DDIMScheduler","steps_offset":-1}`:                                 "StepsOffset is -1",
 		`{"_class_name":"DDIMScheduler","beta_schedule":"laplace"}`:                         `beta_schedule is "laplace"`,
 		`{"_class_name":"DDIMScheduler","num_train_timesteps":0}`:                           "num_train_timesteps is 0",
 		`{"_class_name":"DDIMScheduler","num_train_timesteps":9e9}`:                         "num_train_timesteps",

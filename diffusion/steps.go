@@ -44,7 +44,7 @@ func (c SamplerConfig) timesteps(total int) ([]int, error) {
 	}
 	if last := list[len(list)-1]; last >= total {
 		if c.StepsOffset > 0 {
-			return nil, fmt.Errorf("sample.steps_offset is %d; with %d steps it reaches timestep %d, and the last is %d (diffusion.timesteps - 1)", c.StepsOffset, steps, last, total-1)
+			return nil, fmt.Errorf("StepsOffset is %d; with %d steps it reaches timestep %d, and the last is %d (diffusion.timesteps - 1)", c.StepsOffset, steps, last, total-1)
 		}
 		return nil, fmt.Errorf("sample.steps is %d; the %s spacing then reaches timestep %d, and the last is %d (diffusion.timesteps - 1): take fewer steps, or sample.spacing %s", steps, c.Spacing, last, total-1, SpacingLinear)
 	}

@@ -112,6 +112,16 @@ func DefaultConfig(name string) (Config, error) {
 	return s.defaults, nil
 }
 
+// Keys lists the hyperparameters that the named optimizer takes, by the keys that
+// errors use; nil for an unknown name.
+func Keys(name string) []string {
+	s := lookup(name)
+	if s == nil {
+		return nil
+	}
+	return append([]string{"lr", "weight_decay"}, s.keys...)
+}
+
 func unknownName(name string) error {
 	return fmt.Errorf("%w: name is %q, want one of %s", ErrConfig, name, strings.Join(Names(), ", "))
 }
@@ -162,7 +172,7 @@ func (c Config) Validate() error {
 	if s == nil {
 		return unknownName(c.Name)
 	}
-	takes := append([]string{"lr", "weight_decay"}, s.keys...)
+	takes := Keys(c.Name)
 	var errs []error
 	for _, f := range c.fields() {
 		switch {

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/bench"
+	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/doctor"
 )
 
@@ -41,7 +43,22 @@ func TestConfigCommands(t *testing.T) {
 	first := run(t, args...).ended(exitOK).stdout.String()
 	file := filepath.Join(t.TempDir(), "run.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(first), 0o600))
-	require.Equal(t, first, run(t, "config", "print", "-c", file).ended(exitOK).stdout.String())
+	plain := regexp.MustCompile(`(?m) # .*$`)
+	again := run(t, "config", "print", "-c", file).ended(exitOK).stdout.String()
+	require.Equal(t, plain.ReplaceAllString(first, ""), plain.ReplaceAllString(again, ""))
+	for _, line := range []string{
+		`steps: 32 # optimizer steps .* \[from --set train.steps=32; default 1200\]`, `eps: null # .* \[default 1e-08 of adan\]`,
+		`momentum: null # .* \[default none: adan does not take it\]`, `seed: 42 # .* \[default\]`, `secret: ""`,
+	} {
+		require.Regexp(t, line, first)
+	}
+	require.Regexp(t, `steps: 32 # .* \[from .*run.yaml:\d+; default 1200\]`, again)
+	for _, k := range config.Keys() {
+		require.Contains(t, first, k.Name[strings.LastIndex(k.Name, ".")+1:]+": ")
+	}
+	hidden := startEnv(t, []string{"AGRDIST_CLUSTER_SECRET=0123456789abcdefX"}, "config", "print").ended(exitOK).stdout.String()
+	require.NotContains(t, hidden, "0123456789abcdefX")
+	require.Contains(t, hidden, "[hidden; from AGRDIST_CLUSTER_SECRET]")
 	require.Contains(t, first, "block_out_channels: [8, 16] # channels of each level")
 	require.Contains(t, first, "steps: 32 # optimizer steps of the run")
 
@@ -58,7 +75,9 @@ func TestConfigCommands(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	require.Regexp(t, `^agrdist \S+ \S+/\S+ go\S+\n$`, run(t, "version").ended(exitOK).stdout.String())
+	text := run(t, "version").ended(exitOK).stdout.String()
+	require.Regexp(t, `^agrdist \S+ \S+/\S+ go\S+\n$`, text)
+	require.Equal(t, text, run(t, "--version").ended(exitOK).stdout.String())
 }
 
 func TestBench(t *testing.T) {

@@ -17,6 +17,8 @@ type settings struct {
 	file string
 	set  []string
 	base *config.Config // instead of the defaults
+
+	origin map[string]string // filled in by load where it is not nil
 }
 
 func (s *settings) flags(c *cobra.Command) {
@@ -32,7 +34,7 @@ func (s *settings) load(flags ...config.Flag) (*config.Config, error) {
 				"put the secret in AGRDIST_CLUSTER_SECRET, or in a file that cluster.secret_file names")}
 		}
 	}
-	return setup.Load(config.Source{Base: s.base, File: s.file, Set: s.set, Flags: flags})
+	return setup.Load(config.Source{Base: s.base, File: s.file, Set: s.set, Flags: flags, Origin: s.origin})
 }
 
 func configCommand() *cobra.Command {
@@ -42,18 +44,26 @@ func configCommand() *cobra.Command {
 	}
 	var s settings
 	show := &cobra.Command{
-		Use: "print", Short: "Print the resolved configuration with the description of every key",
+		Use: "print", Short: "Print every key with its value, description, default and source",
+		Long: `Print the resolved configuration: every key, its value, what it means, and in
+brackets where the value comes from (a file and line, an environment variable,
+--set) and the default it replaces. The output is itself a configuration file.`,
+		Example: `  agrdist config print
+  agrdist config print -c configs/cifar10-adan-agr.yaml --set train.chunk=4 > my.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			s.origin = map[string]string{}
 			cfg, err := s.load()
 			if err != nil {
 				return err
 			}
-			_, err = c.OutOrStdout().Write(cfg.YAML(true))
+			_, err = c.OutOrStdout().Write(cfg.Annotated(annotation(cfg, s.origin)))
 			return err
 		},
 	}
 	validate := &cobra.Command{
 		Use: "validate", Short: "Check a configuration without running it",
+		Long:    "Check a configuration: the file, AGRDIST_ variables and --set. All faults are\nreported at once. Exit code 42 where there are any.",
+		Example: "  agrdist config validate -c configs/digits-cpu.yaml --set train.chunk=3",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := s.load()
 			if err != nil {
@@ -70,11 +80,58 @@ func configCommand() *cobra.Command {
 	return c
 }
 
+// annotation returns what is printed beside each key: its description, its default
+// and where its value comes from.
+func annotation(cfg *config.Config, origin map[string]string) func(config.Key) string {
+	defaults := config.Default()
+	if n := setup.GPUs(cfg.Device); n > 0 {
+		defaults.Cluster.Workers = n
+	}
+	return func(k config.Key) string {
+		note := ""
+		switch source, given := origin[k.Name]; {
+		case given && k.Secret():
+			note = "hidden; from " + source
+		case given:
+			note = fmt.Sprintf("from %s; default %s", source, shownDefault(k, cfg, &defaults))
+		default:
+			note = "default"
+			if k.Value(cfg) == nil || strings.HasPrefix(k.Name, "optimizer.betas") {
+				note = "default " + shownDefault(k, cfg, &defaults)
+			}
+		}
+		return strings.ReplaceAll(fmt.Sprintf("%s [%s]", k.Doc, note), "\n", " ")
+	}
+}
+
+// shownDefault is a key's default in words. Those of the optimizer depend on which
+// it is.
+func shownDefault(k config.Key, cfg, defaults *config.Config) string {
+	name, ok := strings.CutPrefix(k.Name, "optimizer.")
+	if !ok || name == "name" || name == "agr" {
+		switch v := k.Value(defaults).(type) {
+		case string:
+			return fmt.Sprintf("%q", v)
+		case []int, []int64, []string:
+			return strings.ReplaceAll(fmt.Sprint(v), " ", ", ")
+		default:
+			return fmt.Sprint(v)
+		}
+	}
+	text, takes := setup.OptimizerDefault(cfg.Optimizer.Name, name)
+	if !takes {
+		return "none: " + cfg.Optimizer.Name + " does not take it"
+	}
+	return text + " of " + cfg.Optimizer.Name
+}
+
+func versionLine() string { return fmt.Sprintf("agrdist %s %s", version.Build(), version.Platform()) }
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version",
+		Use: "version", Short: "Print the version", Example: "  agrdist version",
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(c.OutOrStdout(), "agrdist %s %s\n", version.Build(), version.Platform())
+			_, err := fmt.Fprintln(c.OutOrStdout(), versionLine())
 			return err
 		},
 	}

@@ -18,7 +18,8 @@ func doctorCommand() *cobra.Command {
 		Long: "Look at this machine: processor, memory, transports, GPUs and NVIDIA's libraries.\n" +
 			"A line is ok, a note (slower, or not there), or a failure with what to do about it.\n" +
 			"Exit code 1 where a run on this machine would fail.",
-		Args: cobra.NoArgs,
+		Example: "  agrdist doctor\n  agrdist doctor --json",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			found := doctor.Examine(c.Context())
 			if err := printFindings(c.OutOrStdout(), found, asJSON); err != nil {

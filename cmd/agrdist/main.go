@@ -49,7 +49,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -66,7 +66,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exit.code
 	case errors.As(err, &usage):
 		complain(stderr, err.Error())
-		fmt.Fprintln(stderr, "agrdist: see agrdist help")
+		fmt.Fprintf(stderr, "agrdist: see %s --help\n", c.CommandPath())
 		return exitUsage
 	case errors.As(err, &refused):
 		complain(stderr, err.Error())
@@ -99,35 +99,17 @@ stop and a resume.
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(wrongFlag)
+	root.Version = versionLine()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
 		configCommand(), benchCommand(), dataCommand(), doctorCommand(), versionCommand(),
 		statusCommand(), runsCommand(), dashboardCommand(), eventsCommand(),
 		evalCommand(), compareCommand(),
 	)
-	for _, c := range root.Commands() {
-		wrapUsage(c)
-	}
 	wrapUsage(root)
+	completions(root)
+	root.InitDefaultCompletionCmd()
 	return root
-}
-
-// wrapUsage makes a wrong number of arguments, or an unknown subcommand, a usage
-// error.
-func wrapUsage(c *cobra.Command) {
-	check := c.Args
-	if check == nil {
-		check = cobra.NoArgs
-	}
-	c.Args = func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return &usageError{err}
-		}
-		return nil
-	}
-	for _, sub := range c.Commands() {
-		wrapUsage(sub)
-	}
 }
