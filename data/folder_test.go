@@ -102,8 +102,8 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 	for want, c := range map[string]Config{
 		`data.name is "mnist"; choose one of digits, cifar10, records, folder`: {Name: "mnist", Dir: "x"},
 		"data.dir is empty; data.name cifar10 needs":                           {Name: CIFAR10},
-		`the split is "val"; choose one of train, test, all, heldout`:         {Name: CIFAR10, Dir: "x", Split: "val"},
-		`the split is "test"; only cifar10 has one (see data.holdout)`:        {Name: Digits, Split: SplitTest},
+		`the split is "val"; choose one of train, test, all, heldout`:          {Name: CIFAR10, Dir: "x", Split: "val"},
+		`the split is "test"; only cifar10 has one (see data.holdout)`:         {Name: Digits, Split: SplitTest},
 		"channels is 2":                   {Name: Digits, Channels: 2},
 		"image size is -1":                {Name: Digits, Size: -1},
 		"data.name folder needs the size": {Name: Folder, Dir: "x"},

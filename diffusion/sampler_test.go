@@ -315,17 +315,17 @@ func TestStepListsDescendWithinRange(t *testing.T) {
 func TestSamplerErrorsNameTheKey(t *testing.T) {
 	s := mustSchedule(t, Linear, 100)
 	for want, change := range map[string]func(*SamplerConfig){
-		`sample.sampler is "euler"; choose one of ddpm, ddim`:                                            func(c *SamplerConfig) { c.Method = "euler" },
-		`sample.spacing is "log"; choose one of linear, leading, trailing, quadratic, paper`:             func(c *SamplerConfig) { c.Spacing = "log" },
-		`sample.clip is ""; choose one of before, after, none`:                                           func(c *SamplerConfig) { c.Clip = "" },
-		`sample.variance is "learned"; choose one of fixedlarge, fixedsmall`:                             func(c *SamplerConfig) { c.Method, c.Variance = DDPM, "learned" },
+		`sample.sampler is "euler"; choose one of ddpm, ddim`:                                    func(c *SamplerConfig) { c.Method = "euler" },
+		`sample.spacing is "log"; choose one of linear, leading, trailing, quadratic, paper`:     func(c *SamplerConfig) { c.Spacing = "log" },
+		`sample.clip is ""; choose one of before, after, none`:                                   func(c *SamplerConfig) { c.Clip = "" },
+		`sample.variance is "learned"; choose one of fixedlarge, fixedsmall`:                     func(c *SamplerConfig) { c.Method, c.Variance = DDPM, "learned" },
 		`FinalAlpha is "zero"; choose one of auto, one, first`:                                   func(c *SamplerConfig) { c.FinalAlpha = "zero" },
-		`diffusion.prediction is "score"; choose one of epsilon, sample, v_prediction`:                   func(c *SamplerConfig) { c.Prediction = "score" },
-		"sample.eta is NaN; it must be 0 to 1":                                                           func(c *SamplerConfig) { c.Eta = math.NaN() },
-		"sample.eta is 1.5; it must be 0 to 1":                                                           func(c *SamplerConfig) { c.Eta = 1.5 },
-		"sample.steps is -1; it must be 1 or more":                                                       func(c *SamplerConfig) { c.Steps = -1 },
-		"sample.steps is 101; it must be at most diffusion.timesteps (100)":                              func(c *SamplerConfig) { c.Steps = 101 },
-		"sample.steps is 100; the paper spacing then reaches timestep 100, and the last is 99":           func(c *SamplerConfig) { c.Steps, c.Spacing = 100, SpacingPaper },
+		`diffusion.prediction is "score"; choose one of epsilon, sample, v_prediction`:           func(c *SamplerConfig) { c.Prediction = "score" },
+		"sample.eta is NaN; it must be 0 to 1":                                                   func(c *SamplerConfig) { c.Eta = math.NaN() },
+		"sample.eta is 1.5; it must be 0 to 1":                                                   func(c *SamplerConfig) { c.Eta = 1.5 },
+		"sample.steps is -1; it must be 1 or more":                                               func(c *SamplerConfig) { c.Steps = -1 },
+		"sample.steps is 101; it must be at most diffusion.timesteps (100)":                      func(c *SamplerConfig) { c.Steps = 101 },
+		"sample.steps is 100; the paper spacing then reaches timestep 100, and the last is 99":   func(c *SamplerConfig) { c.Steps, c.Spacing = 100, SpacingPaper },
 		"StepsOffset is 3; it must be 0 or more, and 0 unless sample.spacing is leading":         func(c *SamplerConfig) { c.StepsOffset, c.Spacing = 3, SpacingLinear },
 		"StepsOffset is 9; with 50 steps it reaches timestep 107, and the last is 99 (diffusion": func(c *SamplerConfig) { c.StepsOffset = 9 },
 	} {

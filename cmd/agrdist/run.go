@@ -161,6 +161,9 @@ func (r *runner) run(ctx context.Context) error {
 	defer ignorePipe()
 	view := newDisplay(r.stderr, r.cfg.Train.GlobalBatch)
 	defer view.close()
+	if text := idleWorkers(r.cfg); text != "" {
+		fmt.Fprintln(view, "agrdist: "+text)
+	}
 	out, err := launch.Run(ctx, launch.Options{
 		Config: r.cfg, AllowOtherBits: r.otherBits, Signals: signals, Terminal: isTerminal(os.Stdin) || isTerminal(r.stderr),
 		Scanning: newCounter(r.stderr, "data:").phase,
