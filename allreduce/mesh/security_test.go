@@ -331,3 +331,46 @@ func TestSecurityNeedsASecret(t *testing.T) {
 	_, err := ParseSecurity("tls")
 	require.ErrorContains(t, err, `"tls"`)
 }
+
+// Whatever comes over a protected connection, nothing that the peer has not sent is
+// taken for a frame.
+func FuzzSealedStream(f *testing.F) {
+	f.Add(true, []byte{}, 0, byte(0))
+	f.Add(false, []byte("payload"), 70, byte(1))
+	f.Add(true, make([]byte, 300), 10, byte(0x80))
+	f.Fuzz(func(t *testing.T, encrypt bool, payload []byte, at int, flip byte) {
+		security := SecurityMAC
+		if encrypt {
+			security = SecurityAEAD
+		}
+		a, b := newEphemeral(), newEphemeral()
+		k, err := a.derive([]byte("sixteen bytes or more"), nil, b.nonce(), b.nonce())
+		require.NoError(t, err)
+		var sent bytes.Buffer
+		w := &sealedStream{tcpStream: &tcpStream{rw: &sent}, out: newSeal(security, k.dialer)}
+		h := header{kind: frameWord, length: u32(len(payload))}
+		var raw [headerSize]byte
+		h.encode(&raw)
+		require.NoError(t, w.WriteFrame(&raw, payload))
+		wire := sent.Bytes()
+		intact := flip == 0
+		wire[((at%len(wire))+len(wire))%len(wire)] ^= flip
+
+		r := &sealedStream{tcpStream: &tcpStream{rw: bytes.NewBuffer(wire)}, in: newSeal(security, k.dialer)}
+		var got [headerSize]byte
+		_, err = r.ReadHeader(&got)
+		body := make([]byte, len(payload))
+		if err == nil {
+			require.Equal(t, raw, got)
+			if len(body) > 0 {
+				_, err = r.ReadPayload(body)
+			}
+		}
+		if intact {
+			require.NoError(t, err)
+			require.Equal(t, payload, body)
+			return
+		}
+		require.ErrorIs(t, err, allreduce.ErrFrame)
+	})
+}

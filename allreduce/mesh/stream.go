@@ -41,6 +41,7 @@ func drain(r io.Reader) { _, _ = io.Copy(io.Discard, struct{ io.Reader }{r}) }
 type tcpStream struct {
 	*net.TCPConn
 
+	rw    io.ReadWriter // the connection
 	array [2][]byte
 	vec   net.Buffers
 }
@@ -48,7 +49,7 @@ type tcpStream struct {
 // newTCPStream returns the stream of a security, with the keys of what is sent and
 // received.
 func newTCPStream(conn *net.TCPConn, s Security, send, receive cipher.AEAD) stream {
-	plain := &tcpStream{TCPConn: conn}
+	plain := &tcpStream{TCPConn: conn, rw: conn}
 	if s == SecurityNone {
 		return plain
 	}
@@ -56,10 +57,10 @@ func newTCPStream(conn *net.TCPConn, s Security, send, receive cipher.AEAD) stre
 }
 
 // ReadHeader implements stream.
-func (s *tcpStream) ReadHeader(b *[headerSize]byte) (int, error) { return io.ReadFull(s.TCPConn, b[:]) }
+func (s *tcpStream) ReadHeader(b *[headerSize]byte) (int, error) { return io.ReadFull(s.rw, b[:]) }
 
 // ReadPayload implements stream.
-func (s *tcpStream) ReadPayload(b []byte) (int, error) { return io.ReadFull(s.TCPConn, b) }
+func (s *tcpStream) ReadPayload(b []byte) (int, error) { return io.ReadFull(s.rw, b) }
 
 // WriteFrame implements stream.
 func (s *tcpStream) WriteFrame(header *[headerSize]byte, payload []byte) error {
@@ -73,7 +74,7 @@ func (s *tcpStream) write(head, body []byte) error {
 	if len(body) > 0 {
 		s.vec = s.array[:2]
 	}
-	_, err := s.vec.WriteTo(s.TCPConn)
+	_, err := s.vec.WriteTo(s.rw)
 	s.array = [2][]byte{}
 	return err
 }
@@ -82,7 +83,7 @@ func (s *tcpStream) write(head, body []byte) error {
 func (s *tcpStream) Checks() bool { return false }
 
 // Drain implements stream.
-func (s *tcpStream) Drain() { drain(s.TCPConn) }
+func (s *tcpStream) Drain() { drain(s.rw) }
 
 // sealedStream is a stream over TCP whose frames nobody between the ranks can
 // alter, drop, repeat or reorder unseen; nor read, with SecurityAEAD.
@@ -159,13 +160,17 @@ func (s *sealedStream) WriteFrame(header *[headerSize]byte, payload []byte) erro
 // ReadHeader implements stream.
 func (s *sealedStream) ReadHeader(b *[headerSize]byte) (int, error) {
 	i := s.in
-	n, err := io.ReadFull(s.TCPConn, i.prefix())
+	n, err := io.ReadFull(s.rw, i.prefix())
 	if err != nil {
 		return n, err
 	}
 	tag := i.head[headerSize : headerSize+tagSize]
 	if _, err := i.aead.Open(i.none[:0], i.at(nonceHeader), tag, i.head[:headerSize]); err != nil {
 		return n, fmt.Errorf("%w: frame %d was altered between the ranks: its header's authentication tag is wrong", allreduce.ErrFrame, i.count)
+	}
+	empty := binary.LittleEndian.Uint32(i.head[48:]) == 0
+	if !i.encrypt && empty && [tagSize]byte(i.head[headerSize+tagSize:]) != [tagSize]byte{} {
+		return n, errAltered
 	}
 	copy(b[:], i.head[:])
 	i.count++
@@ -178,7 +183,7 @@ func (s *sealedStream) ReadPayload(b []byte) (int, error) {
 	i.count-- // of the header that was read
 	defer func() { i.count++ }()
 	if !i.encrypt {
-		n, err := io.ReadFull(s.TCPConn, b)
+		n, err := io.ReadFull(s.rw, b)
 		if err != nil {
 			return n, err
 		}
@@ -191,7 +196,7 @@ func (s *sealedStream) ReadPayload(b []byte) (int, error) {
 		i.sealed = make([]byte, size)
 	}
 	sealed := i.sealed[:len(b)+tagSize]
-	n, err := io.ReadFull(s.TCPConn, sealed)
+	n, err := io.ReadFull(s.rw, sealed)
 	if err != nil {
 		return n, err
 	}

@@ -72,3 +72,31 @@ func TestProofIsNotReplayed(t *testing.T) {
 	require.Error(t, dial(func(nonce []byte) []byte { return doorProof(key(), nonce) }))
 	require.Error(t, dial(func([]byte) []byte { return make([]byte, 32) }))
 }
+
+// Whatever a stranger says, either half of the proof ends with an error.
+func FuzzDoor(f *testing.F) {
+	f.Add([]byte(doorMagic + "01234567890123456789012345678901\x01"))
+	f.Add(make([]byte, 40))
+	f.Fuzz(func(t *testing.T, said []byte) {
+		d := &door{key: []byte("a key of thirty-two characters..")}
+		for _, half := range []func(net.Conn) error{d.prove, func(c net.Conn) error { return d.knock(c, time.Minute) }} {
+			ours, theirs := net.Pipe()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				go func() { _, _ = io.Copy(io.Discard, theirs) }()
+				_, _ = theirs.Write(said)
+				_ = theirs.Close()
+			}()
+			err := half(ours)
+			_ = ours.Close()
+			<-done
+			// Only knock cannot tell: it learns by the first frame that the other end
+			// has no key either.
+			if err == nil {
+				require.GreaterOrEqual(t, len(said), len(doorMagic)+nonceSize+1)
+				require.Equal(t, doorMagic, string(said[:len(doorMagic)]))
+			}
+		}
+	})
+}
