@@ -17,7 +17,7 @@ import (
 	"github.com/agrdist/agrdist/tensor"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write testdata/bits.json anew")
+var rewrite = flag.Bool("rewrite", false, "rewrite testdata/bits.json")
 
 // TestBitsOnEveryArchitecture holds the pass, on every kernel, to digests in
 // testdata/bits.json: what amd64 computes, arm64 and every later compiler must

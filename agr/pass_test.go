@@ -213,7 +213,7 @@ func TestNonFiniteGradientWritesNothing(t *testing.T) {
 				require.Equal(t, before, bits(p, s), "%s: %v at %d", name, bad, at)
 			}
 		}
-		require.True(t, apply(p, j.update(s, 2)).Finite, "and goes on")
+		require.True(t, apply(p, j.update(s, 2)).Finite, "and continues")
 		require.NotEqual(t, before, bits(p, s))
 	}
 }

@@ -1,7 +1,7 @@
 // Package bench measures the parts of a step on this machine: what `agrdist
 // bench` prints.
 //
-// The one idea: a figure comes with the yardstick that it is to be held against,
+// The one idea: a figure comes with the yardstick that it is compared with,
 // measured in the same run and, where a share is given, right before it (package
 // probe): multiply-adds on registers, memory scaled in place. Every figure is a
 // median over repetitions. Work on one thread is timed by the processor time of
@@ -9,5 +9,5 @@
 // time is also the neighbours'; compare figures of one run with each other.
 //
 // The package asserts nothing about speed. peers/ holds the same measurements of
-// PyTorch and a script that takes both in turns.
+// PyTorch and a script that alternates between both.
 package bench

@@ -148,7 +148,7 @@ func norms(be tensor.Backend, n, c, size int) []operation {
 
 // attentions is one head of c channels over l pixels; a backend that composes it
 // of products and a softmax has nothing of its own to measure. The gradient's
-// operations are its four products; computing the scores again is not counted.
+// operations are its four matmuls; computing the scores again is not counted.
 func attentions(be tensor.Backend, n, l, c int) []operation {
 	fused, ok := be.(tensor.Attention)
 	if !ok {

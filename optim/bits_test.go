@@ -16,7 +16,7 @@ import (
 	"github.com/agrdist/agrdist/rng"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write testdata/bits.json anew")
+var rewrite = flag.Bool("rewrite", false, "rewrite testdata/bits.json")
 
 // TestBitsOnEveryArchitecture holds the results of every optimizer, and the
 // learning rate, to digests in testdata/bits.json: what amd64 computes, arm64

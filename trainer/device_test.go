@@ -54,7 +54,7 @@ func TestStateOnTheDevice(t *testing.T) {
 	require.Equal(t, runs(t, 1, cfg), r.digest, "without an average")
 }
 
-// A worker dies, the others go on, and a newcomer gets its state from device to
+// A worker dies, the others continue, and a newcomer gets its state from device to
 // device.
 func TestKilledOnTheDevice(t *testing.T) {
 	cfg := smallConfig(8)
@@ -306,7 +306,7 @@ func (c stuckConnector) Connect(ctx context.Context, g allreduce.GroupConfig) (a
 	return stuck{group}, err
 }
 
-// A worker whose device is lost with a generation does not go on to the next.
+// A worker whose device is lost with a generation does not continue to the next.
 func TestStuckGroup(t *testing.T) {
 	cfg := smallConfig(100)
 	w := newWorld(t, cfg.Chunks())

@@ -67,7 +67,7 @@ type Store interface {
 	// one.
 	Restore(ctx context.Context, s *State) (bool, error)
 	// Save starts to write the state, whose host slices are up to date. The state
-	// may change when it returns; the write goes on in the background. An error
+	// may change when it returns; the write continues in the background. An error
 	// of an earlier write may surface here.
 	Save(ctx context.Context, s *State) error
 	// SaveNow writes the state and returns its path when it is durable. The failure of

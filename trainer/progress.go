@@ -31,7 +31,7 @@ func (p *progress) set(phase string, bucket int) {
 	p.change(func(r *cluster.Report) { r.Phase, r.Bucket = phase, bucket })
 }
 
-// tick says that long work goes on: silence would look like a hang.
+// tick says that long work continues: silence would look like a hang.
 func (p *progress) tick() { p.change(func(r *cluster.Report) { r.Bucket++ }) }
 
 // state notes what the replica holds.

@@ -56,7 +56,7 @@ func atStep(r *rank, step int64, f func()) {
 	}
 }
 
-// A worker dies in the middle; the survivors go on in a new generation, and a
+// A worker dies in the middle; the survivors continue in a new generation, and a
 // newcomer takes its state from them. Nobody can tell afterwards.
 func TestKilledEqualsUnhurt(t *testing.T) {
 	cfg := smallConfig(8)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measure agrdist and its peers in turns (A B A B ...) and print medians and ratios.
+# Measure agrdist and its peers, alternating (A B A B ...), and print medians and ratios.
 #
 #   bench/peers/compare.sh [-n PAIRS] [-t THREADS] [small] [full] [ddp] [optimizer] [conv] [allreduce]
 #
@@ -43,7 +43,7 @@ has() {
 
 peer() { PYTHONDONTWRITEBYTECODE=1 "$python" "bench/peers/$1.py" "${@:2}"; }
 
-# take NAME: run ours and theirs (functions) in turns, each into a file a pair.
+# take NAME: run ours and theirs (functions), alternating, each into a file a pair.
 take() {
   rm -f "$tmp"/pair.*
   local i
@@ -159,7 +159,7 @@ allreduce() {
 }
 
 if has torch; then
-  # A PyTorch on the reference BLAS has fast convolutions and slow products.
+  # A PyTorch on the reference BLAS has fast convolutions and slow matmuls.
   version=$(cd bench/peers && PYTHONDONTWRITEBYTECODE=1 "$python" -c '
 import time, torch, common
 torch.set_num_threads(1)

@@ -21,6 +21,7 @@ def main():
     p.add_argument("--device", default="cuda", help="cpu or cuda")
     p.add_argument("--compile", action="store_true", help="torch.compile, max-autotune")
     a = p.parse_args()
+    common.fair(torch)
     torch.manual_seed(0)
     layout = torch.channels_last
     net = model.build(a.preset).to(a.device, memory_format=layout).eval()

@@ -21,6 +21,7 @@ def main():
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     p.add_argument("--compile", action="store_true", help="torch.compile of the model, max-autotune")
     a = p.parse_args()
+    common.fair(torch)
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     layout = torch.channels_last if a.channels_last else torch.contiguous_format

@@ -24,10 +24,10 @@ var (
 type Config struct {
 	// Device is an ordinal among the devices that CUDA_VISIBLE_DEVICES leaves.
 	Device int
-	// TF32 multiplies F32 operands of convolutions and matrix products with 10
+	// TF32 multiplies F32 inputs of matmuls and convolutions with 10
 	// bits of mantissa, on tensor cores.
 	TF32 bool
-	// BF16 rounds F32 operands of convolutions and matrix products to BF16, and asks
+	// BF16 rounds F32 inputs of matmuls and convolutions to BF16, and asks
 	// for activations in BF16 (tensor.Mixed). Sums are F32; what cuDNN writes has
 	// passed through BF16.
 	BF16 bool

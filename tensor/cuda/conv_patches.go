@@ -11,7 +11,7 @@ import (
 )
 
 // maxPatches is the most memory for patches, in bytes; more images are taken in
-// turns.
+// several batches.
 const maxPatches = 256 << 20
 
 // Where cuDNN has no deterministic algorithm, a convolution is a matrix product of
@@ -78,7 +78,7 @@ func (p *part) from(first, size int) *part {
 	return &q
 }
 
-// runPatches takes the images in turns; the weight gradient adds up over them in
+// runPatches takes the images in several batches; the weight gradient adds up over them in
 // their order.
 func (v *convolution) runPatches() {
 	g := &v.g

@@ -69,7 +69,7 @@ var convCases = []struct {
 	{1, 5, 5, 8, 6, tensor.Conv{Kernel: 1, Stride: 2}},
 }
 
-// convResults runs the three directions: y, dx, dw, db. The operands of products
+// convResults runs the three directions: y, dx, dw, db. The matmul and convolution inputs
 // are rounded as asked, which the device is to do by itself.
 func convResults(t *testing.T, be tensor.Backend, i int, act tensor.DType, round func([]float32) []float32) [][]float32 {
 	t.Helper()
@@ -105,7 +105,7 @@ func requireNear(t *testing.T, want, got []float32, tolerance float64, what stri
 
 func unrounded(v []float32) []float32 { return v }
 
-// fewerBits says in how many bits products are taken.
+// fewerBits says how many bits the inputs keep.
 type fewerBits struct {
 	name      string
 	config    cuda.Config
@@ -145,7 +145,7 @@ func (b fewerBits) round(v []float32) []float32 {
 	return roundBits(v, b.dropped)
 }
 
-// In fewer bits, the operands of the products are what is rounded, and nothing
+// In fewer bits, matmul and convolution inputs are what is rounded, and nothing
 // else: the result is that of float64 on rounded operands, up to the sums' own
 // rounding and, for BF16, that of what is stored in it.
 func TestConvolutions(t *testing.T) {
@@ -168,13 +168,13 @@ func TestConvolutions(t *testing.T) {
 				requireNear(t, want[j], got[j], tolerance, name+": "+what)
 			}
 			if mode.act == tensor.F32 {
-				requireNear(t, full[3], got[3], 1e-5, name+": db") // sums are not products
+				requireNear(t, full[3], got[3], 1e-5, name+": db") // sums round no inputs
 			}
 		}
 	}
 }
 
-// Where cuDNN finds no algorithm, convolutions are products of patches, in turns
+// Where cuDNN finds no algorithm, convolutions are matrix products of patches, in batches
 // where those are many.
 func TestConvolutionsWithoutAlgorithm(t *testing.T) {
 	if cudatest.Real() {

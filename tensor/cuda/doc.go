@@ -6,7 +6,7 @@
 // grid asks how many multiprocessors there are, so two runs give the same bits.
 // The kernels of this project (kernels/*.cu) are compiled by NVRTC for the
 // device at hand, without contraction of multiply and add, and kept on disk;
-// convolutions come from cuDNN, matrix products from cuBLASLt.
+// convolutions come from cuDNN, matrix multiplications from cuBLASLt.
 //
 // The libraries' algorithms are chosen by their rules of thumb among those that are
 // deterministic, never by timing; where cuDNN has none, a convolution is a matrix

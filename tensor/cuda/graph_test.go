@@ -121,7 +121,7 @@ func TestGraphOfAPrediction(t *testing.T) {
 	require.Equal(t, 2, rec.recordings, "one for each size")
 }
 
-// What cannot be recorded is refused, and the backend goes on.
+// What cannot be recorded is refused, and the backend continues.
 func TestRecordRefuses(t *testing.T) {
 	be := open(t)
 	x := tensor.Tensor{Buf: alloc(t, be, tensor.F32, normal(1, 64)), Shape: tensor.Of(64)}

@@ -14,7 +14,7 @@ import (
 )
 
 // Lane is a backend's second stream, for the sums of a collective while the
-// backend's own operations go on. Its methods belong to the goroutine that calls
+// backend's own operations continue. Its methods belong to the goroutine that calls
 // the backend, but for Done. What runs on it is ordered with the backend's
 // operations only where Follow and Done say so.
 type Lane struct {

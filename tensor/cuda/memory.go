@@ -117,7 +117,7 @@ func (b *Backend) Slice(buf tensor.Buffer, off, n int) tensor.Buffer {
 	return &buffer{ptr: m.ptr + cu.DevicePtr(off*m.dtype.Size()), dtype: m.dtype, n: n, be: b}
 }
 
-// Activations is BF16 where products are.
+// Activations is BF16 where the multiplications are.
 func (b *Backend) Activations() tensor.DType {
 	if b.config.BF16 {
 		return tensor.BF16

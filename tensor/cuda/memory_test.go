@@ -95,7 +95,7 @@ func TestWithoutLibraries(t *testing.T) {
 }
 
 // The error of an allocation names what was asked for and what there is, and the
-// backend goes on.
+// backend continues.
 func TestOutOfMemory(t *testing.T) {
 	be := open(t)
 	free, total, err := be.MemInfo()

@@ -44,7 +44,7 @@ func TestKernelCache(t *testing.T) {
 		require.Equal(t, first, again, name)
 		now, err := os.ReadFile(files[0])
 		require.NoError(t, err)
-		require.Equal(t, whole, now, "the %s file was mended", name)
+		require.Equal(t, whole, now, "the %s file was repaired", name)
 	}
 	require.Equal(t, files, cached(t, dir))
 

@@ -42,7 +42,7 @@ func TestPassIsReplayed(t *testing.T) {
 	}
 }
 
-// Other buffers and another way to clip or to average are recorded anew; what was
+// Other buffers and another way to clip or to average are recorded again; what was
 // recorded is not replayed on the wrong ones.
 func TestPassOnOtherBuffers(t *testing.T) {
 	be := open(t)

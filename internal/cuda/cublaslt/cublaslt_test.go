@@ -218,6 +218,23 @@ func TestRefusals(t *testing.T) {
 	require.NoError(t, d.stream.Synchronize())
 }
 
+// Where the library says that it cannot run its best algorithm, the next one is taken.
+func TestNextAlgorithm(t *testing.T) {
+	d := newDevice(t)
+	cudatest.Doubles(t, "a device's library has no such algorithm that we know of")
+	best, err := d.handle.Plan(problem())
+	require.NoError(t, err)
+	defer best.Destroy()
+	t.Setenv("AGRDIST_FAKE_CUBLASLT", "refuse")
+	next, err := d.handle.Plan(problem())
+	require.NoError(t, err)
+	defer next.Destroy()
+	require.NotEqual(t, best.Workspace(), next.Workspace())
+	a, b, c := d.memory(ramp(24)), d.memory(ramp(40)), d.memory(ramp(30))
+	require.NoError(t, d.run(next, 1, 0, a, b, c, d.memory(make([]float32, next.Workspace()/4+1))))
+	require.NoError(t, d.stream.Synchronize())
+}
+
 func TestHandleWantsAContext(t *testing.T) {
 	cudatest.Doubles(t, "the library itself makes the primary context current")
 	require.NoError(t, driver.Init())

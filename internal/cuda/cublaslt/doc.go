@@ -1,6 +1,6 @@
 //go:build cuda
 
-// Package cublaslt binds the few calls of cuBLASLt that matrix products need.
+// Package cublaslt binds the few calls of cuBLASLt that matrix multiplication needs.
 //
 // The one idea: the library is opened at run time (libcublasLt.so.13, then .12,
 // or the file that AGRDIST_LIBCUBLASLT names), through prototypes of our own
@@ -16,5 +16,5 @@
 // api.h was checked against the headers of nvidia-cublas-cu12 12.9.3.13 and
 // nvidia-cublas 13.10.0.20; TestHeaders repeats it on any header.
 //
-// Epilogues, FP8 and sparse products are not bound.
+// Epilogues, FP8 and sparse matrices are not bound.
 package cublaslt

@@ -65,18 +65,22 @@ static cublasStatus_t preferences(const agr_cublaslt* lib, const agr_problem* p,
 static cublasStatus_t choose(const agr_cublaslt* lib, cublasLtHandle_t handle, const agr_problem* p, agr_plan* plan,
                              cublasLtMatmulPreference_t pref, int* found) {
   TRY(preferences(lib, p, pref));
-  cublasLtMatmulHeuristicResult_t result;
-  memset(&result, 0, sizeof result);
+  // The first that the library says it can run: the best by its heuristic need not be.
+  enum { candidates = 8 };
+  cublasLtMatmulHeuristicResult_t results[candidates];
+  memset(results, 0, sizeof results);
+  int n = 0;
   cublasStatus_t s = lib->cublasLtMatmulAlgoGetHeuristic(handle, plan->desc, plan->a, plan->b, plan->c, plan->c, pref,
-                                                         1, &result, found);
-  if (s == CUBLAS_STATUS_NOT_SUPPORTED) {
-    *found = 0;
-    return CUBLAS_STATUS_SUCCESS;
-  }
+                                                         candidates, results, &n);
+  *found = 0;
+  if (s == CUBLAS_STATUS_NOT_SUPPORTED) return CUBLAS_STATUS_SUCCESS;
   TRY(s);
-  if (*found > 0) TRY(result.state);
-  plan->algo = result.algo;
-  plan->workspace = result.workspaceSize;
+  for (int i = 0; i < n && !*found; i++) {
+    if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
+    plan->algo = results[i].algo;
+    plan->workspace = results[i].workspaceSize;
+    *found = 1;
+  }
   return CUBLAS_STATUS_SUCCESS;
 }
 

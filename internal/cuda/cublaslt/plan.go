@@ -9,10 +9,10 @@ import "C"
 
 import "fmt"
 
-// Compute says in which precision the products are taken. Sums are FP32.
+// Compute is the precision of the multiplications. Sums are FP32.
 type Compute uint8
 
-// Precisions of the products.
+// Precisions of the multiplications.
 const (
 	F32  Compute = iota // F32 operands as they are
 	TF32                // F32 operands rounded to TF32 by the tensor cores
@@ -62,8 +62,8 @@ type Plan struct {
 	c       C.agr_plan
 }
 
-// Plan asks the library's heuristic for its first algorithm. All sizes are at
-// least 1. Errors wrap ErrStatus.
+// Plan takes the first of the heuristic's eight best algorithms that the library says it
+// can run. All sizes are at least 1. Errors wrap ErrStatus.
 func (h *Handle) Plan(p Problem) (*Plan, error) {
 	element, compute := C.cudaDataType_t(C.CUDA_R_32F), C.cublasComputeType_t(C.CUBLAS_COMPUTE_32F)
 	switch p.Compute {

@@ -28,5 +28,6 @@
 //	AGRDIST_FAKE_SEED         of all shuffling (1)
 //	AGRDIST_FAKE_CUINIT       what cuInit answers (0)
 //	AGRDIST_FAKE_CUDNN        none: cuDNN's heuristics find no algorithm
+//	AGRDIST_FAKE_CUBLASLT     refuse: cuBLASLt's best algorithm cannot be run
 //	AGRDIST_FAKE_DRIVER       what cuDriverGetVersion answers (12060)
 package cudatest

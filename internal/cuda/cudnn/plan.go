@@ -32,10 +32,10 @@ func (d Direction) String() string {
 	return fmt.Sprintf("Direction(%d)", uint8(d))
 }
 
-// Compute says in which precision the products are taken. Sums are FP32.
+// Compute is the precision of the multiplications. Sums are FP32.
 type Compute uint8
 
-// Precisions of the products.
+// Precisions of the multiplications.
 const (
 	F32  Compute = iota // FP32 operands, fused multiply-adds
 	TF32                // FP32 operands, which the tensor cores may round to TF32
