@@ -4,6 +4,8 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"github.com/agrdist/agrdist/internal/text"
 )
 
 // hostName is part of a node's name.
@@ -13,7 +15,7 @@ func hostName() string {
 		return "node"
 	}
 	host, _, _ = strings.Cut(host, ".")
-	return host
+	return text.Valid(host) // it goes into messages and file names
 }
 
 // dropSelf takes this node out of the seeds: every pod of a job can be given the

@@ -130,7 +130,8 @@ func (l *Log) Write(e Event) error {
 	return nil
 }
 
-// Close closes the file. Closing the nil Log is fine.
+// Close closes the file; a later event opens it again, or makes a new one. Closing the
+// nil Log is fine.
 func (l *Log) Close() error {
 	if l == nil {
 		return nil
@@ -140,7 +141,9 @@ func (l *Log) Close() error {
 	if l.f == nil {
 		return nil
 	}
-	return l.f.Close()
+	f := l.f
+	l.f = nil
+	return f.Close()
 }
 
 // Finite returns a pointer to x, or nil where x has no form in JSON.

@@ -1,7 +1,11 @@
 package worker
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,12 +21,16 @@ import (
 // to its own log.
 type observer struct {
 	events  metrics.Sink
+	file    *metrics.Log // one of events
 	dir     rundir.Dir
 	records *recordWriter
 	log     *slog.Logger
 	every   int64 // steps between step events
 	steps   int64 // of the run
 	start   metrics.Event
+
+	mu     sync.Mutex
+	looked time.Time // the last time, at the file of events
 
 	leader atomic.Bool
 	warned atomic.Int64 // unix seconds of the last warning about events
@@ -34,6 +42,7 @@ func (o *observer) write(e metrics.Event) {
 	if !o.leader.Load() {
 		return
 	}
+	o.reopen()
 	// A full disk must not end the run: it ends when the last checkpoint cannot be
 	// written, and that says how to fix it.
 	if err := o.events.Write(e); err != nil && time.Now().Unix()-o.warned.Load() > 60 {
@@ -41,6 +50,29 @@ func (o *observer) write(e metrics.Event) {
 		o.log.Warn("event not written", "err", err)
 	}
 }
+
+// reopen begins a new file of events where the old one was deleted or moved away under
+// the run: what is written to it would be seen by nobody.
+func (o *observer) reopen() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if now.Sub(o.looked) < lookEvery {
+		return
+	}
+	first := o.looked.IsZero()
+	o.looked = now
+	if _, err := os.Stat(o.dir.Events()); first || !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	o.log.Warn("the run's directory was deleted or moved while it trains: checkpoints and events go to a new one, without what was in the old one", "path", string(o.dir))
+	if err := errors.Join(o.dir.Make(), o.file.Close()); err != nil {
+		o.log.Warn("the file of events cannot be made again", "err", err)
+	}
+}
+
+// lookEvery is how often a run looks whether its directory is still there.
+const lookEvery = 2 * time.Second
 
 func (o *observer) Generation(g cluster.Generation, rank int, step int64) {
 	o.leader.Store(rank == 0)

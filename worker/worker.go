@@ -308,7 +308,8 @@ func (w *worker) loader(set data.Dataset) *data.Loader {
 
 func (w *worker) observer(be tensor.Backend, parameters int) *observer {
 	dir := rundir.Dir(w.spec.RunDir)
-	events := metrics.Fan{metrics.New(dir.Events())}
+	file := metrics.New(dir.Events())
+	events := metrics.Fan{file}
 	if w.cfg.Log.TensorBoard {
 		events = append(events, tensorboard.New(tensorboard.Config{
 			Dir: dir.TensorBoard(), RunDir: w.spec.RunDir, Run: filepath.Base(w.spec.RunDir),
@@ -317,7 +318,7 @@ func (w *worker) observer(be tensor.Backend, parameters int) *observer {
 	}
 	w.later(events.Close)
 	return &observer{
-		events: events, dir: rundir.Dir(w.spec.RunDir), records: w.out, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
+		events: events, file: file, dir: rundir.Dir(w.spec.RunDir), records: w.out, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
 		start: metrics.Event{
 			Version: version.Build(), ConfigHash: w.cfg.Hash(), Backend: be.Name(),
 			Parameters: parameters, Order: w.cfg.AllReduce.Order,

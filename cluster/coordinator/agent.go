@@ -13,6 +13,7 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
+	"github.com/agrdist/agrdist/internal/text"
 )
 
 // Node is an agent as it presents itself.
@@ -111,7 +112,7 @@ func (c *Client) ReportExit(ctx context.Context, e cluster.Exit) (cluster.Verdic
 	err := c.retry(ctx, "report exit", func(ctx context.Context, stub pb.CoordinatorServiceClient) error {
 		r, err := stub.ReportExit(ctx, &pb.ReportExitRequest{
 			Member: string(e.Member), Node: e.Node, Slot: int32(e.Slot), Code: int32(e.Code),
-			Signal: e.Signal, Message: e.Message,
+			Signal: e.Signal, Message: text.Valid(e.Message),
 		})
 		if err == nil {
 			v = cluster.Verdict{Restart: r.GetRestart(), After: time.Duration(r.GetAfterNanos()), Reason: r.GetReason()}
@@ -141,7 +142,7 @@ func (s *AgentSession) attempt(ctx context.Context, k *keeper) error {
 	}
 	defer l.close()
 	hello := &pb.Hello{
-		Node: s.node.Name, Slots: int32(s.node.Slots), Host: s.node.Host, RunId: s.node.RunID, Instance: s.instance,
+		Node: s.node.Name, Slots: int32(s.node.Slots), Host: text.Valid(s.node.Host), RunId: s.node.RunID, Instance: s.instance,
 	}
 	if err := l.Send(&pb.SuperviseRequest{Message: &pb.SuperviseRequest_Hello{Hello: hello}}); err != nil {
 		return s.ended(k, l, err)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
+	"github.com/agrdist/agrdist/internal/text"
 )
 
 // ClientConfig says where the coordinator is and how to speak to it.
@@ -177,7 +178,7 @@ func (c *Client) Status(ctx context.Context) (cluster.Status, error) {
 // RequestStop asks the whole run to save a checkpoint and end.
 func (c *Client) RequestStop(ctx context.Context, reason string) error {
 	return c.retry(ctx, "request stop", func(ctx context.Context, stub pb.CoordinatorServiceClient) error {
-		_, err := stub.RequestStop(ctx, &pb.RequestStopRequest{Reason: reason})
+		_, err := stub.RequestStop(ctx, &pb.RequestStopRequest{Reason: text.Valid(reason)})
 		return err
 	})
 }

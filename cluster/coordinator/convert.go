@@ -6,11 +6,15 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
+	"github.com/agrdist/agrdist/internal/text"
 )
+
+// Protobuf refuses a message with text that is not UTF-8: what comes from outside (host
+// names, errors that name files) is made valid on the way out.
 
 func toMember(m cluster.Member) *pb.Member {
 	return &pb.Member{
-		Id: string(m.ID), Node: m.Node, Slot: int32(m.Slot), DataAddr: m.DataAddr, Host: m.Host,
+		Id: string(m.ID), Node: m.Node, Slot: int32(m.Slot), DataAddr: m.DataAddr, Host: text.Valid(m.Host),
 		RunId: m.RunID, ConfigHash: m.ConfigHash, Build: m.Build, Pid: int32(m.PID),
 	}
 }
@@ -27,7 +31,7 @@ func toGeneration(g cluster.Generation) *pb.Generation {
 	if g.Number == 0 {
 		return nil
 	}
-	p := &pb.Generation{Number: g.Number, Reason: g.Reason}
+	p := &pb.Generation{Number: g.Number, Reason: text.Valid(g.Reason)}
 	for _, m := range g.Members {
 		p.Members = append(p.Members, toMember(m))
 	}
@@ -47,7 +51,7 @@ func toReport(r cluster.Report) *pb.Report {
 		Generation: r.Generation, Step: r.Step, CommitGeneration: r.CommitGeneration, HasState: r.HasState,
 		Phase: r.Phase, Bucket: int32(r.Bucket), Stopping: r.Stopping,
 		Loss: r.Loss, GradNorm: r.GradNorm, Lr: r.LR, ImagesPerSecond: r.ImagesPerSecond,
-		Broken: r.Broken, Blame: string(r.Blame),
+		Broken: text.Valid(r.Broken), Blame: string(r.Blame),
 		DataMs: r.DataMillis, ComputeMs: r.ComputeMillis, WaitMs: r.WaitMillis, Chunks: int32(r.Chunks),
 	}
 }
@@ -75,10 +79,10 @@ var refusals = []struct {
 func toRefused(err error) *pb.Refused {
 	for _, r := range refusals {
 		if errors.Is(err, r.err) {
-			return &pb.Refused{Refusal: r.code, Text: err.Error()}
+			return &pb.Refused{Refusal: r.code, Text: text.Valid(err.Error())}
 		}
 	}
-	return &pb.Refused{Text: err.Error()}
+	return &pb.Refused{Text: text.Valid(err.Error())}
 }
 
 // refusal is a refused registration on the client's side: it has the
@@ -108,7 +112,7 @@ var outcomes = map[cluster.Outcome]pb.Outcome{
 }
 
 func toEnd(e cluster.End) *pb.End {
-	return &pb.End{Outcome: outcomes[e.Outcome], Reason: e.Reason, ExitCode: int32(e.ExitCode), Step: e.Step, Digest: e.Digest}
+	return &pb.End{Outcome: outcomes[e.Outcome], Reason: text.Valid(e.Reason), ExitCode: int32(e.ExitCode), Step: e.Step, Digest: e.Digest}
 }
 
 func fromEnd(p *pb.End) cluster.End {
@@ -123,7 +127,7 @@ func fromEnd(p *pb.End) cluster.End {
 
 func toStatus(s cluster.Status) *pb.StatusResponse {
 	p := &pb.StatusResponse{
-		RunId: s.RunID, State: string(s.State), Detail: s.Detail, Generation: toGeneration(s.Generation),
+		RunId: s.RunID, State: string(s.State), Detail: text.Valid(s.Detail), Generation: toGeneration(s.Generation),
 		Step: s.Step, CommitGeneration: s.CommitGeneration, TotalSteps: s.TotalSteps,
 		Restarts: int32(s.Restarts), MaxRestarts: int32(s.MaxRestarts),
 		Loss: s.Loss, GradNorm: s.GradNorm, Lr: s.LR, ImagesPerSecond: s.ImagesPerSecond, End: toEnd(s.End),
@@ -135,7 +139,7 @@ func toStatus(s cluster.Status) *pb.StatusResponse {
 		})
 	}
 	for _, a := range s.Agents {
-		p.Agents = append(p.Agents, &pb.AgentStatus{Node: a.Node, Slots: int32(a.Slots), Host: a.Host, Connected: a.Connected})
+		p.Agents = append(p.Agents, &pb.AgentStatus{Node: a.Node, Slots: int32(a.Slots), Host: text.Valid(a.Host), Connected: a.Connected})
 	}
 	return p
 }

@@ -36,7 +36,7 @@ type display struct {
 
 func newDisplay(out io.Writer, batch int) *display {
 	d := &display{out: out, batch: batch, begun: time.Now(), plain: 5 * time.Second}
-	if isTerminal(out) {
+	if drawable(out) {
 		d.progress = mpb.New(mpb.WithOutput(out), mpb.WithWidth(32), mpb.WithRefreshRate(200*time.Millisecond))
 	}
 	return d
@@ -45,6 +45,18 @@ func newDisplay(out io.Writer, batch int) *display {
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// drawable tells whether a bar can be drawn: on a terminal that moves its cursor and
+// that says how wide it is. Terminals without a size (docker -t, a pod's tty, script)
+// get plain lines.
+func drawable(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	return err == nil && width > 0
 }
 
 // Write prints whole lines above the bar.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -195,4 +196,18 @@ func TestResumeNeverTwice(t *testing.T) {
 	first := run(t, short...).ended(exitOK).says(`was moved to (\S+)`)
 	second := run(t, short...).ended(exitOK).says(`was moved to (\S+)`)
 	require.NotEqual(t, first, second)
+}
+
+// A directory that is deleted under the run is made again, aloud.
+func TestDirectoryDeletedUnderTheRun(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir, "--set", "train.steps=100000", "--set", "checkpoint.every=0")...)
+	p.step(dir, 2)
+	require.NoError(t, os.RemoveAll(dir))
+	p.says("the run's directory was deleted or moved while it trains")
+	p.step(dir, 3)
+	p.signal(syscall.SIGTERM)
+	p.ended(exitSignal)
+	run(t, "checkpoint", "verify", dir).ended(exitOK)
 }

@@ -176,7 +176,7 @@ type counter struct {
 }
 
 func newCounter(out io.Writer, what string) *counter {
-	return &counter{out: out, what: what, show: isTerminal(out)}
+	return &counter{out: out, what: what, show: drawable(out)}
 }
 
 func (c *counter) set(done, total int) {

@@ -38,7 +38,7 @@ var allowed = map[string]string{
 
 	"cluster":             "",
 	"cluster/clusterpb":   "",
-	"cluster/coordinator": "cluster cluster/clusterpb cluster/security",
+	"cluster/coordinator": "internal/text cluster cluster/clusterpb cluster/security",
 	"cluster/node":        "cluster",
 	"cluster/membership":  "cluster/security internal/gate",
 	"cluster/preflight":   "",
