@@ -5,7 +5,7 @@ package arrows
 var allowed = map[string]string{
 	"cmd/agrdist": "compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status checkpoint cluster allreduce " +
 		"diffusion internal/grid internal/version",
-	"launch": "agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
+	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
 	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "worker/spec cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
