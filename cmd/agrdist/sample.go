@@ -10,7 +10,7 @@ import (
 
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion"
-	"github.com/agrdist/agrdist/internal/grid"
+	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/recipe"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
@@ -38,17 +38,22 @@ type sampling struct {
 func sampleCommand() *cobra.Command {
 	var o sampling
 	c := &cobra.Command{
-		Use: "sample", Short: "Draw images from a trained model into a PNG grid",
-		Long: `Draw images from a run, one of its checkpoints, or an exported or downloaded
+		Use: "sample", Short: "Sample images from a trained model: a PNG grid, a directory of PNGs, or an .npz",
+		Long: `Sample images from a run, one of its checkpoints, or an exported or downloaded
 diffusers directory. Image i is a function of (weights, sampler, --seed, i)
-alone: the same command writes the same bytes, whatever the batch.`,
+alone: the same command writes the same bytes, whatever the batch.
+
+--out FILE.png is a grid of all images. --out DIR writes every image as a PNG named
+by its index, and --out FILE.npz all of them as uint8 (arr_0, N x height x width x
+channels): as many as the disk holds.`,
 		Example: `  agrdist sample --from runs/digits-cpu --out grid.png
-  agrdist sample --from runs/digits-cpu/checkpoints/step-600 -n 16 --sampler ddpm --steps 1000 --out grid.png`,
+  agrdist sample --from runs/digits-cpu/checkpoints/step-600 -n 16 --sampler ddpm --steps 1000 --out grid.png
+  agrdist sample --from runs/digits-cpu -n 50000 --out samples.npz`,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.from, "from", "", "run, checkpoint or diffusers directory (required)")
-	f.StringVarP(&o.out, "out", "o", "", "PNG file to write (required)")
+	f.StringVarP(&o.out, "out", "o", "", "FILE.png, FILE.npz or a new directory (required)")
 	f.IntVarP(&o.count, "count", "n", 64, "images")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of the images; the run's own when not given")
 	f.BoolVar(&o.raw, "raw", false, "raw weights instead of their moving average")
@@ -68,10 +73,13 @@ alone: the same command writes the same bytes, whatever the batch.`,
 
 func (o *sampling) run(c *cobra.Command) error {
 	if o.from == "" || o.out == "" {
-		return &usageError{errors.New("sample needs --from DIR and --out FILE.png")}
+		return &usageError{errors.New("sample needs --from DIR and --out FILE.png, FILE.npz or DIR")}
 	}
 	if o.count < 1 || o.batch < 1 || o.threads < 0 {
 		return &usageError{fmt.Errorf("-n %d, --batch %d and --threads %d must be positive", o.count, o.batch, o.threads)}
+	}
+	if c.Flags().Changed("steps") && o.steps < 1 {
+		return &usageError{fmt.Errorf("--steps is %d; a sampler takes 1 or more", o.steps)}
 	}
 	src, err := rundir.OpenWeights(c.Context(), o.from, o.raw)
 	if err != nil {
@@ -90,6 +98,15 @@ func (o *sampling) run(c *cobra.Command) error {
 	if err != nil {
 		return &config.Error{Source: "sampler", Err: err}
 	}
+	m := cfg.Model
+	out, err := openSink(o.out, sheet{o.count, m.SampleSize, m.InChannels})
+	if err != nil {
+		return err
+	}
+	defer out.abandon()
+	if need, free := out.memory(), freeMemory(); free > 0 && need > free {
+		return fmt.Errorf("%d images in one PNG take %d MiB of memory, and %d MiB are free; --out DIR or FILE.npz keeps none of them in memory", o.count, need>>20, free>>20)
+	}
 	dev, err := o.open()
 	if err != nil {
 		return err
@@ -106,19 +123,31 @@ func (o *sampling) run(c *cobra.Command) error {
 		return fmt.Errorf("%s: %w", o.from, err)
 	}
 	began := time.Now()
-	bar := newCounter(c.ErrOrStderr(), "sampling")
-	images, err := setup.Generate(c.Context(), sampler, model, cfg.Seed, 0, o.count, o.batch, bar.set)
-	bar.close()
-	if err != nil {
-		return err
-	}
-	m := cfg.Model
-	if err := grid.WriteFile(o.out, images, o.count, m.SampleSize, m.SampleSize, m.InChannels, grid.Options{}); err != nil {
+	if err := o.generate(c, sampler, model, cfg.Seed, out); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d images, %s, %d steps, seed %d, %s\n",
 		o.out, o.count, made.Sampler.Method, len(sampler.Timesteps()), cfg.Seed, roundTime(time.Since(began)))
 	return err
+}
+
+// generate samples batch by batch into the sink.
+func (o *sampling) generate(c *cobra.Command, s *diffusion.Sampler, m *unet.Model, seed uint64, out sink) error {
+	bar := newCounter(c.ErrOrStderr(), "sampling")
+	defer bar.close()
+	batches := (o.count + o.batch - 1) / o.batch
+	for b := range batches {
+		lo, hi := b*o.batch, min((b+1)*o.batch, o.count)
+		progress := func(done, total int) { bar.set(b*total+done, batches*total) }
+		images, err := setup.Generate(c.Context(), s, m, seed, lo, hi, o.batch, progress)
+		if err != nil {
+			return err
+		}
+		if err := out.add(lo, images); err != nil {
+			return err
+		}
+	}
+	return out.finish()
 }
 
 // open opens the device, whatever the run was trained on and in.

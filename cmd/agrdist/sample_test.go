@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"image"
 	"image/png"
 	"os"
 	"os/exec"
@@ -9,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/eval/npz"
 )
 
 // draw samples into a new file and returns its bytes, which must be a picture of
@@ -124,4 +128,56 @@ func TestImport(t *testing.T) {
 	require.Contains(t, p.stderr.String(), "resuming "+filepath.Join(work, "im ported")+" at step 0 of 1")
 	// One step at a rate of nearly 0 leaves the weights as they were.
 	require.Equal(t, draw(t, pipeline, "--steps", "2"), draw(t, filepath.Join(work, "im ported", "checkpoints", "step-0"), "--steps", "2", "--sampler", "ddim"))
+}
+
+// Every form of --out has the same images, and what cannot be written is refused before
+// anything is computed.
+func TestSampleOut(t *testing.T) {
+	t.Parallel()
+	work := t.TempDir()
+	sample := func(out string, more ...string) *process {
+		return run(t, append([]string{"sample", "--from", reference(t), "-n", "5", "--seed", "3", "--batch", "2", "--out", filepath.Join(work, out)}, more...)...)
+	}
+	sample("all").ended(exitOK)
+	sample("all.npz").ended(exitOK)
+	f, err := npz.Open(filepath.Join(work, "all.npz"))
+	require.NoError(t, err)
+	defer f.Close()
+	array, err := f.Open("arr_0")
+	require.NoError(t, err)
+	require.Equal(t, int64(5*8*8), array.Len())
+	pixels := make([]float64, 5*8*8)
+	require.NoError(t, array.Read(pixels))
+	for i := range 5 {
+		text, err := os.ReadFile(filepath.Join(work, "all", fmt.Sprintf("%08d.png", i)))
+		require.NoError(t, err)
+		picture, err := png.Decode(bytes.NewReader(text))
+		require.NoError(t, err)
+		require.Equal(t, image.Rect(0, 0, 8, 8), picture.Bounds())
+		for p := range 64 {
+			require.InDelta(t, pixels[64*i+p], picture.(*image.Gray).GrayAt(p%8, p/8).Y, 0, "image %d", i)
+		}
+	}
+	for _, c := range []struct {
+		out  string
+		more []string
+		code int
+		text string
+	}{
+		{"x.jpg", nil, exitUsage, `".jpg" is no format that can be written; give FILE.png`},
+		{"none/x.png", nil, exitFailed, "there is no directory"},
+		{"all", nil, exitFailed, "choose another directory or empty it first"},
+		{"x.png", []string{"--steps", "0"}, exitUsage, "--steps is 0"},
+		{"x.png", []string{"-n", "100000000"}, exitFailed, "--out DIR or FILE.npz writes any number"},
+	} {
+		p := sample(c.out, c.more...)
+		require.Equal(t, c.code, p.wait(), c.out)
+		require.Contains(t, p.stderr.String(), c.text)
+	}
+	left, err := filepath.Glob(filepath.Join(work, "*"))
+	require.NoError(t, err)
+	require.Len(t, left, 2, "%q", left)
+	hidden, err := filepath.Glob(filepath.Join(work, ".*"))
+	require.NoError(t, err)
+	require.Empty(t, hidden)
 }

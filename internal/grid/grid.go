@@ -60,6 +60,28 @@ func (o Options) resolve(n, height, width int) (resolved Options, drawing image.
 	return o, drawing, nil
 }
 
+// Byte is a value in [-1, 1] as a byte, clipped; false for one that is not a number.
+func Byte(x float32) (uint8, bool) {
+	v := float64(x)
+	if math.IsNaN(v) {
+		return 0, false
+	}
+	return uint8(math.Round((min(max(v, -1), 1) + 1) * 127.5)), true
+}
+
+// Bytes is the memory that a drawing of so many images takes, or why there can be none.
+func Bytes(n, height, width, channels int, o Options) (int64, error) {
+	_, drawing, err := o.resolve(n, height, width)
+	if err != nil {
+		return 0, err
+	}
+	each := int64(1)
+	if channels > 1 {
+		each = 4
+	}
+	return int64(drawing.X) * int64(drawing.Y) * each, nil
+}
+
 // Write writes images, [n, height, width, channels] in [-1, 1], to w as a PNG:
 // gray for one channel, RGB for three. Values outside are clipped; a value that
 // is not a number is an error that names the image.
@@ -161,11 +183,11 @@ func (c canvas) paste(corner image.Point, pixels []float32, width, channels, sca
 		line := c.pix[start : start+width*scale*c.bytes]
 		for x := range width * scale {
 			for k := range channels {
-				v := float64(pixels[y*row+x/scale*channels+k])
-				if math.IsNaN(v) {
+				v, ok := Byte(pixels[y*row+x/scale*channels+k])
+				if !ok {
 					return false
 				}
-				line[x*c.bytes+k] = uint8(math.Round((min(max(v, -1), 1) + 1) * 127.5))
+				line[x*c.bytes+k] = v
 			}
 		}
 		for repeat := 1; repeat < scale; repeat++ {
