@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/agrdist/agrdist/tensor/cpu"
 )
@@ -25,14 +26,27 @@ type Finding struct {
 	Status Status `json:"status"`
 	Name   string `json:"name"`
 	Text   string `json:"text"`
-	Mend   string `json:"mend,omitempty"` // what to do about it
+	Fix    string `json:"fix,omitempty"` // what to do about it
 }
 
 // Examine looks at everything. It takes less than a second where no driver is
 // slow to start.
 func Examine(ctx context.Context) []Finding {
-	all := []Finding{processor(), threads(), memory(), sharedMemory(), loopback(ctx), network()}
+	all := []Finding{processor(), threads(), memory(), sharedMemory(), openFiles(), addressSpace(), disk("."), loopback(ctx), network()}
 	return append(all, gpus()...)
+}
+
+// Blockers looks at what makes a run on this machine hang or fail in a way that says
+// nothing: no loopback, too few open files. It takes milliseconds, or two seconds
+// where loopback is down, and returns the failures alone.
+func Blockers(ctx context.Context) []Finding {
+	var failed []Finding
+	for _, f := range []Finding{openFiles(), loopback(ctx)} {
+		if f.Status == Fail {
+			failed = append(failed, f)
+		}
+	}
+	return failed
 }
 
 // Failed tells whether a run would fail.
@@ -49,7 +63,7 @@ func processor() Finding {
 	f := Finding{Status: OK, Name: "processor"}
 	c := cpu.DefaultConfig()
 	if err := c.Validate(); err != nil {
-		f.Status, f.Text, f.Mend = Fail, err.Error(), "unset AGRDIST_CPU"
+		f.Status, f.Text, f.Fix = Fail, err.Error(), "unset AGRDIST_CPU"
 		return f
 	}
 	be := cpu.New(c)
@@ -61,7 +75,7 @@ func processor() Finding {
 	f.Text = fmt.Sprintf("%s; kernels %s", model, strings.TrimPrefix(be.Name(), "cpu/"))
 	if be.Name() == "cpu/go" {
 		f.Status = Note
-		f.Mend = "the plain Go kernels are several times slower than those for AVX2 and AVX-512, which this processor or AGRDIST_CPU does not give"
+		f.Fix = "the plain Go kernels are several times slower than those for AVX2 and AVX-512, which this processor or AGRDIST_CPU does not give"
 	}
 	return f
 }
@@ -75,18 +89,50 @@ func threads() Finding {
 	return f
 }
 
+// loopbackTimeout is far above what a connection within a machine takes.
+const loopbackTimeout = 2 * time.Second
+
 func loopback(ctx context.Context) Finding {
-	f := Finding{Status: OK, Name: "loopback", Text: "127.0.0.1 takes connections"}
+	if err := tryLoopback(ctx); err != nil {
+		return Finding{
+			Status: Fail, Name: "loopback", Text: "no connection to 127.0.0.1: " + err.Error(),
+			Fix: "the workers of a machine talk over loopback: bring it up (ip link set lo up), or allow this container to open sockets",
+		}
+	}
+	return Finding{Status: OK, Name: "loopback", Text: "127.0.0.1 takes connections"}
+}
+
+// tryLoopback sends a byte to itself: listening works on an interface that is down.
+func tryLoopback(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, loopbackTimeout)
+	defer cancel()
 	var c net.ListenConfig
 	l, err := c.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return Finding{
-			Status: Fail, Name: f.Name, Text: err.Error(),
-			Mend: "workers of one machine talk over loopback: bring the interface lo up, or allow this container to open sockets",
+		return err
+	}
+	defer func() { _ = l.Close() }() // nothing depends on it
+	go func() {
+		peer, err := l.Accept()
+		if err != nil {
+			return // closed
+		}
+		_, _ = peer.Write([]byte{1}) // what it did not send is missing at the other end
+		_ = peer.Close()
+	}()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", l.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // nothing depends on it
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return err
 		}
 	}
-	_ = l.Close()
-	return f
+	_, err = conn.Read(make([]byte, 1))
+	return err
 }
 
 // network lists the addresses by which other machines could reach this one.
@@ -111,3 +157,11 @@ func network() Finding {
 }
 
 func gib(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
+
+// size is a number of bytes in the unit that a person would use.
+func size(n int64) string {
+	if n < 1<<30 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return gib(n)
+}

@@ -33,7 +33,7 @@ func gpus() []Finding {
 		r := selftest.Run(i)
 		if r.Device != nil {
 			f.Status, f.Text = Note, f.Text+": "+r.Device.Error()
-			f.Mend = "another program may hold it (nvidia-smi shows which), or the driver does not reach it"
+			f.Fix = "another program may hold it (nvidia-smi shows which), or the driver does not reach it"
 		}
 		tried.add(i, r)
 		all = append(all, f)
@@ -72,11 +72,11 @@ func driverFinding(info driver.Info, err error) Finding {
 	if err != nil {
 		f.Status, f.Text = Note, err.Error()
 		if path := os.Getenv(driver.LibraryVariable); path != "" && errors.Is(err, driver.ErrNoLibrary) {
-			f.Mend = fmt.Sprintf("%s names %s: unset it, or correct the path", driver.LibraryVariable, path)
+			f.Fix = fmt.Sprintf("%s names %s: unset it, or correct the path", driver.LibraryVariable, path)
 			return f
 		}
 		if v, ok := os.LookupEnv("CUDA_VISIBLE_DEVICES"); ok {
-			f.Mend = fmt.Sprintf("CUDA_VISIBLE_DEVICES is %q: it hides the GPUs that it does not name", v)
+			f.Fix = fmt.Sprintf("CUDA_VISIBLE_DEVICES is %q: it hides the GPUs that it does not name", v)
 		}
 		return f
 	}
@@ -162,10 +162,10 @@ func (l library) examine() Finding {
 	if err != nil {
 		f := Finding{
 			Status: Note, Name: l.name, Text: err.Error(),
-			Mend: fmt.Sprintf("%s; install it, or name its directory in %s", l.without, dl.PathVariable),
+			Fix: fmt.Sprintf("%s; install it, or name its directory in %s", l.without, dl.PathVariable),
 		}
 		if path := os.Getenv(l.override); path != "" {
-			f.Mend = fmt.Sprintf("%s; %s names %s: unset it, or correct the path", l.without, l.override, path)
+			f.Fix = fmt.Sprintf("%s; %s names %s: unset it, or correct the path", l.without, l.override, path)
 		}
 		return f
 	}
@@ -173,7 +173,7 @@ func (l library) examine() Finding {
 	switch err := errors.Join(l.done...); {
 	case err != nil:
 		f.Status, f.Text = Note, f.Text+": "+strings.ReplaceAll(err.Error(), "\n", "; ")
-		f.Mend = l.without + "; it was found and does not work: install it again, from the same release of CUDA as the other libraries"
+		f.Fix = l.without + "; it was found and does not work: install it again, from the same release of CUDA as the other libraries"
 	case len(l.done) > 0:
 		f.Text += "; " + l.work
 	case l.work != "":

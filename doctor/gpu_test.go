@@ -49,7 +49,7 @@ func TestMissingLibrary(t *testing.T) {
 		gone := library{name: l.name, override: "AGRDIST_LIBNONE", without: l.without, find: func() (string, string, error) { return "", "", os.ErrNotExist }}
 		f := gone.examine()
 		require.Equal(t, Note, f.Status)
-		require.Contains(t, f.Mend, "AGRDIST_CUDA_PATH")
+		require.Contains(t, f.Fix, "AGRDIST_CUDA_PATH")
 	}
 	require.Equal(t, "12.6.4", number(120604))
 	require.Equal(t, "9.28.0", number(92800))
@@ -70,7 +70,7 @@ func TestFoundAndBroken(t *testing.T) {
 		}
 		require.Equal(t, Finding{
 			Status: Note, Name: "cuDNN", Text: "1.2, /lib/x.so: GPU 1: selftest: wrong result",
-			Mend: "without it no GPU trains: convolutions are its work; it was found and does not work: " +
+			Fix: "without it no GPU trains: convolutions are its work; it was found and does not work: " +
 				"install it again, from the same release of CUDA as the other libraries",
 		}, f)
 	}
@@ -83,7 +83,7 @@ func TestWrongOverride(t *testing.T) {
 	for _, l := range all {
 		t.Setenv(l.override, none)
 		gone := library{name: l.name, override: l.override, without: l.without, find: func() (string, string, error) { return "", "", os.ErrNotExist }}
-		require.Contains(t, gone.examine().Mend, l.override+" names "+none)
+		require.Contains(t, gone.examine().Fix, l.override+" names "+none)
 	}
 	nccl := all[len(all)-1].examine()
 	require.Equal(t, Note, nccl.Status)
@@ -91,9 +91,9 @@ func TestWrongOverride(t *testing.T) {
 
 	missing := fmt.Errorf("%w: not found", driver.ErrNoLibrary)
 	t.Setenv(driver.LibraryVariable, none)
-	require.Contains(t, driverFinding(driver.Info{}, missing).Mend, driver.LibraryVariable+" names "+none)
+	require.Contains(t, driverFinding(driver.Info{}, missing).Fix, driver.LibraryVariable+" names "+none)
 	t.Setenv(driver.LibraryVariable, "")
-	require.NotContains(t, driverFinding(driver.Info{}, missing).Mend, driver.LibraryVariable)
+	require.NotContains(t, driverFinding(driver.Info{}, missing).Fix, driver.LibraryVariable)
 }
 
 // A driver that works and shows no GPU, or is too old, says so; what hides GPUs is named.
@@ -103,6 +103,6 @@ func TestDriverInPlainWords(t *testing.T) {
 		f := driverFinding(driver.Info{}, err)
 		require.Equal(t, Note, f.Status)
 		require.Equal(t, err.Error(), f.Text)
-		require.Contains(t, f.Mend, `CUDA_VISIBLE_DEVICES is "NoDevFiles"`)
+		require.Contains(t, f.Fix, `CUDA_VISIBLE_DEVICES is "NoDevFiles"`)
 	}
 }

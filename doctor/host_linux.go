@@ -3,7 +3,10 @@ package doctor
 import (
 	"bufio"
 	"fmt"
+	"math"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,23 +24,57 @@ func memory() Finding {
 		return Finding{Status: Note, Name: f.Name, Text: "/proc/meminfo cannot be read"}
 	}
 	f.Text = fmt.Sprintf("%s, %s available", gib(total), gib(free))
-	if limit := cgroupLimit("/sys/fs/cgroup/memory.max"); limit > 0 && limit < total {
-		f.Text += fmt.Sprintf("; limited to %s by the cgroup", gib(limit))
+	if limit := cgroupLimit("/sys/fs/cgroup", "/proc/self/cgroup"); limit > 0 && limit < total {
+		f.Text += fmt.Sprintf("; limited to %s by the cgroup", size(limit))
 		if limit < 1<<30 {
-			f.Status, f.Mend = Note, "a worker of the full CIFAR-10 model takes about 1.4 GB: raise the container's memory limit"
+			f.Status, f.Fix = Note, "a worker of the full CIFAR-10 model takes about 1.4 GB, one of the digits 60 MB: raise the container's memory limit"
 		}
 	}
 	return f
 }
 
-// cgroupLimit reads a limit in bytes; 0: none.
-func cgroupLimit(path string) int64 {
+// cgroupLimit is the least memory limit of the process's cgroups, of version 1 and
+// 2, and of those above them; 0: none. In a container the path may be that of the
+// host, and what counts lies at the root of what is mounted.
+func cgroupLimit(root, self string) int64 {
+	text, err := os.ReadFile(self)
+	if err != nil {
+		return 0
+	}
+	least := int64(0)
+	for line := range strings.Lines(string(text)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3) // number:controllers:path
+		if len(parts) != 3 {
+			continue
+		}
+		base, file := root, "memory.max"
+		if parts[1] != "" {
+			if !slices.Contains(strings.Split(parts[1], ","), "memory") {
+				continue
+			}
+			base, file = filepath.Join(root, "memory"), "memory.limit_in_bytes"
+		}
+		for dir := filepath.Clean("/" + parts[2]); ; dir = filepath.Dir(dir) {
+			if n := limitIn(filepath.Join(base, dir, file)); n > 0 && (least == 0 || n < least) {
+				least = n
+			}
+			if dir == "/" {
+				break
+			}
+		}
+	}
+	return least
+}
+
+// limitIn reads a limit in bytes; 0: none. Version 1 writes none as a number near
+// the largest.
+func limitIn(path string) int64 {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return 0
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-	if err != nil {
+	if err != nil || n >= math.MaxInt64>>1 {
 		return 0 // "max"
 	}
 	return n
@@ -75,7 +112,7 @@ func sharedMemory() Finding {
 	if err := tryMemfd(); err != nil {
 		return Finding{
 			Status: Note, Name: f.Name, Text: err.Error(),
-			Mend: "workers of one host will use TCP, which is slower; allow memfd_create and /proc to this container",
+			Fix: "workers of one host will use TCP, which is slower; allow memfd_create and /proc to this container",
 		}
 	}
 	return f

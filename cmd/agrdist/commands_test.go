@@ -125,7 +125,7 @@ func TestDoctor(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &found))
 	require.Equal(t, doctor.Fail, found.Findings[0].Status)
 	require.Contains(t, found.Findings[0].Text, `"sse"`)
-	require.Contains(t, found.Findings[0].Mend, "AGRDIST_CPU")
+	require.Contains(t, found.Findings[0].Fix, "AGRDIST_CPU")
 	require.Empty(t, p.stderr.String())
 }
 

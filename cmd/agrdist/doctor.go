@@ -50,8 +50,8 @@ func printFindings(w io.Writer, found []doctor.Finding, asJSON bool) error {
 		if _, err := fmt.Fprintf(w, "%-5s %-14s %s\n", f.Status, f.Name, f.Text); err != nil {
 			return err
 		}
-		if f.Mend != "" {
-			if _, err := fmt.Fprintf(w, "%-5s %-14s -> %s\n", "", "", f.Mend); err != nil {
+		if f.Fix != "" {
+			if _, err := fmt.Fprintf(w, "%-5s %-14s -> %s\n", "", "", f.Fix); err != nil {
 				return err
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/doctor"
 	"github.com/agrdist/agrdist/launch"
 	"github.com/agrdist/agrdist/rundir"
 )
@@ -161,6 +162,9 @@ func (r *runner) run(ctx context.Context) error {
 	defer ignorePipe()
 	view := newDisplay(r.stderr, r.cfg.Train.GlobalBatch)
 	defer view.close()
+	for _, f := range doctor.Blockers(ctx) {
+		return fmt.Errorf("this machine cannot run workers: %s: %s; %s", f.Name, f.Text, f.Fix)
+	}
 	if text := idleWorkers(r.cfg); text != "" {
 		fmt.Fprintln(view, "agrdist: "+text)
 	}
