@@ -42,7 +42,7 @@ const (
 	ToDialer
 )
 
-// Proxy stands between a dialer and a listener and does harm on demand.
+// Proxy stands between a dialer and a listener and injects faults on demand.
 type Proxy struct {
 	listener net.Listener
 	target   string
@@ -54,7 +54,7 @@ type Proxy struct {
 	harm  [2]harm
 }
 
-// harm is a fault that strikes after some more bytes.
+// harm is a fault that happens after some more bytes.
 type harm struct {
 	fault Fault
 	after int
@@ -83,8 +83,8 @@ func NewProxy(tb testing.TB, target string) *Proxy {
 // Addr is the address to dial instead of the target's.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Arm makes a fault strike when after more bytes have passed in a direction.
-// Corrupt and Drop strike once, the others stay.
+// Arm makes a fault happen when after more bytes have passed in a direction.
+// Corrupt and Drop happen once, the others stay.
 func (p *Proxy) Arm(d Direction, f Fault, after int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

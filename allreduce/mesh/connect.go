@@ -46,7 +46,7 @@ func (e *Endpoint) Connect(ctx context.Context, cfg allreduce.GroupConfig) (allr
 }
 
 // gather connects to all peers at once; the first error that waiting cannot
-// mend stops it.
+// fix stops it.
 func (e *Endpoint) gather(ctx context.Context, cfg *allreduce.GroupConfig) ([]stream, []error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -162,7 +162,7 @@ func TestGenerationsDoNotMix(t *testing.T) {
 		next, err = connect(1, 6)
 		early <- err
 	}()
-	// Meanwhile the old generation goes on.
+	// Meanwhile the old generation continues.
 	allreducetest.AllOK(t, old[:], func(g allreduce.Group) error { return g.Barrier(ctx) })
 	g, err := connect(0, 6)
 	require.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 type deadline struct {
 	mu    sync.Mutex
 	timer *time.Timer
-	sets  int           // a timer of an earlier set must not strike
+	sets  int           // a timer of an earlier set must not fire
 	done  chan struct{} // closed when it has passed
 	late  atomic.Bool
 }
@@ -36,7 +36,7 @@ func (d *deadline) set(t time.Time) {
 	}
 	wait := time.Until(t)
 	if wait <= 0 {
-		d.strike()
+		d.expire()
 		return
 	}
 	sets := d.sets
@@ -44,13 +44,13 @@ func (d *deadline) set(t time.Time) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.sets == sets {
-			d.strike()
+			d.expire()
 		}
 	})
 }
 
-// strike lets the deadline pass; d.mu is held.
-func (d *deadline) strike() {
+// expire lets the deadline pass; d.mu is held.
+func (d *deadline) expire() {
 	d.late.Store(true)
 	close(d.done)
 }

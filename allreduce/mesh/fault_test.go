@@ -64,7 +64,7 @@ func reduceUntilError(plan *allreduce.Plan, n int) func(allreduce.Group) error {
 var orders = []allreduce.Order{allreduce.OrderTree, allreduce.OrderRing}
 
 // A connection breaks in the middle: its two ends accuse each other, and no
-// rank goes on or hangs.
+// rank continues or hangs.
 func TestCutConnectionEndsTheGroup(t *testing.T) {
 	for _, order := range orders {
 		for _, world := range []int{2, 3, 5} {
@@ -87,7 +87,7 @@ func TestCutConnectionEndsTheGroup(t *testing.T) {
 }
 
 // A flipped bit or a lost byte anywhere in the stream is found, wherever it
-// strikes, and the receiver names the sender.
+// happens, and the receiver names the sender.
 func TestCorruptionIsFoundAndNamed(t *testing.T) {
 	for i, order := range orders {
 		security := []mesh.Security{mesh.SecurityMAC, mesh.SecurityNone}[i%2]
@@ -115,7 +115,7 @@ func TestCorruptionIsFoundAndNamed(t *testing.T) {
 	}
 }
 
-// Bytes stop flowing and nothing closes: the deadline strikes and names one of
+// Bytes stop flowing and nothing closes: the deadline passes and names one of
 // the connection's ends.
 func TestStallHitsTheDeadline(t *testing.T) {
 	for _, order := range orders {

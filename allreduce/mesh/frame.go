@@ -223,7 +223,7 @@ func (h *header) checkPayload(payload []byte) error {
 }
 
 // abortNote is the payload of an abort frame: who ended the group first, whom
-// it holds guilty (-1: nobody), and why.
+// it blames (-1: nobody), and why.
 type abortNote struct {
 	origin, culprit int
 	reason          string

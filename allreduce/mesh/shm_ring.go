@@ -42,7 +42,7 @@ const (
 	shmChunk = 64 << 10
 
 	// shmSpin is how often a side looks again before it sleeps, for some 50 us on
-	// an idle core: a bell takes as long. Each time it gives way to other
+	// an idle core: a bell takes as long. Each time it yields to other
 	// goroutines, and each shmYield-th time to other processes: the peer may need
 	// this very core.
 	shmSpin  = 200

@@ -118,7 +118,7 @@ func TestShmStreamDeadlines(t *testing.T) {
 	require.NoError(t, a.SetReadDeadline(past))
 	require.ErrorIs(t, <-errs, os.ErrDeadlineExceeded)
 
-	// A moved deadline does not strike at its old time.
+	// A moved deadline does not fire at its old time.
 	require.NoError(t, b.SetWriteDeadline(time.Now().Add(time.Hour)))
 	require.NoError(t, b.SetWriteDeadline(time.Time{}))
 	require.NoError(t, a.SetReadDeadline(time.Time{}))

@@ -17,7 +17,7 @@ type debts struct {
 
 func (d debts) owes(peer int) debt { return d.by[peer] }
 
-// Rank 0 of five, in operation 4, has received 10 frames and passes judgement.
+// Rank 0 of five, in operation 4, has received 10 frames and decides who is to blame.
 func TestBlame(t *testing.T) {
 	const op = 4
 	relayed := []debt{owesNothing, owesRelayed, owesRelayed, owesRelayed, owesRelayed}

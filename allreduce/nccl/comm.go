@@ -24,7 +24,7 @@ const (
 	BF16 Type = C.ncclBfloat16
 )
 
-// tick is the pause between two looks at a call that goes on.
+// tick is the pause between two polls of a call in progress.
 const tick = 20 * time.Microsecond
 
 // Comm is a rank's communicator, one that does not block: what a call has begun is

@@ -101,7 +101,7 @@ func (e *Error) Error() string {
 // ErrGone is returned by the calls of a communicator that was aborted or closed.
 var ErrGone = errors.New("nccl: the communicator is gone")
 
-// errInProgress says that a call goes on; it never leaves the package.
+// errInProgress says that a call is in progress; it never leaves the package.
 var errInProgress = errors.New("nccl: in progress")
 
 func (l *Library) err(call string, r C.ncclResult_t, c C.ncclComm_t) error {

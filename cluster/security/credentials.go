@@ -90,7 +90,7 @@ func PeerIdentity(ctx context.Context) (Identity, bool) {
 	return identityOf(info.State.PeerCertificates[0])
 }
 
-// explained adds to TLS credentials what a refusal means and how to mend it.
+// explained adds to TLS credentials what a refusal means and how to fix it.
 type explained struct {
 	credentials.TransportCredentials
 }

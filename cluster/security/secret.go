@@ -100,7 +100,7 @@ func LoadSecretFile(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// RequireSecretBeyondLoopback returns an error that says how to mend it if addr
+// RequireSecretBeyondLoopback returns an error that says how to fix it if addr
 // (HOST:PORT or HOST) can be reached from other hosts while there is no secret.
 // An empty host and the unspecified addresses mean every interface. A host name
 // other than localhost counts as beyond loopback: what it resolves to may change.

@@ -1,7 +1,7 @@
 // Package sharedmem allocates memory that other processes of the same user on
 // the same host can read where it lies.
 //
-// Its one idea: who owns memory writes it, everybody else only looks. A block is
+// Its one idea: only the owner writes memory, everybody else reads it. A block is
 // an anonymous file (memfd) that its owner maps for writing and then seals: the
 // kernel refuses every later attempt to resize it or to map it for writing, so a
 // peer can neither change the owner's numbers nor make its own mapping fault. A
