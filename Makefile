@@ -31,7 +31,7 @@ cuda-check: ## Check the GPU build on doubles of NVIDIA's libraries, without a G
 	hack/cuda-check.sh
 
 .PHONY: test
-test: ## Run all tests with the race detector
+test: ## Run all tests with the race detector (about 10 minutes on 2 cores)
 	hack/test.sh
 
 SCHEDULES ?= 10000
@@ -46,11 +46,11 @@ lint: ## Run golangci-lint, and find exports without a caller
 	hack/lint.sh $(GOLANGCI_LINT_VERSION)
 
 .PHONY: generate
-generate: ## Remake all generated code (protobuf, assembly)
+generate: ## Regenerate the generated code (protobuf, assembly)
 	hack/generate.sh
 
 .PHONY: generated
-generated: ## Check that generated code is what its sources make
+generated: ## Check that generated code is up to date
 	hack/generate.sh --check
 
 .PHONY: fuzz

@@ -64,15 +64,15 @@ type Data struct {
 
 // Train is the step.
 type Train struct {
-	Steps         int64   `mapstructure:"steps" doc:"optimizer steps of the run; a finished run goes on when it is raised"`
+	Steps         int64   `mapstructure:"steps" doc:"optimizer steps of the run; a finished run continues when it is raised"`
 	GlobalBatch   int     `mapstructure:"global_batch" bits:"yes" doc:"images a step over all workers; fixed whatever their number"`
 	Chunk         int     `mapstructure:"chunk" bits:"yes" doc:"images of one forward and backward pass; divides global_batch. At most global_batch/chunk workers have work"`
-	Precision     string  `mapstructure:"precision" choices:"f32|bf16" bits:"yes" doc:"what the operands of products are rounded to, and on a GPU the activations: f32, or bf16 (sums, parameters and state stay f32)"`
+	Precision     string  `mapstructure:"precision" choices:"f32|bf16" bits:"yes" doc:"f32, or bf16: inputs of matmuls and convolutions are rounded to bf16, on a GPU the activations too (sums, parameters and state stay f32)"`
 	LossWeighting string  `mapstructure:"loss_weighting" choices:"none|min_snr|p2" bits:"yes" doc:"none, min_snr or p2: how much the error counts by timestep"`
 	LossGamma     float64 `mapstructure:"loss_gamma" bits:"yes" doc:"gamma of the weighting: 5 is usual for min_snr, 1 for p2"`
-	ClipGradNorm  float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"largest global gradient norm; 0: no clipping"`
+	ClipGradNorm  float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"gradients are scaled down to this global norm; 0: no clipping"`
 	EMADecay      float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
-	MaxSkipped    int     `mapstructure:"max_skipped" doc:"stop after so many steps in a row with a loss or gradient that is not finite"`
+	MaxSkipped    int     `mapstructure:"max_skipped" doc:"stop after this many steps in a row whose loss or gradient is not finite"`
 	DigestEvery   int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps, and the whole state before each checkpoint; 0: only then"`
 	Threads       int     `mapstructure:"threads" scope:"node" doc:"threads of a worker; 0: cores / workers on the node"`
 	PinThreads    bool    `mapstructure:"pin_threads" scope:"node" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
@@ -129,8 +129,8 @@ type Cluster struct {
 	StartTimeout  string   `mapstructure:"start_timeout" scope:"node" doc:"give up when the run's workers have not met after this time"`
 	MaxRestarts   int      `mapstructure:"max_restarts" scope:"node" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`
 	StepDeadline  string   `mapstructure:"step_deadline" scope:"node" doc:"shortest time without progress after which a worker counts as hung"`
-	OrphanTimeout string   `mapstructure:"orphan_timeout" scope:"node" doc:"a node that reaches no coordinator for so long saves its state and leaves the run"`
-	AllowMinority bool     `mapstructure:"allow_minority" scope:"node" doc:"go on without a majority of the last generation (a partition may then train twice)"`
+	OrphanTimeout string   `mapstructure:"orphan_timeout" scope:"node" doc:"a node that reaches no coordinator for this long saves its state and leaves the run"`
+	AllowMinority bool     `mapstructure:"allow_minority" scope:"node" doc:"continue without a majority of the last generation (both sides of a partition may then train)"`
 }
 
 // Checkpoint is what is saved.
@@ -140,7 +140,7 @@ type Checkpoint struct {
 	Keep         int     `mapstructure:"keep" doc:"newest checkpoints kept"`
 	KeepEvery    int64   `mapstructure:"keep_every" doc:"never remove the checkpoint of a step that this divides; 0: no such rule"`
 	KeepAt       []int64 `mapstructure:"keep_at" doc:"steps whose checkpoint is saved and never removed, for an evaluation later"`
-	Resume       string  `mapstructure:"resume" is:"path" scope:"node" doc:"auto: go on from the newest checkpoint that verifies; never; or a directory to start from"`
+	Resume       string  `mapstructure:"resume" is:"path" scope:"node" doc:"auto: continue from the newest checkpoint that verifies; never: start from scratch; or a run or checkpoint directory to start from"`
 }
 
 // Sample is the grid of generated images.

@@ -27,7 +27,7 @@ func memory() Finding {
 	if limit := cgroupLimit("/sys/fs/cgroup", "/proc/self/cgroup"); limit > 0 && limit < total {
 		f.Text += fmt.Sprintf("; limited to %s by the cgroup", size(limit))
 		if limit < 1<<30 {
-			f.Status, f.Fix = Note, "a worker of the full CIFAR-10 model takes about 1.4 GB, one of the digits 60 MB: raise the container's memory limit"
+			f.Status, f.Fix = Note, "a worker of the full CIFAR-10 model takes about 1.4 GB, one of the digits 90 MB: raise the container's memory limit"
 		}
 	}
 	return f

@@ -113,7 +113,7 @@ On one thread, time is the thread's processor time where the system has it.`,
 	}
 	f := c.Flags()
 	f.IntVar(&o.Threads, "threads", 1, "threads")
-	f.StringVar(&o.Precision, "precision", "f32", "f32 or bf16, what operands of products are rounded to")
+	f.StringVar(&o.Precision, "precision", "f32", "f32 or bf16: what the inputs of matmuls and convolutions are rounded to")
 	f.StringVar(&o.Filter, "filter", "", "regular expression on \"operation shape\"")
 	f.DurationVar(&o.Budget, "time", time.Second, "time to measure each operation; the median counts")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")

@@ -173,11 +173,11 @@ func verifyCheckpoints(ctx context.Context, out io.Writer, path string) error {
 		fmt.Fprintf(out, "step %d: DAMAGED: %v\n", b.Step, b.Reason)
 	}
 	if len(bad) > 0 {
-		mend := "a resume takes the newest good one"
+		fix := "a resume takes the newest good one"
 		if len(good) == 0 {
-			mend = "restore one from a copy, or start from scratch with --resume never"
+			fix = "restore one from a copy, or start from scratch with --resume never"
 		}
-		return fmt.Errorf("%d of %d checkpoints in %s are damaged; %s", len(bad), len(good)+len(bad), s.Dir(), mend)
+		return fmt.Errorf("%d of %d checkpoints in %s are damaged; %s", len(bad), len(good)+len(bad), s.Dir(), fix)
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ noise), effect sizes, Holm's correction and the seeds that a small effect needs.
 
 The experiment is a YAML file or flags. With --tune, every method first gets the
 values that a sweep likes best, by --select. Several runs go at once, one on each
-core. Everything is resumable: the same command goes on after any interruption,
+core. Everything is resumable: the same command continues after any interruption,
 and finished runs and evaluations are not repeated.
 
   OUT/report.md, report.html, report.csv, figures/
@@ -105,7 +105,7 @@ func (o *comparing) run(c *cobra.Command, args []string) error {
 		fmt.Fprintf(c.ErrOrStderr(), "%d/%d  %s  ETA %s\n", done, total, text, roundTime(left))
 	}})
 	if ctx.Err() != nil && c.Context().Err() == nil {
-		return &exitError{exitSignal, "stopped; the same command goes on where it was"}
+		return &exitError{exitSignal, "stopped; the same command continues where it was"}
 	}
 	if err != nil {
 		return err

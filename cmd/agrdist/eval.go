@@ -50,7 +50,7 @@ metrics are those of the papers: fid, is, kid.
   heldout-loss  denoising loss on data.holdout, with its standard error
 
 Results go to RUN/eval.jsonl with everything that defines them. A killed evaluation
-goes on where it stopped; one that is there already is printed again.`,
+continues where it stopped; one that is there already is printed again.`,
 		Example: `  agrdist eval --from runs/digits-cpu
   agrdist eval --from runs/digits-cpu/checkpoints/step-600 --raw -n 1000 --steps 20
   agrdist eval --from runs/mine --inception pt_inception-2015-12-05-6726825d.pth --reference cifar10_stats.npz -n 50000`,
@@ -101,7 +101,7 @@ func (e *evaluation) run(c *cobra.Command) error {
 	record, fresh, err := judge.Run(ctx, m, e.o)
 	bar.close()
 	if ctx.Err() != nil && c.Context().Err() == nil {
-		return &exitError{exitSignal, "stopped; the same command goes on where it was"}
+		return &exitError{exitSignal, "stopped; the same command continues where it was"}
 	}
 	if err != nil {
 		return err
