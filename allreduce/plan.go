@@ -3,7 +3,6 @@ package allreduce
 import (
 	"fmt"
 	"math/bits"
-	"sort"
 )
 
 // MaxWorld is the largest world size that a Plan accepts; ranks travel in 16
@@ -72,14 +71,6 @@ func (p *Plan) Block(rank int) (lo, hi int) {
 func (p *Plan) Nodes(rank int) []Node {
 	p.check(rank)
 	return p.nodes[rank]
-}
-
-// Owner returns the rank that holds a chunk, 0 <= chunk < Chunks().
-func (p *Plan) Owner(chunk int) int {
-	return sort.Search(p.world, func(rank int) bool {
-		_, hi := p.Block(rank)
-		return hi > chunk
-	})
 }
 
 // span returns the chunks [lo, hi) that a node covers.
