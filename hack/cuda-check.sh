@@ -28,6 +28,9 @@ echo '== tests on the doubles'
 go test -tags cuda "$@" "${packages[@]}"
 go test -tags cuda -run 'CUDA|GPU' "$@" ./cmd/agrdist
 
+echo '== no data races: every access of every kernel is looked at'
+AGRDIST_FAKE_RACES=1 go test -tags cuda -run 'TestConformance|TestPassHas|TestDigest|TestSlabs|TestBF16|TestConvolutions|TestProducts|TestOperandsAnywhere' "$@" ./tensor/cuda
+
 echo '== the binary starts without a driver'
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

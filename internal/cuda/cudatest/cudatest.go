@@ -40,10 +40,10 @@ const compiler = "libnvrtc.so.12"
 var libraries = []library{
 	{
 		"libcuda.so.1", "AGRDIST_LIBCUDA",
-		[]string{"device.cc", "context.cc", "stream.cc", "graph.cc", "memory.cc", "module.cc", "simt.cc"},
-		[]string{"fakecuda.h", "device.h", "simt.h", "simt_run.h"},
+		[]string{"device.cc", "context.cc", "stream.cc", "graph.cc", "memory.cc", "module.cc", "simt.cc", "races.cc"},
+		[]string{"fakecuda.h", "device.h", "simt.h", "simt_run.h", "races.h"},
 	},
-	{compiler, "AGRDIST_LIBNVRTC", []string{"nvrtc.cc"}, []string{"simt.h", "kernel_prelude.h", "kernel_math.h"}},
+	{compiler, "AGRDIST_LIBNVRTC", []string{"nvrtc.cc"}, []string{"simt.h", "kernel_prelude.h", "kernel_math.h", "kernel_races.h"}},
 	{"libcudnn.so.9", "AGRDIST_LIBCUDNN", []string{"libcudnn.cc"}, []string{"fakecuda.h", "library.h"}},
 	{"libcublasLt.so.12", "AGRDIST_LIBCUBLASLT", []string{"libcublaslt.cc"}, []string{"fakecuda.h", "library.h"}},
 	{"libnccl.so.2", "AGRDIST_LIBNCCL", []string{"libnccl.cc"}, []string{"fakecuda.h", "library.h", "libnccl_ranks.h"}},

@@ -11,6 +11,11 @@
 // cannot be touched; a barrier that not all threads reach, a misaligned access, a
 // call with a stale handle or during a capture fail as on the device.
 //
+// On request they look for data races: gcc then tells of every access of a kernel, and a
+// launch fails in which two threads use the same byte, one of them to write it, and no
+// barrier orders them, or which reads shared memory that its block has not written.
+// Barriers order the threads of a block; shuffles do not, and nothing orders blocks.
+//
 // They prove bindings, indices, orders and lifecycles. They prove no speed, and no
 // rounding of functions such as expf, which are the C library's here.
 //
@@ -29,5 +34,6 @@
 //	AGRDIST_FAKE_CUINIT       what cuInit answers (0)
 //	AGRDIST_FAKE_CUDNN        none: cuDNN's heuristics find no algorithm
 //	AGRDIST_FAKE_CUBLASLT     refuse: cuBLASLt's best algorithm cannot be run
+//	AGRDIST_FAKE_RACES        1: look for data races
 //	AGRDIST_FAKE_DRIVER       what cuDriverGetVersion answers (12060)
 package cudatest

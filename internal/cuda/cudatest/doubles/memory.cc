@@ -110,6 +110,14 @@ CUresult onHost(const void *p, size_t n, const char *what) {
 
 }  // namespace
 
+bool deviceRange(const void *p, uintptr_t *from, uintptr_t *to) {
+  std::lock_guard<std::mutex> lock(mu);
+  const Block *b = blockAt((uintptr_t)p, from);
+  if (!b || !b->device) return false;
+  *to = *from + b->bytes;
+  return true;
+}
+
 void describeFault(const void *p, char *text, size_t n) {
   // Without the lock: nothing else runs that could help now.
   uintptr_t at = (uintptr_t)p;

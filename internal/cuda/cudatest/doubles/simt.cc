@@ -3,6 +3,7 @@
 // its warp at a shuffle); blocks, and threads that may run, are taken in a shuffled
 // order, so that code which relies on an order that CUDA does not promise gives wrong
 // results. Shared memory is filled with 0xff (NaN) before each block.
+#include "races.h"
 #include "simt_run.h"
 
 #include <signal.h>
@@ -79,6 +80,8 @@ struct Run {
   int live = 0, waiting = 0, predicates = 0, released = 0;
   int self = -1;
   void *scheduler = nullptr;  // its saved stack
+  Races races;
+  uintptr_t deviceFrom = 0, deviceTo = 0;  // the allocation of the last access
   sigjmp_buf escape;
   char text[256] = "";
 
@@ -198,6 +201,7 @@ void Run::release(int first, unsigned lanes) {
 
 void Run::releaseBarrier() {
   if (live != (int)fibers.size()) fail(719, "some threads of the block ended, others wait at __syncthreads");
+  races.barrier();
   released = predicates;
   waiting = predicates = 0;
   for (size_t i = 0; i < fibers.size(); i++) {
@@ -210,6 +214,7 @@ void Run::runBlock() {
   for (const auto &s : launch.shared) memset(s.first, 0xff, s.second);
   memset(launch.module->dynamic_shared, 0xff, launch.dynamic);
   *launch.module->block = block;
+  races.beginBlock();
   live = (int)fibers.size();
   waiting = predicates = 0;
   ready.clear();
@@ -252,7 +257,21 @@ unsigned long long warp(agr_warp_op op, unsigned mask, unsigned long long value,
 
 void trap(const char *text) { current->fail(719, text); }
 
-const agr_runtime runtime = {barrier, warp, trap};
+void access(const void *p, unsigned n, int write) {
+  Run *r = current;
+  if (!r || r->self < 0) return;
+  const char *stack = r->fibers[r->self].stack;
+  if ((const char *)p >= stack && (const char *)p < stack + stackBytes) return;
+  const uintptr_t at = (uintptr_t)p;
+  bool device = at >= r->deviceFrom && at < r->deviceTo;
+  if (!device) {
+    uintptr_t from, to;
+    if ((device = deviceRange(p, &from, &to))) r->deviceFrom = from, r->deviceTo = to;
+  }
+  if (const char *fault = r->races.access(p, n, write != 0, r->self, device)) r->fail(719, fault);
+}
+
+const agr_runtime runtime = {barrier, warp, trap, access};
 
 struct sigaction before[NSIG];
 
@@ -303,6 +322,9 @@ CUresult runKernel(const Launch &launch, Random &random) {
   run.fibers.resize((size_t)b.x * b.y * b.z);
   run.warps.resize((run.fibers.size() + warpLanes - 1) / warpLanes);
   run.freeStacks.swap(idleStacks);
+  auto shared = launch.shared;
+  if (launch.dynamic) shared.emplace_back(launch.module->dynamic_shared, launch.dynamic);
+  run.races.begin(shared);
   for (size_t i = 0; i < run.fibers.size(); i++)
     run.fibers[i].thread = {unsigned(i % b.x), unsigned(i / b.x % b.y), unsigned(i / b.x / b.y)};
 

@@ -20,6 +20,9 @@ struct agr_runtime {
   unsigned long long (*warp)(enum agr_warp_op op, unsigned mask, unsigned long long value, int arg);
   // trap ends the launch as an illegal instruction does; text says why.
   void (*trap)(const char *text);
+  // access tells of n bytes that are about to be read or written; only modules that
+  // were compiled to look for data races call it (kernel_races.h).
+  void (*access)(const void *p, unsigned n, int write);
 };
 
 struct agr_kernel {

@@ -1,5 +1,7 @@
 // What the double of libcuda runs: one launch of a kernel.
 #pragma once
+#include <stdint.h>
+
 #include <utility>
 #include <vector>
 
@@ -32,6 +34,10 @@ struct Launch {
 // runKernel runs all blocks and returns 0, or the error that breaks the context; what
 // happened is on stderr.
 CUresult runKernel(const Launch &launch, Random &random);
+
+// deviceRange is the allocation of device memory that an address lies in (memory.cc);
+// false where it is other memory.
+bool deviceRange(const void *p, uintptr_t *from, uintptr_t *to);
 
 // describeFault says what an address is, with respect to the allocations (memory.cc).
 // It takes no lock: the thread that faulted may hold one.
