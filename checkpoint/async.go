@@ -94,7 +94,7 @@ func (s *Store) Wait(ctx context.Context) error {
 }
 
 // Close waits for the save in flight, however long, and returns its error if
-// nobody has seen it yet. Later saves fail with ErrClosed; reading goes on
+// nobody has seen it yet. Later saves fail with ErrClosed; reading keeps
 // working. The second call does nothing.
 func (s *Store) Close() error {
 	if err := s.acquire(context.Background()); err != nil { //nolint:contextcheck // a save in flight must not be cut

@@ -1,5 +1,5 @@
 // Package checkpoint keeps the state of a run on disk, so that a run that was
-// stopped anywhere goes on from its newest good checkpoint as if nothing had
+// stopped anywhere continues from its newest good checkpoint as if nothing had
 // happened.
 //
 //	RUN/checkpoints/step-600/

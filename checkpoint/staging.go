@@ -7,7 +7,7 @@ import (
 )
 
 // Staging is one set of buffers that a state is copied into at the end of a
-// step, so that training goes on while the copy is written. The buffers are
+// step, so that training continues while the copy is written. The buffers are
 // allocated once, at their first use. Not safe for concurrent use; a store
 // lends out its own (see SaveAsyncFunc).
 type Staging struct {

@@ -37,7 +37,7 @@ type Options struct {
 }
 
 // Store is a directory of checkpoints. Reading needs no rights beyond reading,
-// and may go on in any number of processes while one of them, the holder of the
+// and may happen in any number of processes while one of them, the holder of the
 // run's lock, writes. Safe for concurrent use.
 type Store struct {
 	dir  string
@@ -168,7 +168,7 @@ func (s *Store) Newest(ctx context.Context) (*Snapshot, Info, []Skipped, error) 
 	return s.NewestParts(ctx, All)
 }
 
-// NewestParts is Newest for some parts only, for example EMA to draw samples;
+// NewestParts is Newest for some parts only, for example EMA to sample;
 // only the files read are verified.
 func (s *Store) NewestParts(ctx context.Context, parts Parts) (*Snapshot, Info, []Skipped, error) {
 	// A writer may delete what was listed: then look again. Each round needs

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -244,4 +245,29 @@ func newestDigest(t *testing.T, dir string) string {
 	t.Helper()
 	line, _, _ := strings.Cut(run(t, "checkpoint", "verify", dir).ended(exitOK).stdout.String(), "\n")
 	return line[strings.LastIndexByte(line, ' ')+1:]
+}
+
+// The program's file is removed, or built again, while a run is under way: a worker that
+// is started then is the same program as the others.
+func TestProgramRemoved(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	program := filepath.Join(t.TempDir(), "agrdist")
+	if os.Link(self, program) != nil { // another file system
+		text, err := os.ReadFile(self)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(program, text, 0o700))
+	}
+	dir := filepath.Join(t.TempDir(), "run")
+	p := spawn(t, exec.Command(program, training(dir, "--set", "train.steps=100000", "--set", "checkpoint.every=0")...), nil)
+	members := pids(t, p.generation(dir, 1))
+	p.step(dir, 2)
+	require.NoError(t, os.Remove(program))
+	require.NoError(t, syscall.Kill(members[0], syscall.SIGKILL))
+	p.event(dir, "two workers again", func(e metrics.Event) bool {
+		return e.Event == metrics.EventGeneration && e.Generation > 1 && e.WorldSize == 2
+	})
+	p.signal(syscall.SIGTERM)
+	p.ended(exitSignal)
 }

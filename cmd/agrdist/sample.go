@@ -66,7 +66,7 @@ channels): as many as the disk holds.`,
 	f.Float64Var(&o.eta, "eta", 0, "ddim: 0 deterministic to 1 as noisy as ddpm")
 	f.StringVar(&o.spacing, "spacing", "", "timesteps visited: linear, leading, trailing, quadratic, paper")
 	f.StringVar(&o.clip, "clip", "", "x0 to [-1, 1]: before, after or none")
-	f.IntVar(&o.class, "class", -1, "the one class to draw of a conditional model; -1: rows of ten of each")
+	f.IntVar(&o.class, "class", -1, "the one class to sample of a conditional model; -1: rows of ten of each")
 	f.Float64Var(&o.guidance, "guidance", 1, "classifier-free guidance of a conditional model; the run's own when not given")
 	return c
 }

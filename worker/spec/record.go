@@ -15,7 +15,7 @@ type Record struct {
 	End    *End    `json:"end,omitempty"`
 }
 
-// Notice is what a person should read while the run goes on.
+// Notice is what a person should read while the run is under way.
 type Notice struct {
 	Level string `json:"level"` // "WARN" or "ERROR"
 	Text  string `json:"text"`
