@@ -90,7 +90,7 @@ func load(s Source) (*Config, error) {
 		name = strings.TrimSpace(name)
 		source := "--set " + assignment
 		switch {
-		case !ok:
+		case !ok || name == "":
 			l.fail(source, errors.New("write it as key=value"))
 		case known(name, keys):
 			l.set(name, textValue(text), source)

@@ -7,7 +7,7 @@
 // to its index. A result that is a function of the index alone is the same for
 // any number of threads.
 //
-// A thread that finds nothing to do looks on for a millisecond while the others are in
+// A thread that finds nothing to do spins for a millisecond while the others are in
 // the loop, and for some 50 us after it, before it sleeps, unless there are more threads
 // than GOMAXPROCS.
 //

@@ -90,7 +90,7 @@ func OptimizerConfig(c *config.Config) (optim.Config, error) {
 			}
 		}
 		if n != has {
-			return o, fmt.Errorf("optimizer.betas has %d values, %s takes %d", n, c.Optimizer.Name, has)
+			return o, fmt.Errorf("optimizer.betas has %d of the %d values that %s takes", n, has, c.Optimizer.Name)
 		}
 		for i, b := range c.Optimizer.Betas {
 			*betas[i] = b
