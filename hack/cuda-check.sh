@@ -2,7 +2,7 @@
 # All that can be checked of the tag cuda without a GPU: it builds and vets with the
 # headers of CUDA 12 and 13, the tests pass on the doubles of NVIDIA's libraries, the
 # binary starts without a driver, and NVIDIA's own compiler, of CUDA 12 and of 13, takes
-# the kernels. AGRDIST_CHECK_LIBRARIES=1 also loads NVIDIA's cuDNN and cuBLASLt.
+# the kernels. AGRDIST_TEST_LIBRARIES=1 also loads NVIDIA's cuDNN and cuBLASLt.
 # Needs gcc and g++. Arguments are handed to go test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -58,8 +58,8 @@ done
 # cuDNN and cuBLASLt are large: 1 GB for each version of CUDA.
 for cuda in 12 13; do
   echo "== NVIDIA's libraries load: CUDA $cuda"
-  if [ -z "${AGRDIST_CHECK_LIBRARIES:-}" ]; then
-    echo 'SKIPPED: set AGRDIST_CHECK_LIBRARIES=1 to fetch cuDNN and cuBLASLt'
+  if [ -z "${AGRDIST_TEST_LIBRARIES:-}" ]; then
+    echo 'SKIPPED: set AGRDIST_TEST_LIBRARIES=1 to fetch cuDNN and cuBLASLt'
   elif dirs=$(hack/cuda-fetch.sh libraries $cuda); then
     AGRDIST_TEST_GPU=1 AGRDIST_TEST_CUDA_LIB="$dirs" go test -tags cuda -count=1 -v -run TestRealLibrary \
       ./internal/cuda/cudnn ./internal/cuda/cublaslt
