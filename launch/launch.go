@@ -68,6 +68,7 @@ type run struct {
 	notices sync.Mutex                     // one Notice at a time
 	last    atomic.Pointer[cluster.Status] // the newest that was seen; nil: none yet
 	saved   atomic.Pointer[spec.Saved]     // the word that this node's workers heard; nil: none
+	stopped atomic.Bool                    // this node was asked to stop
 
 	// unpublish takes the run's own secret back from where other nodes find it.
 	unpublish func()

@@ -73,6 +73,11 @@ func (r *run) outcome(end cluster.End, took time.Duration) Outcome {
 		}
 	case cluster.OutcomeFailed, cluster.OutcomeNone:
 		o.Ending, o.Code = Failed, max(end.ExitCode, cluster.ExitFailed)
+		if r.stopped.Load() && o.Saved != nil && o.Saved.Step >= o.Step {
+			// The coordinator did not hear of it, cut off as it was: the state is saved,
+			// as was asked for.
+			o.Ending, o.Step, o.Code = Stopped, o.Saved.Step, cluster.ExitStopped
+		}
 	}
 	return o
 }

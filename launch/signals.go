@@ -97,6 +97,7 @@ func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
 func (r *run) forward(q Request, sig os.Signal, out chan<- os.Signal) {
 	switch q {
 	case Stop:
+		r.stopped.Store(true)
 		more := "two more signals, each after a second, end"
 		if r.Terminal {
 			more = "Ctrl-C again after a second ends"

@@ -171,5 +171,6 @@ func (t *Trainer) saveAlone(ctx context.Context) error {
 		return &UnsavedError{Step: t.state.Step, Reasons: []string{fmt.Sprintf("node %s: %v", t.parts.Node, err)}, Err: err}
 	}
 	t.heard(Saved{Step: t.state.Step, Node: t.parts.Node, Path: path})
+	t.progress.stopping()
 	return nil
 }

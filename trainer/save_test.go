@@ -98,6 +98,7 @@ func TestStopWithoutAGroup(t *testing.T) {
 		require.Equal(t, Stopped, r.outcome)
 		require.Len(t, stores[i+1].saved, 1)
 		require.Equal(t, fmt.Sprintf("n%d", i+1), r.trainer.Saved().Node)
+		require.True(t, r.stoppingReported(), "the coordinator hears that the state is saved")
 	}
 }
 
