@@ -23,28 +23,28 @@ type setting struct {
 	line  int
 }
 
-// fault is what is wrong on a line of a document; line 0: with all of it.
-type fault struct {
+// lineError is what is wrong on a line of a document; line 0: with all of it.
+type lineError struct {
 	line int
 	err  error
 }
 
-func (f fault) Error() string {
+func (f lineError) Error() string {
 	if f.line == 0 {
 		return f.err.Error()
 	}
 	return fmt.Sprintf("line %d: %v", f.line, f.err)
 }
 
-func (f fault) Unwrap() error { return f.err }
+func (f lineError) Unwrap() error { return f.err }
 
 // maxFile is more than any configuration has.
 const maxFile = 1 << 20
 
 // readFile reads a configuration file's settings.
-func readFile(path string, keys []Key) ([]setting, []fault) {
-	fail := func(format string, args ...any) ([]setting, []fault) {
-		return nil, []fault{{0, fmt.Errorf(format, args...)}}
+func readFile(path string, keys []Key) ([]setting, []lineError) {
+	fail := func(format string, args ...any) ([]setting, []lineError) {
+		return nil, []lineError{{0, fmt.Errorf(format, args...)}}
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		if file := filepath.Join(path, "config.yaml"); exists(file) {
@@ -83,9 +83,9 @@ func readAtMost(path string, n int64) ([]byte, error) {
 
 // parse reads the settings of a YAML document and finds all that is wrong with
 // its keys.
-func parse(text []byte, keys []Key) ([]setting, []fault) {
-	whole := func(line int, format string, args ...any) ([]setting, []fault) {
-		return nil, []fault{{line, fmt.Errorf(format, args...)}}
+func parse(text []byte, keys []Key) ([]setting, []lineError) {
+	whole := func(line int, format string, args ...any) ([]setting, []lineError) {
+		return nil, []lineError{{line, fmt.Errorf(format, args...)}}
 	}
 	utf16 := bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff"))
 	if !utf16 && (!utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0) {

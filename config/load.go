@@ -172,7 +172,8 @@ func unjoin(err error) []error {
 	if err == nil {
 		return nil
 	}
-	if all, ok := err.(interface{ Unwrap() []error }); ok {
+	var all interface{ Unwrap() []error }
+	if errors.As(err, &all) {
 		return all.Unwrap()
 	}
 	return []error{err}
@@ -202,7 +203,7 @@ func FromYAML(text []byte) (*Config, error) {
 	c := Default()
 	for _, s := range settings {
 		if err := assign(byName[s.name].value(&c), s.value); err != nil {
-			errs = append(errs, fault{s.line, fmt.Errorf("%s: %w", s.name, err)})
+			errs = append(errs, lineError{s.line, fmt.Errorf("%s: %w", s.name, err)})
 		}
 	}
 	if len(errs) > 0 {

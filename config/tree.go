@@ -13,13 +13,13 @@ import (
 type reader struct {
 	keys   []Key
 	out    []setting
-	faults []fault
+	faults []lineError
 	seen   map[string]int      // line of each key
 	used   map[*yaml.Node]bool // nodes that an alias stands for
 	merges int
 }
 
-func (r *reader) fault(n *yaml.Node, err error) { r.faults = append(r.faults, fault{n.Line, err}) }
+func (r *reader) fault(n *yaml.Node, err error) { r.faults = append(r.faults, lineError{n.Line, err}) }
 
 // aliases notes what the document's aliases stand for.
 func (r *reader) aliases(n *yaml.Node) {

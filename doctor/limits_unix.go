@@ -72,8 +72,8 @@ func disk(dir string) Finding {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return Finding{Status: Note, Name: f.Name, Text: fmt.Sprintf("%s: %v", dir, err)}
 	}
-	free := uint64(st.Bavail) * uint64(st.Bsize) //nolint:unconvert // signed on some systems
-	return diskFinding(dir, free, uint64(st.Files), uint64(st.Ffree), unix.Access(dir, unix.W_OK) == nil)
+	free := uint64(st.Bavail) * uint64(st.Bsize)                                                  //nolint:unconvert // signed on some systems
+	return diskFinding(dir, free, st.Files, uint64(st.Ffree), unix.Access(dir, unix.W_OK) == nil) //nolint:unconvert // signed on some systems
 }
 
 func diskFinding(dir string, free, inodes, freeInodes uint64, writable bool) Finding {

@@ -15,7 +15,7 @@ import (
 // names of commands and flags: keys and their values, configuration files, runs.
 func completions(c *cobra.Command) {
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if complete := completionOf(c, f); complete != nil {
+		if complete := completionOf(f); complete != nil {
 			// It fails for a flag that the command does not have.
 			_ = c.RegisterFlagCompletionFunc(f.Name, complete)
 		}
@@ -33,7 +33,7 @@ func completions(c *cobra.Command) {
 	}
 }
 
-func completionOf(c *cobra.Command, f *pflag.Flag) cobra.CompletionFunc {
+func completionOf(f *pflag.Flag) cobra.CompletionFunc {
 	switch f.Name {
 	case "set":
 		return completeSetting

@@ -88,7 +88,7 @@ func annotation(cfg *config.Config, origin map[string]string) func(config.Key) s
 		defaults.Cluster.Workers = n
 	}
 	return func(k config.Key) string {
-		note := ""
+		var note string
 		switch source, given := origin[k.Name]; {
 		case given && k.Secret():
 			note = "hidden; from " + source

@@ -162,7 +162,8 @@ func (r *runner) run(ctx context.Context) error {
 	defer ignorePipe()
 	view := newDisplay(r.stderr, r.cfg.Train.GlobalBatch)
 	defer view.close()
-	for _, f := range doctor.Blockers(ctx) {
+	if failed := doctor.Blockers(ctx); len(failed) > 0 {
+		f := failed[0]
 		return fmt.Errorf("this machine cannot run workers: %s: %s; %s", f.Name, f.Text, f.Fix)
 	}
 	if text := idleWorkers(r.cfg); text != "" {
