@@ -105,7 +105,7 @@ stop and a resume.
 	root.AddCommand(
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
 		configCommand(), benchCommand(), dataCommand(), doctorCommand(), versionCommand(),
-		statusCommand(), runsCommand(), dashboardCommand(), eventsCommand(),
+		statusCommand(), stopCommand(), runsCommand(), dashboardCommand(), eventsCommand(),
 		evalCommand(), compareCommand(),
 	)
 	wrapUsage(root)
