@@ -40,6 +40,11 @@ SEED ?= 1
 .PHONY: simulate
 simulate: ## Run SCHEDULES random schedules of faults (default 10000) of the control plane
 	$(GO) test ./cluster/simulate -run 'Schedules|Planted' -schedules $(SCHEDULES) -seed $(SEED) -timeout 30m -v
+MINUTES ?= 2
+
+.PHONY: chaos
+chaos: ## Three nodes in network namespaces under random faults for MINUTES (root; default 2)
+	CHAOS_MINUTES=$(MINUTES) $(GO) test ./cmd/agrdist -run '^TestChaos$$' -v -timeout 2h
 
 .PHONY: lint
 lint: ## Run golangci-lint, and find exports without a caller

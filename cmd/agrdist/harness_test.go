@@ -124,6 +124,26 @@ func (p *process) wait() int {
 	return state.ExitCode()
 }
 
+// patient waits for an exit code for longer than limit.
+func (p *process) patient(limit time.Duration) int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(limit):
+	}
+	return p.wait()
+}
+
+// over tells whether the process has ended.
+func (p *process) over() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // ended requires the process to end with a code.
 func (p *process) ended(code int) *process {
 	p.t.Helper()
