@@ -157,7 +157,7 @@ type fakeControl struct{ *world }
 func (c fakeControl) Register(ctx context.Context) (session, error) {
 	select {
 	case err := <-c.admit:
-		return fakeSession{c.world}, err
+		return fakeSession(c), err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

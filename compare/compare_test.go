@@ -271,7 +271,7 @@ func TestRefusals(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(experiment)
 	f.Add("out: x\nvary: {a: [[1, 2], {b: c}]}\n")
-	f.Fuzz(func(t *testing.T, text string) {
+	f.Fuzz(func(_ *testing.T, text string) {
 		if s, err := Parse(strings.NewReader(text)); err == nil {
 			_, _ = NewPlan(*s, func(string, []string) (*config.Config, error) { return nil, errEmpty })
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -24,8 +25,14 @@ type curve struct {
 // palette is of colours that are told apart also without red and green (Okabe & Ito,
 // 2008, and two more); curves beyond it are dashed.
 var palette = []color.RGBA{
-	{0x00, 0x72, 0xb2, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff},
-	{0xe6, 0x9f, 0x00, 0xff}, {0x56, 0xb4, 0xe9, 0xff}, {0x55, 0x55, 0x55, 0xff}, {0x99, 0x00, 0x00, 0xff},
+	{0x00, 0x72, 0xb2, 0xff},
+	{0xd5, 0x5e, 0x00, 0xff},
+	{0x00, 0x9e, 0x73, 0xff},
+	{0xcc, 0x79, 0xa7, 0xff},
+	{0xe6, 0x9f, 0x00, 0xff},
+	{0x56, 0xb4, 0xe9, 0xff},
+	{0x55, 0x55, 0x55, 0xff},
+	{0x99, 0x00, 0x00, 0xff},
 }
 
 // picture draws curves with their bands, as SVG and as PNG.
@@ -43,8 +50,8 @@ func picture(title, xLabel, yLabel string, curves []curve) (svg, png []byte, err
 			line[j] = plotter.XY{X: x, Y: c.mean[j]}
 			band = append(band, plotter.XY{X: x, Y: c.hi[j]})
 		}
-		for j := len(c.x) - 1; j >= 0; j-- {
-			band = append(band, plotter.XY{X: c.x[j], Y: c.lo[j]})
+		for j, x := range slices.Backward(c.x) {
+			band = append(band, plotter.XY{X: x, Y: c.lo[j]})
 		}
 		if len(c.x) > 1 {
 			area, err := plotter.NewPolygon(band)

@@ -30,6 +30,7 @@ func assign(f reflect.Value, v value) error {
 		return nil
 	case reflect.Slice:
 		return assignList(f, v)
+	default: // a single value
 	}
 	if v.list != nil {
 		return fmt.Errorf("a list is not %s", article(f.Type()))

@@ -248,8 +248,10 @@ func TestUnknownVariables(t *testing.T) {
 		require.Equal(t, name, refused.Source)
 		require.ErrorContains(t, err, want, name)
 	}
-	ours := []string{"NOT_AGRDIST_STEPS=1", "AGRDIST_SERVICE_HOST=10.0.0.1", "AGRDIST_SERVICE_PORT=80", "AGRDIST_DASHBOARD_SERVICE_PORT_HTTP=80",
-		"AGRDIST_PORT=tcp://10.0.0.1:80", "AGRDIST_A_PORT_80_TCP_ADDR=10.0.0.1", "AGRDIST_FAKE_GPUS=1", "AGRDIST_CHECKPOINT_TEST_DIR=x"}
+	ours := []string{
+		"NOT_AGRDIST_STEPS=1", "AGRDIST_SERVICE_HOST=10.0.0.1", "AGRDIST_SERVICE_PORT=80", "AGRDIST_DASHBOARD_SERVICE_PORT_HTTP=80",
+		"AGRDIST_PORT=tcp://10.0.0.1:80", "AGRDIST_A_PORT_80_TCP_ADDR=10.0.0.1", "AGRDIST_FAKE_GPUS=1", "AGRDIST_CHECKPOINT_TEST_DIR=x",
+	}
 	for _, o := range others {
 		ours = append(ours, o+"=x")
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -104,12 +105,7 @@ func (r *reader) shelf(n *yaml.Node) bool {
 	if n.Anchor != "" && r.used[n] {
 		return true
 	}
-	for _, c := range n.Content {
-		if r.shelf(c) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(n.Content, r.shelf)
 }
 
 // maxMerges is more than any configuration has, and less than what mappings that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 )
 
@@ -133,8 +134,8 @@ func (u *unpickler) pop() any {
 
 // toMark pops what lies above the last mark.
 func (u *unpickler) toMark() ([]any, error) {
-	for i := len(u.stack) - 1; i >= 0; i-- {
-		if _, ok := u.stack[i].(mark); ok {
+	for i, v := range slices.Backward(u.stack) {
+		if _, ok := v.(mark); ok {
 			items := append([]any(nil), u.stack[i+1:]...)
 			u.stack = u.stack[:i]
 			return items, nil

@@ -22,8 +22,7 @@ func quoted(name string) string {
 
 // plain is a system error without its path, which the message names already.
 func plain(err error) error {
-	var at *fs.PathError
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
 		return at.Err
 	}
 	return err

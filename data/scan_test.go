@@ -31,7 +31,10 @@ type tree struct {
 	dir string
 }
 
-func newTree(t *testing.T) tree { return tree{t, t.TempDir()} }
+func newTree(t *testing.T) tree {
+	t.Helper()
+	return tree{t, t.TempDir()}
+}
 
 // file writes a file and returns its path.
 func (w tree) file(name string, text []byte) string {
@@ -79,7 +82,7 @@ func asNobody(t *testing.T) bool {
 	}
 	self, err := os.ReadFile("/proc/self/exe")
 	require.NoError(t, err)
-	dir, err := os.MkdirTemp("", "nobody") // t.TempDir is below a directory that is closed to others
+	dir, err := os.MkdirTemp("", "nobody") //nolint:usetesting // t.TempDir is below a directory that is closed to others
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o777))

@@ -96,6 +96,7 @@ func (c scanCache) store(path string, files []string, verdicts []verdict, now ti
 		case SkipEmpty, SkipDamaged, SkipTooLarge, SkipNotRead: // of its contents
 			v.skip.Path = files[i]
 			writeSkip(&out, cachedSkip{Skip: v.skip, size: v.size, modTime: v.modTime})
+		default: // of its name or its place, which costs nothing to find out again
 		}
 	}
 	if !news {

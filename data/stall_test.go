@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -41,7 +42,7 @@ func TestLoadStalls(t *testing.T) {
 		var good, bad []int64
 		for draw := range int64(5) {
 			if _, index, _ := l.Sample(draw); index == d.at {
-				bad = append(good[:len(good):len(good)], draw)
+				bad = append(slices.Clip(good), draw)
 			} else {
 				good = append(good, draw)
 			}

@@ -65,12 +65,12 @@ func TestFrechetByHand(t *testing.T) {
 
 func TestPrecisionRecallByHand(t *testing.T) {
 	line := func(x ...float32) Features { return Features{Dim: 1, Data: x} }
-	real := line(0, 1, 2, 3, 100)
-	got, err := PrecisionRecall(line(0.5, 1.5, 50, 2.5), real, PRConfig{K: 1, CoverageK: 1})
+	reference := line(0, 1, 2, 3, 100)
+	got, err := PrecisionRecall(line(0.5, 1.5, 50, 2.5), reference, PRConfig{K: 1, CoverageK: 1})
 	require.NoError(t, err)
-	// Radii: real 1 1 1 1 97, generated 1 1 47.5 1. 50 lies in the ball of 100.
+	// Radii: reference 1 1 1 1 97, generated 1 1 47.5 1. 50 lies in the ball of 100.
 	require.Equal(t, PR{Precision: 1, Recall: 0.8, Density: 7.0 / 4, Coverage: 1}, got)
-	got, err = PrecisionRecall(line(1, 1, 1), real, PRConfig{K: 2, CoverageK: 2})
+	got, err = PrecisionRecall(line(1, 1, 1), reference, PRConfig{K: 2, CoverageK: 2})
 	require.NoError(t, err)
 	require.Equal(t, 1.0, got.Precision)
 	require.Equal(t, 0.2, got.Recall, "a ball of radius 0 holds only its equal")

@@ -39,7 +39,7 @@ func givenSecret(c *config.Config) ([]byte, error) {
 func (r *run) ownSecret(ctx context.Context, stop <-chan os.Signal) ([]byte, error) {
 	c := r.cfg.Cluster
 	if security.RequireSecretBeyondLoopback(c.Bind, nil) != nil {
-		return nil, nil // the agent says what to do
+		return nil, nil //nolint:nilerr // the agent says what to do
 	}
 	if len(c.Join) > 0 {
 		return r.awaitSecret(ctx, stop)

@@ -70,9 +70,11 @@ func TestReaderSkipsTornLines(t *testing.T) {
 func TestReaderSeesANewFile(t *testing.T) {
 	for name, replace := range map[string]func(t *testing.T, path string){
 		"renamed": func(t *testing.T, path string) {
+			t.Helper()
 			require.NoError(t, os.Rename(path, path+".old"))
 		},
 		"truncated": func(t *testing.T, path string) {
+			t.Helper()
 			require.NoError(t, os.Truncate(path, 0))
 		},
 	} {
@@ -125,13 +127,18 @@ func TestSeriesKeepsWhatCounts(t *testing.T) {
 	var s Series
 	for _, e := range []Event{
 		{Event: EventStart, Step: 0},
-		{Event: EventStep, Step: 1}, {Event: EventStep, Step: 2},
+		{Event: EventStep, Step: 1},
+		{Event: EventStep, Step: 2},
 		{Event: EventCheckpoint, Step: 2},
-		{Event: EventStep, Step: 3}, {Event: EventStep, Step: 4},
+		{Event: EventStep, Step: 3},
+		{Event: EventStep, Step: 4},
 		{Event: EventStart, Step: 2}, // the power came back: steps 3 and 4 are taken again
-		{Event: EventStep, Step: 3}, {Event: EventStep, Step: 4}, {Event: EventStep, Step: 5},
+		{Event: EventStep, Step: 3},
+		{Event: EventStep, Step: 4},
+		{Event: EventStep, Step: 5},
 		// Rank 0 died before it told of step 6, and its successor tells 5 again.
-		{Event: EventStep, Step: 5}, {Event: EventStep, Step: 6},
+		{Event: EventStep, Step: 5},
+		{Event: EventStep, Step: 6},
 		{Event: EventFinish, Step: 6},
 	} {
 		s.Add(e)

@@ -67,7 +67,9 @@ func TestWhatIsWrittenFits(t *testing.T) {
 		{Event: EventStep, Step: 1, Loss: Finite(1), GradNorm: Finite(2), LR: Finite(0), StepMillis: 2, ImagesPerSecond: 3, WorldSize: 1, Generation: 1},
 		{Event: EventSkip, Step: 2, InARow: 1, Chunks: []int{0}, Draws: []int64{5}, WorldSize: 1, Generation: 1},
 		{Event: EventGeneration, Generation: 2, WorldSize: 1, Members: []string{"n/0"}, Reason: "lost"},
-		{Event: EventCheckpoint, Step: 2, Path: "p"}, {Event: EventSample, Step: 2, Path: "p"}, {Event: EventStop, Step: 2},
+		{Event: EventCheckpoint, Step: 2, Path: "p"},
+		{Event: EventSample, Step: 2, Path: "p"},
+		{Event: EventStop, Step: 2},
 		{Event: EventFinish, Step: 3, Steps: 3, ModelDigest: strings.Repeat("0f", 32)},
 	} {
 		stamp(&e)

@@ -8,7 +8,6 @@ import (
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
-	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor/cpu"
 )
@@ -33,7 +32,7 @@ func conditionalModel(t *testing.T) *unet.Model {
 			p.Data[j] *= 0.3
 		}
 	}
-	require.NoError(t, m.Load([]nn.Tensor(list)))
+	require.NoError(t, m.Load(list))
 	return m
 }
 

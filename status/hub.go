@@ -146,14 +146,15 @@ func (s *Server) stream(w http.ResponseWriter, q *http.Request, r *Run) error {
 			if !ok {
 				return nil
 			}
+			// An error means that the browser is gone; there is nobody to tell.
 			if err := out.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
-				return nil //nolint:nilerr // the connection is gone; there is nobody to tell
+				return nil
 			}
 			if _, err := w.Write(append(append([]byte("data: "), m...), '\n', '\n')); err != nil {
-				return nil //nolint:nilerr // as above
+				return nil
 			}
 			if err := out.Flush(); err != nil {
-				return nil //nolint:nilerr // as above
+				return nil
 			}
 		case <-q.Context().Done():
 			return nil

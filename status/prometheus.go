@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -73,8 +74,10 @@ func Metrics(r *Run) http.Handler {
 
 // Describe describes what is always there; the rest depends on the run's state.
 func (e *exporter) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descStep, descTotal, descImages, descLoss, descNorm, descLR, descSpeed, descGeneration,
-		descWorkers, descHealth, descRestarts, descLeft, descLast, descCkptStep, descCkptTime, descCompute, descData, descWait, descRatio, descStill} {
+	for _, d := range []*prometheus.Desc{
+		descStep, descTotal, descImages, descLoss, descNorm, descLR, descSpeed, descGeneration,
+		descWorkers, descHealth, descRestarts, descLeft, descLast, descCkptStep, descCkptTime, descCompute, descData, descWait, descRatio, descStill,
+	} {
 		c <- d
 	}
 	e.durations.Describe(c)
@@ -180,9 +183,9 @@ func (e *exporter) count(events []metrics.Event, epoch int) {
 }
 
 func lastStep(events []metrics.Event) float64 {
-	for i := len(events) - 1; i >= 0; i-- {
-		if events[i].Event == metrics.EventStep {
-			return unix(events[i])
+	for _, e := range slices.Backward(events) {
+		if e.Event == metrics.EventStep {
+			return unix(e)
 		}
 	}
 	return 0

@@ -59,7 +59,7 @@ func Listen(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	l, err := net.Listen("tcp", cfg.Bind)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.Bind)
 	if err != nil {
 		return nil, fmt.Errorf("status: dashboard.bind %s: %w", cfg.Bind, err)
 	}
@@ -242,11 +242,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			}
 		}
 		if given := q.URL.Query().Get("token"); given != "" && equal(given) {
-			http.SetCookie(w, &http.Cookie{
+			http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where there is TLS; on loopback there is none
 				Name: cookie, Value: s.cfg.Token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.cfg.TLS != nil,
 			})
 			// The token leaves the address bar and the history.
-			http.Redirect(w, q, q.URL.Path, http.StatusSeeOther)
+			http.Redirect(w, q, "/", http.StatusSeeOther)
 			return
 		}
 		if known {

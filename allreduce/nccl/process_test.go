@@ -19,7 +19,6 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/allreduce/mesh"
-
 	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 )
 

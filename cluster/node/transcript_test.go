@@ -66,9 +66,35 @@ var seen = map[string]int{}
 func requireAll(t *testing.T) {
 	t.Helper()
 	for _, v := range []any{
-		Gossip{}, Admitted{}, Ended{}, SessionLost{}, Exited{}, StartFailed{}, Judged{}, KillOrdered{}, Signalled{},
-		Seen{}, Drained{}, Waiting{}, Probed{}, ServerStopped{}, Tick{},
-		Point{}, Probe{}, Hold{}, Release{}, Announce{}, Start{}, Kill{}, Terminate{}, KillAll{}, Report{}, RequestStop{}, Drain{}, Notice{}, Return{},
+		Gossip{},
+		Admitted{},
+		Ended{},
+		SessionLost{},
+		Exited{},
+		StartFailed{},
+		Judged{},
+		KillOrdered{},
+		Signalled{},
+		Seen{},
+		Drained{},
+		Waiting{},
+		Probed{},
+		ServerStopped{},
+		Tick{},
+		Point{},
+		Probe{},
+		Hold{},
+		Release{},
+		Announce{},
+		Start{},
+		Kill{},
+		Terminate{},
+		KillAll{},
+		Report{},
+		RequestStop{},
+		Drain{},
+		Notice{},
+		Return{},
 	} {
 		require.Positive(t, seen[fmt.Sprintf("%T", v)], "no transcript has a %T", v)
 	}

@@ -77,7 +77,7 @@ func dial(ctx context.Context, addr string, cfg DialConfig) *Error {
 	defer cancel()
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return &Error{Check: "dial", Subject: addr, Err: err, Mend: "write the peer as HOST:PORT"}
+		return &Error{Check: "dial", Subject: addr, Err: err, Fix: "write the peer as HOST:PORT"}
 	}
 	var ips []netip.Addr
 	if ip, parseErr := netip.ParseAddr(host); parseErr == nil {
@@ -88,7 +88,7 @@ func dial(ctx context.Context, addr string, cfg DialConfig) *Error {
 		}
 		return &Error{
 			Check: "dns", Subject: addr, Err: err,
-			Mend: "check the name and this host's resolver; in Kubernetes the peers need a headless Service with publishNotReadyAddresses: true",
+			Fix: "check the name and this host's resolver; in Kubernetes the peers need a headless Service with publishNotReadyAddresses: true",
 		}
 	}
 	var last error
@@ -100,7 +100,7 @@ func dial(ctx context.Context, addr string, cfg DialConfig) *Error {
 		}
 		last = err
 	}
-	return &Error{Check: "dial", Subject: addr, Err: last, Mend: mendDial(last, port)}
+	return &Error{Check: "dial", Subject: addr, Err: last, Fix: mendDial(last, port)}
 }
 
 // mendDial says what usually lies behind a failed connection.

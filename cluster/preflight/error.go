@@ -4,17 +4,17 @@ package preflight
 
 import "fmt"
 
-// Error is one thing that is wrong, and how to mend it.
+// Error is one thing that is wrong, and how to fix it.
 type Error struct {
-	Check   string // "dns", "dial", "clock", "shm", "files"
-	Subject string // the peer's address or the resource
+	Check   string // "dns" or "dial"
+	Subject string // the peer's address
 	Err     error  // what is wrong
-	Mend    string // what to do about it
+	Fix     string // what to do about it
 }
 
 // Error says all of it on one line.
 func (p *Error) Error() string {
-	return fmt.Sprintf("preflight: %s %s: %v: %s", p.Check, p.Subject, p.Err, p.Mend)
+	return fmt.Sprintf("preflight: %s %s: %v: %s", p.Check, p.Subject, p.Err, p.Fix)
 }
 
 // Unwrap returns what is wrong.

@@ -4,9 +4,7 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -56,7 +54,7 @@ func (f *fakeNet) DialContext(ctx context.Context, _, addr string) (net.Conn, er
 	return nil, ctx.Err()
 }
 
-func TestDialAllNamesEachPeerAndTheMend(t *testing.T) {
+func TestDialAllNamesEachPeerAndTheFix(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeNet{
 			names: map[string][]netip.Addr{
@@ -78,7 +76,7 @@ func TestDialAllNamesEachPeerAndTheMend(t *testing.T) {
 		var got []string
 		for _, p := range Problems(fmt.Errorf("wrapped: %w", err)) {
 			got = append(got, p.Check+" "+p.Subject)
-			require.NotEmpty(t, p.Mend)
+			require.NotEmpty(t, p.Fix)
 			require.Contains(t, err.Error(), p.Error())
 		}
 		require.Equal(t, []string{
@@ -88,7 +86,7 @@ func TestDialAllNamesEachPeerAndTheMend(t *testing.T) {
 		for i, want := range []string{
 			"publishNotReadyAddresses", "headless", "nothing listens on port 1", "cluster.advertise", "ulimit -n", "NetworkPolicy", "reachable", "HOST:PORT",
 		} {
-			require.Contains(t, ps[i].Mend, want)
+			require.Contains(t, ps[i].Fix, want)
 		}
 		require.ErrorIs(t, err, errNXDomain)
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
@@ -112,7 +110,7 @@ func TestDialAllBoundsItsWidthAndEndsWithItsContext(t *testing.T) {
 		cancel()
 		err = DialAll(ctx, addrs[:1], DialConfig{Dialer: f})
 		require.ErrorIs(t, err, context.Canceled)
-		require.Contains(t, Problems(err)[0].Mend, "cut short")
+		require.Contains(t, Problems(err)[0].Fix, "cut short")
 	})
 }
 
@@ -125,35 +123,4 @@ func TestDialAllOnLoopback(t *testing.T) {
 	err = DialAll(t.Context(), []string{addr}, DialConfig{})
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	require.NoError(t, DialAll(t.Context(), nil, DialConfig{}))
-}
-
-func TestClock(t *testing.T) {
-	sent := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	received := sent.Add(200 * time.Millisecond)
-	middle := sent.Add(100 * time.Millisecond)
-	limit := time.Second
-	for _, ok := range []time.Duration{0, time.Second, -time.Second, 1100 * time.Millisecond, -1100 * time.Millisecond} {
-		require.NoError(t, Clock("b:1", sent, middle.Add(ok), received, limit), ok)
-	}
-	err := Clock("b:1", sent, middle.Add(1101*time.Millisecond), received, limit)
-	require.ErrorIs(t, err, ErrClock)
-	require.ErrorContains(t, err, "clock b:1: preflight: clocks differ: its clock is 1.101s ahead of this host's")
-	require.ErrorContains(t, Clock("b:1", sent, middle.Add(-time.Hour), received, limit), "1h0m0s behind")
-}
-
-func TestResources(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, SharedMemory(dir, 1))
-	require.NoError(t, SharedMemory(dir+"/missing", math.MaxUint64))
-	err := SharedMemory(dir, 1<<60)
-	require.ErrorIs(t, err, ErrTooLittle)
-	require.ErrorContains(t, err, "1099511627776 MiB wanted: docker run --shm-size=1099511627776m")
-	require.ErrorContains(t, SharedMemory("\x00", 1), "statfs")
-
-	require.NoError(t, OpenFiles(1))
-	err = OpenFiles(math.MaxUint64)
-	require.ErrorIs(t, err, ErrTooLittle)
-	require.Equal(t, "files", Problems(err)[0].Check)
-	require.Empty(t, Problems(nil))
-	require.Empty(t, Problems(errors.New("other")))
 }

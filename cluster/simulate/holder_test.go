@@ -225,7 +225,7 @@ func (o *holder) carryOut(w *world, a cluster.Action) {
 			}
 		}
 	case cluster.Kill:
-		o.kills = append(o.kills, cluster.Kill(a))
+		o.kills = append(o.kills, a)
 		for i, l := range o.agents {
 			if l != nil && w.hosts[i].name() == a.Member.Node {
 				l.tell(w, a)

@@ -149,7 +149,7 @@ func children(t *testing.T, pid int) (out []int) {
 	require.NoError(t, err)
 	for _, file := range tasks {
 		text, _ := os.ReadFile(file) // a thread that has just ended has none
-		for _, f := range strings.Fields(string(text)) {
+		for f := range strings.FieldsSeq(string(text)) {
 			n, err := strconv.Atoi(f)
 			require.NoError(t, err)
 			out = append(out, n)

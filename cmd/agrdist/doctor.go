@@ -12,16 +12,19 @@ import (
 )
 
 func doctorCommand() *cobra.Command {
-	asJSON := false
+	var (
+		asJSON bool
+		peers  []string
+	)
 	c := &cobra.Command{
 		Use: "doctor", Short: "Look at this machine before a run does, and say what is missing",
 		Long: "Look at this machine: processor, memory, transports, GPUs and NVIDIA's libraries.\n" +
 			"A line is ok, a note (slower, or not there), or a failure with what to do about it.\n" +
 			"Exit code 1 where a run on this machine would fail.",
-		Example: "  agrdist doctor\n  agrdist doctor --json",
+		Example: "  agrdist doctor\n  agrdist doctor --json\n  agrdist doctor --peers 10.0.0.1:7946,10.0.0.2:7946",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			found := doctor.Examine(c.Context())
+			found := append(doctor.Examine(c.Context()), doctor.Peers(c.Context(), peers)...)
 			if err := printFindings(c.OutOrStdout(), found, asJSON); err != nil {
 				return err
 			}
@@ -31,6 +34,7 @@ func doctorCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().StringSliceVar(&peers, "peers", nil, "HOST:PORT of other nodes: connect to each and say which does not answer")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
 }

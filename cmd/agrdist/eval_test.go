@@ -49,7 +49,7 @@ func TestEval(t *testing.T) {
 	dir := copyOf(t)
 	want := judged(t, dir, "--workers", "1")
 	require.Equal(t, "ema", want.Weights)
-	require.Equal(t, int64(tinySteps), want.Step)
+	require.EqualValues(t, tinySteps, want.Step)
 	for _, m := range []string{"digits-fd", "digits-is", "digits-kd", "digits-precision", "digits-recall", "digits-density", "digits-coverage", "digits-sure"} {
 		require.Contains(t, want.Metrics, m)
 	}

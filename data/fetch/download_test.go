@@ -59,7 +59,8 @@ func cut(w http.ResponseWriter, r *http.Request, n int) {
 	panic(http.ErrAbortHandler)
 }
 
-func (d Download) fast(url string, t *testing.T) Download {
+func fast(t *testing.T, d Download, url string) Download {
+	t.Helper()
 	d.URL, d.SHA256, d.Backoff = url, sumOf(contents), time.Microsecond
 	if d.Path == "" {
 		d.Path = filepath.Join(t.TempDir(), "deep", "file")
@@ -120,7 +121,7 @@ func TestDownload(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, requests := serve(t, c.answer)
-			d := Download{}.fast(url, t)
+			d := fast(t, Download{}, url)
 			var last int64
 			d.Progress = func(got, _ int64) { last = got }
 			if c.part != nil {
@@ -141,29 +142,29 @@ func TestDownload(t *testing.T) {
 }
 
 func TestDownloadFails(t *testing.T) {
-	fail := func(attempts int, answer func(n int, w http.ResponseWriter, r *http.Request)) (error, int64, Download) {
+	fail := func(attempts int, answer func(n int, w http.ResponseWriter, r *http.Request)) (int64, Download, error) {
 		url, requests := serve(t, answer)
-		d := Download{Attempts: attempts}.fast(url, t)
+		d := fast(t, Download{Attempts: attempts}, url)
 		err := d.Run(t.Context())
 		require.NoFileExists(t, d.Path)
-		return err, requests.Load(), d
+		return requests.Load(), d, err
 	}
-	err, n, _ := fail(3, func(_ int, w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) })
+	n, _, err := fail(3, func(_ int, w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) })
 	require.ErrorContains(t, err, "/file.tar.gz: the server answers 404 Not Found")
 	require.Equal(t, int64(1), n, "asking again would not help")
 
-	err, n, _ = fail(3, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	n, _, err = fail(3, func(_ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
 	require.ErrorContains(t, err, "given up after 3 attempts: ")
 	require.Equal(t, int64(3), n)
 
 	// A login page instead of the file.
-	err, _, d := fail(3, func(_ int, w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>please log in")) })
+	_, d, err := fail(3, func(_ int, w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>please log in")) })
 	var checksum *ChecksumError
 	require.ErrorAs(t, err, &checksum)
 	require.ErrorContains(t, err, "try another --mirror")
 	require.NoFileExists(t, d.Path+".part", "what is wrong is not kept")
 
-	d = Download{Attempts: 2}.fast("http://127.0.0.1:1/x.tar.gz", t)
+	d = fast(t, Download{Attempts: 2}, "http://127.0.0.1:1/x.tar.gz")
 	var retries int
 	d.Retrying = func(error, time.Duration) { retries++ }
 	require.ErrorContains(t, d.Run(t.Context()), "connection refused")
@@ -171,7 +172,7 @@ func TestDownloadFails(t *testing.T) {
 
 	// A place that cannot be written is not asked for twice.
 	url, requests := serve(t, func(_ int, w http.ResponseWriter, r *http.Request) { whole(w, r) })
-	d = Download{Path: filepath.Join(t.TempDir(), "file")}.fast(url, t)
+	d = fast(t, Download{Path: filepath.Join(t.TempDir(), "file")}, url)
 	require.NoError(t, os.Mkdir(d.Path+".part", 0o750))
 	require.ErrorContains(t, d.Run(t.Context()), "is a directory")
 	require.Zero(t, requests.Load())
@@ -195,7 +196,7 @@ func TestDownloadOfASilentServer(t *testing.T) {
 		}
 	})
 	t.Cleanup(func() { close(hold) })
-	d := Download{Silence: 50 * time.Millisecond}.fast(url, t)
+	d := fast(t, Download{Silence: 50 * time.Millisecond}, url)
 	var said error
 	d.Retrying = func(err error, _ time.Duration) { said = err }
 	require.NoError(t, d.Run(t.Context()))
@@ -205,7 +206,7 @@ func TestDownloadOfASilentServer(t *testing.T) {
 
 	cause := errors.New("Ctrl-C")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	d = Download{}.fast(url, t)
+	d = fast(t, Download{}, url)
 	d.Progress = func(got, _ int64) {
 		if got == 50_000 {
 			cancel(cause)

@@ -225,7 +225,7 @@ func FuzzEachFile(f *testing.F) {
 		path := filepath.Join(dir, strconv.Itoa(os.Getpid()))
 		require.NoError(t, os.WriteFile(path, text, 0o600))
 		files := 0
-		_ = eachFile(path, func(name string, size int64, _ io.Reader) error { // refused or not, it ends
+		_ = eachFile(path, func(string, int64, io.Reader) error { // refused or not, it ends
 			files++
 			return nil
 		})

@@ -52,7 +52,7 @@ func decode(h Header, text []byte) (image.Image, error) {
 		}
 		m, err := webp.Decode(still.reader())
 		if err == nil && h.Animated {
-			m, err = onCanvas(m, webpFrameOffset(r), canvasOf(h))
+			m = onCanvas(m, webpFrameOffset(r), canvasOf(h))
 		}
 		return m, err
 	case BMP:
@@ -60,7 +60,7 @@ func decode(h Header, text []byte) (image.Image, error) {
 	case GIF:
 		m, err := gif.Decode(r)
 		if err == nil {
-			m, err = onCanvas(m, m.Bounds().Min, canvasOf(h))
+			m = onCanvas(m, m.Bounds().Min, canvasOf(h))
 		}
 		return m, err
 	default:
@@ -91,20 +91,19 @@ func canvasOf(h Header) image.Rectangle {
 }
 
 // onCanvas puts the first frame of an animation where it belongs.
-func onCanvas(m image.Image, at image.Point, canvas image.Rectangle) (image.Image, error) {
+func onCanvas(m image.Image, at image.Point, canvas image.Rectangle) image.Image {
 	b := m.Bounds()
 	if b.Size() == canvas.Size() && at == (image.Point{}) {
-		return m, nil
+		return m
 	}
 	whole := image.NewNRGBA(canvas)
 	draw.Draw(whole, image.Rectangle{Min: at, Max: at.Add(b.Size())}, m, b.Min, draw.Src)
-	return whole, nil
+	return whole
 }
 
 // refusal words a decoder's error.
 func refusal(f Format, err error) *Error {
-	var own *Error
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
 	var (

@@ -122,12 +122,12 @@ type judge struct {
 	workers    []*worker
 	reference  *reference
 	heldOut    data.Dataset // nil: there are no images to measure the loss on
-	open_      []func() error
+	closers    []func() error
 }
 
 func (j *judge) close() error {
 	var errs []error
-	for _, f := range slices.Backward(j.open_) {
+	for _, f := range slices.Backward(j.closers) {
 		errs = append(errs, f())
 	}
 	return errors.Join(errs...)

@@ -48,7 +48,7 @@ func (j *judge) dataset(split string, holdout int) (data.Dataset, error) {
 	if err != nil {
 		return nil, &config.Error{Source: "data", Err: err}
 	}
-	j.open_ = append(j.open_, func() error { return data.Close(set) })
+	j.closers = append(j.closers, func() error { return data.Close(set) })
 	return set, nil
 }
 

@@ -37,7 +37,7 @@ func (j *judge) openWorkers() error {
 		if err != nil {
 			return &config.Error{Source: "--device", Err: err}
 		}
-		j.open_ = append(j.open_, dev.Close)
+		j.closers = append(j.closers, dev.Close)
 		model, err := setup.Model(dev.Backend, j.model.Config)
 		if err != nil {
 			return err

@@ -12,17 +12,17 @@ import (
 )
 
 // archive is one array with the header and the data given.
-func archive(t testing.TB, head, data string) *File {
-	t.Helper()
+func archive(tb testing.TB, head, data string) *File {
+	tb.Helper()
 	var out bytes.Buffer
 	z := zip.NewWriter(&out)
 	w, err := z.Create("x.npy")
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	_, err = io.WriteString(w, "\x93NUMPY\x01\x00"+string([]byte{byte(len(head)), byte(len(head) >> 8)})+head+data)
-	require.NoError(t, err)
-	require.NoError(t, z.Close())
+	require.NoError(tb, err)
+	require.NoError(tb, z.Close())
 	f, err := New(bytes.NewReader(out.Bytes()), int64(out.Len()))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return f
 }
 
@@ -88,7 +88,7 @@ func FuzzRead(f *testing.F) {
 		require.NoError(f, err)
 		f.Add(b)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		file, err := New(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			return

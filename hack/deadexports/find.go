@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,7 +40,6 @@ func (p listed) ours() bool { return p.Module != nil && p.Module.Main }
 // survey gathers declarations and uses, package by package.
 type survey struct {
 	root     string
-	module   string
 	fset     *token.FileSet
 	packages map[string]*types.Package  // ours, checked from source
 	others   types.Importer             // all others, from export data
@@ -83,7 +83,7 @@ func find(dir string) ([]export, error) {
 }
 
 func goList(dir string) ([]listed, error) {
-	cmd := exec.Command("go", "list", "-deps", "-export", "-json=Dir,ImportPath,Export,GoFiles,IgnoredGoFiles,TestGoFiles,XTestGoFiles,Standard,Module", "./...")
+	cmd := exec.CommandContext(context.Background(), "go", "list", "-deps", "-export", "-json=Dir,ImportPath,Export,GoFiles,IgnoredGoFiles,TestGoFiles,XTestGoFiles,Standard,Module", "./...")
 	cmd.Dir = dir
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

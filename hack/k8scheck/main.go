@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -142,9 +143,7 @@ func check(docs []object) (faults []string) {
 		bad("pods have no label app.kubernetes.io/instance")
 	}
 	other := map[string]string{}
-	for k, v := range own {
-		other[k] = v
-	}
+	maps.Copy(other, own)
 	other["app.kubernetes.io/instance"] = "another-run"
 	selector := func(what string, s any) {
 		if !selects(s, own) {

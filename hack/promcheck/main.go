@@ -71,7 +71,7 @@ func check(binary, work, monitoring string) error {
 
 // prometheus starts a server that scrapes the page each second.
 func prometheus(ctx context.Context, work string, page status.Endpoint) (address string, stop func(), err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
@@ -132,7 +132,7 @@ func queries(ctx context.Context, address, monitoring string) error {
 			count++
 		}
 	}
-	fmt.Printf("prometheus: %d queries of the dashboard have data\n", count)
+	fmt.Fprintf(os.Stdout, "prometheus: %d queries of the dashboard have data\n", count)
 	return nil
 }
 

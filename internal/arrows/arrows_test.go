@@ -111,7 +111,7 @@ func checkTable(h house, table map[string]string) (faults []string) {
 				"and from docs/design.md", pkg))
 			continue
 		}
-		for _, to := range strings.Fields(table[pkg]) {
+		for to := range strings.FieldsSeq(table[pkg]) {
 			if h[to] == nil {
 				faults = append(faults, fmt.Sprintf("the table allows %s to import %s, which is not there", pkg, to))
 			} else if h[pkg].code[to] == "" {
@@ -196,7 +196,7 @@ func drawing(text string) (map[string]int, error) {
 			continue
 		}
 		names, _, _ := strings.Cut(line, "  ")
-		for _, pkg := range strings.Fields(names) {
+		for pkg := range strings.FieldsSeq(names) {
 			if _, twice := floors[pkg]; twice {
 				return nil, fmt.Errorf("%s is drawn twice", pkg)
 			}
@@ -221,7 +221,7 @@ func checkDrawing(floors map[string]int, table map[string]string) (faults []stri
 			faults = append(faults, fmt.Sprintf("docs/design.md (The house) does not draw %s: give it a line above all that it imports", from))
 			continue
 		}
-		for _, to := range strings.Fields(table[pkg]) {
+		for to := range strings.FieldsSeq(table[pkg]) {
 			if below, ok := floors[drawn(to)]; ok && below <= floor && drawn(to) != from {
 				faults = append(faults, fmt.Sprintf("in docs/design.md (The house) %s does not stand below %s, which imports it", drawn(to), from))
 			}

@@ -12,7 +12,7 @@ var allowed = map[string]string{
 		"diffusion diffusion/unet nn/weights tensor internal/grid internal/version",
 	"worker/spec": "cluster internal/text",
 
-	"doctor": "allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc internal/cuda/selftest",
+	"doctor": "cluster/preflight allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc internal/cuda/selftest",
 	"bench": "setup config agr optim allreduce allreduce/mesh diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
 		"internal/sharedmem internal/version",
 	"bench/probe": "internal/isa",
