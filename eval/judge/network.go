@@ -2,10 +2,13 @@ package judge
 
 import (
 	"context"
-	"errors"
+	"runtime"
 
+	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/eval/classifier"
+	"github.com/agrdist/agrdist/eval/inception"
+	"github.com/agrdist/agrdist/setup"
 )
 
 // network is the network whose features are taken.
@@ -25,7 +28,7 @@ type extractor interface {
 // openNetwork opens the network on each worker.
 func (j *judge) openNetwork(ctx context.Context) error {
 	if j.o.Inception != "" {
-		return errors.New("--inception is not implemented yet")
+		return j.openInception()
 	}
 	c := j.model.Config.Data
 	set, err := j.dataset(data.SplitTrain, 0) // all of it: the classifier is the data set's, not the run's
@@ -50,6 +53,55 @@ func (j *judge) openNetwork(ctx context.Context) error {
 	}
 	j.network = own
 	return nil
+}
+
+// inceptionBatch is how many images of 299x299 a worker computes at once: some 40 MB of
+// memory each.
+const inceptionBatch = 4
+
+// openInception opens the FID Inception on a processor for each worker, also where the
+// images come from a GPU.
+func (j *judge) openInception() error {
+	weights, err := inception.Open(j.o.Inception)
+	if err != nil {
+		return &config.Error{Source: "--inception", Err: err}
+	}
+	j.network = published{weights.Digest}
+	m := j.model.Config.Model
+	for _, w := range j.workers {
+		threads := 1
+		if len(j.workers) == 1 {
+			threads = runtime.GOMAXPROCS(0)
+		}
+		dev, err := setup.Open(setup.DeviceConfig{Device: "cpu", Threads: threads})
+		if err != nil {
+			return err
+		}
+		j.open_ = append(j.open_, dev.Close)
+		n, err := inception.New(dev.Backend, weights, inceptionBatch)
+		if err != nil {
+			return err
+		}
+		w.extract = onProcessor{n, m.SampleSize, m.InChannels}
+	}
+	return nil
+}
+
+// published is the FID Inception.
+type published struct{ sum string }
+
+func (p published) name() string   { return "" }
+func (p published) digest() string { return p.sum }
+func (p published) features() int  { return inception.Features }
+func (p published) classes() int   { return inception.Classes }
+
+type onProcessor struct {
+	*inception.Network
+	side, channels int
+}
+
+func (o onProcessor) extract(features, logits, images []float32) error {
+	return o.Extract(features, logits, images, o.side, o.side, o.channels)
 }
 
 // own is the data set's classifier.

@@ -24,7 +24,9 @@ var allowed = map[string]string{
 	"eval/classifier":                 "eval checkpoint/safetensors data nn autograd optim tensor rng",
 	"eval/classifier/internal/digits": "eval/classifier data tensor/cpu",
 	"eval/heldout":                    "diffusion rng",
-	"eval/judge":                      "recipe setup config data diffusion diffusion/unet eval eval/classifier eval/heldout eval/npz eval/suite nn/weights",
+	"eval/inception":                  "checkpoint/safetensors eval/inception/pth tensor",
+	"eval/inception/pth":              "",
+	"eval/judge":                      "recipe setup config data diffusion diffusion/unet eval eval/classifier eval/heldout eval/inception eval/npz eval/suite nn/weights",
 	"eval/npz":                        "",
 	"eval/suite":                      "eval",
 

@@ -1,0 +1,66 @@
+package inception
+
+// chain applies convolutions one after another; x is kept.
+func (p *pass) chain(x value, names ...string) value {
+	y := p.conv(names[0], x)
+	for _, name := range names[1:] {
+		y = p.replace(y, p.conv(name, y))
+	}
+	return y
+}
+
+// pooled is a pooling followed by a convolution.
+func (p *pass) pooled(name string, y value) value {
+	return p.replace(y, p.conv(name, y))
+}
+
+// blockA: 35x35.
+func (p *pass) blockA(b string, x value) value {
+	return p.concat(
+		p.chain(x, b+".branch1x1"),
+		p.chain(x, b+".branch5x5_1", b+".branch5x5_2"),
+		p.chain(x, b+".branch3x3dbl_1", b+".branch3x3dbl_2", b+".branch3x3dbl_3"),
+		p.pooled(b+".branch_pool", p.avgPool(x)),
+	)
+}
+
+// blockB: 35x35 to 17x17.
+func (p *pass) blockB(b string, x value) value {
+	return p.concat(
+		p.chain(x, b+".branch3x3"),
+		p.chain(x, b+".branch3x3dbl_1", b+".branch3x3dbl_2", b+".branch3x3dbl_3"),
+		p.maxPool(x, 2, 0),
+	)
+}
+
+// blockC: 17x17.
+func (p *pass) blockC(b string, x value) value {
+	return p.concat(
+		p.chain(x, b+".branch1x1"),
+		p.chain(x, b+".branch7x7_1", b+".branch7x7_2", b+".branch7x7_3"),
+		p.chain(x, b+".branch7x7dbl_1", b+".branch7x7dbl_2", b+".branch7x7dbl_3", b+".branch7x7dbl_4", b+".branch7x7dbl_5"),
+		p.pooled(b+".branch_pool", p.avgPool(x)),
+	)
+}
+
+// blockD: 17x17 to 8x8.
+func (p *pass) blockD(b string, x value) value {
+	return p.concat(
+		p.chain(x, b+".branch3x3_1", b+".branch3x3_2"),
+		p.chain(x, b+".branch7x7x3_1", b+".branch7x7x3_2", b+".branch7x7x3_3", b+".branch7x7x3_4"),
+		p.maxPool(x, 2, 0),
+	)
+}
+
+// blockE: 8x8. The pooling is an average in the first one and, as in the network of
+// 2015, a maximum in the second.
+func (p *pass) blockE(b string, x value, pool func(value) value) value {
+	fork := func(y value, stem string) (a, c value) {
+		a, c = p.conv(stem+"a", y), p.conv(stem+"b", y)
+		p.free(y)
+		return a, c
+	}
+	a, c := fork(p.chain(x, b+".branch3x3_1"), b+".branch3x3_2")
+	d, e := fork(p.chain(x, b+".branch3x3dbl_1", b+".branch3x3dbl_2"), b+".branch3x3dbl_3")
+	return p.concat(p.chain(x, b+".branch1x1"), a, c, d, e, p.pooled(b+".branch_pool", pool(x)))
+}
