@@ -19,8 +19,8 @@ const (
 	cifar10MaxLabel    = 9
 )
 
-// cifar10Mend is what to do about files that are missing or damaged.
-var cifar10Mend = fmt.Sprintf("run: agrdist data get cifar10 --out DIR, and set data.dir to DIR (or unpack %s there, %d bytes, sha256 %s)",
+// cifar10Fix is what to do about files that are missing or damaged.
+var cifar10Fix = fmt.Sprintf("run: agrdist data get cifar10 --out DIR, and set data.dir to DIR (or unpack %s there, %d bytes, sha256 %s)",
 	CIFAR10URL, CIFAR10Bytes, CIFAR10SHA256)
 
 // openCIFAR10 opens data_batch_1.bin .. data_batch_5.bin and test_batch.bin, as
@@ -32,7 +32,7 @@ func openCIFAR10(dir, split string) (*records, error) {
 	if split == "" || split == SplitHeldOut {
 		split = SplitTrain
 	}
-	limits := recordLimits{records: cifar10FileRecords, maxLabel: cifar10MaxLabel, mend: cifar10Mend}
+	limits := recordLimits{records: cifar10FileRecords, maxLabel: cifar10MaxLabel, fix: cifar10Fix}
 	names := cifar10Names(split)
 	extension := ".bin"
 	for _, at := range []struct{ dir, extension string }{
@@ -52,7 +52,7 @@ func openCIFAR10(dir, split string) (*records, error) {
 		if packed := cifar10Archive(dir); packed != "" {
 			return nil, &MissingError{
 				Path: packed, Reason: "is packed",
-				Mend: fmt.Sprintf("unpack it with: agrdist data get cifar10 --from %q --out DIR, and set data.dir to DIR", packed),
+				Fix: fmt.Sprintf("unpack it with: agrdist data get cifar10 --from %q --out DIR, and set data.dir to DIR", packed),
 			}
 		}
 	}
@@ -84,13 +84,13 @@ func cifar10Archive(dir string) string {
 
 // openRecordsDir opens every *.bin file of dir, in the order of their names.
 func openRecordsDir(dir string) (*records, error) {
-	const mend = "set data.dir to a directory of *.bin files in CIFAR-10's record format (a label byte, then 32x32 bytes each of red, green and blue)"
+	const fix = "set data.dir to a directory of *.bin files in CIFAR-10's record format (a label byte, then 32x32 bytes each of red, green and blue)"
 	if !isDir(dir) {
-		return nil, &MissingError{Path: dir, Mend: mend}
+		return nil, &MissingError{Path: dir, Fix: fix}
 	}
 	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
-		return nil, &MissingError{Path: dir, Mend: mend, Err: err}
+		return nil, &MissingError{Path: dir, Fix: fix, Err: err}
 	}
 	var paths []string
 	for _, e := range entries {
@@ -99,10 +99,10 @@ func openRecordsDir(dir string) (*records, error) {
 		}
 	}
 	if len(paths) == 0 {
-		return nil, &MissingError{Path: filepath.Join(dir, "*.bin"), Mend: mend}
+		return nil, &MissingError{Path: filepath.Join(dir, "*.bin"), Fix: fix}
 	}
 	return openRecords(Records, paths, recordLimits{
-		maxLabel: 255, mend: "write the file again: records of 3073 bytes, a label byte, then 32x32 bytes each of red, green and blue",
+		maxLabel: 255, fix: "rewrite the file: records of 3073 bytes, a label byte, then 32x32 bytes each of red, green and blue",
 	})
 }
 

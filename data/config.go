@@ -114,7 +114,7 @@ func (c Config) Validate() error {
 
 // Open opens a data set. What it cannot find is a *MissingError, what it cannot
 // read a *CorruptError; both say in one line what is wrong, where, and how to
-// mend it.
+// fix it.
 func Open(c Config) (Dataset, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err

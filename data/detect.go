@@ -29,7 +29,7 @@ func Detect(path string) (Config, error) {
 	}
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
-		return c, &MissingError{Path: path, Mend: mendFolder, Err: missing(err), Reason: map[bool]string{true: "is no directory"}[err == nil]}
+		return c, &MissingError{Path: path, Fix: fixFolder, Err: missing(err), Reason: map[bool]string{true: "is no directory"}[err == nil]}
 	}
 	c.Name = Folder
 	records := false

@@ -37,7 +37,7 @@ var openDigits = sync.OnceValues(func() (Dataset, error) {
 	if err != nil {
 		return nil, &CorruptError{
 			Path: "embedded digits.csv.gz", Offset: -1, Reason: "damaged in this build", Err: err,
-			Mend: "build the program again from a clean checkout",
+			Fix: "rebuild the program from a clean checkout",
 		}
 	}
 	return d, nil

@@ -9,18 +9,18 @@ import (
 type MissingError struct {
 	Path   string // what was looked for
 	Reason string // empty: it was not found
-	Mend   string // where to get it, or what to set
+	Fix    string // where to get it, or what to set
 	Err    error  // nil, or the system's error
 }
 
 func (e *MissingError) Error() string {
 	switch {
 	case e.Err != nil:
-		return fmt.Sprintf("%s: %v; %s", quoted(e.Path), plain(e.Err), e.Mend)
+		return fmt.Sprintf("%s: %v; %s", quoted(e.Path), plain(e.Err), e.Fix)
 	case e.Reason != "":
-		return fmt.Sprintf("%s %s; %s", quoted(e.Path), e.Reason, e.Mend)
+		return fmt.Sprintf("%s %s; %s", quoted(e.Path), e.Reason, e.Fix)
 	}
-	return fmt.Sprintf("%s: not found; %s", quoted(e.Path), e.Mend)
+	return fmt.Sprintf("%s: not found; %s", quoted(e.Path), e.Fix)
 }
 
 // Unwrap returns the system's error.
@@ -31,7 +31,7 @@ type CorruptError struct {
 	Path   string
 	Offset int64  // byte at which it stops making sense, or -1
 	Reason string // what is wrong
-	Mend   string // what to do about it
+	Fix    string // what to do about it
 	Err    error  // nil, or the decoder's error
 }
 
@@ -44,7 +44,7 @@ func (e *CorruptError) Error() string {
 	if e.Err != nil {
 		text = fmt.Sprintf("%s: %v", text, plain(e.Err))
 	}
-	return text + "; " + e.Mend
+	return text + "; " + e.Fix
 }
 
 // Unwrap returns the decoder's error.

@@ -143,11 +143,11 @@ func (d *folder) decoded(index int) ([]byte, error) {
 // change the run's bits in silence.
 func (d *folder) decode(name string, size int64) ([]byte, error) {
 	corrupt := func(reason string, err error) error {
-		return &CorruptError{Path: name, Offset: -1, Reason: reason, Err: err, Mend: "put back the file that was there when the run started"}
+		return &CorruptError{Path: name, Offset: -1, Reason: reason, Err: err, Fix: "put back the file that was there when the run started"}
 	}
 	f, info, err := openRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &MissingError{Path: name, Mend: "it was there when the run started; put it back"}
+		return nil, &MissingError{Path: name, Fix: "it was there when the run started; put it back"}
 	}
 	if err != nil {
 		return nil, corrupt("cannot be opened", err)
@@ -164,7 +164,7 @@ func (d *folder) decode(name string, size int64) ([]byte, error) {
 	if err != nil {
 		return nil, &CorruptError{
 			Path: name, Offset: -1, Reason: "not an image that can be used", Err: err,
-			Mend: "replace the file and start a new run; data.verify=full finds such files before a run starts",
+			Fix: "replace the file and start a new run; data.verify=full finds such files before a run starts",
 		}
 	}
 	return imagefile.Square(m, h.Orientation, d.size, d.channels), nil

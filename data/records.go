@@ -30,7 +30,7 @@ type recordLimits struct {
 	records  int // records of a file; 0: any number from 1
 	maxLabel byte
 	pickled  bool // the file is a pickle of CIFAR-10's Python version
-	mend     string
+	fix      string
 }
 
 // recordFile is a file of images.
@@ -95,14 +95,14 @@ func classNames(dir string) (names []string) {
 func (d *records) add(path string) error {
 	f, info, err := openRegular(path)
 	if err != nil {
-		return &MissingError{Path: path, Mend: d.limits.mend, Err: err}
+		return &MissingError{Path: path, Fix: d.limits.fix, Err: err}
 	}
 	file := recordFile{f, 1, recordLen}
 	defer func() { d.files = append(d.files, file) }()
 	if d.limits.pickled {
 		base, labels, err := parsePickledBatch(f, info.Size(), d.limits)
 		if err != nil {
-			return &CorruptError{Path: path, Offset: -1, Reason: "cannot be used", Err: err, Mend: d.limits.mend}
+			return &CorruptError{Path: path, Offset: -1, Reason: "cannot be used", Err: err, Fix: d.limits.fix}
 		}
 		file.base, file.stride = base, 3*recordPlane
 		d.labels = append(d.labels, labels...)
@@ -117,14 +117,14 @@ func (d *records) add(path string) error {
 // size and each label.
 func scanLabels(labels []byte, r io.ReaderAt, size int64, path string, limits recordLimits) ([]byte, error) {
 	corrupt := func(offset int64, err error, format string, args ...any) error {
-		return &CorruptError{Path: path, Offset: offset, Reason: fmt.Sprintf(format, args...), Mend: limits.mend, Err: err}
+		return &CorruptError{Path: path, Offset: offset, Reason: fmt.Sprintf(format, args...), Fix: limits.fix, Err: err}
 	}
 	want := int64(limits.records) * recordLen
 	switch {
 	case limits.records > 0 && size < want:
 		return nil, corrupt(size, nil, "the file ends here; it must have %d bytes (%d records of %d)", want, limits.records, recordLen)
 	case limits.records > 0 && size > want:
-		return nil, corrupt(want, nil, "the file goes on after its %d records of %d bytes; it has %d bytes", limits.records, recordLen, size)
+		return nil, corrupt(want, nil, "the file continues after its %d records of %d bytes; it has %d bytes", limits.records, recordLen, size)
 	case size == 0:
 		return nil, corrupt(0, nil, "the file is empty")
 	case size%recordLen != 0:
@@ -189,7 +189,7 @@ func (d *records) Read(dst []float32, index int) error {
 		if errors.Is(err, io.EOF) {
 			reason = "the file has become shorter since it was opened"
 		}
-		return &CorruptError{Path: f.Name(), Offset: offset + int64(n), Reason: reason, Err: err, Mend: d.limits.mend}
+		return &CorruptError{Path: f.Name(), Offset: offset + int64(n), Reason: reason, Err: err, Fix: d.limits.fix}
 	}
 	// From planes to channels innermost.
 	red, green, blue := buffer[:recordPlane], buffer[recordPlane:2*recordPlane], buffer[2*recordPlane:]

@@ -111,7 +111,7 @@ func TestCIFAR10Errors(t *testing.T) {
 	require.NoError(t, f.Truncate(cifar10FileRecords*recordLen-1))
 	corrupt("data_batch_3.bin", 30_729_999, "byte 30729999: the file ends here; it must have 30730000 bytes")
 	require.NoError(t, f.Truncate(cifar10FileRecords*recordLen+5))
-	corrupt("data_batch_3.bin", 30_730_000, "goes on after its 10000 records")
+	corrupt("data_batch_3.bin", 30_730_000, "continues after its 10000 records")
 	require.NoError(t, f.Close())
 	require.NoError(t, os.Remove(third))
 	_, err = Open(Config{Name: CIFAR10, Dir: dir})
@@ -200,7 +200,7 @@ func FuzzScanLabels(f *testing.F) {
 			recordLabels = append(recordLabels, 0)
 		}
 		labels, err := scanLabels(nil, bytes.NewReader(file), int64(len(file)), "f.bin",
-			recordLimits{records: int(want), maxLabel: maxLabel, mend: "mend it"})
+			recordLimits{records: int(want), maxLabel: maxLabel, fix: "fix it"})
 		whole := len(file) > 0 && len(file)%recordLen == 0 && (want == 0 || int(want) == len(recordLabels))
 		if whole && (len(recordLabels) == 0 || slices.Max(recordLabels) <= maxLabel) {
 			require.NoError(t, err)

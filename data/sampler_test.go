@@ -53,7 +53,7 @@ func TestSamplerOrdersDiffer(t *testing.T) {
 }
 
 // The order is part of what a checkpoint stands on: a run resumed by a later
-// version must go on through the same images. (The values were computed again
+// version must continue with the same images. (The values were computed again
 // by a separate implementation.)
 func TestSamplerOrderIsPinned(t *testing.T) {
 	require.Equal(t, []int{1155, 1178, 611, 1343, 1558, 1538, 789, 1397}, order(NewSampler(42, 1797), 0)[:8])

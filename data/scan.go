@@ -134,7 +134,7 @@ func (s *scanner) run(ctx context.Context) (*Index, error) {
 		s.Progress = func(string, int, int) {}
 	}
 	if info, err := os.Stat(s.Dir); err != nil || !info.IsDir() {
-		return nil, &MissingError{Path: s.Dir, Mend: mendFolder, Err: missing(err)}
+		return nil, &MissingError{Path: s.Dir, Fix: fixFolder, Err: missing(err)}
 	}
 	began := time.Now()
 	w, err := walkTree(ctx, s.Dir, func(files int) { s.Progress("listing", files, 0) })
@@ -179,15 +179,15 @@ func (s *scanner) run(ctx context.Context) (*Index, error) {
 	return x, nil
 }
 
-const mendFolder = "set data.dir to a directory of images (PNG, JPEG, WebP, BMP, GIF, TIFF)"
+const fixFolder = "set data.dir to a directory of images (PNG, JPEG, WebP, BMP, GIF, TIFF)"
 
 // nothing words the error for a folder without images.
 func nothing(dir string, x *Index) error {
 	if len(x.Skipped) == 0 {
-		return &MissingError{Path: dir, Mend: mendFolder, Reason: "is empty"}
+		return &MissingError{Path: dir, Fix: fixFolder, Reason: "is empty"}
 	}
 	return &MissingError{
-		Path: dir, Mend: mendFolder,
+		Path: dir, Fix: fixFolder,
 		Reason: fmt.Sprintf("has no image that can be used; not used: %s", countReasons(x.Skipped)),
 	}
 }

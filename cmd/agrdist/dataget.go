@@ -20,8 +20,8 @@ func dataGetCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "get cifar10|emoji32", Short: "Download a known data set, check it and unpack it", Args: cobra.ExactArgs(1),
 		ValidArgs: []string{"cifar10", "emoji32"},
-		Long: `Download a known data set, compare its SHA-256 and unpack it. A download that is
-cut off continues from where it was when the command is run again. Where this
+		Long: `Download a known data set, compare its SHA-256 and unpack it. A download that was
+cut off resumes when the command is run again. Where this
 machine cannot download, get the archive elsewhere and give it with --from.
 
   cifar10   60,000 photographs, 32x32 RGB, 10 classes; 162 MiB from www.cs.toronto.edu.

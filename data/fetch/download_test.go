@@ -93,7 +93,7 @@ func TestDownload(t *testing.T) {
 			}
 			whole(w, r)
 		}},
-		"goes on from yesterday": {requests: 1, part: contents[:70_000], answer: func(_ int, w http.ResponseWriter, r *http.Request) {
+		"resumes yesterday's": {requests: 1, part: contents[:70_000], answer: func(_ int, w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Range") != "bytes=70000-" {
 				w.WriteHeader(http.StatusTeapot)
 				return

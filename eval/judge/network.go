@@ -77,7 +77,7 @@ func (j *judge) openInception() error {
 		if err != nil {
 			return err
 		}
-		j.open_ = append(j.open_, dev.Close)
+		j.closers = append(j.closers, dev.Close)
 		n, err := inception.New(dev.Backend, weights, inceptionBatch)
 		if err != nil {
 			return err
