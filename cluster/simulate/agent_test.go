@@ -16,7 +16,6 @@ type agent struct {
 	gone    bool
 	stopped int // until this tick
 	holder  *holder
-	term    uint64
 	end     cluster.End // that it announces
 
 	pointed string // node that holds the coordinator

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // Errors, wrapped with what was met.
@@ -103,8 +104,8 @@ func (m *machine) pop() (any, error) {
 
 // popMark takes everything above the last mark.
 func (m *machine) popMark() ([]any, error) {
-	for i := len(m.stack) - 1; i >= 0; i-- {
-		if _, ok := m.stack[i].(mark); ok {
+	for i, v := range slices.Backward(m.stack) {
+		if _, ok := v.(mark); ok {
 			items := append([]any(nil), m.stack[i+1:]...)
 			m.stack = m.stack[:i]
 			return items, nil

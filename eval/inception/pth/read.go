@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -203,11 +204,11 @@ func tensors(root any, open func(storage) ([]float32, error)) (map[string]Tensor
 			opened[v.storage.key] = values
 		}
 		n := int64(1)
-		for i := len(v.shape) - 1; i >= 0; i-- {
-			if v.shape[i] != 1 && v.strides[i] != n {
+		for i, extent := range slices.Backward(v.shape) {
+			if extent != 1 && v.strides[i] != n {
 				return fmt.Errorf("%w: %.60q is not contiguous; save a contiguous copy", ErrFormat, name)
 			}
-			if n *= int64(v.shape[i]); n > math.MaxInt32 {
+			if n *= int64(extent); n > math.MaxInt32 {
 				return fmt.Errorf("%w: %.60q has shape %v", ErrFormat, name, v.shape)
 			}
 		}
