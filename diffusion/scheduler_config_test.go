@@ -15,7 +15,7 @@ import (
 func TestDecodeSchedulerConfigOfDiffusers(t *testing.T) {
 	base := SamplerConfig{
 		Method: DDIM, Steps: 50, Spacing: SpacingLeading, Variance: FixedLarge,
-		Clip: ClipBefore, FinalAlpha: FinalAlphaAuto, Prediction: Epsilon,
+		Clip: ClipBefore, FinalAlpha: FinalAlphaAuto, Prediction: Epsilon, Guidance: Guidance{Scale: 1},
 	}
 	for name, want := range map[string]struct {
 		kind   string
@@ -80,6 +80,7 @@ func TestSchedulerConfigRoundTrip(t *testing.T) {
 			{Method: DDIM, Variance: FixedLarge, Steps: 50, Clip: ClipBefore, Spacing: SpacingLeading, StepsOffset: 2, FinalAlpha: FinalAlphaFirst, Prediction: X0},
 			{Method: DDIM, Variance: FixedLarge, Steps: 50, Clip: ClipBefore, Spacing: SpacingTrailing, FinalAlpha: FinalAlphaAuto, Prediction: Epsilon},
 		} {
+			c.Guidance.Scale = 1 // none: a scheduler knows no classes
 			text, err := EncodeSchedulerConfig(s, c)
 			require.NoError(t, err)
 			gotS, gotC, err := DecodeSchedulerConfig(text)

@@ -69,9 +69,10 @@ func (s *Stopper) Next(sig os.Signal, now time.Time) Request {
 func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
 	out := make(chan os.Signal, 4) // a stop, a kill, and saves that nobody has taken yet
 	done, ended := make(chan struct{}), make(chan struct{})
+	// Read here: the agent may adopt another configuration while the goroutine runs.
+	lo, hi, _ := config.ParseNodes(r.cfg.Cluster.Nodes) // validated with the configuration
 	go func() {
 		defer close(ended)
-		lo, hi, _ := config.ParseNodes(r.cfg.Cluster.Nodes) // validated with the configuration
 		s := Stopper{Terminal: r.Terminal, Elastic: lo < hi}
 		for {
 			select {

@@ -41,7 +41,7 @@ func TestDataInfo(t *testing.T) {
 	require.Contains(t, p.stdout.String(), "classes    10: 0 178, 1 182")
 	refused(t, run(t, "data", "info", "/no/such"), exitConfig, "/no/such: not found", "data.dir")
 	refused(t, run(t, "data", "info", images, "--sheet", "x.jpg"), exitUsage, "x.jpg", ".png")
-	refused(t, run(t, "data", "info"), exitUsage, "1 arg")
+	refused(t, run(t, "data", "info"), exitUsage, "an argument is missing")
 
 	// The default name is after the directory, in the current one.
 	require.NoError(t, os.Remove(filepath.Join(images, "bad\xff.png")))

@@ -18,7 +18,7 @@ func TestDataGetRefusals(t *testing.T) {
 		want []string
 	}{
 		"unknown set":     {[]string{"mnist"}, exitUsage, []string{`"mnist"`, "cifar10 or emoji32"}},
-		"none":            {nil, exitUsage, []string{"1 arg"}},
+		"none":            {nil, exitUsage, []string{"an argument is missing"}},
 		"both sources":    {[]string{"cifar10", "--from", "x", "--mirror", "https://x"}, exitUsage, []string{"choose one"}},
 		"mirror as file":  {[]string{"cifar10", "--mirror", "/mnt/x.tar.gz"}, exitUsage, []string{"https://", "--from takes a file"}},
 		"missing archive": {[]string{"cifar10", "--out", out, "--from", "/no/such.tar.gz"}, exitFailed, []string{"/no/such.tar.gz"}},

@@ -108,7 +108,7 @@ func TestEvalRefusals(t *testing.T) {
 	refused(t, run(t, "eval", "--from", dir, "--inception", "../../eval/inception/pth/testdata/zip.pth"), exitConfig, "not the published file", "SHA-256")
 	refused(t, run(t, "eval", "--from", dir, "--inception", "/no/such.pth"), exitConfig, "pt_inception-2015-12-05-6726825d.pth")
 	refused(t, run(t, "eval", "--from", dir, "--reference", "heldout"), exitConfig, "data.holdout")
-	refused(t, run(t, "eval", "--from", dir, "--reference", "test"), exitConfig, "data.split")
+	refused(t, run(t, "eval", "--from", dir, "--reference", "test"), exitConfig, "the split is \"test\"; only cifar10 has one")
 	refused(t, run(t, "eval", "--from", dir, "--sampler", "euler"), exitConfig, `"euler"`)
 	refused(t, run(t, "eval", "--from", filepath.Join(dir, "nothing")), exitFailed, "no such directory")
 }
