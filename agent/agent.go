@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +21,7 @@ import (
 	"github.com/agrdist/agrdist/cluster/security"
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/worker/spec"
 )
 
@@ -126,7 +126,7 @@ func (a *Agent) connect(ctx context.Context) error {
 		return &config.Error{Source: "cluster.bind", Err: err}
 	}
 	workers, err := supervise.New(supervise.Config{
-		Command: a.command, LogDir: filepath.Join(a.cfg.RunDir, "logs"), Output: a.cfg.Output,
+		Command: a.command, LogDir: rundir.Dir(a.cfg.RunDir).Logs(), Output: a.cfg.Output,
 		Record: a.record, Logger: a.log, KillGrace: time.Minute,
 	})
 	if err != nil {

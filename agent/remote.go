@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/agrdist/agrdist/cluster/membership"
 	"github.com/agrdist/agrdist/cluster/node"
 	"github.com/agrdist/agrdist/cluster/security"
+	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/worker/spec"
 )
 
@@ -101,7 +101,7 @@ func (r *remote) listen(h node.Hold) (*coordinator.Server, error) {
 	// The workers of a lone node die with its agent: nobody is left to report
 	// back to the next one, which must not wait for them.
 	if c.Nodes != "1" {
-		sc.JournalPath = filepath.Join(r.cfg.RunDir, "coordinator.json")
+		sc.JournalPath = rundir.Dir(r.cfg.RunDir).Journal()
 	}
 	if r.keys != nil {
 		sc.Credentials = r.keys.ServerCredentials()

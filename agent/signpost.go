@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/agrdist/agrdist/rundir"
 )
 
 // signpost tells this node's processes where the coordinator is. Workers take no
@@ -24,7 +25,7 @@ type signpost struct {
 }
 
 func newSignpost(runDir, node string) *signpost {
-	return &signpost{path: filepath.Join(runDir, "coordinator-"+node+".addr"), changed: make(chan struct{})}
+	return &signpost{path: rundir.Dir(runDir).CoordinatorAddr(node), changed: make(chan struct{})}
 }
 
 // point notes where the coordinator is, for find, and writes it down for the

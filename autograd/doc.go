@@ -23,7 +23,7 @@
 //
 // A parameter's gradient is written straight to the buffer its owner gave, and
 // the owner is told as soon as it is final (Step.Ready), so that communication
-// can start while the backward pass goes on.
+// can start while the backward pass continues.
 //
 // On a backend that records (tensor.Replayer: CUDA graphs) Program.Replay runs the
 // same operations as a few recordings, cut where gradients become ready.

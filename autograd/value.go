@@ -29,7 +29,7 @@ func (v *Value) Shape() tensor.Shape { return v.shape }
 
 // Tensor is the memory of the value. It is valid after Compile for values that
 // Tape.Keep named, and for inputs after Bind; its content is that of the last
-// Run. Growing the arena for another program moves it, so fetch it anew after
+// Run. Growing the arena for another program moves it, so fetch it again after
 // every Run.
 func (v *Value) Tensor() tensor.Tensor { return v.t }
 

@@ -65,11 +65,11 @@ func (m *Machine) judge(e Exit, stranger bool) Verdict {
 	case stranger && e.Signal == "" && (e.Code == ExitBadConfig || e.Code == ExitFatal):
 		return Verdict{Reason: "it cannot take part in this run"}
 	case e.Signal == "" && e.Code == ExitBadConfig:
-		m.fail(ExitBadConfig, "%s: the configuration is bad, which no restart mends", e)
+		m.fail(ExitBadConfig, "%s: the configuration is bad, which no restart fixes", e)
 		return Verdict{Reason: "the configuration is bad"}
 	case e.Signal == "" && e.Code == ExitFatal:
 		m.fail(ExitFailed, "%s", e)
-		return Verdict{Reason: "no restart mends it"}
+		return Verdict{Reason: "no restart fixes it"}
 	}
 	m.budget.failures[at]++
 	n := m.budget.failures[at]

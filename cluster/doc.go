@@ -23,7 +23,7 @@
 //	   +---------> recovering --------------------+  | +-> stopping --> over
 //	                  all are back, or waited        +---> finishing -> over
 //
-// Any state ends in over with OutcomeFailed when a rule says that going on is
+// Any state ends in over with OutcomeFailed when a rule says that continuing is
 // pointless: too few workers at the start, a bad configuration (exit code 42),
 // early deaths, the restart budget, ranks that disagree on the final digest.
 //

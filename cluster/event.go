@@ -115,7 +115,7 @@ type Tell struct {
 type Form struct{ Generation Generation }
 
 // Adopt says that a restarted coordinator found all members of the last
-// generation training on: it goes on as it is.
+// generation training on: it continues as it is.
 type Adopt struct{ Generation Generation }
 
 // Abort ends a generation that has no successor yet: its members abort their

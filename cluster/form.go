@@ -112,7 +112,7 @@ func (m *Machine) propose(members []Member, reason string) {
 	}
 	for _, w := range m.ranks() {
 		if next.Rank(w.member.ID) < 0 {
-			m.do(Tell{w.member.ID, Abort{Generation: m.last.Number, Reason: "the others go on without this worker: " + reason}})
+			m.do(Tell{w.member.ID, Abort{Generation: m.last.Number, Reason: "the others continue without this worker: " + reason}})
 		}
 	}
 	next.Reason = reason

@@ -168,7 +168,7 @@ func (m *Machine) checkBroken() {
 func (m *Machine) noCulprit(text string) {
 	m.breaks.inRow++
 	if m.breaks.inRow < m.cfg.MaxBroken {
-		m.cause("%s; forming it anew", text)
+		m.cause("%s; forming it again", text)
 		return
 	}
 	var worst *worker

@@ -99,13 +99,13 @@ func (m *Machine) admissible(w Member) error {
 		return fmt.Errorf("%w: id %q, node %q, slot %d, data address %q: each must be given",
 			ErrMismatch, w.ID, w.Node, w.Slot, w.DataAddr)
 	}
-	for _, f := range []struct{ what, got, want, mend string }{
+	for _, f := range []struct{ what, got, want, fix string }{
 		{"run id", w.RunID, m.cfg.RunID, "is it meant for another run, or does a seed address belong to one?"},
 		{"config hash", w.ConfigHash, m.cfg.ConfigHash, "start every node with the same configuration"},
 		{"build", w.Build, m.cfg.Build, "install the same program file on every node"},
 	} {
 		if f.want != "" && f.got != f.want {
-			return fmt.Errorf("%w: worker %s has %s %q, the run has %q: %s", ErrMismatch, w, f.what, f.got, f.want, f.mend)
+			return fmt.Errorf("%w: worker %s has %s %q, the run has %q: %s", ErrMismatch, w, f.what, f.got, f.want, f.fix)
 		}
 	}
 	if why, is := m.evicted[w.ID]; is {

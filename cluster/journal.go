@@ -51,7 +51,7 @@ func (m *Machine) Journal() Journal {
 	return j
 }
 
-// Restore returns a machine that goes on where the journal ends: it waits for
+// Restore returns a machine that continues where the journal ends: it waits for
 // the members of the last generation to report back, and adopts that generation
 // if all do. A run that had ended, or had another id, configuration or build (whose
 // workers are refused), starts from scratch with higher numbers: words of its

@@ -178,7 +178,7 @@ const (
 	OutcomeNone     Outcome = iota
 	OutcomeStopped          // on request, after a checkpoint
 	OutcomeFinished         // the last step was reached
-	OutcomeFailed           // it cannot go on
+	OutcomeFailed           // it cannot continue
 )
 
 // String returns stopped, finished, failed or none.
@@ -207,7 +207,7 @@ type End struct {
 // Exit codes with a meaning for supervisors and job controllers.
 const (
 	ExitFailed    = 1
-	ExitFatal     = 3   // of a worker: no restart mends it (a full disk at the last checkpoint, say)
+	ExitFatal     = 3   // of a worker: no restart fixes it (a full disk at the last checkpoint, say)
 	ExitBadConfig = 42  // never retried
 	ExitStopped   = 143 // stopped on request, after a checkpoint
 )

@@ -11,7 +11,7 @@
 //	Spec --Plan--> tuning runs --best--> runs --at steps--> evaluations --Report--> md, html, csv, svg
 //
 // Everything is resumable: a finished run or evaluation is found again, one that was
-// interrupted goes on, and the report is a pure function of what they left.
+// interrupted continues, and the report is a pure function of what they left.
 //
 // The package starts no process and knows no agent: a Lab trains and judges for it.
 package compare

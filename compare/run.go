@@ -12,7 +12,7 @@ import (
 	"github.com/agrdist/agrdist/eval/suite"
 )
 
-// Lab trains and judges. Both find again what is finished and go on with what was
+// Lab trains and judges. Both find again what is finished and continue what was
 // interrupted; both may be called by several goroutines for different runs.
 type Lab interface {
 	// Train takes a run to its end. ErrDiverged, wrapped, says that it cannot get there.

@@ -12,7 +12,7 @@ import (
 const Interval = 500 * time.Millisecond
 
 // backlog is how many messages a slow browser may be behind before it is dropped. It
-// connects again by itself and gets everything anew.
+// connects again by itself and gets everything again.
 const backlog = 16
 
 // hub makes one message for all browsers that watch a run. A run that nobody watches

@@ -89,7 +89,7 @@ const (
 	Outcome_OUTCOME_STOPPED Outcome = 1
 	// The last step was reached.
 	Outcome_OUTCOME_FINISHED Outcome = 2
-	// The run cannot go on.
+	// The run cannot continue.
 	Outcome_OUTCOME_FAILED Outcome = 3
 )
 

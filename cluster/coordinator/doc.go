@@ -6,7 +6,7 @@
 // into its inbox; it takes all that lie there, makes one Step, writes the
 // journal and hands out the actions. Nothing else has state worth the name, so
 // the server can die at any time: the workers train on, report back with the
-// generation that they are in, and the next server goes on from that and a small
+// generation that they are in, and the next server continues from that and a small
 // journal.
 //
 //	worker                         coordinator                        agent

@@ -91,7 +91,7 @@ func (k *keeper) run(ctx context.Context, attempt func(context.Context, *keeper)
 		case ctx.Err() != nil:
 			k.err = ErrClosed
 			return
-		case !away(err): // not authorised, say: no retry mends it
+		case !away(err): // not authorised, say: no retry fixes it
 			k.err = fmt.Errorf("coordinator: register %s: %w", k.name, err)
 			return
 		}
@@ -103,7 +103,7 @@ func (k *keeper) run(ctx context.Context, attempt func(context.Context, *keeper)
 		}
 		if k.taken || !warned { // on change only
 			k.taken, warned = false, true
-			k.client.log.WarnContext(ctx, "coordinator is away; going on and trying to reach it", slog.String("session", k.name), slog.Any("error", err))
+			k.client.log.WarnContext(ctx, "coordinator is away; training continues, trying to reach it", slog.String("session", k.name), slog.Any("error", err))
 		}
 		if !sleep(ctx, delay.next()) {
 			k.err = ErrClosed

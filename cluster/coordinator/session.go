@@ -16,7 +16,7 @@ import (
 
 // Session is a worker's place in the run. It reconnects by itself and registers
 // the same member again, with the generation and step that it is at; while the
-// coordinator is away training goes on.
+// coordinator is away training continues.
 type Session struct {
 	*keeper
 	member      cluster.Member

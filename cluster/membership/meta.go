@@ -37,7 +37,7 @@ type Meta struct {
 	CoordinatorTerm uint64
 
 	// The rest is set when the node knows that the run is over.
-	EndOutcome int    // of the run; 0: it goes on
+	EndOutcome int    // of the run; 0: it continues
 	EndCode    int    // exit code of its processes
 	EndStep    int64  // last committed step
 	EndDigest  string // of the model, if it finished

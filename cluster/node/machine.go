@@ -53,7 +53,7 @@ func (e *LeftError) Error() string {
 	return fmt.Sprintf("this node has left the run after step %d; the others continue", e.Step)
 }
 
-// RefusedError says that this node's workers do not fit the run, which goes on
+// RefusedError says that this node's workers do not fit the run, which continues
 // without it.
 type RefusedError struct{ Reason string }
 

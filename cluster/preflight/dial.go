@@ -100,11 +100,11 @@ func dial(ctx context.Context, addr string, cfg DialConfig) *Error {
 		}
 		last = err
 	}
-	return &Error{Check: "dial", Subject: addr, Err: last, Fix: mendDial(last, port)}
+	return &Error{Check: "dial", Subject: addr, Err: last, Fix: fixDial(last, port)}
 }
 
-// mendDial says what usually lies behind a failed connection.
-func mendDial(err error, port string) string {
+// fixDial says what usually lies behind a failed connection.
+func fixDial(err error, port string) string {
 	var timeout net.Error
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -14,7 +14,7 @@
 //   - Every step is applied exactly once to a state, so that every sample index is used
 //     exactly once an epoch.
 //   - Who says that a checkpoint was saved is right.
-//   - When the faults end and the network has healed, training goes on within a bounded
+//   - When the faults end and the network has healed, training continues within a bounded
 //     time, with every worker that fits.
 //
 // The package is made of tests: `make simulate` runs many schedules, `go test` a few. The

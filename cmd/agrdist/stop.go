@@ -97,7 +97,7 @@ func stopRun(ctx context.Context, name string, pages []pageOf, wait time.Duratio
 	return fmt.Errorf("%s has not ended within %s; agrdist status %[1]s says what it does", name, wait)
 }
 
-// allEnded tells whether no node of a run says that it goes on.
+// allEnded tells whether no node of a run says that it continues.
 func allEnded(ctx context.Context, pages []pageOf) bool {
 	for _, p := range pages {
 		if v, err := p.View(ctx, p.run); err == nil && v.Health != status.Over {

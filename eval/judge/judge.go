@@ -71,7 +71,7 @@ const maxImages = 50_000
 func Records(runDir string) string { return filepath.Join(runDir, "eval.jsonl") }
 
 // Run judges a model. fresh is false where the result was found in RunDir. On an error
-// or a cancelled context, finished work stays in RunDir and the next call goes on.
+// or a cancelled context, finished work stays in RunDir and the next call continues.
 func Run(ctx context.Context, m *Model, o Options) (record suite.Record, fresh bool, err error) {
 	began := time.Now()
 	if o.Progress == nil {

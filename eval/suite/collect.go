@@ -24,7 +24,7 @@ type Plan struct {
 	Images            int
 	Features, Classes int // values of a row
 	Block             int // images a worker computes at once; part of the work file's form
-	// File keeps finished blocks, so that the work can go on after a kill; empty:
+	// File keeps finished blocks, so that the work can continue after a kill; empty:
 	// they are in memory only.
 	File string
 	// Progress, where not nil, is told the images done and, of these, how many were

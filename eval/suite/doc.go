@@ -4,7 +4,7 @@
 //
 // Its one idea: an evaluation is a pure function of its Definition (weights, sampler,
 // seed, n, feature network, reference). Its digest names the work file, so that an
-// evaluation that was killed goes on where it stopped, and the record, so that one
+// evaluation that was killed continues where it stopped, and the record, so that one
 // that is done is not done again. Only the time differs.
 //
 //	workers --blocks--> work file --all n--> metrics --record--> eval.jsonl

@@ -7,7 +7,7 @@ var allowed = map[string]string{
 		"diffusion internal/grid internal/version",
 	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
-	"agent": "worker/spec config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
+	"agent": "worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "worker/spec cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
 		"diffusion diffusion/unet nn/weights tensor internal/grid internal/version",
 	"worker/spec": "cluster internal/text",

@@ -18,7 +18,7 @@
 // the steady state nothing is allocated; scratch memory belongs to the backend
 // and grows to the largest operation seen.
 //
-// In precision BF16 the operands of products are rounded to bf16 where they are
+// In precision BF16 the inputs of matmuls and convolutions are rounded to bf16 where they are
 // copied anyway, into padded images and packed panels; sums, and all that is no
 // product, stay F32. Where the processor is fast at it (kernel.BestBF16) the copies
 // hold pairs of bf16 for AVX512-BF16, and convolutions are direct; elsewhere they

@@ -114,7 +114,7 @@ func (c *testCase) float64s() [][]float64 {
 	return in
 }
 
-// expected is the reference for a backend that rounds the operands of products.
+// expected is the reference for a backend that rounds the inputs of matmuls and convolutions.
 func (c *testCase) expected(operands tensor.DType) [][]float64 {
 	want := c.reference()
 	if operands == tensor.F32 || len(c.multiplies) == 0 {

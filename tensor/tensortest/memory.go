@@ -60,7 +60,7 @@ func testSlices(t *testing.T, be tensor.Backend) {
 	require.Panics(t, func() { be.Upload(buf, src) })
 }
 
-// testBF16 holds the conversions against bit patterns: nearest, ties to even.
+// testBF16 checks the conversions against bit patterns: nearest, ties to even.
 func testBF16(t *testing.T, be tensor.Backend) {
 	t.Helper()
 	from := []uint32{

@@ -57,7 +57,7 @@ func mse(in [][]float64, n, per int, scale float64) [][]float64 {
 	return [][]float64{loss, grad}
 }
 
-// randomCases hold Normal and Dropout against package rng.
+// randomCases check Normal and Dropout against package rng.
 func randomCases() []testCase {
 	const seed = 0x1234_5678_9abc_def0
 	stream := rng.StreamDropout.With(5)

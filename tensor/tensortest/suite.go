@@ -28,13 +28,13 @@ type Options struct {
 	NormalULP int
 }
 
-// Run holds a backend against the contract with the tolerances of F32.
+// Run checks a backend against the contract with the tolerances of F32.
 func Run(t *testing.T, newBackend func(testing.TB) tensor.Backend) {
 	t.Helper()
 	RunOptions(t, Options{New: newBackend})
 }
 
-// RunOptions holds a backend against the contract: every case against its
+// RunOptions checks a backend against the contract: every case against its
 // float64 reference, in every aliasing that the contract allows, twice with the
 // same bits; then memory, misuse and the optional interfaces.
 func RunOptions(t *testing.T, o Options) {
@@ -129,7 +129,7 @@ func open(t *testing.T, newBackend func(testing.TB) tensor.Backend) tensor.Backe
 // negligible is an error that no relative tolerance is asked below.
 const negligible = 1e-30
 
-// compare holds output i against the reference.
+// compare checks output i against the reference.
 func (o Options) compare(t *testing.T, c *testCase, v variant, i int, want []float64, got []float32) {
 	t.Helper()
 	require.Len(t, got, len(want), "output %d", i)

@@ -88,7 +88,7 @@ func (g generator) words() []reg.VecVirtual {
 	return all
 }
 
-// advance goes on to the next turn.
+// advance moves to the next turn.
 func (g generator) advance() { VPADDD(g.nextTurn(), g.block, g.block) }
 
 // group does the ten rounds for one block a 64-bit lane, and unpacks.

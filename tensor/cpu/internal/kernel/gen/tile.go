@@ -9,7 +9,7 @@ import (
 )
 
 // Offsets of the fields of Tile and TileT in bytes; a Go test in the kernel
-// package holds them against unsafe.Offsetof.
+// package checks them against unsafe.Offsetof.
 const (
 	tileA, tileARow, tileTap, tileTaps = 0, 24, 48, 56
 	tileB, tileC, tileCRow             = 72, 96, 120
