@@ -26,4 +26,4 @@ func UnknownKeys(text string) []string {
 }
 
 // files are extensions: model.safetensors is no key.
-var files = map[string]bool{"safetensors": true, "json": true, "yaml": true, "png": true, "go": true, "proto": true, "log": true, "bin": true, "py": true, "md": true, "txt": true, "csv": true}
+var files = map[string]bool{"safetensors": true, "json": true, "yaml": true, "png": true, "go": true, "proto": true, "log": true, "bin": true, "py": true, "md": true, "txt": true, "csv": true, "pkl": true}
