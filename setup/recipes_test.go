@@ -57,6 +57,7 @@ func TestPaperRecipes(t *testing.T) {
 			want.Sample.Every, want.Sample.Steps = 100*perEpoch, 100 // DDIM, eta 0, raw weights, no clamp
 			want.Sample.Spacing, want.Sample.Clip, want.Sample.Raw = diffusion.SpacingPaper, diffusion.ClipNone, true
 			want.Log.Every = 10
+			want.Cluster.Workers = got.Cluster.Workers // one for each GPU of the machine, where it has any
 			require.Equal(t, string(want.YAML(false)), string(got.YAML(false)))
 
 			o, err := OptimizerConfig(got)
