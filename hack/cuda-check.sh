@@ -48,8 +48,8 @@ grep -q Usage "$dir/help"
 unset LD_LIBRARY_PATH
 for cuda in 12 13; do
   echo "== NVIDIA compiles the kernels: CUDA $cuda"
-  if dir=$(hack/cuda-fetch.sh nvrtc $cuda); then
-    AGRDIST_TEST_GPU=1 AGRDIST_CUDA_PATH="$dir" go test -tags cuda -count=1 ./internal/cuda/nvrtc
+  if nvrtc=$(hack/cuda-fetch.sh nvrtc $cuda); then
+    AGRDIST_TEST_GPU=1 AGRDIST_CUDA_PATH="$nvrtc" go test -tags cuda -count=1 ./internal/cuda/nvrtc
   else
     echo "SKIPPED: NVRTC of CUDA $cuda could not be fetched"
   fi

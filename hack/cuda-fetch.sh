@@ -130,13 +130,15 @@ unpacked() {
     name=$part$v
     requirement=${!name}
     name=${requirement%%[[:space:]]*}
-    [ -f "$root/$name" ] && continue
+    # The stamp lists the files; a cache that has lost one is filled again.
+    [ -s "$root/$name" ] && (cd "$root" && xargs -d '\n' ls -d -- < "$name" > /dev/null 2>&1) && continue
     in_tmp "$name"
     wheel "$requirement" || { echo "pip did not give $name" >&2; exit 1; }
     while IFS= read -r file; do
       keep "$tmp/files/$file" "$root/$(dirname "$file")"
+      echo "$file" >> "$tmp/$name"
     done < <(cd "$tmp/files" && find nvidia -name '*.so*' ! -name '*.alt.*')
-    touch "$tmp/$name" && keep "$tmp/$name" "$root"
+    keep "$tmp/$name" "$root"
     rm -rf "$tmp"
   done
 }
