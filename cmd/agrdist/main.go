@@ -43,6 +43,9 @@ func main() {
 	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// extra are commands of builds for a purpose; see man.go.
+var extra []func() *cobra.Command
+
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := rootCommand()
@@ -108,6 +111,9 @@ stop and a resume.
 		statusCommand(), stopCommand(), runsCommand(), dashboardCommand(), eventsCommand(),
 		evalCommand(), compareCommand(),
 	)
+	for _, c := range extra {
+		root.AddCommand(c())
+	}
 	wrapUsage(root)
 	completions(root)
 	root.InitDefaultCompletionCmd()
