@@ -68,8 +68,10 @@ for target in $targets; do
   rm -rf "$dir"
 done
 
-# -noserial: a random serial number would differ each time.
-GOFLAGS='' CGO_ENABLED=0 go run $sbom app -json -licenses -std -noserial -main cmd/agrdist -output "$work/sbom.json" . 2>"$work/sbom.log" ||
+# From the program itself, which carries the list of its modules. -noserial: a random
+# serial number would differ each time.
+CGO_ENABLED=0 go build -ldflags "$flags" -o "$work/agrdist" ./cmd/agrdist
+GOFLAGS='' CGO_ENABLED=0 go run $sbom bin -json -licenses -std -noserial -version "v$version" -output "$work/sbom.json" "$work/agrdist" 2>"$work/sbom.log" ||
   { cat "$work/sbom.log" >&2; exit 1; }
 python3 - "$work/sbom.json" "$out/agrdist-$version.cdx.json" "$version" "$SOURCE_DATE_EPOCH" <<'PY'
 import datetime, json, sys
