@@ -67,6 +67,14 @@ cross: ## Build for linux/amd64, linux/arm64 and darwin/arm64
 	for target in linux/amd64 linux/arm64 darwin/arm64; do \
 	  echo $$target; GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) build ./... || exit 1; done
 
+.PHONY: release
+release: ## Build the archives of VERSION=1.2.3 into dist/ (reproducible; TARGETS chooses)
+	hack/release.sh "$(VERSION)" dist
+
+.PHONY: release-check
+release-check: ## Build a release twice and compare the bytes
+	hack/release-check.sh
+
 .PHONY: manifests
 manifests: ## Validate deploy/k8s with kubeconform -strict
 	hack/manifests.sh

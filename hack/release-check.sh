@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Builds a release twice, in two directories, and compares them byte for byte.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for dir in one another-of-another-length; do
+  git clone -q --no-hardlinks . "$work/$dir"
+  TARGETS=${TARGETS:-linux/amd64} "$work/$dir/hack/release.sh" 0.0.0-check "$work/$dir-out"
+done
+diff "$work/one-out/SHA256SUMS" "$work/another-of-another-length-out/SHA256SUMS" ||
+  { echo "release-check: two builds of one commit differ" >&2; exit 1; }
+
+cd "$work"
+tar xzf one-out/agrdist-0.0.0-check-linux-amd64.tar.gz
+cd agrdist-0.0.0-check-linux-amd64
+./agrdist --version
+[[ $(./agrdist --version) == "agrdist 0.0.0-check "* ]]
+for f in LICENSE NOTICE man1/agrdist.1 man1/agrdist-run.1 completions/agrdist.bash completions/agrdist.zsh; do
+  [ -s "$f" ] || { echo "release-check: $f is missing in the archive" >&2; exit 1; }
+done
+! grep -rqF "$work" . || { echo "release-check: a path of the build machine is in the archive" >&2; exit 1; }
+grep -q '"google.golang.org/grpc"' ../one-out/agrdist-0.0.0-check.cdx.json
+echo "release-check: two builds, the same bytes"
