@@ -188,6 +188,11 @@ func (c fakeControl) Status(context.Context) (cluster.Status, error) {
 }
 func (c fakeControl) Release() { c.serve <- context.Canceled }
 
+func (c fakeControl) Keep(seen cluster.Journal) error {
+	c.write("keep generation %d", seen.Last.Number)
+	return nil
+}
+
 func (c fakeControl) Probe(_ context.Context, addr string) error {
 	c.write("probe %s", addr)
 	return errors.New("refused")

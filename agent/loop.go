@@ -75,6 +75,12 @@ func (a *Agent) carryOut(ctx context.Context, action node.Action) {
 		a.log.Info("coordinator found", "addr", action.Addr)
 	case node.Hold:
 		a.tasks.Go(func() { a.post(ctx, node.ServerStopped{Err: a.control.Serve(ctx, action)}) })
+	case node.Keep:
+		a.tasks.Go(func() {
+			if err := a.control.Keep(action.Seen); err != nil {
+				a.log.Warn("this node would not know after a restart how far the run is", "err", err)
+			}
+		})
 	case node.Release:
 		a.control.Release()
 	case node.Probe:

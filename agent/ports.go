@@ -37,6 +37,8 @@ type control interface {
 	// until Release, or ctx is done.
 	Serve(ctx context.Context, h node.Hold) error
 	Release()
+	// Keep keeps what this node saw of the run, for a coordinator on it after a restart.
+	Keep(seen cluster.Journal) error
 	// Probe asks for an answer of whoever is at an address.
 	Probe(ctx context.Context, addr string) error
 	// Announce tells the other nodes that the run is over.

@@ -23,10 +23,11 @@ type remote struct {
 	keys   *security.Keys // nil: no secret
 	client *coordinator.Client
 
-	mu     sync.Mutex
-	meta   membership.Meta
-	server *coordinator.Server // nil: another node holds it
-	stop   func()              // ends Serve
+	journal sync.Mutex // held while this node keeps or serves it
+	mu      sync.Mutex
+	meta    membership.Meta
+	server  *coordinator.Server // nil: another node holds it
+	stop    func()              // ends Serve
 }
 
 var _ control = (*remote)(nil)
@@ -64,6 +65,8 @@ func (r *remote) Register(ctx context.Context) (session, error) {
 func (r *remote) Serve(ctx context.Context, h node.Hold) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	r.journal.Lock()
+	defer r.journal.Unlock()
 	server, err := r.listen(h)
 	if err != nil {
 		return err
@@ -94,8 +97,10 @@ func (r *remote) Serve(ctx context.Context, h node.Hold) error {
 // listen binds the coordinator: where it was before, if nothing else is there.
 func (r *remote) listen(h node.Hold) (*coordinator.Server, error) {
 	c, id := r.cfg.Run.Cluster, r.cfg.Identity
+	rules := machineConfig(r.cfg.Run)
+	rules.MayBegin = h.Begin
 	sc := coordinator.ServerConfig{
-		Cluster: machineConfig(r.cfg.Run), Seen: h.Seen, Silent: h.Silent,
+		Cluster: rules, Seen: h.Seen, Silent: h.Silent,
 		Config: string(r.cfg.Run.YAML(false)), Logger: r.log.With("part", "coordinator"),
 	}
 	// The workers of a lone node die with its agent: nobody is left to report
@@ -137,6 +142,15 @@ func (r *remote) tell(change func(m *membership.Meta)) error {
 	defer r.mu.Unlock()
 	change(&r.meta)
 	return r.gossip.UpdateMeta(r.meta)
+}
+
+// Keep implements control. A coordinator on this node keeps more than this.
+func (r *remote) Keep(seen cluster.Journal) error {
+	if !r.journal.TryLock() {
+		return nil
+	}
+	defer r.journal.Unlock()
+	return coordinator.KeepJournal(rundir.Dir(r.cfg.RunDir).Journal(), seen)
 }
 
 // Announce implements control.

@@ -13,6 +13,11 @@ type Config struct {
 	Build      string // as RunID
 	TotalSteps int64  // length of the run, for progress displays only
 
+	// MayBegin says that this coordinator may form the run's first generation. It is
+	// true on the node that starts the run and on no other: before a generation there
+	// is no majority that could keep two coordinators apart.
+	MayBegin bool
+
 	MinWorkers int // workers needed to form a generation from nothing; at least 1
 	MaxWorkers int // largest generation; further workers are kept as spares
 
@@ -82,6 +87,7 @@ type Config struct {
 // DefaultConfig returns the rules for one worker.
 func DefaultConfig() Config {
 	return Config{
+		MayBegin:          true,
 		MinWorkers:        1,
 		MaxWorkers:        1,
 		FormationTimeout:  30 * time.Second,

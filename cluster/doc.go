@@ -65,6 +65,9 @@
 // n-D living, at least (n-d1)/2 and (n-d2)/2, together at least n-(d1+d2)/2,
 // which exceeds n-D unless d1 = d2 = D, and then both count the same lowest rank.
 //
+// Before the first generation there is nothing to have a majority of. It is formed by one
+// coordinator only, that of the node that starts the run (Config.MayBegin).
+//
 // Config.AllowMinority is the operator's word that the unheard are dead.
 //
 // # Ranks

@@ -28,6 +28,10 @@ func (m *Machine) form() {
 // is left.
 func (m *Machine) formFromNothing(live int, members []Member) {
 	expected := m.cfg.MaxWorkers
+	if m.last.Number == 0 && !m.cfg.MayBegin {
+		m.await("a worker that is in a generation, or the node that starts the run (the one without --join): nobody here knows how far the run is")
+		return
+	}
 	if m.last.Number > 0 {
 		if len(m.causes) == 0 && !m.ended {
 			return // all its members are leaving by agreement

@@ -28,6 +28,9 @@ type Journal struct {
 	End        End          // the run ended, if Outcome is set
 }
 
+// NewJournal returns that of a run of which nothing is known.
+func NewJournal() Journal { return Journal{Step: -1, Saved: -1} }
+
 // Revision changes with every change of the journal but that of Step.
 func (m *Machine) Revision() uint64 { return m.rev }
 
@@ -90,4 +93,32 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 		m.recover()
 	}
 	return m, nil
+}
+
+// Newest returns what a coordinator continues from: what its node kept on disk or what it
+// saw of the run since it started, whichever knows more generations. A run that has ended
+// knows none.
+func Newest(kept, seen Journal) Journal {
+	ended := kept.End.Outcome != OutcomeNone
+	if seen.Last.Number > 0 && (ended || seen.Last.Number > max(kept.Floor, kept.Last.Number)) {
+		return seen
+	}
+	return kept
+}
+
+// Supersedes tells whether a node that has kept one journal should keep this one instead:
+// it knows a newer generation, or that the run has ended.
+func (j Journal) Supersedes(kept Journal) bool {
+	used := max(kept.Floor, kept.Last.Number)
+	return j.Last.Number > used || j.Last.Number == used && j.End.Outcome != OutcomeNone && kept.End.Outcome == OutcomeNone
+}
+
+// Begins tells whether there is the run's first generation among the actions of a Step
+// after which the journal is j. It must not be carried out before that journal is
+// written: nobody else remembers that the run has begun.
+func Begins(actions []Action, j Journal) bool {
+	return slices.ContainsFunc(actions, func(a Action) bool {
+		f, forms := a.(Form)
+		return forms && f.Generation.Number == j.First.Number
+	})
 }

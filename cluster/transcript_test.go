@@ -21,7 +21,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 // machine answers. Up to TIME connected workers and agents send heartbeats and
 // the machine ticks, each 100 ms. With -rewrite the answers are written anew.
 //
-//	config KEY=VALUE...               first line only; workers=N sets min and max
+//	config KEY=VALUE...               first line only; workers=N sets min and max, begin=false MayBegin
 //	agent NODE SLOTS | agentlost NODE | silent NODE | drain NODE
 //	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID, committed=... and the keys of report
 //	report ID,... KEY=VALUE...        changes the last report of each and sends it
@@ -160,6 +160,8 @@ func (p *player) config(f []string) {
 			p.cfg.MinWorkers = p.int(v)
 		case "max":
 			p.cfg.MaxWorkers = p.int(v)
+		case "begin":
+			p.cfg.MayBegin = v == "true"
 		case "minority":
 			p.cfg.AllowMinority = v == "true"
 		case "restarts":

@@ -20,21 +20,31 @@ type journalFile struct {
 	Journal cluster.Journal
 }
 
-// readJournal returns false if there is none.
-func readJournal(path string) (cluster.Journal, bool, error) {
+// readJournal returns an empty one if there is none.
+func readJournal(path string) (cluster.Journal, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return cluster.Journal{}, false, nil
+		return cluster.NewJournal(), nil
 	}
 	if err != nil {
-		return cluster.Journal{}, false, fmt.Errorf("coordinator: read journal: %w", err)
+		return cluster.Journal{}, fmt.Errorf("coordinator: read journal: %w", err)
 	}
 	j, err := parseJournal(raw)
 	if err != nil {
-		return cluster.Journal{}, false, fmt.Errorf("coordinator: journal %s: %w; "+
+		return cluster.Journal{}, fmt.Errorf("coordinator: journal %s: %w; "+
 			"remove it to start without (the workers' own reports then tell where the run is)", path, err)
 	}
-	return j, true, nil
+	return j, nil
+}
+
+// KeepJournal replaces the journal of a node that holds no coordinator by what it saw of
+// the run, unless it has kept something newer.
+func KeepJournal(path string, seen cluster.Journal) error {
+	kept, err := readJournal(path)
+	if err != nil || !seen.Supersedes(kept) {
+		return err
+	}
+	return writeJournal(path, seen)
 }
 
 func parseJournal(raw []byte) (cluster.Journal, error) {

@@ -74,10 +74,12 @@ func (o *owner) run(ctx context.Context, served <-chan error) error {
 		case err := <-served:
 			return fmt.Errorf("coordinator: serve on %s: %w", o.lis.Addr(), err)
 		case <-ctx.Done():
-			o.journal(time.Now(), true)
+			_ = o.journal(time.Now(), true) // it was logged
 			return context.Cause(ctx)
 		}
-		o.step(batch)
+		if err := o.step(batch); err != nil {
+			return err
+		}
 		if o.end != nil && (len(o.workers)+len(o.agents) == 0 || !time.Now().Before(o.lingerBy)) {
 			if o.end.Outcome == cluster.OutcomeFailed {
 				return &EndError{*o.end}
@@ -106,7 +108,7 @@ func (o *owner) drain(first request) []request {
 	return batch
 }
 
-func (o *owner) step(batch []request) {
+func (o *owner) step(batch []request) error {
 	now := time.Now()
 	events := make([]cluster.Event, 0, len(batch)+1)
 	for _, r := range batch {
@@ -115,7 +117,9 @@ func (o *owner) step(batch []request) {
 		}
 	}
 	actions := o.machine.Step(now, append(events, cluster.Tick{})...)
-	o.journal(now, false)
+	if err := o.journal(now, false); err != nil && cluster.Begins(actions, o.machine.Journal()) {
+		return fmt.Errorf("the run cannot begin: %w", err)
+	}
 	for _, a := range actions {
 		o.carryOut(now, a)
 	}
@@ -124,6 +128,7 @@ func (o *owner) step(batch []request) {
 			r.status(o.machine.Status(now), nil)
 		}
 	}
+	return nil
 }
 
 // accept checks a request against the streams that are open and returns the
@@ -237,14 +242,14 @@ func (o *owner) acceptAgent(now time.Time, e cluster.AgentJoined, r request) clu
 
 // journal writes the journal when it changed, and its step from time to time. A
 // journal that cannot be written does not stop the run: the workers' own word
-// is the better half of it.
-func (o *owner) journal(now time.Time, force bool) {
+// is the better half of it. Only the run's beginning waits for it.
+func (o *owner) journal(now time.Time, force bool) error {
 	if o.cfg.JournalPath == "" {
-		return
+		return nil
 	}
 	due := force || now.Sub(o.journalAt) >= 5*time.Second
 	if o.machine.Revision() == o.journaled && !due {
-		return
+		return nil
 	}
 	revision := o.machine.Revision()
 	err := writeJournal(o.cfg.JournalPath, o.machine.Journal())
@@ -259,4 +264,5 @@ func (o *owner) journal(now time.Time, force bool) {
 			o.log.Info("journal is written again")
 		}
 	}
+	return err
 }

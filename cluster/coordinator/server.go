@@ -107,23 +107,14 @@ func Listen(cfg ServerConfig) (*Server, error) {
 }
 
 func machine(cfg ServerConfig) (*cluster.Machine, error) {
-	j, known := cfg.Seen, cfg.Seen.Last.Number > 0
+	var kept cluster.Journal
+	var err error
 	if cfg.JournalPath != "" {
-		kept, found, err := readJournal(cfg.JournalPath)
-		if err != nil {
+		if kept, err = readJournal(cfg.JournalPath); err != nil {
 			return nil, err
 		}
-		if found && max(kept.Floor, kept.Last.Number) >= j.Last.Number {
-			j, known = kept, true
-		}
 	}
-	var m *cluster.Machine
-	var err error
-	if known {
-		m, err = cluster.Restore(cfg.Cluster, j, time.Now())
-	} else {
-		m, err = cluster.New(cfg.Cluster, time.Now())
-	}
+	m, err := cluster.Restore(cfg.Cluster, cluster.Newest(kept, cfg.Seen), time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,10 @@ type Config struct {
 	// Elastic says that the run may lose nodes on purpose: a SIGTERM takes this node
 	// out of it, and only a second one stops the run.
 	Elastic bool
-	// Founder holds the coordinator if gossip names none within FoundAfter, and it
-	// knows of none; other nodes wait for one. A node that is back in a run that it
-	// founded gives the others the time to say that they took over.
+	// Founder starts the run: it holds the coordinator if gossip names none within
+	// FoundAfter, and only its coordinator may form the first generation. One node of a
+	// run is the founder. A founder that is back in its run gives the others the time to
+	// say that they took over.
 	Founder    bool
 	FoundAfter time.Duration
 	// Term is the highest term that earlier processes of this node knew.

@@ -37,7 +37,8 @@
 //
 // One node holds it, at first the founder. When gossip counts no living node that
 // does, and a dial of where it was fails, the first living node in join order takes
-// over (docs/adr/0020). Two at once are harmless; the one of the lower term stands
+// over (docs/adr/0020), if it has seen a generation of the run: until there is one, only
+// the founder holds it. Two at once are harmless; the one of the lower term stands
 // down as soon as it hears of the other.
 //
 // # What it does not do

@@ -24,6 +24,10 @@ func (m *Machine) ended(e cluster.End) {
 	}
 	m.end, m.endAt, m.killBy = &e, m.now, m.now.Add(m.cfg.EndPatience)
 	m.do(Announce{e})
+	if seen := m.holder.seen; m.holder.term == 0 && seen.Last.Number > 0 {
+		seen.End = e
+		m.do(Keep{seen})
+	}
 	if e.Outcome == cluster.OutcomeFailed && m.running() > 0 {
 		m.do(Terminate{})
 	}
@@ -62,9 +66,8 @@ func (m *Machine) settleEnd() {
 			m.finish(*m.end)
 			return
 		}
-		if text := strings.Join(deaf, ", "); text != m.waited && m.now.Sub(m.endAt) >= time.Second {
-			m.waited = text
-			m.notice("the run is over; staying up to %s for %s to hear it", m.cfg.EndGrace, text)
+		if m.now.Sub(m.endAt) >= time.Second {
+			m.noticeOnce("the run is over; staying up to %s for %s to hear it", m.cfg.EndGrace, strings.Join(deaf, ", "))
 		}
 	}
 }

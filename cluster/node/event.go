@@ -116,9 +116,14 @@ type Probe struct{ Addr string }
 // ServerStopped, sooner or later.
 type Hold struct {
 	Term   uint64
+	Begin  bool            // it may form the run's first generation
 	Seen   cluster.Journal // what this node knows of the run
 	Silent []string        // nodes that are known to be gone
 }
+
+// Keep asks to keep what this node knows of the run on its disk, for a coordinator
+// that this node holds after a restart, unless it has kept something newer.
+type Keep struct{ Seen cluster.Journal }
 
 // Release stops the coordinator on this node, which another one has replaced.
 // Answered by ServerStopped.
@@ -166,6 +171,7 @@ type Return struct {
 func (Point) action()       {}
 func (Probe) action()       {}
 func (Hold) action()        {}
+func (Keep) action()        {}
 func (Release) action()     {}
 func (Announce) action()    {}
 func (Start) action()       {}

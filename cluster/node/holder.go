@@ -1,7 +1,6 @@
 package node
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -14,6 +13,7 @@ type holder struct {
 	lost    []string
 	order   []string // of the nodes, as they joined
 	pointed string   // where the coordinator was last
+	on      string   // node that held it
 	maxTerm uint64   // highest term heard of
 
 	term       uint64    // of the coordinator that this node holds; 0: none
@@ -40,7 +40,7 @@ func (m *Machine) gossiped(g Gossip) {
 		}
 	}
 	if best := h.best(); best != nil && best.Coordinator != h.pointed {
-		h.pointed = best.Coordinator
+		h.pointed, h.on = best.Coordinator, best.Node
 		m.do(Point{best.Coordinator})
 	}
 }
@@ -98,11 +98,12 @@ func (m *Machine) looked(s cluster.Status) {
 	if s.State == cluster.StateOver || s.Generation.Number == 0 {
 		return
 	}
+	defer m.keep(h.seen.Last.Number)
 	if n := len(h.older); n == 0 || h.older[n-1].Number != s.Generation.Number {
 		h.older = append(h.older, s.Generation)
 	}
 	h.seen = cluster.Journal{
-		RunID: s.RunID, Last: s.Generation, Ended: s.State == cluster.StateWaiting, Step: s.Step, Nodes: h.order,
+		RunID: s.RunID, Last: s.Generation, Ended: s.State == cluster.StateWaiting, Step: s.Step, Saved: -1, Nodes: h.order,
 	}
 	if s.State == cluster.StateStopping {
 		h.seen.Stop = s.Detail
@@ -120,6 +121,14 @@ func (m *Machine) looked(s cluster.Status) {
 	}
 	h.older = h.older[i:]
 	h.seen.Base, h.seen.Issued = h.older[0], slices.Clone(h.older[1:])
+}
+
+// keep asks to keep what was seen when it is of another generation than before. A
+// coordinator on this node does so itself.
+func (m *Machine) keep(before uint64) {
+	if h := &m.holder; h.term == 0 && h.seen.Last.Number != before {
+		m.do(Keep{h.seen})
+	}
 }
 
 // settleHolder decides whether the coordinator belongs on this node.
@@ -152,14 +161,17 @@ func (m *Machine) settleVacant() {
 		h.vacant, h.probeAfter = m.now, m.now
 	}
 	living := h.living()
-	if n, of, enough := h.present(living, m.cfg.Founder); !enough {
-		if text := fmt.Sprintf("the coordinator is out of reach, and only %d of %d nodes of the run are here: waiting for the others", n, of); text != m.waited {
-			m.waited = text
-			m.notice("%s", text)
+	turn := slices.Index(living, m.cfg.Node)
+	if h.seen.Last.Number == 0 {
+		if turn = 0; !m.cfg.Founder {
+			m.noticeOnce("%s, which holds the coordinator, is out of reach, and no generation was seen that this node could continue: waiting for it; "+
+				"start it again, or, if it is gone for good, stop the others and start the run on another node (without --join)", h.on)
+			return
 		}
+	} else if n, of, enough := h.present(living); !enough {
+		m.noticeOnce("the coordinator is out of reach, and only %d of %d nodes of the run are here: waiting for the others", n, of)
 		return
 	}
-	turn := slices.Index(living, m.cfg.Node)
 	due := h.vacant.Add(time.Duration(turn) * m.cfg.TakeOverStep)
 	if turn < 0 || h.serving || h.probing || m.now.Before(due) || m.now.Before(h.probeAfter) || m.now.Before(h.holdAfter) {
 		return
@@ -172,32 +184,17 @@ func (m *Machine) settleVacant() {
 // node that sees less than half of them is on the wrong side of a partition: its
 // coordinator could form no generation, and would only disturb the others' when it
 // meets them.
-//
-// Before there is a generation, no majority of workers keeps two coordinators from each
-// forming a first one. Then a majority of the nodes that are known must live, or half of
-// them with the first: who founded the run, where nobody has said yet who came first.
-func (h *holder) present(living []string, founder bool) (here, of int, enough bool) {
+func (h *holder) present(living []string) (here, of int, enough bool) {
 	nodes := map[string]bool{}
 	for _, w := range h.seen.Last.Members {
 		nodes[w.Node] = true
-	}
-	begun := len(nodes) > 0
-	if !begun {
-		for _, n := range slices.Concat(h.order, h.lost, living) {
-			nodes[n] = true
-		}
 	}
 	for _, n := range living {
 		if nodes[n] {
 			here++
 		}
 	}
-	of = len(nodes)
-	tie := begun || founder
-	if len(h.order) > 0 {
-		tie = begun || slices.Contains(living, h.order[0])
-	}
-	return here, of, 2*here > of || 2*here == of && tie
+	return here, len(nodes), 2*here >= len(nodes)
 }
 
 func (m *Machine) probed(err error) {
@@ -217,7 +214,7 @@ func (m *Machine) hold() {
 	h := &m.holder
 	h.maxTerm++
 	h.term, h.serving, h.standDown, h.vacant = h.maxTerm, true, false, time.Time{}
-	m.do(Hold{Term: h.term, Seen: h.seen, Silent: h.gone()})
+	m.do(Hold{Term: h.term, Begin: m.cfg.Founder, Seen: h.seen, Silent: h.gone()})
 }
 
 // serverStopped takes in that the coordinator on this node is no more.

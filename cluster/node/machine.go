@@ -68,7 +68,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{cfg: cfg, now: now, started: now, slots: make([]slot, cfg.Slots), step: -1}
-	m.holder.maxTerm = cfg.Term
+	m.holder.maxTerm, m.holder.seen = cfg.Term, cluster.NewJournal()
 	return m, nil
 }
 
@@ -223,6 +223,14 @@ func (m *Machine) settleDrain() {
 func (m *Machine) do(a Action) { m.out = append(m.out, a) }
 
 func (m *Machine) notice(format string, args ...any) { m.do(Notice{fmt.Sprintf(format, args...)}) }
+
+// noticeOnce tells what this node waits for, when that changes.
+func (m *Machine) noticeOnce(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); text != m.waited {
+		m.waited = text
+		m.notice("%s", text)
+	}
+}
 
 func (m *Machine) fail(err error) {
 	m.returned = true

@@ -35,6 +35,7 @@ func (m *Machine) startDue() {
 			continue
 		}
 		s.startAt, s.running = time.Time{}, true
+		m.agreed = time.Time{} // the run continues, whatever the one before agreed to
 		s.count++
 		s.member = cluster.MemberID(fmt.Sprintf("%s/%d/%s.%d", m.cfg.Node, i, m.cfg.Boot, s.count))
 		m.do(Start{Slot: i, Member: s.member})

@@ -84,6 +84,7 @@ func requireAll(t *testing.T) {
 		Point{},
 		Probe{},
 		Hold{},
+		Keep{},
 		Release{},
 		Announce{},
 		Start{},
@@ -291,6 +292,9 @@ func (p *player) describe(a Action) string {
 		return "point to " + a.Addr
 	case Hold:
 		text := fmt.Sprintf("hold the coordinator, term %d", a.Term)
+		if a.Begin {
+			text += ", and may begin the run"
+		}
 		if a.Seen.Last.Number > 0 {
 			var issued []uint64
 			for _, g := range a.Seen.Issued {
@@ -304,6 +308,12 @@ func (p *player) describe(a Action) string {
 		return text
 	case Probe:
 		return "probe " + a.Addr
+	case Keep:
+		text := fmt.Sprintf("keep that generation %d was seen", a.Seen.Last.Number)
+		if a.Seen.End.Outcome != cluster.OutcomeNone {
+			text += ", and the end"
+		}
+		return text
 	case Release:
 		return "release the coordinator"
 	case Announce:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/node"
@@ -46,6 +47,9 @@ func (w *world) boot(h *host) {
 	h.boots++
 	c.Node, c.Slots, c.Boot = h.name(), w.slots, fmt.Sprint(h.boots)
 	c.Founder, c.Term = h.id == 0, h.disk.term
+	if w.plant == noFounder && h.id > 0 {
+		c.Founder, c.FoundAfter = true, time.Hour
+	}
 	m, err := node.New(c, w.now())
 	if err != nil {
 		panic(err)
@@ -64,7 +68,7 @@ func (a *agent) run(w *world) {
 	if o := a.holder; o != nil && o.stopped && o.gone == 0 {
 		o.gone = w.tick
 		a.holder = nil
-		a.inbox = append(a.inbox, node.ServerStopped{})
+		a.inbox = append(a.inbox, node.ServerStopped{Err: o.err})
 	}
 	a.gossip(w)
 	a.connect(w)
@@ -227,7 +231,10 @@ func (a *agent) step(w *world, e node.Event) {
 	}
 }
 
-var errSilent = errors.New("no answer")
+var (
+	errSilent = errors.New("no answer")
+	errFull   = errors.New("no space left on device")
+)
 
 func (a *agent) carryOut(w *world, action node.Action) {
 	h := a.host
@@ -244,6 +251,10 @@ func (a *agent) carryOut(w *world, action node.Action) {
 	case node.Hold:
 		a.holder = w.hold(h, action)
 		h.disk.term = max(h.disk.term, action.Term)
+	case node.Keep:
+		if a.holder == nil && w.tick >= h.full && action.Seen.Supersedes(h.disk.journal) {
+			h.disk.journal = action.Seen
+		}
 	case node.Release:
 		if a.holder != nil {
 			a.holder.gone = w.tick

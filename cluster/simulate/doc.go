@@ -18,7 +18,7 @@
 //     time, with every worker that fits.
 //
 // The package is made of tests: `make simulate` runs many schedules, `go test` a few. The
-// planted faults of planted_test.go show that the checks find what they are there for.
+// planted faults of TestPlantedFaults show that the checks find what they are there for.
 //
 // What it does not do: it moves no parameters and opens no connection. The data plane is
 // modelled as what the control plane relies on: a generation commits a step when all its

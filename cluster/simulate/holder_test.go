@@ -20,6 +20,7 @@ type holder struct {
 	term    uint64
 	gone    int // tick at which its process died; 0: it lives
 	stopped bool
+	err     error // why
 
 	workers map[cluster.MemberID]*workLine
 	order   []cluster.MemberID // of workers: a map has none
@@ -54,20 +55,13 @@ func rules(w *world) cluster.Config {
 // hold starts a coordinator as node.Hold asks: from its journal or from what the node
 // has seen, whichever is newer.
 func (w *world) hold(h *host, a node.Hold) *holder {
-	j, known := a.Seen, a.Seen.Last.Number > 0
-	if kept := h.disk.journal; kept != nil && max(kept.Floor, kept.Last.Number) >= j.Last.Number {
-		j, known = *kept, true
-	}
+	j := cluster.Newest(h.disk.journal, a.Seen)
 	if w.plant == noFloor {
-		known = false
+		j = cluster.NewJournal()
 	}
-	var m *cluster.Machine
-	var err error
-	if known {
-		m, err = cluster.Restore(rules(w), j, w.now())
-	} else {
-		m, err = cluster.New(rules(w), w.now())
-	}
+	c := rules(w)
+	c.MayBegin = a.Begin
+	m, err := cluster.Restore(c, j, w.now())
 	if err != nil {
 		panic(err)
 	}
@@ -180,7 +174,11 @@ func (o *holder) step(w *world, events []cluster.Event) {
 	actions := o.machine.Step(w.now(), events...)
 	if r := o.machine.Revision(); r != o.written && w.tick >= o.host.full {
 		j := o.machine.Journal()
-		o.host.disk.journal, o.written = &j, r
+		o.host.disk.journal, o.written = j, r
+	}
+	if o.written != o.machine.Revision() && cluster.Begins(actions, o.machine.Journal()) {
+		o.stopped, o.err = true, errFull
+		return
 	}
 	for _, a := range actions {
 		o.carryOut(w, a)

@@ -76,9 +76,14 @@ func draw(seed uint64) schedule {
 	r := rand.New(rand.NewPCG(seed, 0x5eed))
 	s := schedule{seed: seed, nodes: 1 + r.IntN(5), slots: 1 + r.IntN(2), delay: r.IntN(3), steps: 1 << 40}
 	s.least = 1 + r.IntN(s.nodes*s.slots)
+	early := r.IntN(4) == 0 // in one of four, what goes wrong does so while the run begins
 	for range 1 + r.IntN(8) {
+		at := 2*second + r.IntN(trouble-2*second)
+		if early {
+			at = 1 + at%(6*second)
+		}
 		f := fault{
-			at: 2*second + r.IntN(trouble-2*second), kind: kind(r.IntN(int(kinds))), node: r.IntN(s.nodes),
+			at: at, kind: kind(r.IntN(int(kinds))), node: r.IntN(s.nodes),
 			last: second/2 + r.IntN(1<<r.IntN(8)*second/4),
 		}
 		switch f.kind {

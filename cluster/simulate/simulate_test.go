@@ -45,6 +45,7 @@ func TestSeedsRepeat(t *testing.T) {
 func TestPlantedFaults(t *testing.T) {
 	for p, name := range map[plant]string{
 		noMajority: "commit without majority", noFence: "skip the fence", noFloor: "take over without the floor",
+		noFounder:    "begin without the founder",
 		earlyGoodbye: "say saved before it is",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,6 +24,7 @@ const (
 	noMajority         // a generation may form without a majority
 	noFence            // a worker commits whatever generation the others are in
 	noFloor            // who takes over forgets the generations that were
+	noFounder          // whoever takes over may begin the run
 	earlyGoodbye       // a stop is answered before the checkpoint is durable
 )
 
@@ -61,7 +62,7 @@ func (h *host) name() string { return fmt.Sprintf("n%d", h.id) }
 
 // disk is what a node finds again after a power cut.
 type disk struct {
-	journal    *cluster.Journal
+	journal    cluster.Journal
 	checkpoint state // the newest that is durable
 	term       uint64
 }
@@ -77,7 +78,7 @@ type state struct {
 func newWorld(s schedule, p plant) *world {
 	w := &world{schedule: s, plant: p, rng: rand.New(rand.NewPCG(s.seed, 0x0dd))}
 	for i := range s.nodes {
-		w.hosts = append(w.hosts, &host{id: i, workers: make([]*worker, s.slots), startAt: 1 + i*w.rng.IntN(second)})
+		w.hosts = append(w.hosts, &host{id: i, workers: make([]*worker, s.slots), startAt: 1 + i*w.rng.IntN(second), disk: disk{journal: cluster.NewJournal()}})
 		w.open = append(w.open, slices.Repeat([]bool{true}, s.nodes))
 	}
 	return w
