@@ -41,7 +41,7 @@ func openCUDA(c DeviceConfig, precision tensor.DType) (*Device, error) {
 		return nil, fmt.Errorf("worker %d has no GPU: CUDA shows %d%s and cluster.workers is %d; set cluster.workers=%d",
 			c.Slot, n, visible(), c.Workers, n)
 	}
-	be, err := cuda.New(cuda.Config{Device: c.Slot, BF16: precision == tensor.BF16})
+	be, err := cuda.New(cuda.Config{Device: c.Slot, BF16: precision == tensor.BF16, Logger: c.Logger})
 	if errors.Is(err, cuda.ErrUnavailable) {
 		return nil, fmt.Errorf("%w: %w (agrdist doctor says more)", errNoLibraries, err)
 	}

@@ -54,6 +54,8 @@ type DeviceConfig struct {
 	Slot      int    // the worker's number on its node, from 0: its GPU
 	Workers   int    // of the node, which share its cores and GPUs; 0 is 1
 	Threads   int    // of the worker; 0: its share of the cores
+	// Logger, where not nil, is told where the device's libraries fall short.
+	Logger *slog.Logger
 }
 
 // DeviceOf is the device that a configuration gives the worker in a slot of its node.

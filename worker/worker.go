@@ -252,7 +252,9 @@ func finish(ctx context.Context, s *trainer.State, session *coordinator.Session)
 func (w *worker) parts() (trainer.Parts, error) {
 	c := w.cfg
 	p := trainer.Parts{Logger: w.log, Height: c.Model.SampleSize, Width: c.Model.SampleSize, Channel: c.Model.InChannels}
-	dev, err := setup.Open(setup.DeviceOf(c, w.spec.Slot))
+	device := setup.DeviceOf(c, w.spec.Slot)
+	device.Logger = w.log
+	dev, err := setup.Open(device)
 	if err != nil {
 		return p, &config.Error{Source: "device", Err: err}
 	}

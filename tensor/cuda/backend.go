@@ -5,6 +5,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"gorgonia.org/cu"
@@ -33,6 +34,8 @@ type Config struct {
 	BF16 bool
 	// CacheDir keeps compiled kernels. Empty means os.UserCacheDir()/agrdist.
 	CacheDir string
+	// Logger, where not nil, is told where a library falls short, once for each problem.
+	Logger *slog.Logger
 }
 
 // Backend computes on one device. Its methods are called from one goroutine at

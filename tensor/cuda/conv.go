@@ -56,8 +56,7 @@ func (b *Backend) Conv2D(y, x, w, bias, perSample, residual tensor.Tensor, c ten
 	b.enter()
 	defer b.leave()
 	// Where the residual lies in y, y is written only when it has been read.
-	if v.begin(e.residual == v.y.ptr) {
-		v.run()
+	if v.compute(e.residual == v.y.ptr) {
 		v.finish(&e)
 	}
 }
@@ -72,8 +71,7 @@ func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 	}
 	b.enter()
 	defer b.leave()
-	if v.begin(false) {
-		v.run()
+	if v.compute(false) {
 		v.storeImage()
 	}
 }
@@ -93,8 +91,7 @@ func (b *Backend) Conv2DWeightGrad(dw, db, x, dy tensor.Tensor, c tensor.Conv) {
 	}
 	b.enter()
 	defer b.leave()
-	if v.begin(false) {
-		v.run()
+	if v.compute(false) {
 		v.storeFilter()
 	}
 }

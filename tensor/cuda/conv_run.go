@@ -3,6 +3,8 @@
 package cuda
 
 import (
+	"errors"
+
 	"github.com/agrdist/agrdist/internal/cuda/cublaslt"
 	"github.com/agrdist/agrdist/internal/cuda/cudnn"
 	"github.com/agrdist/agrdist/tensor"
@@ -27,6 +29,8 @@ type convolution struct {
 	pw      part // w, [co,kernel,kernel,ci], or as it lies for a pointwise convolution
 	py      part // y, [n,oh,ow,co]
 	scratch part // the library's workspace
+
+	problem cudnn.Problem // as cuDNN is asked for it
 
 	conv *cudnn.Plan    // cuDNN's; or
 	gemm *cublaslt.Plan // of a pointwise convolution; or
@@ -79,6 +83,20 @@ func (b *Backend) newConvolution(op string, dir cudnn.Direction, g geometry, x, 
 		v.margin, v.height, v.width = g.PadLo, g.ih+g.PadLo+g.PadHi, g.iw+g.PadLo+g.PadHi
 	}
 	return v
+}
+
+// compute brings in the operands and runs the algorithm, the next one where cuDNN
+// refuses what it offered. Where it returns false, the failure sticks.
+func (v *convolution) compute(apart bool) bool {
+	for v.begin(apart) {
+		err := v.run()
+		if !errors.Is(err, cudnn.ErrRefused) {
+			v.be.check("convolution", err)
+			return err == nil
+		}
+		v.be.refused(v.problem, err)
+	}
+	return false
 }
 
 // begin finds the library's algorithm and memory, and brings the operands to the
@@ -160,14 +178,14 @@ func (v *convolution) narrow() bool { return !v.terms && narrow(v.product, v.res
 func (v *convolution) plan() (workspace uint64, ok bool) {
 	g := &v.g
 	if !g.pointwise() {
-		p := cudnn.Problem{
+		v.problem = cudnn.Problem{
 			Direction: v.dir, N: g.n, H: v.height, W: v.width, C: v.ci, K: v.co,
 			Kernel: g.Kernel, Stride: g.Stride, Compute: convCompute[v.product], MaxWorkspace: maxConvWorkspace,
 		}
 		if g.PadLo == g.PadHi {
-			p.Pad = g.PadLo
+			v.problem.Pad = g.PadLo
 		}
-		if v.conv, ok = v.be.convPlan(p); !ok {
+		if v.conv, ok = v.be.convPlan(v.problem); !ok {
 			return 0, false
 		}
 		if v.conv != nil {
@@ -204,15 +222,15 @@ func (v *convolution) factors() (a, b, c *part) {
 	return &v.px, &v.pw, &v.py
 }
 
-func (v *convolution) run() {
-	if v.conv != nil {
-		v.be.check("convolution", v.conv.Run(uintptr(v.px.ptr), uintptr(v.pw.ptr), uintptr(v.py.ptr), uintptr(v.scratch.ptr)))
-		return
-	}
-	if v.turn > 0 {
+func (v *convolution) run() error {
+	switch {
+	case v.conv != nil:
+		return v.conv.Run(uintptr(v.px.ptr), uintptr(v.pw.ptr), uintptr(v.py.ptr), uintptr(v.scratch.ptr))
+	case v.turn > 0:
 		v.runPatches()
-		return
+	default:
+		a, b, c := v.factors()
+		v.be.product(v.gemm, 1, 0, a, b, c, &v.scratch)
 	}
-	a, b, c := v.factors()
-	v.be.product(v.gemm, 1, 0, a, b, c, &v.scratch)
+	return nil
 }

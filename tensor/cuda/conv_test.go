@@ -3,7 +3,9 @@
 package cuda_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"testing"
@@ -195,6 +197,30 @@ func TestConvolutionsWithoutAlgorithm(t *testing.T) {
 				requireNear(t, want[j], got[j], tolerance, fmt.Sprintf("%s %+v: %s", mode.name, k, what))
 			}
 		}
+	}
+}
+
+// Where cuDNN does not run what it offers, the next algorithm is taken, and patches behind
+// the last; each is said once.
+func TestRefusedAlgorithms(t *testing.T) {
+	cudatest.Doubles(t, "cuDNN runs what it offers")
+	for mode, want := range map[string]struct{ next, patches int }{
+		"refuse": {next: 3}, "refuse-all": {next: 6, patches: 3},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			t.Setenv("AGRDIST_FAKE_CUDNN", mode)
+			var log bytes.Buffer
+			be := openWith(t, cuda.Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			for range 2 {
+				want := convResults(t, gradcheck.Fused{}, 0, tensor.F32, unrounded)
+				got := convResults(t, be, 0, tensor.F32, unrounded)
+				for j, what := range []string{"y", "dx", "dw"} {
+					requireNear(t, want[j], got[j], 1e-5, what)
+				}
+			}
+			require.Equal(t, want.next, strings.Count(log.String(), "refuses an algorithm"), log.String())
+			require.Equal(t, want.patches, strings.Count(log.String(), "matrix product of patches"), log.String())
+		})
 	}
 }
 

@@ -22,6 +22,7 @@ type libraries struct {
 	dnn   *cudnn.Handle
 	blas  *cublaslt.Handle
 	convs map[cudnn.Problem]*cudnn.Plan
+	skip  map[cudnn.Problem]int // algorithms that were refused
 	gemms map[cublaslt.Problem]*cublaslt.Plan
 	call  convolution // the one under way, kept so that a call allocates nothing
 	// maxPatches is that constant, but in tests.
@@ -32,7 +33,7 @@ type libraries struct {
 func (b *Backend) openLibraries() error {
 	l := &b.libraries
 	l.maxPatches = maxPatches
-	l.convs, l.gemms = map[cudnn.Problem]*cudnn.Plan{}, map[cublaslt.Problem]*cublaslt.Plan{}
+	l.convs, l.skip, l.gemms = map[cudnn.Problem]*cudnn.Plan{}, map[cudnn.Problem]int{}, map[cublaslt.Problem]*cublaslt.Plan{}
 	blas, err := cublaslt.Open()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -203,13 +204,33 @@ func (b *Backend) convPlan(p cudnn.Problem) (plan *cudnn.Plan, ok bool) {
 	if known {
 		return plan, true
 	}
-	plan, err := b.libraries.dnn.Plan(p)
+	asked := p
+	asked.Skip = b.libraries.skip[p]
+	plan, err := b.libraries.dnn.Plan(asked)
 	if err != nil && !errors.Is(err, cudnn.ErrNoAlgorithm) {
 		b.check("convolution", err)
 		return nil, false
 	}
+	if plan == nil {
+		b.warn("cuDNN has no algorithm for a convolution; it becomes a matrix product of patches, which is slower", "reason", err)
+	}
 	b.libraries.convs[p] = plan
 	return plan, true
+}
+
+// refused drops the algorithm of a convolution, which the library offered and does not run.
+// It happens at the first call of a problem, so never in a recording.
+func (b *Backend) refused(p cudnn.Problem, why error) {
+	b.warn("cuDNN refuses an algorithm that it offered; the next one is taken", "reason", why)
+	b.libraries.convs[p].Destroy()
+	delete(b.libraries.convs, p)
+	b.libraries.skip[p]++
+}
+
+func (b *Backend) warn(text string, attrs ...any) {
+	if b.config.Logger != nil {
+		b.config.Logger.Warn(text, attrs...)
+	}
 }
 
 // product runs a plan.

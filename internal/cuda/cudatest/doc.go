@@ -32,7 +32,8 @@
 //	AGRDIST_FAKE_CC           compute capability (9.0)
 //	AGRDIST_FAKE_SEED         of all shuffling (1)
 //	AGRDIST_FAKE_CUINIT       what cuInit answers (0)
-//	AGRDIST_FAKE_CUDNN        none: cuDNN's heuristics find no algorithm
+//	AGRDIST_FAKE_CUDNN        none: cuDNN's heuristics find no algorithm; refuse: the best one
+//	                          is not run, refuse-all: none is
 //	AGRDIST_FAKE_CUBLASLT     refuse: cuBLASLt's best algorithm cannot be run
 //	AGRDIST_FAKE_RACES        1: look for data races
 //	AGRDIST_FAKE_DRIVER       what cuDriverGetVersion answers (12060)

@@ -27,6 +27,9 @@ var (
 	// ErrNoAlgorithm is wrapped by Plan where the library has no algorithm that is
 	// deterministic and fits the workspace.
 	ErrNoAlgorithm = errors.New("cudnn: no deterministic algorithm")
+	// ErrRefused is wrapped by a plan's first Run where the library does not run the
+	// algorithm that it offered: Problem.Skip gives the next one.
+	ErrRefused = errors.New("cudnn: the algorithm is refused")
 )
 
 // Library is the opened library. It stays open until the process ends.

@@ -86,6 +86,7 @@ cudnnStatus_t agr_cudnn_plan_init(const agr_cudnn* lib, cudnnHandle_t handle, co
   // 3000 to 3999 are the reasons why something is not supported.
   if (ranked / 1000 * 1000 == CUDNN_STATUS_NOT_SUPPORTED) return CUDNN_STATUS_SUCCESS;
   TRY(ranked);
+  int skip = p->skip;
   for (int i = 0; i < n && !*found; i++) {
     if (perf[i].status != CUDNN_STATUS_SUCCESS || perf[i].determinism != CUDNN_DETERMINISTIC) continue;
     // An algorithm comes with a math type. FMA stays FMA: the library would
@@ -93,7 +94,7 @@ cudnnStatus_t agr_cudnn_plan_init(const agr_cudnn* lib, cudnnHandle_t handle, co
     if (p->math != CUDNN_FMA_MATH) TRY(lib->cudnnSetConvolutionMathType(plan->conv, perf[i].mathType));
     plan->algo = perf[i].algo;
     cudnnStatus_t s = measure(lib, handle, plan);
-    if (s == CUDNN_STATUS_SUCCESS && plan->workspace <= p->workspace) *found = 1;
+    if (s == CUDNN_STATUS_SUCCESS && plan->workspace <= p->workspace) *found = skip-- == 0;
   }
   return CUDNN_STATUS_SUCCESS;
 }

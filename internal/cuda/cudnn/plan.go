@@ -64,6 +64,9 @@ type Problem struct {
 	Compute             Compute
 	// MaxWorkspace is the most bytes of workspace that the algorithm may want.
 	MaxWorkspace uint64
+	// Skip passes over the first so many algorithms that will do: those that Run has
+	// refused although the library offers them.
+	Skip int
 }
 
 // OutSize is the height or width of y for that of x.
@@ -79,6 +82,7 @@ type Plan struct {
 	handle  *Handle
 	problem Problem
 	c       C.agr_plan
+	ran     bool // once, without a refusal
 }
 
 // Plan chooses the algorithm (package doc). Errors wrap ErrNoAlgorithm or
@@ -90,6 +94,7 @@ func (h *Handle) Plan(p Problem) (*Plan, error) {
 		oh: C.int(p.OutSize(p.H)), ow: C.int(p.OutSize(p.W)),
 		kernel: C.int(p.Kernel), stride: C.int(p.Stride), pad: C.int(p.Pad),
 		_type: C.CUDNN_DATA_FLOAT, math: C.CUDNN_FMA_MATH, workspace: C.size_t(p.MaxWorkspace),
+		skip: C.int(p.Skip),
 	}
 	switch p.Compute {
 	case F32:
@@ -117,14 +122,27 @@ func (p *Plan) Workspace() uint64 { return uint64(p.c.workspace) }
 
 // Run enqueues the convolution on the handle's stream: one of x, filter and y is
 // written from the other two. All are addresses on the device, aligned to 16
-// bytes, workspace to 256.
+// bytes, workspace to 256. Errors wrap ErrStatus, and ErrRefused where another
+// algorithm may do.
 func (p *Plan) Run(x, filter, y, workspace uintptr) error {
 	s := C.agr_cudnn_plan_run(p.handle.lib.api, p.handle.h, &p.c,
 		C.uintptr_t(x), C.uintptr_t(filter), C.uintptr_t(y), C.uintptr_t(workspace))
 	if s == C.CUDNN_STATUS_SUCCESS {
+		p.ran = true
 		return nil
 	}
-	return p.handle.lib.err(p.problem.String(), s)
+	err := p.handle.lib.err(p.problem.String(), s)
+	if !p.ran && refusal(s) {
+		err = fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
+// refusal says that a status means the algorithm, not the device or the call: "not
+// supported" (3000 to 3999), or an internal error, such as a kernel that cannot be built
+// (4000 to 4999).
+func refusal(s C.cudnnStatus_t) bool {
+	return s/1000*1000 == C.CUDNN_STATUS_NOT_SUPPORTED || s/1000*1000 == C.CUDNN_STATUS_INTERNAL_ERROR
 }
 
 // Destroy gives the plan's descriptors back. It is idempotent.

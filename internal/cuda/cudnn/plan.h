@@ -31,6 +31,7 @@ typedef struct {
   cudnnDataType_t type;
   cudnnMathType_t math;
   size_t workspace;  // the most that an algorithm may ask for, bytes
+  int skip;          // pass over so many of the algorithms that will do
 } agr_conv;
 
 typedef struct {

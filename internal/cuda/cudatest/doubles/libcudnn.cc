@@ -1,7 +1,8 @@
 // A double of cuDNN 9's legacy convolutions: NHWC only, naive sums, and strict.
 // A call that the documentation does not allow returns the status that it names;
 // algorithms that are not deterministic give other bits each time; workspaces are
-// checked and overwritten. AGRDIST_FAKE_CUDNN=none makes the heuristics find nothing.
+// checked and overwritten. AGRDIST_FAKE_CUDNN=none makes the heuristics find nothing;
+// with refuse the best algorithm is not run, with refuse-all none is.
 #include "library.h"
 
 namespace {
@@ -77,6 +78,14 @@ int check(const void *handle, const Image *x, const Image *f, const Image *y, co
 
 // The algorithms' numbers are those of the real enumerations. In each direction
 // one is deterministic and affordable, one not deterministic, one too large.
+// The algorithm that is offered with AGRDIST_FAKE_CUDNN=refuse, and not run.
+const int REFUSED = 5;
+
+bool mode(const char *prefix) {
+  const char *m = getenv("AGRDIST_FAKE_CUDNN");
+  return m && !strncmp(m, prefix, strlen(prefix));
+}
+
 struct Algorithm {
   int id;
   bool deterministic;
@@ -84,9 +93,9 @@ struct Algorithm {
 };
 
 const std::vector<Algorithm> &algorithms(Direction d) {
-  static const std::vector<Algorithm> forward = {{2, true, true}, {0, false, false}, {1, true, false}};
-  static const std::vector<Algorithm> data = {{0, false, false}, {2, true, true}, {1, true, false}};
-  static const std::vector<Algorithm> filter = {{3, false, false}, {0, false, false}, {6, true, true}, {1, true, false}};
+  static const std::vector<Algorithm> forward = {{2, true, true}, {0, false, false}, {5, true, false}, {1, true, false}};
+  static const std::vector<Algorithm> data = {{0, false, false}, {2, true, true}, {5, true, false}, {1, true, false}};
+  static const std::vector<Algorithm> filter = {{3, false, false}, {0, false, false}, {6, true, true}, {5, true, false}, {1, true, false}};
   return d == Forward ? forward : d == Data ? data : filter;
 }
 
@@ -97,6 +106,7 @@ const Algorithm *find(Direction d, int id) {
 }
 
 size_t workspace(const Algorithm &a, const Problem &p) {
+  if (a.id == REFUSED) return 0;
   return a.large ? size_t(1) << 40 : size_t(4) * p.y.n * p.y.h * p.y.w + 256;
 }
 
@@ -111,15 +121,15 @@ struct Perf {
 int rank(Direction d, const Problem &p, int requested, int *returned, Perf *perf) {
   if (!returned || !perf || requested < 1) return fail(BAD_PARAM, "no room for the answer");
   *returned = 0;
-  const char *mode = getenv("AGRDIST_FAKE_CUDNN");
-  if (mode && !strcmp(mode, "none")) return SUCCESS;
+  if (mode("none")) return SUCCESS;
   auto add = [&](Perf q) {
     if (*returned < requested) perf[(*returned)++] = q;
   };
   // What fails comes with garbage: nobody may look at it.
   add({7, NOT_SUPPORTED, -1, size_t(-1), 1, FMA_MATH, {}});
   unsigned math = p.x.type == BFLOAT16 || p.tf32() ? TENSOR_OP_MATH : DEFAULT_MATH;
-  for (auto &a : algorithms(d)) add({unsigned(a.id), SUCCESS, -1, workspace(a, p), a.deterministic, math, {}});
+  for (auto &a : algorithms(d))
+    if (a.id != REFUSED || mode("refuse")) add({unsigned(a.id), SUCCESS, -1, workspace(a, p), a.deterministic, math, {}});
   return SUCCESS;
 }
 
@@ -180,6 +190,7 @@ int run(const Handle *h, Direction d, const Problem &p, int algo, const void *a,
         const Image &ib, void *out, const Image &io, const void *alpha, const void *beta, void *ws, size_t size) {
   auto found = find(d, algo);
   if (!found) return fail(NOT_SUPPORTED, "no such algorithm");
+  if (algo == REFUSED || mode("refuse-all")) return fail(NOT_SUPPORTED_SHAPE, "refused as told");
   if (!alpha || !beta) return fail(NULL_POINTER, "alpha or beta is null");
   if (!alignedTo(a, 16) || !alignedTo(b, 16) || !alignedTo(out, 16))
     return fail(MISALIGNED_POINTER, "an operand is not aligned to 16 bytes");
