@@ -97,6 +97,8 @@ var allowed = map[string]string{
 	"rng":                    "",
 
 	"hack/deadexports": "",
+	"hack/e2e":         "",
+	"hack/e2e/pause":   "",
 	"hack/promcheck":   "status",
 	"hack/k8scheck":    "",
 	"hack/k8sschema":   "",
