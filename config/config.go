@@ -160,10 +160,15 @@ type Sample struct {
 // Log is what a person reads.
 type Log struct {
 	Level string `mapstructure:"level" choices:"debug|info|warn|error" scope:"node" doc:"debug, info, warn or error"`
-	Every int64  `mapstructure:"every" doc:"steps between step events"`
+	// Format is how run speaks to people or to a collector of logs.
+	Format string `mapstructure:"format" choices:"text|json" scope:"node" doc:"what run prints, and its log files: text, or json, one object a line on stdout"`
+	Every  int64  `mapstructure:"every" doc:"steps between step events"`
 	// TensorBoard is a second form of the events.
 	TensorBoard bool `mapstructure:"tensorboard" scope:"node" doc:"write TensorBoard event files to tb/ in the run's directory"`
 }
+
+// JSON is the value of log.format for collectors of logs.
+const JSON = "json"
 
 // Off is the value of a setting that switches something off.
 const Off = "off"
@@ -199,7 +204,7 @@ func Default() Config {
 		Sample: Sample{
 			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before", Guidance: 1,
 		},
-		Log:       Log{Level: "info", Every: 1, TensorBoard: true},
+		Log:       Log{Level: "info", Format: "text", Every: 1, TensorBoard: true},
 		Dashboard: Dashboard{Bind: "127.0.0.1:0"},
 	}
 }

@@ -46,8 +46,9 @@ type Options struct {
 	Scanning func(what string, done, total int)
 	// Joinable is called once with the address that other nodes join by.
 	Joinable func(addr string)
-	// Watch is called about twice a second with where the run stands.
-	Watch func(cluster.Status)
+	// Watch is called about twice a second with where the run stands; leads: its rank 0,
+	// which writes events and checkpoints, is on this node.
+	Watch func(s cluster.Status, leads bool)
 	// Page is called once the run has begun, with the address of the run's page on this node, its token
 	// included, unless dashboard.bind is off; nil: no page is served.
 	Page func(link string)
@@ -172,7 +173,7 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 			r.last.Store(&s)
 			r.page.watch(s)
 			if r.Watch != nil {
-				r.Watch(s)
+				r.Watch(s, len(s.Generation.Members) > 0 && s.Generation.Members[0].Node == r.node)
 			}
 		},
 	})
@@ -251,8 +252,12 @@ func (r *run) openLog() (*slog.Logger, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot open the log: %w", err)
 	}
-	log := slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: level}))
-	return log, func() { _ = f.Close() }, nil // nothing depends on its last line
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(f, options)
+	if r.cfg.Log.Format == config.JSON {
+		handler = slog.NewJSONHandler(f, options)
+	}
+	return slog.New(handler), func() { _ = f.Close() }, nil // nothing depends on its last line
 }
 
 // logName is the name of a process of this node: its logs may lie beside those of

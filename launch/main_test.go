@@ -100,7 +100,7 @@ func TestContext(t *testing.T) {
 	c := tiny(t, "train.steps=100000", "checkpoint.every=0")
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := launch.Run(ctx, launch.Options{Config: c, Watch: func(s cluster.Status) {
+	_, err := launch.Run(ctx, launch.Options{Config: c, Watch: func(s cluster.Status, _ bool) {
 		if s.Step > 0 {
 			cancel()
 		}

@@ -63,11 +63,11 @@ func getData(c *cobra.Command, name string, o fetch.Options) error {
 	}
 	stderr := c.ErrOrStderr()
 	bar := newCounter(stderr, "downloading")
-	o.Note = func(text string) { complain(stderr, text) }
+	o.Note = func(text string) { complain(stderr, text, exitOK) }
 	o.Download.Progress = func(got, total int64) { bar.set(int(got>>20), int(total>>20)) }
 	o.Download.Retrying = func(err error, wait time.Duration) {
 		bar.close()
-		complain(stderr, fmt.Sprintf("%v; trying again in %s", err, wait))
+		complain(stderr, fmt.Sprintf("%v; trying again in %s", err, wait), exitOK)
 	}
 	err := set.run()
 	bar.close()

@@ -56,6 +56,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
+	out := c.ErrOrStderr()
 	var (
 		exit    *exitError
 		usage   *usageError
@@ -64,23 +65,27 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case errors.As(err, &exit):
 		if exit.text != "" {
-			complain(stderr, exit.text)
+			complain(out, exit.text, exit.code)
 		}
 		return exit.code
 	case errors.As(err, &usage):
-		complain(stderr, err.Error())
-		fmt.Fprintf(stderr, "agrdist: see %s --help\n", c.CommandPath())
+		complain(out, err.Error(), exitUsage)
+		fmt.Fprintf(out, "agrdist: see %s --help\n", c.CommandPath())
 		return exitUsage
 	case errors.As(err, &refused):
-		complain(stderr, err.Error())
+		complain(out, err.Error(), exitConfig)
 		return exitConfig
 	}
-	complain(stderr, err.Error())
+	complain(out, err.Error(), exitFailed)
 	return exitFailed
 }
 
-// complain prints an error, each of its lines with the program's name.
-func complain(w io.Writer, text string) {
+// complain prints why the program ends with a code, each line with the program's name.
+func complain(w io.Writer, text string, code int) {
+	if j, ok := w.(*jsonLines); ok {
+		j.ended(code, strings.TrimSpace(text))
+		return
+	}
 	for line := range strings.SplitSeq(strings.TrimSpace(text), "\n") {
 		fmt.Fprintln(w, "agrdist: "+line)
 	}

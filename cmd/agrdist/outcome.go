@@ -11,6 +11,10 @@ import (
 
 // conclude says how the run ended and where everything is.
 func (r *runner) conclude(o launch.Outcome) error {
+	if j, ok := r.stdout.(*jsonLines); ok && (o.Ending == launch.Finished || o.Ending == launch.Already) {
+		j.finished(o)
+		return nil
+	}
 	switch o.Ending {
 	case launch.Finished:
 		r.finished(o)

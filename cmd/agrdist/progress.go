@@ -23,6 +23,7 @@ type display struct {
 	batch int // images a step
 	begun time.Time
 	plain time.Duration // between lines without a terminal
+	json  *jsonLines    // nil: text for people
 
 	mu       sync.Mutex
 	progress *mpb.Progress
@@ -36,6 +37,7 @@ type display struct {
 
 func newDisplay(out io.Writer, batch int) *display {
 	d := &display{out: out, batch: batch, begun: time.Now(), plain: 5 * time.Second}
+	d.json, _ = out.(*jsonLines)
 	if drawable(out) {
 		d.progress = mpb.New(mpb.WithOutput(out), mpb.WithWidth(32), mpb.WithRefreshRate(200*time.Millisecond))
 	}
@@ -70,14 +72,21 @@ func (d *display) Write(p []byte) (int, error) {
 	return d.out.Write(p)
 }
 
-// update shows a status.
-func (d *display) update(s cluster.Status) {
+// update shows a status; leads: rank 0 is on this node.
+func (d *display) update(s cluster.Status, leads bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.note(s)
+	if d.json != nil {
+		d.report(s, leads)
+	} else {
+		d.note(s)
+	}
 	d.last = s
 	if s.Step >= 0 {
 		d.rate.observe(s.Step, time.Now())
+	}
+	if d.json != nil {
+		return
 	}
 	if d.progress != nil {
 		d.draw(s)
@@ -89,9 +98,8 @@ func (d *display) update(s cluster.Status) {
 	}
 }
 
-// note prints what the run waits for, or recovers from, when that changes.
-func (d *display) note(s cluster.Status) {
-	text := ""
+// news is what the run waits for, or recovers from, when that changes.
+func (d *display) news(s cluster.Status) (text string) {
 	switch {
 	case s.State == cluster.StateWaiting, s.State == cluster.StateRecovering,
 		s.State == cluster.StateForming && time.Since(d.begun) >= d.plain:
@@ -100,9 +108,18 @@ func (d *display) note(s cluster.Status) {
 		text = fmt.Sprintf("generation %d, %s: %s", s.Generation.Number, plural(len(s.Generation.Members), "worker"), s.Generation.Reason)
 	}
 	if text == "" || text == d.detail {
-		return
+		return ""
 	}
 	d.detail = text
+	return text
+}
+
+// note prints the news.
+func (d *display) note(s cluster.Status) {
+	text := d.news(s)
+	if text == "" {
+		return
+	}
 	text = "agrdist: " + text + "\n"
 	if d.bar != nil {
 		_, _ = d.progress.Write([]byte(text)) // a lost line of display is no failure

@@ -52,6 +52,9 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
   agrdist run --nodes 2                                # the first node prints its address
   agrdist run --nodes 2 --join 10.0.0.1:7946 --out D2  # the second joins it`,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if wantsJSON() {
+				speakJSON(c, "")
+			}
 			var flags []config.Flag
 			for _, f := range []config.Flag{
 				{Name: "--workers", Key: "cluster.workers", Text: strconv.Itoa(workers)},
@@ -74,6 +77,9 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 			cfg, err := s.load(flags...)
 			if err != nil {
 				return err
+			}
+			if cfg.Log.Format == config.JSON {
+				speakJSON(c, cfg.Cluster.Node)
 			}
 			if !c.Flags().Changed("out") && !s.sets("out") {
 				followConfig(s.file, cfg, c.ErrOrStderr())
@@ -179,7 +185,7 @@ func (r *runner) run(ctx context.Context) error {
 			}
 		},
 		Watch: view.update,
-		Page:  func(link string) { fmt.Fprintln(view, "agrdist: dashboard "+link) },
+		Page:  func(link string) { pageNotice(r.stderr, link) },
 	})
 	view.close()
 	if err != nil {

@@ -68,7 +68,7 @@ func TestPlainDisplay(t *testing.T) {
 			t.Helper()
 			s.TotalSteps = 100
 			out.Reset()
-			d.update(s)
+			d.update(s, true)
 			require.Equal(t, want, out.String())
 		}
 		forming := cluster.Status{State: cluster.StateForming, Step: -1, Detail: "0 of 2 workers are here"}

@@ -130,19 +130,7 @@ func (c *cluster) certificates() (err error) {
 // dns starts CoreDNS on the first node's address, where every kubelet points its pods.
 func (c *cluster) dns(ctx context.Context) error {
 	corefile := filepath.Join(c.state, "Corefile")
-	text := fmt.Sprintf(`.:53 {
-  bind %s
-  errors
-  log
-  ready 127.0.0.1:8181
-  kubernetes cluster.local in-addr.arpa {
-    kubeconfig %s e2e
-    pods insecure
-    ttl 5
-  }
-}
-`, serverAddr, filepath.Join(c.state, "admin.kubeconfig"))
-	if err := os.WriteFile(corefile, []byte(text), 0o644); err != nil {
+	if err := fill("Corefile", corefile, place{State: c.state, Addr: serverAddr}); err != nil {
 		return err
 	}
 	if err := c.process("coredns", filepath.Join(c.kube, "coredns"), "-conf", corefile); err != nil {

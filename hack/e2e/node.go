@@ -5,10 +5,11 @@ package main
 import (
 	"context"
 	"crypto/x509/pkix"
+	"embed"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
+	"text/template"
 )
 
 // node is a real one: a containerd, a kubelet, a bridge for its pods.
@@ -53,32 +54,40 @@ func (c *cluster) join(ctx context.Context, n node, images []string) error {
 	})
 }
 
+//go:embed files
+var templates embed.FS
+
+// place is what the files of a node name.
+type place struct {
+	State, Dir, Name, Addr, Socket, Group, Debs, DNS string
+	Number                                           int
+}
+
+func (c *cluster) place(n node) place {
+	return place{
+		State: c.state, Dir: filepath.Join(c.state, n.name), Name: n.name, Addr: n.addr, Socket: n.socket(), Number: n.number,
+		Group: "/" + n.name, // each kubelet sweeps what it finds under its own
+		Debs:  os.Getenv("E2E_DEBS"), DNS: serverAddr,
+	}
+}
+
+// fill writes one of the embedded files.
+func fill(name, path string, p place) error {
+	t, err := template.ParseFS(templates, "files/"+name)
+	if err != nil {
+		return err
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.Execute(out, p), out.Close())
+}
+
 func (c *cluster) containerd(n node, dir string) error {
-	// Without CAP_SYS_RESOURCE runc may not lower oom_score_adj.
-	config := fmt.Sprintf(`version = 2
-root = %[1]q
-state = "/run/%[2]s/containerd"
-[grpc]
-  address = %[3]q
-[plugins."io.containerd.grpc.v1.cri"]
-  restrict_oom_score_adj = true
-  sandbox_image = "registry.k8s.io/pause:3.10"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = %[4]q
-    conf_dir = %[5]q
-[plugins."io.containerd.internal.v1.opt"]
-  path = "/opt/%[2]s"
-`, filepath.Join(dir, "containerd"), n.name, n.socket(), filepath.Join(os.Getenv("E2E_DEBS"), "usr/lib/cni"), filepath.Join(dir, "cni"))
-	// No masquerading: a pod keeps its address wherever it talks to.
-	network := fmt.Sprintf(`{"cniVersion":"0.4.0","name":%[1]q,"plugins":[
- {"type":"bridge","bridge":"cni%[2]d","isGateway":true,"hairpinMode":true,
-  "ipam":{"type":"host-local","dataDir":%[3]q,"ranges":[[{"subnet":"10.244.%[2]d.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}
-`, n.name, n.number, filepath.Join(dir, "addresses"))
 	if err := errors.Join(
-		os.WriteFile(filepath.Join(dir, "containerd.toml"), []byte(config), 0o644),
-		os.WriteFile(filepath.Join(dir, "cni", "10-bridge.conflist"), []byte(network), 0o644)); err != nil {
+		fill("containerd.toml", filepath.Join(dir, "containerd.toml"), c.place(n)),
+		fill("bridge.conflist", filepath.Join(dir, "cni", "10-bridge.conflist"), c.place(n))); err != nil {
 		return err
 	}
 	return c.process("containerd-"+n.name, "containerd", "--config", filepath.Join(dir, "containerd.toml"))
@@ -91,35 +100,11 @@ func (c *cluster) kubelet(n node, dir string) error {
 		os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver "+serverAddr+"\n"), 0o644)); err != nil {
 		return err
 	}
-	group := "/" + n.name // each kubelet sweeps what it finds under its own
-	if err := makeGroup(group); err != nil {
+	if err := makeGroup(c.place(n).Group); err != nil {
 		return err
 	}
-	config := fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-address: %[1]s
-healthzPort: 0
-authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: %[2]s/ca.crt}}
-authorization: {mode: Webhook}
-tlsCertFile: %[2]s/%[3]s.crt
-tlsPrivateKeyFile: %[2]s/%[3]s.key
-cgroupDriver: cgroupfs
-cgroupRoot: %[4]s
-failCgroupV1: false
-failSwapOn: false
-containerRuntimeEndpoint: unix://%[5]s
-clusterDNS: [%[6]s]
-clusterDomain: cluster.local
-resolvConf: %[7]s/resolv.conf
-volumePluginDir: %[7]s/volplugins
-podLogsDir: /var/log/%[3]s
-imageGCHighThresholdPercent: 100
-evictionHard: {memory.available: "100Mi", nodefs.available: "1%%"}
-oomScoreAdj: 0
-nodeStatusUpdateFrequency: 5s
-`, n.addr, c.state, n.name, group, n.socket(), serverAddr, dir)
 	file := filepath.Join(dir, "kubelet.yaml")
-	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+	if err := fill("kubelet.yaml", file, c.place(n)); err != nil {
 		return err
 	}
 	return c.process("kubelet-"+n.name, filepath.Join(c.kube, "kubelet"), "--config", file,
