@@ -277,3 +277,27 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The experiments that come with the program can be planned as they are.
+func TestShippedExperiments(t *testing.T) {
+	files, err := filepath.Glob("../configs/experiments/*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			f, err := os.Open(file)
+			require.NoError(t, err)
+			defer f.Close()
+			s, err := Parse(f)
+			require.NoError(t, err)
+			p, err := NewPlan(*s, resolve)
+			require.NoError(t, err)
+			for _, m := range p.Methods {
+				require.NotEmpty(t, p.combinations(m), "a method without a sweep of its learning rate")
+			}
+			c, err := p.config(p.Methods[0], nil, p.Seeds[0], 0, "")
+			require.NoError(t, err)
+			require.Positive(t, c.Data.Holdout, "the sweep goes by the held-out loss")
+		})
+	}
+}

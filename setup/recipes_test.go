@@ -43,7 +43,7 @@ func TestPaperRecipes(t *testing.T) {
 			want.Model.LayersPerBlock, want.Model.AttentionLevels = 2, []int{1}
 			want.Model.NormNumGroups, want.Model.NormEps, want.Model.Dropout = 32, 1e-5, 0.1
 			want.Diffusion = config.Diffusion{Timesteps: 1000, Schedule: diffusion.Linear, Prediction: string(diffusion.Epsilon)}
-			want.Data.Name, want.Data.Dir, want.Data.Flip = "cifar10", "data/cifar-10-batches-bin", true
+			want.Data.Name, want.Data.Dir, want.Data.Flip = "cifar10", "datasets/cifar10", true
 			const perEpoch = 50_000 / 128 // the last, short batch is dropped
 			want.Train.Steps, want.Train.GlobalBatch, want.Train.Chunk = 2000*perEpoch, 128, 8
 			want.Train.ClipGradNorm, want.Train.EMADecay, want.Train.DigestEvery = 1, 0.9999, 1000
