@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/agrdist/agrdist/checkpoint/pth"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
 )
 
@@ -19,9 +22,9 @@ import (
 // a bare UNet, then without a scheduler. The weights come as float32 under the
 // keys of the file. Of several variants it takes float32, then fp16, then bf16.
 //
-// A directory may come from anywhere, so: nothing is read but safetensors and
-// JSON; pickles (.bin) are refused, with the way to convert one; no link leads
-// out of the directory, except that in a Hugging Face cache links may lead to
+// A directory may come from anywhere, so: nothing is read but safetensors, JSON and,
+// where there are no safetensors, the tensors of a pickle (.bin), of which package pth
+// executes no more than tensors need; no link leads out of the directory, except that in a Hugging Face cache links may lead to
 // the blobs of the same repository, which is how that cache is built.
 func Import(dir string) (*Pipeline, error) {
 	p, err := importPipeline(dir)
@@ -169,16 +172,72 @@ func (t tree) weights(dir string, p *Pipeline) error {
 		}
 		return nil
 	}
+	for _, v := range variants {
+		name := path.Join(dir, weightsFile(v.name, ".bin"))
+		f, size, err := t.open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.Variant = v.name
+		p.Tensors, err = readPickle(f, size)
+		if err = also(err, f.Close()); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	}
 	return t.noWeights(dir)
+}
+
+// readPickle reads the tensors of a file that torch.save wrote.
+func readPickle(f *os.File, size int64) ([]Tensor, error) {
+	if err := notPointer(f); err != nil {
+		return nil, err
+	}
+	file, err := pth.New(f, size)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPipeline, err)
+	}
+	tensors, err := file.Tensors("")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPipeline, err)
+	}
+	var list []Tensor
+	for _, name := range slices.Sorted(maps.Keys(tensors)) {
+		t := tensors[name]
+		if err := finite(name, t.Data); err != nil {
+			return nil, err
+		}
+		list = append(list, Tensor{Name: name, Shape: t.Shape, Data: t.Data})
+	}
+	return list, nil
 }
 
 // lfsPointer begins the files that Git leaves in the place of large ones.
 const lfsPointer = "version https://git-lfs.github.com/"
 
-func readWeights(f *os.File, size int64) ([]Tensor, error) {
+func notPointer(f *os.File) error {
 	head := make([]byte, len(lfsPointer))
 	if n, _ := f.ReadAt(head, 0); string(head[:n]) == lfsPointer {
-		return nil, fmt.Errorf("%w: it is a pointer of Git LFS, not the weights: run git lfs install and git lfs pull in that repository", ErrPipeline)
+		return fmt.Errorf("%w: it is a pointer of Git LFS, not the weights: run git lfs install and git lfs pull in that repository", ErrPipeline)
+	}
+	return nil
+}
+
+func finite(name string, data []float32) error {
+	for i, x := range data {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return fmt.Errorf("%w: element %d of key %q is %v: the weights are damaged, or of a training that diverged", ErrPipeline, i, name, x)
+		}
+	}
+	return nil
+}
+
+func readWeights(f *os.File, size int64) ([]Tensor, error) {
+	if err := notPointer(f); err != nil {
+		return nil, err
 	}
 	sf, err := safetensors.NewFile(f, size)
 	if err != nil {
@@ -195,10 +254,8 @@ func readWeights(f *os.File, size int64) ([]Tensor, error) {
 		if err != nil {
 			return nil, err
 		}
-		for i, x := range data {
-			if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-				return nil, fmt.Errorf("%w: element %d of key %q is %v: the weights are damaged, or of a training that diverged", ErrPipeline, i, name, x)
-			}
+		if err := finite(name, data); err != nil {
+			return nil, err
 		}
 		list = append(list, Tensor{Name: name, Shape: shape, Data: data})
 	}
@@ -208,11 +265,6 @@ func readWeights(f *os.File, size int64) ([]Tensor, error) {
 // noWeights says why there is nothing to read.
 func (t tree) noWeights(dir string) error {
 	for _, v := range variants {
-		if bin := path.Join(dir, weightsFile(v.name, ".bin")); t.exists(bin) {
-			return fmt.Errorf("%w: %s is a pickle, which can run any code when it is loaded; convert it where you trust it:"+
-				` python3 -c 'import torch, safetensors.torch as s; s.save_file(torch.load("%s", map_location="cpu", weights_only=True), "%s")'`,
-				ErrPipeline, bin, weightsFile(v.name, ".bin"), weightsFile(v.name, ".safetensors"))
-		}
 		if index := path.Join(dir, weightsFile(v.name, ".safetensors.index.json")); t.exists(index) {
 			return fmt.Errorf("%w: the weights are cut into shards (%s); save them as one file: model.save_pretrained(DIR, max_shard_size=\"100GB\")", ErrPipeline, index)
 		}

@@ -184,10 +184,17 @@ func TestImportRefuses(t *testing.T) {
 		}
 	}
 	for want, change := range map[string]func(*testing.T, string){
-		`unet/diffusion_pytorch_model.bin is a pickle, which can run any code when it is loaded; convert it`: move("unet/diffusion_pytorch_model.bin"),
-		`unet/diffusion_pytorch_model.fp16.bin is a pickle`:                                                  move("unet/diffusion_pytorch_model.fp16.bin"),
-		"the weights are cut into shards":                                                                    move("unet/diffusion_pytorch_model.safetensors.index.json"),
-		"there is no unet/diffusion_pytorch_model.safetensors":                                               move("x"),
+		`unet/diffusion_pytorch_model.bin: checkpoint: unsupported diffusers pipeline: not a file of torch.save`: move("unet/diffusion_pytorch_model.bin"),
+		`unet/diffusion_pytorch_model.fp16.bin: `: move("unet/diffusion_pytorch_model.fp16.bin"),
+		`unet/diffusion_pytorch_model.bin: checkpoint: unsupported diffusers pipeline: a dictionary of tensors does not contain this: the name "posix.system"`: func(t *testing.T, dir string) {
+			t.Helper()
+			evil, err := os.ReadFile("pth/testdata/evil.pth")
+			require.NoError(t, err)
+			require.NoError(t, os.Remove(filepath.Join(dir, weights)))
+			put("unet/diffusion_pytorch_model.bin", string(evil))(t, dir)
+		},
+		"the weights are cut into shards":                      move("unet/diffusion_pytorch_model.safetensors.index.json"),
+		"there is no unet/diffusion_pytorch_model.safetensors": move("x"),
 		"there is no unet/config.json or config.json": func(t *testing.T, dir string) {
 			t.Helper()
 			require.NoError(t, os.Remove(filepath.Join(dir, "unet", "config.json")))

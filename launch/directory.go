@@ -28,8 +28,8 @@ func (r *run) checkResume() error {
 	if errors.Is(err, rundir.ErrMissing) && len(r.cfg.Cluster.Join) > 0 {
 		return nil // it is on the first node, which hands its state on
 	}
-	if err == nil && kind == rundir.Pipeline {
-		err = fmt.Errorf("%s is a diffusers directory, which has no optimizer state; agrdist checkpoint import makes a run of it", resume)
+	if err == nil && kind.Foreign() {
+		err = fmt.Errorf("%s is a %v, which has no optimizer state that agrdist could use; agrdist checkpoint import makes a run of it", resume, kind)
 	}
 	if err != nil {
 		return &config.Error{Source: "checkpoint.resume", Err: err}

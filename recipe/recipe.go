@@ -17,7 +17,7 @@ import (
 
 // Recipe is what a model that was opened belongs to.
 type Recipe struct {
-	// Config is the run's configuration; for a diffusers directory the default one
+	// Config is the run's configuration; for what another program wrote the default one
 	// with the model and the forward process of its documents.
 	Config   *config.Config
 	Schedule *diffusion.Schedule
@@ -34,7 +34,7 @@ func Of(src *rundir.Source) (*Recipe, error) {
 }
 
 func of(src *rundir.Source) (*Recipe, error) {
-	if src.Kind == rundir.Pipeline {
+	if src.Kind.Foreign() {
 		return pipelineRecipe(src)
 	}
 	c, err := config.FromYAML(src.State.Config)
@@ -88,11 +88,12 @@ func Trainable(src *rundir.Source, r *Recipe) error {
 	if err := json.Unmarshal(src.State.SchedulerConfig, &doc); err != nil {
 		return fmt.Errorf("%s: %w", src.Path, err)
 	}
-	field := fmt.Sprintf("beta_schedule is %s from %g to %g", doc.Schedule, doc.Start, doc.End)
+	field := fmt.Sprintf("beta_schedule is %s from %g to %g in %d steps", doc.Schedule, doc.Start, doc.End, r.Schedule.Timesteps())
 	if doc.Betas != nil {
 		field = "trained_betas is set"
 	}
-	return fmt.Errorf("%s: scheduler_config.json: %s; agrdist samples from such a model, and trains linear (from 0.0001 to 0.02), squaredcos_cap_v2 and its own sigmoid schedules only", src.Path, field)
+	return fmt.Errorf("%s: scheduler_config.json: %s; agrdist samples from such a model, and trains linear (from %g to %g in so many steps), squaredcos_cap_v2 and its own sigmoid schedules only", src.Path, field,
+		0.1/float64(r.Schedule.Timesteps()), 20/float64(r.Schedule.Timesteps()))
 }
 
 // trainable refuses what diffusers and package unet can have and a configuration

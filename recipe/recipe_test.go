@@ -64,7 +64,7 @@ func TestUnsupportedPipelines(t *testing.T) {
 	src := pipeline(t, as, replaced(t, `"beta_schedule": "linear"`, `"beta_schedule": "scaled_linear"`))
 	made, err := recipe.Of(src)
 	require.NoError(t, err)
-	require.ErrorContains(t, recipe.Trainable(src, made), "PIPE: scheduler_config.json: beta_schedule is scaled_linear from 0.0001 to 0.02;")
+	require.ErrorContains(t, recipe.Trainable(src, made), "PIPE: scheduler_config.json: beta_schedule is scaled_linear from 0.0001 to 0.02 in 1000 steps;")
 }
 
 func TestSameBits(t *testing.T) {

@@ -7,8 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/checkpoint/pytorchddpm"
 	"github.com/agrdist/agrdist/nn/weights"
 )
 
@@ -17,10 +19,14 @@ type Kind int
 
 // Kinds of directories.
 const (
-	Run        Kind = iota + 1 // a run's directory, or the directory of its checkpoints
-	Checkpoint                 // one checkpoint
-	Pipeline                   // a diffusers directory: a pipeline, or a UNet alone
+	Run         Kind = iota + 1 // a run's directory, or the directory of its checkpoints
+	Checkpoint                  // one checkpoint
+	Pipeline                    // a diffusers directory: a pipeline, or a UNet alone
+	PyTorchDDPM                 // a file of w86763777/pytorch-ddpm
 )
+
+// Foreign says whether another program wrote it: there is no configuration of a run then.
+func (k Kind) Foreign() bool { return k == Pipeline || k == PyTorchDDPM }
 
 func (k Kind) String() string {
 	switch k {
@@ -30,6 +36,8 @@ func (k Kind) String() string {
 		return "checkpoint"
 	case Pipeline:
 		return "diffusers directory"
+	case PyTorchDDPM:
+		return "checkpoint of pytorch-ddpm"
 	}
 	return "nothing"
 }
@@ -41,9 +49,12 @@ var (
 	ErrEmpty   = errors.New("nothing that can be read is in it")
 )
 
-const wanted = "give a run's directory, one of its checkpoints (RUN/checkpoints/step-N) or a diffusers directory"
+const wanted = "give a run's directory, one of its checkpoints (RUN/checkpoints/step-N), a diffusers directory or a ckpt.pt of pytorch-ddpm"
 
-// Find says what the directory at path is, by the names in it alone. Where it is none
+// torchNames are the extensions of files that torch.save wrote.
+var torchNames = []string{".pt", ".pth", ".ckpt", ".bin"}
+
+// Find says what is at path, by names alone. Where it is none
 // of the kinds, the error matches ErrMissing, ErrFile or ErrEmpty and says what to give.
 // A run without any checkpoint is checkpoint.ErrNoCheckpoint.
 func Find(path string) (Kind, error) {
@@ -53,6 +64,8 @@ func Find(path string) (Kind, error) {
 		return 0, fmt.Errorf("%s: %w; %s", path, ErrMissing, wanted)
 	case err != nil:
 		return 0, err
+	case st.Mode().IsRegular() && slices.Contains(torchNames, filepath.Ext(path)):
+		return PyTorchDDPM, nil
 	case !st.IsDir():
 		return 0, fmt.Errorf("%s: %w; %s", path, ErrFile, wanted)
 	case has(path, checkpoint.ManifestFile), has(path, checkpoint.ModelFile): // the second alone: one cut off
@@ -110,19 +123,19 @@ func Checkpoints(path string) (*checkpoint.Store, error) {
 // Source is what was opened.
 type Source struct {
 	Kind Kind
-	Path string // the checkpoint or the diffusers directory that was read
+	Path string // the checkpoint, the diffusers directory or the file that was read
 	// State holds the parts that were asked for, with the configuration (YAML) and
-	// diffusers' two documents (JSON). A diffusers directory has no configuration and
-	// no moving average: its weights are in State.Model.
+	// diffusers' two documents (JSON). What is foreign has no configuration; its weights
+	// are in State.Model, and a moving average, which pytorch-ddpm has, in State.EMA.
 	State *checkpoint.Snapshot
-	// Manifest describes the checkpoint; nil for a diffusers directory.
+	// Manifest describes the checkpoint; nil for what is foreign.
 	Manifest *checkpoint.Manifest
 	// Skipped are newer checkpoints of the run that do not verify, newest first.
 	Skipped []checkpoint.Skipped
 }
 
 // Open reads parts of the newest checkpoint of a run that verifies, of one checkpoint,
-// or of a diffusers directory. It takes no lock. Errors are those of Find, of package
+// of a diffusers directory, or of a file of pytorch-ddpm. It takes no lock. Errors are those of Find, of package
 // checkpoint (*checkpoint.NoneValidError, ErrNoEMA, ...) and of its Import.
 func Open(ctx context.Context, path string, parts checkpoint.Parts) (*Source, error) {
 	kind, err := Find(path)
@@ -138,6 +151,13 @@ func Open(ctx context.Context, path string, parts checkpoint.Parts) (*Source, er
 			return nil, err
 		}
 		s.State = &checkpoint.Snapshot{UNetConfig: p.UNetConfig, SchedulerConfig: p.SchedulerConfig, Model: p.Tensors}
+		return s, nil
+	case PyTorchDDPM:
+		c, err := pytorchddpm.ReadFile(path, parts&checkpoint.EMA != 0)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		s.State = &checkpoint.Snapshot{UNetConfig: c.UNetConfig, SchedulerConfig: c.SchedulerConfig, Model: c.Net, EMA: c.EMA}
 		return s, nil
 	case Checkpoint:
 		s.State, info, err = checkpoint.Read(ctx, path, parts)

@@ -40,7 +40,7 @@ func checkpointCommand() *cobra.Command {
 	}
 	var raw bool
 	export := &cobra.Command{
-		Use: "export RUN|CHECKPOINT DIR", Short: "Write a diffusers pipeline directory (averaged weights)", Args: cobra.ExactArgs(2),
+		Use: "export RUN|CHECKPOINT|FILE.pt DIR", Short: "Write a diffusers pipeline directory (averaged weights)", Args: cobra.ExactArgs(2),
 		Example: "  agrdist checkpoint export runs/digits-cpu pipeline   # DDPMPipeline.from_pretrained(\"pipeline\")",
 		RunE: func(c *cobra.Command, args []string) error {
 			return exportCheckpoint(c.Context(), c.OutOrStdout(), args[0], args[1], raw)
@@ -51,19 +51,27 @@ func checkpointCommand() *cobra.Command {
 	return c
 }
 
-// importCommand makes a run out of a diffusers pipeline, to train it further.
+// importCommand makes a run out of another program's model, to train it further.
 func importCommand() *cobra.Command {
-	var s settings
+	var (
+		s   settings
+		raw bool
+	)
 	c := &cobra.Command{
-		Use: "import DIR RUN", Short: "Make a run at step 0 from a diffusers pipeline directory, to train it further", Args: cobra.ExactArgs(2),
-		Long: `Make a run at step 0 from a diffusers pipeline directory. The model and the
-schedule are the pipeline's, everything else (data, batch, optimizer, ...) comes
-from -c and --set. Train it with: agrdist run -c RUN/config.yaml`,
-		Example: `  agrdist checkpoint import google/ddpm-cat-256 runs/cats --set data.name=folder --set data.dir=cats`,
+		Use: "import DIR|FILE.pt RUN", Short: "Make a run at step 0 from a model of diffusers or pytorch-ddpm, to train it further", Args: cobra.ExactArgs(2),
+		Long: `Make a run at step 0 from a diffusers directory, or from a checkpoint of
+w86763777/pytorch-ddpm (ckpt.pt). The model and the schedule are the source's,
+everything else (data, batch, optimizer, ...) comes from -c and --set. Train it with:
+agrdist run -c RUN/config.yaml
+
+A .pt file is a pickle: only its tensors are read, and one that names anything else
+is refused. The run begins with its averaged weights, with --raw with the others.`,
+		Example: `  agrdist checkpoint import google/ddpm-cat-256 runs/cats --set data.name=folder --set data.dir=cats
+  agrdist checkpoint import logs/DDPM_CIFAR10_EPS/ckpt.pt runs/mine -c configs/cifar10-adan-agr.yaml`,
 		RunE: func(c *cobra.Command, args []string) error {
-			src, err := rundir.Open(c.Context(), args[0], checkpoint.Model)
-			if err == nil && src.Kind != rundir.Pipeline {
-				err = fmt.Errorf("%s is a %v, not a diffusers directory; agrdist run --resume continues it", args[0], src.Kind)
+			src, err := rundir.OpenWeights(c.Context(), args[0], raw)
+			if err == nil && !src.Kind.Foreign() {
+				err = fmt.Errorf("%s is a %v of agrdist; agrdist run --resume continues it", args[0], src.Kind)
 			}
 			if err != nil {
 				return err
@@ -76,12 +84,12 @@ from -c and --set. Train it with: agrdist run -c RUN/config.yaml`,
 				return err
 			}
 			model, process := made.Config.Model, made.Config.Diffusion
-			const pipeline = "the pipeline's"
+			const imported = "the imported model's"
 			cfg, err := s.load(
 				config.Flag{Name: "RUN", Key: "out", Text: args[1]},
-				config.Flag{Name: pipeline, Key: "model.sample_size", Text: strconv.Itoa(model.SampleSize)},
-				config.Flag{Name: pipeline, Key: "sample.steps", Text: strconv.Itoa(min(50, process.Timesteps))},
-				config.Flag{Name: pipeline, Key: "diffusion.timesteps", Text: strconv.Itoa(process.Timesteps)},
+				config.Flag{Name: imported, Key: "model.sample_size", Text: strconv.Itoa(model.SampleSize)},
+				config.Flag{Name: imported, Key: "sample.steps", Text: strconv.Itoa(min(50, process.Timesteps))},
+				config.Flag{Name: imported, Key: "diffusion.timesteps", Text: strconv.Itoa(process.Timesteps)},
 			)
 			if err != nil {
 				return err
@@ -91,12 +99,13 @@ from -c and --set. Train it with: agrdist run -c RUN/config.yaml`,
 		},
 	}
 	s.flags(c)
+	c.Flags().BoolVar(&raw, "raw", false, "raw weights instead of their moving average")
 	return c
 }
 
 func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, tensors []checkpoint.Tensor) error {
 	if err := errors.Join(cfg.Validate(), setup.Check(cfg)); err != nil {
-		return &config.Error{Source: "configuration with the pipeline's model", Err: err}
+		return &config.Error{Source: "configuration with the imported model", Err: err}
 	}
 	dir, err := rundir.At(cfg.Out)
 	if err != nil {
@@ -124,7 +133,7 @@ func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, tens
 	if err := renameio.WriteFile(dir.Config(), cfg.YAML(false), 0o644); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%s: step 0 with the pipeline's weights\ntrain with: %s run -c %s\n", path, program(os.Args[0]), quoted(dir.Config()))
+	_, err = fmt.Fprintf(out, "%s: step 0 with the imported weights\ntrain with: %s run -c %s\n", path, program(os.Args[0]), quoted(dir.Config()))
 	return err
 }
 
@@ -194,6 +203,7 @@ func exportCheckpoint(ctx context.Context, out io.Writer, from, to string, raw b
 	if err != nil {
 		return err
 	}
+	raw = raw || src.Kind.Foreign() && !src.Averaged() // the file of one model
 	pipeline, err := src.State.Pipeline(raw)
 	if err != nil {
 		return err
@@ -201,6 +211,10 @@ func exportCheckpoint(ctx context.Context, out io.Writer, from, to string, raw b
 	if err := checkpoint.Export(to, pipeline); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "%s: diffusers pipeline of step %d\n", to, src.State.Step)
+	what := fmt.Sprintf("step %d", src.State.Step)
+	if src.Kind.Foreign() {
+		what = from
+	}
+	_, err = fmt.Fprintf(out, "%s: diffusers pipeline of %s\n", to, what)
 	return err
 }

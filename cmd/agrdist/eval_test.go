@@ -105,7 +105,7 @@ func TestEvalRefusals(t *testing.T) {
 	refused(t, run(t, "eval", "--from", dir, "--reference", "/no/such.npz"), exitConfig, "/no/such.npz", "train, heldout, test")
 	refused(t, run(t, "eval", "--from", dir, "--reference", "../../eval/testdata/object.npz"), exitConfig, "Python objects")
 	refused(t, run(t, "eval", "--from", dir, "--reference", "../../eval/testdata/statistics.npz"), exitConfig, "16 features", "64")
-	refused(t, run(t, "eval", "--from", dir, "--inception", "../../eval/inception/pth/testdata/zip.pth"), exitConfig, "not the published file", "SHA-256")
+	refused(t, run(t, "eval", "--from", dir, "--inception", "../../checkpoint/pth/testdata/zip.pth"), exitConfig, "not the published file", "SHA-256")
 	refused(t, run(t, "eval", "--from", dir, "--inception", "/no/such.pth"), exitConfig, "pt_inception-2015-12-05-6726825d.pth")
 	refused(t, run(t, "eval", "--from", dir, "--reference", "heldout"), exitConfig, "data.holdout")
 	refused(t, run(t, "eval", "--from", dir, "--reference", "test"), exitConfig, "the split is \"test\"; only cifar10 has one")

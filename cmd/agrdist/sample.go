@@ -39,8 +39,8 @@ func sampleCommand() *cobra.Command {
 	var o sampling
 	c := &cobra.Command{
 		Use: "sample", Short: "Sample images from a trained model: a PNG grid, a directory of PNGs, or an .npz",
-		Long: `Sample images from a run, one of its checkpoints, or an exported or downloaded
-diffusers directory. Image i is a function of (weights, sampler, --seed, i)
+		Long: `Sample images from a run, one of its checkpoints, an exported or downloaded
+diffusers directory, or a ckpt.pt of w86763777/pytorch-ddpm. Image i is a function of (weights, sampler, --seed, i)
 alone: the same command writes the same bytes, whatever the batch.
 
 --out FILE.png is a grid of all images. --out DIR writes every image as a PNG named
@@ -52,7 +52,7 @@ channels): as many as the disk holds.`,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
-	f.StringVar(&o.from, "from", "", "run, checkpoint or diffusers directory (required)")
+	f.StringVar(&o.from, "from", "", "run, checkpoint, diffusers directory or ckpt.pt of pytorch-ddpm (required)")
 	f.StringVarP(&o.out, "out", "o", "", "FILE.png, FILE.npz or a new directory (required)")
 	f.IntVarP(&o.count, "count", "n", 64, "images")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of the images; the run's own when not given")
@@ -91,7 +91,7 @@ func (o *sampling) run(c *cobra.Command) error {
 	}
 	cfg := made.Config
 	o.override(c, made)
-	if src.Kind == rundir.Pipeline && c.Flags().Changed("guidance") {
+	if src.Kind.Foreign() && c.Flags().Changed("guidance") {
 		made.Sampler.Guidance.HasNone = true // its documents do not say; the formula needs it
 	}
 	sampler, err := diffusion.NewSampler(made.Schedule, made.Sampler)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"image"
 	"image/png"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,4 +182,34 @@ func TestSampleOut(t *testing.T) {
 	hidden, err := filepath.Glob(filepath.Join(work, ".*"))
 	require.NoError(t, err)
 	require.Empty(t, hidden)
+}
+
+// A checkpoint of pytorch-ddpm is sampled from, exported and imported like any model.
+func TestPyTorchCheckpoint(t *testing.T) {
+	t.Parallel()
+	work := t.TempDir()
+	ckpt := filepath.Join(work, "ckpt.pt")
+	packed, err := os.Open("../../checkpoint/pytorchddpm/testdata/ckpt.pt.gz")
+	require.NoError(t, err)
+	defer packed.Close()
+	z, err := gzip.NewReader(packed)
+	require.NoError(t, err)
+	unpacked, err := io.ReadAll(z)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(ckpt, unpacked, 0o600))
+
+	fast := []string{"--steps", "2", "--seed", "3"}
+	averaged, raw := draw(t, ckpt, fast...), draw(t, ckpt, append(fast, "--raw")...)
+	require.NotEqual(t, averaged, raw)
+	pipeline := filepath.Join(work, "pipeline")
+	run(t, "checkpoint", "export", ckpt, pipeline).ended(exitOK)
+	require.Equal(t, averaged, draw(t, pipeline, fast...))
+	run(t, "checkpoint", "export", "--raw", ckpt, filepath.Join(work, "raw")).ended(exitOK)
+	require.Equal(t, raw, draw(t, filepath.Join(work, "raw"), fast...))
+	run(t, "checkpoint", "import", ckpt, filepath.Join(work, "run"), "--set", "data.name=cifar10", "--set", "data.dir="+work).ended(exitOK)
+	require.Equal(t, averaged, draw(t, filepath.Join(work, "run"), append(fast, "--sampler", "ddpm")...))
+
+	refused(t, run(t, "checkpoint", "import", "../../checkpoint/pth/testdata/evil.pth", filepath.Join(work, "evil")), exitFailed, "system")
+	refused(t, run(t, "checkpoint", "import", filepath.Join(work, "run"), filepath.Join(work, "again")), exitFailed, "is a run of agrdist")
+	refused(t, run(t, "sample", "--from", "../../checkpoint/pth/testdata/zip.pth", "--out", filepath.Join(work, "x.png")), exitFailed, "not those of pytorch-ddpm")
 }

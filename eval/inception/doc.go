@@ -12,7 +12,7 @@
 // 1008 without the bias. Weights are read from the published file, whose SHA-256 is
 // checked before anything in it is interpreted, or from safetensors with the same names.
 //
-// The pickle inside a .pth is read by a reader of our own (package pth): a library
+// The pickle inside a .pth is read by a reader of our own (checkpoint/pth): a library
 // that allocates what a hostile size asks for, and makes an object of any global, is
 // too much for a dictionary of tensors.
 package inception

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/checkpoint/pth"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
-	"github.com/agrdist/agrdist/eval/inception/pth"
 	"github.com/agrdist/agrdist/eval/npz"
 	"github.com/agrdist/agrdist/tensor/cpu"
 )
@@ -144,7 +144,7 @@ func TestOpenRefusals(t *testing.T) {
 	_, err := Open(filepath.Join(dir, "no.pth"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, err, "pt_inception-2015-12-05-6726825d.pth")
-	_, err = Open("pth/testdata/zip.pth")
+	_, err = Open("../../checkpoint/pth/testdata/zip.pth")
 	require.ErrorIs(t, err, ErrNotPublished)
 	require.ErrorContains(t, err, "SHA-256")
 	path := filepath.Join(dir, "w.safetensors")

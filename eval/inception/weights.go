@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agrdist/agrdist/checkpoint/pth"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
-	"github.com/agrdist/agrdist/eval/inception/pth"
 )
 
 // Published is the SHA-256 of pt_inception-2015-12-05-6726825d.pth, the weights of

@@ -1,7 +1,7 @@
 """Golden values of package inception: pytorch-fid's network with weights made from a formula.
 
     pip install torch torchvision pytorch-fid==0.3.0
-    python golden.py        # writes golden.npz and ../pth/testdata/*.pth beside it
+    python golden.py        # writes golden.npz beside it and checkpoint/pth/testdata/*.pth
 """
 import collections
 import os
@@ -55,7 +55,7 @@ with torch.no_grad():
 print(features.mean(), features.std(), logits.std())
 np.savez_compressed(here / "golden.npz", features=features.numpy(), logits=logits.numpy())
 
-out = here.parent / "pth" / "testdata"
+out = here.parents[2] / "checkpoint" / "pth" / "testdata"
 out.mkdir(exist_ok=True)
 small = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)).state_dict()
 for i, k in enumerate(sorted(small)):

@@ -50,7 +50,30 @@ type view struct {
 
 // elementSize is the bytes of an element of the storages that may appear.
 var elementSize = map[string]int64{
-	"FloatStorage": 4, "LongStorage": 8, "IntStorage": 4, "DoubleStorage": 8, "HalfStorage": 2,
+	"FloatStorage": 4, "DoubleStorage": 8, "HalfStorage": 2, "BFloat16Storage": 2,
+	"LongStorage": 8, "IntStorage": 4, "ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1, "BoolStorage": 1,
+}
+
+// kindOf says what a value is. (A value itself may be as large as it likes when it is
+// printed: a pickle can hold one tuple a million times.)
+func kindOf(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "nothing"
+	case *dict:
+		return "a dictionary"
+	case *list, tuple:
+		return "a list"
+	case view:
+		return "a tensor"
+	case global:
+		return "the name " + string(v)
+	case int64, float64, bool:
+		return "a number"
+	case string:
+		return "a text"
+	}
+	return "no value"
 }
 
 // machine interprets one pickle.
@@ -60,6 +83,7 @@ type machine struct {
 	stack []any
 	memo  map[uint32]any
 	made  int
+	used  map[string]storage // by key
 }
 
 // reader is what pickles are read from.
@@ -68,22 +92,23 @@ type reader interface {
 	io.ByteReader
 }
 
-// load interprets a pickle up to its end.
-func load(r reader) (any, error) {
-	m := &machine{r: r, full: r, memo: map[uint32]any{}}
+// load interprets a pickle up to its end. It returns also the storages that were named.
+func load(r reader) (value any, used map[string]storage, err error) {
+	m := &machine{r: r, full: r, memo: map[uint32]any{}, used: map[string]storage{}}
 	for {
 		op, err := r.ReadByte()
 		if err != nil {
-			return nil, fmt.Errorf("%w: the pickle ends without its end mark", ErrFormat)
+			return nil, nil, fmt.Errorf("%w: the pickle ends without its end mark", ErrFormat)
 		}
 		if op == '.' {
-			return m.pop()
+			value, err := m.pop()
+			return value, m.used, err
 		}
 		if err := m.step(op); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if m.made++; m.made > maxValues || len(m.stack) > maxValues {
-			return nil, fmt.Errorf("%w: a pickle of more than %d instructions", ErrFormat, maxValues)
+			return nil, nil, fmt.Errorf("%w: a pickle of more than %d instructions", ErrFormat, maxValues)
 		}
 	}
 }
@@ -295,18 +320,18 @@ func (m *machine) fill(op byte) error {
 	switch op {
 	case 'b':
 		if _, ok := top.(*dict); !ok {
-			return fmt.Errorf("%w: a state for a %T", ErrForbidden, top)
+			return fmt.Errorf("%w: a state for %s", ErrForbidden, kindOf(top))
 		}
 	case 'a', 'e':
 		l, ok := top.(*list)
 		if !ok {
-			return fmt.Errorf("%w: an element for a %T", ErrFormat, top)
+			return fmt.Errorf("%w: an element for %s", ErrFormat, kindOf(top))
 		}
 		l.items = append(l.items, items...)
 	default:
 		d, ok := top.(*dict)
 		if !ok || len(items)%2 != 0 {
-			return fmt.Errorf("%w: entries for a %T", ErrFormat, top)
+			return fmt.Errorf("%w: entries for %s", ErrFormat, kindOf(top))
 		}
 		for i := 0; i < len(items); i += 2 {
 			d.pairs = append(d.pairs, pair{items[i], items[i+1]})
@@ -315,7 +340,7 @@ func (m *machine) fill(op byte) error {
 	return nil
 }
 
-// name pushes one of the four things that may be named.
+// name pushes one of the things that may be named.
 func (m *machine) name() error {
 	module, err := m.line()
 	if err != nil {
@@ -327,7 +352,7 @@ func (m *machine) name() error {
 	}
 	switch {
 	case module == "collections" && name == "OrderedDict",
-		module == "torch._utils" && (name == "_rebuild_tensor_v2" || name == "_rebuild_tensor"),
+		module == "torch._utils" && (name == "_rebuild_tensor_v2" || name == "_rebuild_tensor" || name == "_rebuild_parameter"),
 		module == "torch" && elementSize[name] > 0:
 		return m.push(global(name))
 	}
@@ -343,7 +368,7 @@ func (m *machine) call() error {
 	f, okF := args[0].(global)
 	in, okIn := args[1].(tuple)
 	if !okF || !okIn {
-		return fmt.Errorf("%w: a call of a %T", ErrForbidden, args[0])
+		return fmt.Errorf("%w: a call of %s", ErrForbidden, kindOf(args[0]))
 	}
 	switch {
 	case f == "OrderedDict" && len(in) == 0:
@@ -354,7 +379,7 @@ func (m *machine) call() error {
 		shape, okShape := integers(in[2])
 		strides, okStrides := integers(in[3])
 		if !okS || !okO || !okShape || !okStrides || offset < 0 || len(shape) != len(strides) || len(shape) > 8 {
-			return fmt.Errorf("%w: a tensor made of %.80v", ErrFormat, in)
+			return fmt.Errorf("%w: a tensor that is not made of a storage, an offset, a shape and strides", ErrFormat)
 		}
 		v := view{storage: s, offset: offset, strides: strides}
 		for _, d := range shape {
@@ -364,6 +389,10 @@ func (m *machine) call() error {
 			v.shape = append(v.shape, int(d))
 		}
 		return m.push(v)
+	case f == "_rebuild_parameter" && len(in) >= 1:
+		if v, ok := in[0].(view); ok {
+			return m.push(v)
+		}
 	}
 	return fmt.Errorf("%w: a call of %s with %d arguments", ErrForbidden, f, len(in))
 }
@@ -397,10 +426,15 @@ func (m *machine) persistent() error {
 	key, okK := id[2].(string)
 	count, okN := id[4].(int64)
 	if !okC || !okK || !okN || elementSize[string(class)] == 0 || count < 0 || count > math.MaxInt32 {
-		return fmt.Errorf("%w: a storage of %.80v", ErrFormat, id)
+		return fmt.Errorf("%w: a storage without a type, a key or a length", ErrFormat)
 	}
 	if len(id) > 5 && id[5] != nil {
 		return fmt.Errorf("%w: a view of a storage", ErrForbidden)
 	}
-	return m.push(storage{string(class), key, count})
+	s := storage{string(class), key, count}
+	if other, ok := m.used[key]; ok && other != s {
+		return fmt.Errorf("%w: storage %.20q has two types or lengths", ErrFormat, key)
+	}
+	m.used[key] = s
+	return m.push(s)
 }
