@@ -20,6 +20,7 @@ type Config struct {
 	Cluster    Cluster    `mapstructure:"cluster"`
 	Checkpoint Checkpoint `mapstructure:"checkpoint"`
 	Sample     Sample     `mapstructure:"sample"`
+	HeldOut    HeldOut    `mapstructure:"heldout"`
 	Log        Log        `mapstructure:"log"`
 	Dashboard  Dashboard  `mapstructure:"dashboard"`
 
@@ -155,6 +156,12 @@ type Sample struct {
 	Clip     string  `mapstructure:"clip" choices:"before|after|none" doc:"x0 to [-1, 1] before the mean, after it (as the paper's code), or none"`
 	Guidance float64 `mapstructure:"guidance_scale" doc:"classifier-free guidance of a conditional model: 1 is none; other scales need data.label_dropout"`
 	Raw      bool    `mapstructure:"raw" doc:"raw weights instead of their moving average"`
+}
+
+// HeldOut is the loss on images that are not trained on.
+type HeldOut struct {
+	Every int64 `mapstructure:"every" doc:"steps between measurements of the held-out loss, and one at the end, on data.holdout or CIFAR-10's test images; 0: none. Changes no bit of the model"`
+	Raw   bool  `mapstructure:"raw" doc:"of the raw weights instead of their moving average"`
 }
 
 // Log is what a person reads.

@@ -39,6 +39,9 @@ func (c *Config) Validate() error {
 	check(c.Sample.Count >= 0, "sample.count is %d; it must be 0 or more", c.Sample.Count)
 	check(c.Sample.Steps >= 1 && c.Sample.Steps <= c.Diffusion.Timesteps, "sample.steps is %d; it must be 1 to diffusion.timesteps (%d)", c.Sample.Steps, c.Diffusion.Timesteps)
 	check(c.Sample.Eta >= 0 && c.Sample.Eta <= 1, "sample.eta is %g; it must be 0 to 1", c.Sample.Eta)
+	check(c.HeldOut.Every >= 0, "heldout.every is %d; it must be 0 (no held-out loss) or more", c.HeldOut.Every)
+	check(c.HeldOut.Every == 0 || c.Data.Holdout > 0 || c.Data.Name == "cifar10",
+		"heldout.every is %d and data.holdout 0; set data.holdout to the number of images that are kept for it", c.HeldOut.Every)
 	check(c.Checkpoint.Every >= 0, "checkpoint.every is %d; it must be 0 or more", c.Checkpoint.Every)
 	wait, err := time.ParseDuration(c.Checkpoint.FullDiskWait)
 	check(err == nil && wait >= 0, "checkpoint.full_disk_wait is %q; write a time such as 10m, or 0s", c.Checkpoint.FullDiskWait)

@@ -17,6 +17,7 @@ const (
 	EventGeneration = "generation"
 	EventCheckpoint = "checkpoint"
 	EventSample     = "sample"
+	EventEval       = "eval"
 	EventStop       = "stop"
 	EventFinish     = "finish"
 )
@@ -39,6 +40,11 @@ type Event struct {
 	Members []string `json:"members,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
 	Path    string   `json:"path,omitempty"`
+
+	HeldOutLoss   *float64 `json:"heldout_loss,omitempty"`
+	HeldOutStdErr *float64 `json:"heldout_stderr,omitempty"` // over images
+	Images        int      `json:"images,omitempty"`         // that it was measured on
+	Weights       string   `json:"weights,omitempty"`        // ema or raw
 
 	Chunks []int   `json:"chunks,omitempty"` // of a skip: whose loss was not finite
 	Draws  []int64 `json:"draws,omitempty"`  // first sample draw of each

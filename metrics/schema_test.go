@@ -69,6 +69,7 @@ func TestWhatIsWrittenFits(t *testing.T) {
 		{Event: EventGeneration, Generation: 2, WorldSize: 1, Members: []string{"n/0"}, Reason: "lost"},
 		{Event: EventCheckpoint, Step: 2, Path: "p"},
 		{Event: EventSample, Step: 2, Path: "p"},
+		{Event: EventEval, Step: 2, HeldOutLoss: Finite(0.1), HeldOutStdErr: Finite(0), Images: 297, Weights: "ema"},
 		{Event: EventStop, Step: 2},
 		{Event: EventFinish, Step: 3, Steps: 3, ModelDigest: strings.Repeat("0f", 32)},
 	} {

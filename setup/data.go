@@ -131,16 +131,9 @@ func WriteIndex(runDir string, index *data.Index) (skipped string, err error) {
 // refused.
 func Dataset(c *config.Config, runDir string) (data.Dataset, error) {
 	refuse := func(err error) (data.Dataset, error) { return nil, &config.Error{Source: "data", Err: err} }
-	var index *data.Index
-	if c.Data.Name == data.Folder && c.Data.Fingerprint != "" {
-		f, err := os.Open(indexFile(runDir, c.Data.Fingerprint))
-		if err == nil {
-			index, err = data.DecodeIndex(f)
-			err = errors.Join(err, f.Close())
-		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return refuse(fmt.Errorf("%s: %w", indexFile(runDir, c.Data.Fingerprint), err))
-		}
+	index, err := readIndex(c, runDir)
+	if err != nil {
+		return refuse(err)
 	}
 	set, err := data.Open(DataConfig(c, index))
 	if err != nil {
@@ -148,6 +141,51 @@ func Dataset(c *config.Config, runDir string) (data.Dataset, error) {
 	}
 	if found := data.Fingerprint(set); c.Data.Fingerprint != "" && found != c.Data.Fingerprint {
 		return refuse(errors.Join(&FingerprintError{Dir: c.Data.Dir, Want: c.Data.Fingerprint, Found: found}, data.Close(set)))
+	}
+	return set, nil
+}
+
+// readIndex reads the list of a folder's images that was written when the run started;
+// nil where there is none.
+func readIndex(c *config.Config, runDir string) (*data.Index, error) {
+	if runDir == "" || c.Data.Name != data.Folder || c.Data.Fingerprint == "" {
+		return nil, nil
+	}
+	path := indexFile(runDir, c.Data.Fingerprint)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	index, err := data.DecodeIndex(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return index, nil
+}
+
+// HeldOut opens the images that the held-out loss is measured on: what data.holdout
+// keeps from training, else CIFAR-10's test images; nil where there are none. runDir
+// is the run's directory, empty where it is not known.
+func HeldOut(c *config.Config, runDir string) (data.Dataset, error) {
+	index, err := readIndex(c, runDir)
+	if err != nil {
+		return nil, &config.Error{Source: "data", Err: err}
+	}
+	d := DataConfig(c, index)
+	switch {
+	case c.Data.Holdout > 0:
+		d.Split = data.SplitHeldOut
+	case c.Data.Name == data.CIFAR10:
+		d.Split = data.SplitTest
+	default:
+		return nil, nil
+	}
+	set, err := data.Open(d)
+	if err != nil {
+		return nil, &config.Error{Source: "data", Err: err}
 	}
 	return set, nil
 }

@@ -135,6 +135,13 @@ func (o *observer) sample(step int64, path string) {
 	o.write(metrics.Event{Event: metrics.EventSample, Step: step, Path: path})
 }
 
+// heldOut is called when the held-out loss was measured.
+func (o *observer) heldOut(step int64, e metrics.Event) {
+	o.log.Info("held-out loss", "step", step, "loss", *e.HeldOutLoss, "std_err", *e.HeldOutStdErr, "weights", e.Weights)
+	e.Event, e.Step = metrics.EventEval, step
+	o.write(e)
+}
+
 // Saved passes the word that the state is durable on to the agent.
 func (o *observer) Saved(s trainer.Saved) {
 	o.log.Info("saved", "step", s.Step, "node", s.Node, "path", s.Path)

@@ -287,6 +287,10 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if err != nil {
 		return p, err
 	}
+	held, err := w.newHeldOutTask(model, observer.heldOut)
+	if err != nil {
+		return p, err
+	}
 	store, err := newStore(c, w.spec.RunDir, model.Config(), w.log, observer.saved)
 	if err != nil {
 		return p, err
@@ -294,7 +298,7 @@ func (w *worker) parts() (trainer.Parts, error) {
 	store.meta, store.otherBits = recipe.Meta(c, dev.Rounding), w.spec.AllowOtherBits
 	w.later(store.Close)
 	p.Backend, p.Model, p.Loader = dev.Backend, model, w.loader(set)
-	p.Tasks, p.Store, p.Observer = []trainer.Task{grid}, store, observer
+	p.Tasks, p.Store, p.Observer = []trainer.Task{held, grid}, store, observer
 	return p, nil
 }
 

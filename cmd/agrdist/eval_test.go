@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/eval/suite"
+	"github.com/agrdist/agrdist/metrics"
 )
 
 // judged evaluates a model and returns the record without what differs from call to
@@ -93,6 +94,53 @@ func TestEvalHeldOut(t *testing.T) {
 	require.InDelta(t, 1, r.Metrics["heldout-loss"].Value, 0.2, "a model that has learned nothing predicts nothing")
 	require.Positive(t, *r.Metrics["heldout-loss"].Deviation)
 	require.Equal(t, 97, judged(t, dir, "--reference", "heldout").Reference.Images)
+}
+
+// heldout.every measures the held-out loss during a run: the same numbers on any number of
+// workers, those of agrdist eval, and no bit of the model is another.
+func TestHeldOutLossWhileTraining(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	train := func(name string, more ...string) (losses []metrics.Event, digest string) {
+		dir := filepath.Join(root, name)
+		run(t, training(dir, append([]string{
+			"--set", "data.holdout=97", "--set", "sample.count=0",
+			"--set", "model.num_class_embeds=11", "--set", "data.label_dropout=0.1",
+		}, more...)...)...).ended(exitOK)
+		for _, e := range events(t, dir) {
+			if e.Event == metrics.EventEval {
+				e.Time = ""
+				losses = append(losses, e)
+			}
+		}
+		return losses, finish(t, dir).ModelDigest
+	}
+	none, digest := train("none", "--workers", "2")
+	require.Empty(t, none)
+	one, same := train("one", "--workers", "1", "--set", "heldout.every=10")
+	require.Equal(t, digest, same)
+	var steps []int64
+	for _, e := range one {
+		steps = append(steps, e.Step)
+		require.Equal(t, 97, e.Images)
+		require.Equal(t, "ema", e.Weights)
+	}
+	require.Equal(t, []int64{10, 20, 30, tinySteps}, steps)
+	three, same := train("three", "--workers", "3", "--set", "heldout.every=10")
+	require.Equal(t, digest, same)
+	require.Equal(t, one, three)
+	raw, same := train("raw", "--workers", "2", "--set", "heldout.every=1000", "--set", "heldout.raw=true")
+	require.Equal(t, digest, same)
+	require.Len(t, raw, 1)
+	require.Equal(t, "raw", raw[0].Weights)
+
+	for name, e := range map[string]metrics.Event{"--ema": one[3], "--raw": raw[0]} {
+		r := judged(t, filepath.Join(root, "none"), name)
+		want := r.Metrics["heldout-loss"]
+		require.InEpsilon(t, want.Value, *e.HeldOutLoss, 1e-6, "agrdist eval %s", name)
+		require.InEpsilon(t, *want.Deviation, *e.HeldOutStdErr, 1e-5)
+	}
+	refused(t, run(t, training(filepath.Join(root, "refused"), "--set", "heldout.every=10")...), exitConfig, "data.holdout")
 }
 
 func TestEvalRefusals(t *testing.T) {

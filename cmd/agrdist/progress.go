@@ -162,7 +162,7 @@ func (d *display) numbers() string {
 	}
 	fmt.Fprintf(&b, "world %d", len(s.Generation.Members))
 	switch phase := leaderPhase(s); phase {
-	case cluster.PhaseSample, cluster.PhaseCheckpoint:
+	case cluster.PhaseSample, cluster.PhaseEval, cluster.PhaseCheckpoint:
 		fmt.Fprintf(&b, "  %s", phase)
 	}
 	return b.String()

@@ -37,6 +37,16 @@ func DefaultConfig() Config { return Config{Strata: 8, Batch: 64} }
 type Process struct {
 	Schedule   *diffusion.Schedule
 	Prediction diffusion.Prediction
+	// Label is the class of an image, which a conditional model is told: the model is
+	// a ClassPredictor then. nil: it is not conditional.
+	Label func(image int) int
+}
+
+// ClassPredictor is a model that is told the class of each image; *unet.Model is one.
+type ClassPredictor interface {
+	// PredictClasses is diffusion.Predictor's Predict for images of the classes
+	// labels [n].
+	PredictClasses(dst, x []float32, t, labels []int64) error
 }
 
 // Losses returns, for each of the images [lo, hi), the mean over its timesteps and its
@@ -62,7 +72,7 @@ func Losses(ctx context.Context, m diffusion.Predictor, p Process, images Images
 		if err := b.fill(lo*c.Strata+from, n); err != nil {
 			return nil, err
 		}
-		if err := m.Predict(b.predicted[:n*b.pixels], b.xt[:n*b.pixels], b.t[:n]); err != nil {
+		if err := b.predict(m, n); err != nil {
 			return nil, fmt.Errorf("heldout: %w", err)
 		}
 		for i := range n {
@@ -81,13 +91,13 @@ type batch struct {
 	times   rng.Source
 	noise   rng.Source
 
-	t                              []int64
+	t, labels                      []int64
 	x0, eps, xt, target, predicted []float32
 }
 
 func (b *batch) allocate() {
 	n := b.config.Batch * b.pixels
-	b.t = make([]int64, b.config.Batch)
+	b.t, b.labels = make([]int64, b.config.Batch), make([]int64, b.config.Batch)
 	b.eps, b.x0 = make([]float32, b.pixels), make([]float32, b.pixels)
 	b.xt, b.target, b.predicted = make([]float32, n), make([]float32, n), make([]float32, n)
 }
@@ -106,10 +116,26 @@ func (b *batch) fill(first, n int) error {
 		t := from + b.times.IntN(uint64(pair), to-from)
 		b.noise.Normal(b.eps, uint64(pair))
 		b.t[i] = int64(t)
+		if b.process.Label != nil {
+			b.labels[i] = int64(b.process.Label(image))
+		}
 		b.process.Schedule.QSample(b.xt[i*b.pixels:][:b.pixels], b.x0, b.eps, t)
 		b.process.Prediction.Target(b.target[i*b.pixels:][:b.pixels], b.x0, b.eps, b.process.Schedule, t)
 	}
 	return nil
+}
+
+// predict calls the model for the first n pairs.
+func (b *batch) predict(m diffusion.Predictor, n int) error {
+	dst, x, t := b.predicted[:n*b.pixels], b.xt[:n*b.pixels], b.t[:n]
+	if b.process.Label == nil {
+		return m.Predict(dst, x, t)
+	}
+	c, ok := m.(ClassPredictor)
+	if !ok {
+		return fmt.Errorf("%T takes no classes, and the images have labels that it should be told", m)
+	}
+	return c.PredictClasses(dst, x, t, b.labels[:n])
 }
 
 // loss is the mean squared error of pair i.

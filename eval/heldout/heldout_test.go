@@ -134,3 +134,29 @@ func TestFailures(t *testing.T) {
 	_, err = Losses(context.Background(), broken{}, p, constant(3), c, 0, 3)
 	require.ErrorContains(t, err, "strata")
 }
+
+// classy is a model that knows the image by its class alone.
+type classy struct{ model }
+
+func (c *classy) Predict([]float32, []float32, []int64) error {
+	return errors.New("called without classes")
+}
+
+func (c *classy) PredictClasses(dst, x []float32, t, labels []int64) error {
+	c.value = func(_, i int) float64 { return float64(labels[i])/10 - 0.5 }
+	return c.model.Predict(dst, x, t)
+}
+
+// A conditional model is told each image's class.
+func TestClasses(t *testing.T) {
+	p := process(t)
+	p.Label = func(image int) int { return image }
+	m := &classy{model{schedule: p.Schedule, scale: 1}}
+	losses, err := Losses(context.Background(), m, p, constant(10), Config{Strata: 4, Seed: 3, Batch: 8}, 2, 9)
+	require.NoError(t, err)
+	for _, l := range losses {
+		require.InDelta(t, 0, l, 1e-6)
+	}
+	_, err = Losses(context.Background(), &m.model, p, constant(10), DefaultConfig(), 0, 10)
+	require.ErrorContains(t, err, "takes no classes")
+}

@@ -121,18 +121,17 @@ func (r *reference) collect(ctx context.Context, j *judge) (suite.Against, error
 // openHeldOut opens the images for the held-out loss: what data.holdout kept from
 // training, else the test split of a data set that has one.
 func (j *judge) openHeldOut() (err error) {
-	c := j.model.Config.Data
-	switch {
-	case c.Holdout > 0:
-		j.heldOut, err = j.dataset(data.SplitHeldOut, c.Holdout)
-	case c.Name == data.CIFAR10:
-		j.heldOut, err = j.dataset(data.SplitTest, 0)
-	case j.o.LossOnly:
-		err = &config.Error{Source: "data.holdout", Err: errors.New("it is 0: there are no images to measure the held-out loss on; set it to their number")}
-	}
-	if err != nil || j.heldOut == nil {
+	j.heldOut, err = setup.HeldOut(j.model.Config, "")
+	if err != nil {
 		return err
 	}
+	if j.heldOut == nil {
+		if j.o.LossOnly {
+			err = &config.Error{Source: "data.holdout", Err: errors.New("it is 0: there are no images to measure the held-out loss on; set it to their number")}
+		}
+		return err
+	}
+	j.closers = append(j.closers, func() error { return data.Close(j.heldOut) })
 	digest, err := data.Digest(j.heldOut)
 	if err == nil {
 		j.definition.HeldOut = &suite.HeldOut{Images: j.heldOut.Len(), Strata: heldout.DefaultConfig().Strata, Digest: digest[:16]}

@@ -119,6 +119,9 @@ func (j *judge) loss(ctx context.Context) (suite.Metric, error) {
 	n, c := j.heldOut.Len(), heldout.DefaultConfig()
 	c.Batch = j.o.Batch
 	process := heldout.Process{Schedule: j.model.Schedule, Prediction: j.model.Sampler.Prediction}
+	if j.model.Config.Model.NumClassEmbeds > 0 {
+		process.Label = j.heldOut.Label
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	losses := make([]float64, n)

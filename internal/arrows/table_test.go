@@ -9,7 +9,7 @@ var allowed = map[string]string{
 
 	"agent": "worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "worker/spec cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
-		"diffusion diffusion/unet nn/weights tensor internal/grid internal/version",
+		"diffusion diffusion/unet eval/heldout nn/weights tensor internal/grid internal/version",
 	"worker/spec": "cluster internal/text",
 
 	"doctor": "cluster/preflight allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc internal/cuda/selftest",

@@ -90,6 +90,8 @@ func (w *Writer) values(e metrics.Event) ([][]byte, error) {
 		positive("run/skipped_in_a_row", float64(e.InARow))
 	case metrics.EventGeneration:
 		positive("run/generation", float64(e.Generation))
+	case metrics.EventEval:
+		add("eval/heldout_loss", e.HeldOutLoss)
 	case metrics.EventSample:
 		p, err := w.grid(e.Path)
 		if err != nil {
