@@ -10,12 +10,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/eval/judge"
 	"github.com/agrdist/agrdist/eval/suite"
 	"github.com/agrdist/agrdist/recipe"
@@ -33,9 +35,12 @@ type evaluation struct {
 func evalCommand() *cobra.Command {
 	var e evaluation
 	c := &cobra.Command{
-		Use: "eval", Short: "Judge a model: Frechet distance, Inception Score, KID, precision, recall, held-out loss",
-		Long: `Generate images from a run, one of its checkpoints or a diffusers directory, and
-compare them with a reference.
+		Use: "eval", Short: "Judge a model or images: Frechet distance, Inception Score, KID, precision, recall, held-out loss",
+		Long: `Compare images with a reference: images that are generated from a run, one of its
+checkpoints, a diffusers directory or a ckpt.pt of pytorch-ddpm; or those of a directory,
+an .npz (uint8, N x height x width x channels) or a data set (digits, or cifar10,DIR).
+A reference is a part of the data set that the model was trained on, an .npz with mu and
+sigma, or images from the same places.
 
 Features come from a small classifier of the data set's own, trained once; its
 metrics carry the data set's name (digits-fd, digits-is, ...) and compare models on
@@ -53,13 +58,15 @@ Results go to RUN/eval.jsonl with everything that defines them. A killed evaluat
 continues where it stopped; one that is there already is printed again.`,
 		Example: `  agrdist eval --from runs/digits-cpu
   agrdist eval --from runs/digits-cpu/checkpoints/step-600 --raw -n 1000 --steps 20
-  agrdist eval --from runs/mine --inception pt_inception-2015-12-05-6726825d.pth --reference cifar10_stats.npz -n 50000`,
+  agrdist eval --from runs/mine --inception pt_inception-2015-12-05-6726825d.pth --reference cifar10_stats.npz -n 50000
+  agrdist eval --from samples/ --reference photos/ --inception pt_inception-2015-12-05-6726825d.pth
+  agrdist eval --from samples.npz --data digits`,
 		RunE: func(c *cobra.Command, _ []string) error { return e.run(c) },
 	}
 	f := c.Flags()
-	f.StringVar(&e.from, "from", "", "run, checkpoint or diffusers directory (required)")
-	f.IntVarP(&e.o.Images, "count", "n", 0, "images to generate; 0: as many as the reference has, at most 50000")
-	f.StringVar(&e.o.Reference, "reference", judge.Train, "train, heldout, test, or an npz file with mu and sigma")
+	f.StringVar(&e.from, "from", "", "run, checkpoint, diffusers directory, ckpt.pt; or images: directory, FILE.npz, NAME,DIR (required)")
+	f.IntVarP(&e.o.Images, "count", "n", 0, "images to generate; 0: as many as the reference has, at most 50000; of images, the first n; 0: all")
+	f.StringVar(&e.o.Reference, "reference", judge.Train, "train, heldout, test, an npz file with mu and sigma, or images as for --from")
 	f.StringVar(&e.o.Inception, "inception", "", "weights of the FID Inception, pt_inception-2015-12-05-6726825d.pth")
 	f.StringSliceVar(&e.data, "data", nil, "NAME or NAME,DIR of the data set; the run's own when not given")
 	f.Uint64Var(&e.seed, "seed", 0, "seed of the images; the run's own when not given")
@@ -81,7 +88,7 @@ continues where it stopped; one that is there already is printed again.`,
 
 func (e *evaluation) run(c *cobra.Command) error {
 	if e.from == "" {
-		return &usageError{errors.New("eval needs --from RUN|CHECKPOINT|DIFFUSERS")}
+		return &usageError{errors.New("eval needs --from: a run, a checkpoint, a diffusers directory, or images")}
 	}
 	if e.o.Images < 0 || e.o.Batch < 1 || e.o.Workers < 0 {
 		return &usageError{fmt.Errorf("-n %d, --batch %d and --workers %d must not be negative, and a batch has at least 1", e.o.Images, e.o.Batch, e.o.Workers)}
@@ -91,9 +98,12 @@ func (e *evaluation) run(c *cobra.Command) error {
 	}
 	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	m, err := e.model(ctx, c)
+	m, err := e.subject(ctx, c)
 	if err != nil {
 		return err
+	}
+	if m.Images != nil {
+		defer func() { _ = data.Close(m.Images) }() // only read
 	}
 	e.o.Again, e.o.RunDir, e.o.CacheDir = e.again, runOf(e.from), cacheDir()
 	bar := newEta(c.ErrOrStderr())
@@ -109,7 +119,49 @@ func (e *evaluation) run(c *cobra.Command) error {
 	return e.print(c.OutOrStdout(), record, fresh)
 }
 
-// model opens what is judged and applies the flags.
+// subject opens what is judged: a model, or images.
+func (e *evaluation) subject(ctx context.Context, c *cobra.Command) (*judge.Model, error) {
+	_, err := rundir.Find(e.from)
+	switch {
+	case errors.Is(err, rundir.ErrEmpty), // a directory
+		errors.Is(err, rundir.ErrFile) && filepath.Ext(e.from) == ".npz",
+		errors.Is(err, rundir.ErrMissing) && (strings.Contains(e.from, ",") || e.from == data.Digits):
+		return e.images(ctx, c)
+	}
+	return e.model(ctx, c)
+}
+
+// images opens images.
+func (e *evaluation) images(ctx context.Context, c *cobra.Command) (*judge.Model, error) {
+	for _, name := range []string{"raw", "ema", "seed", "sampler", "steps", "eta", "spacing", "clip", "precision"} {
+		if c.Flags().Changed(name) {
+			return nil, &usageError{fmt.Errorf("--%s is for models, and %s has images (no model's files are in it)", name, e.from)}
+		}
+	}
+	named := slices.Contains([]string{judge.Train, judge.HeldOut, judge.Test}, e.o.Reference)
+	if len(e.data) == 0 && (e.o.Inception == "" || named) {
+		return nil, &usageError{fmt.Errorf("%s has images, and no model says what they are compared with: give --data NAME,DIR of their data set, or --inception FILE and --reference", e.from)}
+	}
+	set, err := judge.OpenImages(ctx, e.from)
+	if err != nil {
+		return nil, err
+	}
+	cfg := config.Default()
+	e.useData(&cfg)
+	return &judge.Model{Recipe: recipe.Recipe{Config: &cfg}, Images: set, Path: e.from}, nil
+}
+
+// useData puts --data in the place of the run's data set.
+func (e *evaluation) useData(c *config.Config) {
+	if len(e.data) > 0 {
+		c.Data = config.Data{Name: e.data[0], Verify: c.Data.Verify, Corrupt: c.Data.Corrupt}
+		if len(e.data) > 1 {
+			c.Data.Dir = e.data[1]
+		}
+	}
+}
+
+// model opens a model and applies the flags.
 func (e *evaluation) model(ctx context.Context, c *cobra.Command) (*judge.Model, error) {
 	m, err := openModel(ctx, e.from, e.raw)
 	if err != nil {
@@ -118,12 +170,7 @@ func (e *evaluation) model(ctx context.Context, c *cobra.Command) (*judge.Model,
 	if e.ema && !m.Averaged {
 		return nil, &usageError{fmt.Errorf("--ema: %s has no moving average (train.ema_decay is 0, or it is a diffusers directory)", e.from)}
 	}
-	if len(e.data) > 0 {
-		m.Config.Data = config.Data{Name: e.data[0]}
-		if len(e.data) > 1 {
-			m.Config.Data.Dir = e.data[1]
-		}
-	}
+	e.useData(m.Config)
 	e.override(c, &m.Recipe)
 	e.o.Seed = m.Config.Seed
 	return m, nil
@@ -134,8 +181,11 @@ func (e *evaluation) print(out io.Writer, r suite.Record, fresh bool) error {
 	if e.asJSON {
 		return json.NewEncoder(out).Encode(r)
 	}
-	fmt.Fprintf(out, "%s, step %d, %s weights: %d images, %s, %d steps, seed %d, against %s\n",
-		r.From, r.Step, r.Weights, r.Images, r.Sampler.Method, r.Sampler.Steps, r.Seed, r.Reference.Name)
+	what := fmt.Sprintf("%d images", r.Images)
+	if s := r.Sampler; s != nil {
+		what = fmt.Sprintf("step %d, %s weights: %d images, %s, %d steps, seed %d", r.Step, r.Weights, r.Images, s.Method, s.Steps, r.Seed)
+	}
+	fmt.Fprintf(out, "%s, %s, against %s\n", r.From, what, r.Reference.Name)
 	names := make([]string, 0, len(r.Metrics))
 	for n := range r.Metrics {
 		names = append(names, n)

@@ -150,7 +150,7 @@ func TestEvalRefusals(t *testing.T) {
 	refused(t, run(t, "eval", "--from", dir, "--raw", "--ema"), exitUsage, "--raw and --ema")
 	refused(t, run(t, "eval", "--from", dir, "-n", "-1"), exitUsage, "-n -1")
 	refused(t, run(t, "eval", "--from", dir, "-n", "1"), exitConfig, "at least 2")
-	refused(t, run(t, "eval", "--from", dir, "--reference", "/no/such.npz"), exitConfig, "/no/such.npz", "train, heldout, test")
+	refused(t, run(t, "eval", "--from", dir, "--reference", "/no/such.npz"), exitConfig, "/no/such.npz", "--reference")
 	refused(t, run(t, "eval", "--from", dir, "--reference", "../../eval/testdata/object.npz"), exitConfig, "Python objects")
 	refused(t, run(t, "eval", "--from", dir, "--reference", "../../eval/testdata/statistics.npz"), exitConfig, "16 features", "64")
 	refused(t, run(t, "eval", "--from", dir, "--inception", "../../checkpoint/pth/testdata/zip.pth"), exitConfig, "not the published file", "SHA-256")
@@ -159,4 +159,53 @@ func TestEvalRefusals(t *testing.T) {
 	refused(t, run(t, "eval", "--from", dir, "--reference", "test"), exitConfig, "the split is \"test\"; only cifar10 has one")
 	refused(t, run(t, "eval", "--from", dir, "--sampler", "euler"), exitConfig, `"euler"`)
 	refused(t, run(t, "eval", "--from", filepath.Join(dir, "nothing")), exitFailed, "no such directory")
+}
+
+// Images that were written to files score as the model that they come from does, from a
+// directory and from an array; nothing of the work is left behind.
+func TestEvalImages(t *testing.T) {
+	t.Parallel()
+	dir := copyOf(t)
+	want := judged(t, dir)
+	work := t.TempDir()
+	for _, out := range []string{filepath.Join(work, "pngs"), filepath.Join(work, "a.npz")} {
+		run(t, "sample", "--from", dir, "-n", "48", "--steps", "5", "--out", out).ended(exitOK)
+		cache := filepath.Join(work, "cache")
+		p := startEnv(t, []string{"XDG_CACHE_HOME=" + cache}, "eval", "--from", out, "--data", "digits", "--batch", "8", "--json")
+		p.ended(exitOK)
+		var r suite.Record
+		require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &r))
+		require.Equal(t, "images", r.Weights)
+		require.Nil(t, r.Sampler)
+		require.Equal(t, want.Metrics, r.Metrics)
+		require.Equal(t, want.Reference, r.Reference)
+		left, err := filepath.Glob(filepath.Join(cache, "agrdist", "eval-*"))
+		require.NoError(t, err)
+		require.Empty(t, left)
+	}
+	// Images as a reference, of themselves: no distance, all precise.
+	p := run(t, "eval", "--from", filepath.Join(work, "a.npz"), "--data", "digits", "--reference", filepath.Join(work, "pngs"), "--json").ended(exitOK)
+	var r suite.Record
+	require.NoError(t, json.Unmarshal([]byte(p.stdout.String()), &r))
+	require.InDelta(t, 0, r.Metrics["digits-fd"].Value, 1e-4)
+	require.InDelta(t, 1, r.Metrics["digits-precision"].Value, 0)
+	p = run(t, "eval", "--from", "digits", "--data", "digits", "-n", "20").ended(exitOK)
+	require.Contains(t, p.stdout.String(), "digits, 20 images, against digits")
+
+	npz := filepath.Join(work, "a.npz")
+	refused(t, run(t, "eval", "--from", npz), exitUsage, "--data NAME,DIR", "--reference")
+	refused(t, run(t, "eval", "--from", npz, "--data", "digits", "--steps", "5"), exitUsage, "--steps is for models")
+	refused(t, run(t, "eval", "--from", npz, "--data", "digits", "-n", "49"), exitConfig, "49 images of a.npz, which has 48")
+	refused(t, run(t, "eval", "--from", "../../eval/testdata/object.npz", "--data", "digits"), exitFailed, "Python objects")
+	refused(t, run(t, "eval", "--from", "../../eval/testdata/features.npz", "--data", "digits"), exitFailed, "uint8")
+	refused(t, run(t, "eval", "--from", t.TempDir(), "--data", "digits"), exitFailed, "is empty; give a directory of images")
+	mixed := filepath.Join(work, "mixed")
+	require.NoError(t, os.CopyFS(mixed, os.DirFS(filepath.Join(work, "pngs"))))
+	run(t, "sample", "--from", dir, "-n", "3", "--steps", "2", "--out", filepath.Join(mixed, "grid.png")).ended(exitOK)
+	refused(t, run(t, "eval", "--from", mixed, "--data", "digits"), exitFailed, "grid.png", "squares of one size")
+	refused(t, run(t, "eval", "--from", dir, "--reference", mixed), exitConfig, "grid.png", "--reference")
+	torn, err := os.ReadFile(npz)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(npz, torn[:len(torn)/2], 0o600))
+	refused(t, run(t, "eval", "--from", npz, "--data", "digits"), exitFailed, "not a valid npz file")
 }

@@ -27,11 +27,14 @@ type Model struct {
 	recipe.Recipe
 	Weights  []weights.Tensor
 	Averaged bool   // Weights are a moving average
-	Path     string // the directory that was read
+	Path     string // what was read
 	Step     int64  // of the checkpoint, 0 where there is none
+	// Images, where not nil, are judged themselves: nothing is generated, and of the
+	// recipe only the data set counts.
+	Images data.Dataset
 }
 
-// References by name; anything else is a statistics file.
+// References by name; anything else is a path, of a statistics file or of images.
 const (
 	Train   = "train"   // what the model was trained on
 	HeldOut = "heldout" // what data.holdout kept from it
@@ -40,9 +43,9 @@ const (
 
 // Options say how a model is judged.
 type Options struct {
-	Images    int    // to generate; 0: as many as the reference has, at most 50,000
+	Images    int    // to generate; 0: as many as the reference has, at most 50,000. Of Model.Images, the first so many; 0: all
 	Seed      uint64 // of the images
-	Reference string // Train, HeldOut, Test, or the path of an npz file with mu and sigma
+	Reference string // Train, HeldOut, Test, the path of an npz file with mu and sigma, or what OpenImages opens
 	Inception string // file with the weights of the FID Inception; empty: our own classifier
 
 	Device, Precision string // as setup.DeviceConfig
@@ -52,7 +55,8 @@ type Options struct {
 	// RunDir, where not empty, keeps unfinished work below RunDir/eval and the results
 	// in RunDir/eval.jsonl.
 	RunDir string
-	// CacheDir keeps trained classifiers and the features of references.
+	// CacheDir keeps trained classifiers, the features of references and, without a
+	// RunDir, unfinished work.
 	CacheDir string
 	// LossOnly measures the held-out loss and generates nothing.
 	LossOnly bool
@@ -100,11 +104,10 @@ func Run(ctx context.Context, m *Model, o Options) (record suite.Record, fresh b
 		Definition: j.definition, ID: id, Metrics: metrics, From: m.Path,
 		Time: time.Now().UTC().Truncate(time.Second), Seconds: math.Round(time.Since(began).Seconds()*10) / 10,
 	}
-	if o.RunDir == "" {
-		return record, true, nil
-	}
-	if err := suite.Append(Records(o.RunDir), record); err != nil {
-		return record, true, err
+	if o.RunDir != "" {
+		if err := suite.Append(Records(o.RunDir), record); err != nil {
+			return record, true, err
+		}
 	}
 	if work == "" {
 		return record, true, nil
@@ -135,40 +138,77 @@ func (j *judge) close() error {
 
 // open opens everything and works out the definition.
 func (j *judge) open(ctx context.Context) (err error) {
-	m := j.model
-	j.definition = suite.Definition{Step: m.Step, Weights: "raw", WeightsDigest: Digest(m.Weights)}
-	if m.Averaged {
-		j.definition.Weights = "ema"
-	}
 	if err := j.openWorkers(); err != nil {
 		return err
 	}
-	j.definition.Device = j.workers[0].dev.Rounding
-	if err := j.openHeldOut(); err != nil || j.o.LossOnly {
-		return err
+	if j.model.Images != nil {
+		err = j.openImages()
+	} else {
+		err = j.openModel()
 	}
-	if j.sampler, err = diffusion.NewSampler(m.Schedule, m.Sampler); err != nil {
-		return &config.Error{Source: "sampler", Err: err}
+	j.definition.Device = j.workers[0].dev.Rounding
+	if err != nil || j.o.LossOnly {
+		return err
 	}
 	if err := j.openNetwork(ctx); err != nil {
 		return err
 	}
-	if err := j.openReference(); err != nil {
+	if err := j.openReference(ctx); err != nil {
 		return err
 	}
+	for _, set := range []data.Dataset{j.model.Images, j.reference.set} {
+		if err := j.network.accepts(set); err != nil {
+			return err
+		}
+	}
 	n := j.o.Images
-	if n == 0 {
+	switch {
+	case n == 0 && j.model.Images != nil:
+		n = j.model.Images.Len()
+	case n == 0:
 		n = min(maxImages, j.reference.len())
 	}
 	if n < 2 {
 		return &config.Error{Source: "-n", Err: fmt.Errorf("%d images; a distribution needs at least 2", n)}
 	}
-	s, d := m.Sampler, &j.definition
-	d.Seed, d.Images = j.o.Seed, n
-	d.Sampler = &suite.Sampler{Method: s.Method, Steps: len(j.sampler.Timesteps()), Spacing: s.Spacing, Eta: s.Eta, Variance: s.Variance, Clip: s.Clip}
+	d := &j.definition
+	d.Images = n
 	d.Network = suite.Network{Name: j.network.name(), Digest: j.network.digest()}
 	d.Reference, d.KID = j.reference.describe(), suite.KIDFor(n, j.reference.len())
 	return nil
+}
+
+// openModel puts what generates images into the definition.
+func (j *judge) openModel() (err error) {
+	m := j.model
+	d := &j.definition
+	d.Step, d.Weights, d.WeightsDigest = m.Step, "raw", Digest(m.Weights)
+	if m.Averaged {
+		d.Weights = "ema"
+	}
+	if err := j.openHeldOut(); err != nil || j.o.LossOnly {
+		return err
+	}
+	s := m.Sampler
+	if j.sampler, err = diffusion.NewSampler(m.Schedule, s); err != nil {
+		return &config.Error{Source: "sampler", Err: err}
+	}
+	d.Seed = j.o.Seed
+	d.Sampler = &suite.Sampler{Method: s.Method, Steps: len(j.sampler.Timesteps()), Spacing: s.Spacing, Eta: s.Eta, Variance: s.Variance, Clip: s.Clip}
+	return nil
+}
+
+// openImages puts images that are there into the definition.
+func (j *judge) openImages() error {
+	set := j.model.Images
+	if n := j.o.Images; n > set.Len() {
+		return &config.Error{Source: "-n", Err: fmt.Errorf("%d images of %s, which has %d", n, set.Name(), set.Len())}
+	} else if n > 0 {
+		j.model.Images = first{set, n}
+	}
+	digest, err := data.Digest(j.model.Images)
+	j.definition.Weights, j.definition.WeightsDigest = "images", digest
+	return err
 }
 
 // measure does the work and returns the metrics and the name of the work file.
@@ -181,13 +221,20 @@ func (j *judge) measure(ctx context.Context, id string) (metrics map[string]suit
 	if err != nil {
 		return nil, "", err
 	}
-	if j.o.RunDir != "" {
+	switch {
+	case j.o.RunDir != "":
 		work = filepath.Join(j.o.RunDir, "eval", id+".features")
+	case j.o.CacheDir != "":
+		work = filepath.Join(j.o.CacheDir, "eval-"+id+".features")
 	}
-	n := j.definition.Images
-	c, err := suite.Collect(ctx, j.suiteWorkers(func(w *worker) suite.Worker { return generator{w} }), suite.Plan{
+	n, what := j.definition.Images, "generating"
+	source := func(w *worker) suite.Worker { return generator{w} }
+	if set := j.model.Images; set != nil {
+		what, source = "images", func(w *worker) suite.Worker { return reader{w, set} }
+	}
+	c, err := suite.Collect(ctx, j.suiteWorkers(source), suite.Plan{
 		Images: n, Features: j.network.features(), Classes: j.network.classes(), Block: j.o.Batch, File: work,
-		Progress: func(done, found int) { j.o.Progress("generating", done, n, found) },
+		Progress: func(done, found int) { j.o.Progress(what, done, n, found) },
 	})
 	if err != nil {
 		return nil, "", err

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 
 	"github.com/agrdist/agrdist/config"
@@ -17,12 +18,15 @@ type network interface {
 	digest() string
 	features() int
 	classes() int
+	// accepts refuses images of a size that the network does not take; nil is fine.
+	accepts(set data.Dataset) error
 }
 
 // extractor is the network on one worker's device.
 type extractor interface {
-	// extract fills the features [n, features] and logits [n, classes] of n images.
-	extract(features, logits, images []float32) error
+	// extract fills the features [n, features] and logits [n, classes] of n images
+	// [n, height, width, channels].
+	extract(features, logits, images []float32, height, width, channels int) error
 }
 
 // openNetwork opens the network on each worker.
@@ -67,7 +71,6 @@ func (j *judge) openInception() error {
 		return &config.Error{Source: "--inception", Err: err}
 	}
 	j.network = published{weights.Digest}
-	m := j.model.Config.Model
 	for _, w := range j.workers {
 		threads := 1
 		if len(j.workers) == 1 {
@@ -82,7 +85,7 @@ func (j *judge) openInception() error {
 		if err != nil {
 			return err
 		}
-		w.extract = onProcessor{n, m.SampleSize, m.InChannels}
+		w.extract = onProcessor{n}
 	}
 	return nil
 }
@@ -95,13 +98,12 @@ func (p published) digest() string { return p.sum }
 func (p published) features() int  { return inception.Features }
 func (p published) classes() int   { return inception.Classes }
 
-type onProcessor struct {
-	*inception.Network
-	side, channels int
-}
+func (p published) accepts(data.Dataset) error { return nil } // it resizes
 
-func (o onProcessor) extract(features, logits, images []float32) error {
-	return o.Extract(features, logits, images, o.side, o.side, o.channels)
+type onProcessor struct{ *inception.Network }
+
+func (o onProcessor) extract(features, logits, images []float32, height, width, channels int) error {
+	return o.Extract(features, logits, images, height, width, channels)
 }
 
 // own is the data set's classifier.
@@ -115,8 +117,20 @@ func (o own) digest() string { return o.sum }
 func (o own) features() int  { return o.Config().Features }
 func (o own) classes() int   { return o.Config().Classes }
 
+func (o own) accepts(set data.Dataset) error {
+	if set == nil {
+		return nil
+	}
+	c := o.Config()
+	if h, w, channels := set.Size(); h != c.Size || w != c.Size || channels != c.Channels {
+		return &config.Error{Source: "images", Err: fmt.Errorf("%s is %dx%dx%d; the classifier of %s takes %dx%dx%d: name the images' data set with --data, or give --inception",
+			set.Name(), h, w, channels, o.prefix, c.Size, c.Size, c.Channels)}
+	}
+	return nil
+}
+
 type onWorker struct{ *classifier.Classifier }
 
-func (w onWorker) extract(features, logits, images []float32) error {
+func (w onWorker) extract(features, logits, images []float32, _, _, _ int) error {
 	return w.Classify(features, logits, images)
 }

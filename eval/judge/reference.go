@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/data"
@@ -44,6 +45,12 @@ func (r *reference) describe() suite.Reference {
 func (j *judge) dataset(split string, holdout int) (data.Dataset, error) {
 	d := setup.DataConfig(j.model.Config, nil)
 	d.Split, d.Holdout = split, holdout
+	if j.model.Images != nil { // there is no model whose size counts
+		d.Size, d.Channels = 0, 0
+		if d.Name == data.Folder {
+			d.Size, _, d.Channels = j.model.Images.Size()
+		}
+	}
 	set, err := data.Open(d)
 	if err != nil {
 		return nil, &config.Error{Source: "data", Err: err}
@@ -52,7 +59,7 @@ func (j *judge) dataset(split string, holdout int) (data.Dataset, error) {
 	return set, nil
 }
 
-func (j *judge) openReference() (err error) {
+func (j *judge) openReference(ctx context.Context) (err error) {
 	r := &reference{name: j.o.Reference}
 	j.reference = r
 	held := j.model.Config.Data.Holdout
@@ -64,7 +71,13 @@ func (j *judge) openReference() (err error) {
 	case Test:
 		r.set, err = j.dataset(data.SplitTest, 0)
 	default:
-		return r.read(j.o.Reference, j.network.features())
+		if isStatistics(j.o.Reference) {
+			return r.read(j.o.Reference, j.network.features())
+		}
+		if r.set, err = OpenImages(ctx, j.o.Reference); err != nil {
+			return &config.Error{Source: "--reference", Err: err}
+		}
+		j.closers = append(j.closers, func() error { return data.Close(r.set) })
 	}
 	if err != nil {
 		return err
@@ -77,12 +90,22 @@ func (j *judge) openReference() (err error) {
 	return err
 }
 
+// isStatistics says whether a path is an npz file with a mean and a covariance.
+func isStatistics(path string) bool {
+	f, err := npz.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // only read
+	return slices.Contains(f.Names(), "mu") || slices.Contains(f.Names(), "sigma")
+}
+
 // read reads a statistics file.
 func (r *reference) read(path string, features int) (err error) {
 	refuse := func(err error) error { return &config.Error{Source: "--reference", Err: err} }
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return refuse(fmt.Errorf("%w; give train, heldout, test or an npz file with mu and sigma", err))
+		return refuse(err)
 	}
 	f, err := npz.Open(path)
 	if err != nil {

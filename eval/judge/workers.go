@@ -3,6 +3,7 @@ package judge
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 
@@ -38,6 +39,10 @@ func (j *judge) openWorkers() error {
 			return &config.Error{Source: "--device", Err: err}
 		}
 		j.closers = append(j.closers, dev.Close)
+		if j.model.Images != nil {
+			j.workers = append(j.workers, &worker{j: j, dev: dev})
+			continue
+		}
 		model, err := setup.Model(dev.Backend, j.model.Config)
 		if err != nil {
 			return err
@@ -58,10 +63,10 @@ func (j *judge) suiteWorkers(as func(*worker) suite.Worker) []suite.Worker {
 	return out
 }
 
-// features takes the features and logits of images [n, H, W, C].
-func (w *worker) features(images []float32, n int) (features, logits []float32, err error) {
+// features takes the features and logits of images [n, height, width, channels].
+func (w *worker) features(images []float32, n, height, width, channels int) (features, logits []float32, err error) {
 	features, logits = make([]float32, n*w.j.network.features()), make([]float32, n*w.j.network.classes())
-	return features, logits, w.extract.extract(features, logits, images)
+	return features, logits, w.extract.extract(features, logits, images, height, width, channels)
 }
 
 // generator draws the images of a block and takes their features.
@@ -74,7 +79,8 @@ func (g generator) Block(ctx context.Context, lo, hi int) (features, logits []fl
 		return nil, nil, err
 	}
 	Round8(images)
-	return g.features(images, hi-lo)
+	m := g.j.model.Config.Model
+	return g.features(images, hi-lo, m.SampleSize, m.SampleSize, m.InChannels)
 }
 
 // reader takes the features of a data set's images.
@@ -92,24 +98,16 @@ func (r reader) Block(_ context.Context, lo, hi int) (features, logits []float32
 			return nil, nil, fmt.Errorf("%s: image %d: %w", r.set.Name(), i, err)
 		}
 	}
-	return r.features(images, hi-lo)
+	return r.features(images, hi-lo, h, w, c)
 }
 
 // Round8 rounds images in [-1, 1] to 256 levels, as a file would; what lies outside is
 // clipped. NaN stays.
 func Round8(images []float32) {
 	for i, v := range images {
-		level := float64(v)*127.5 + 127.5
-		switch {
-		case level <= 0:
-			level = 0
-		case level >= 255:
-			level = 255
-		default:
-			level = float64(int(level + 0.5))
-		}
 		if v-v == 0 {
-			images[i] = float32(level/127.5 - 1)
+			level := math.Round((min(max(float64(v), -1), 1) + 1) * 127.5) // as package grid writes it
+			images[i] = float32(level)/127.5 - 1                           // as package data reads it
 		}
 	}
 }
