@@ -206,9 +206,11 @@ func (fakeControl) Close() {}
 
 type fakeSession struct{ *world }
 
-func (s fakeSession) Drain()                     { s.write("drain") }
-func (s fakeSession) Drained() <-chan struct{}   { return s.drained }
-func (s fakeSession) Config() string             { return string(s.run.YAML(false)) }
+func (s fakeSession) Drain()                            { s.write("drain") }
+func (s fakeSession) Drained() <-chan struct{}          { return s.drained }
+func (s fakeSession) Config() string                    { return string(s.run.YAML(false)) }
+func (s fakeSession) Formed() <-chan cluster.Generation { return nil }
+
 func (s fakeSession) Kills() <-chan cluster.Kill { return s.kills }
 func (s fakeSession) Done() <-chan struct{}      { return s.done }
 func (s fakeSession) Err() error                 { return s.err }

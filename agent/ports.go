@@ -51,6 +51,7 @@ type control interface {
 // session is this node's place in the run. *coordinator.AgentSession is one.
 type session interface {
 	Kills() <-chan cluster.Kill
+	Formed() <-chan cluster.Generation
 	// Drain asks to leave the run; Drained is closed when this node may.
 	Drain()
 	Drained() <-chan struct{}

@@ -80,6 +80,8 @@ func (a *Agent) register(ctx context.Context) {
 		select {
 		case k := <-s.Kills():
 			a.post(ctx, node.KillOrdered{Kill: k})
+		case g := <-s.Formed():
+			a.post(ctx, node.Formed{Generation: g})
 		case <-drained:
 			drained = nil // once
 			a.post(ctx, node.Drained{})

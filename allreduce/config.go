@@ -33,6 +33,10 @@ type GroupConfig struct {
 	// SegmentElems is the unit in which vectors travel, in elements. 0:
 	// DefaultSegmentElems.
 	SegmentElems int
+	// Missing is called about once a second while a group is being connected, from one
+	// goroutine and not after Connect has returned, with the lowest rank to which there
+	// is no connection yet. It may be nil.
+	Missing func(peer int)
 }
 
 // Complete fills in what is 0 and checks the rest. Its errors are a caller's

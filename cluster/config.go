@@ -61,6 +61,15 @@ type Config struct {
 	// culprit and no commit, the most blamed member is evicted.
 	MaxBroken int
 
+	// LinkDeadline is how long two members may each miss a connection to the other, and
+	// LinkTries how many generations they may cost before one of their nodes is kept out
+	// of the run. Its link is probed every ProbeEvery, and more and more seldom, at last
+	// every ProbeEveryMax.
+	LinkDeadline  time.Duration
+	LinkTries     int
+	ProbeEvery    time.Duration
+	ProbeEveryMax time.Duration
+
 	// At most MaxRestarts restarts of crashed workers within RestartWindow over
 	// the whole run (not per node). A crash beyond that ends the run, after the
 	// survivors have saved. Workers that were killed from outside or evicted are
@@ -103,6 +112,10 @@ func DefaultConfig() Config {
 		LongPhaseDeadline: 15 * time.Minute,
 		BrokenGrace:       2 * time.Second,
 		MaxBroken:         3,
+		LinkDeadline:      8 * time.Second,
+		LinkTries:         2,
+		ProbeEvery:        5 * time.Second,
+		ProbeEveryMax:     time.Minute,
 		MaxRestarts:       32,
 		RestartWindow:     10 * time.Minute,
 		RestartBackoff:    time.Second,
@@ -135,6 +148,9 @@ func (c Config) Validate() error {
 		{"min_step_deadline", c.MinStepDeadline},
 		{"first_step_deadline", c.FirstStepDeadline},
 		{"long_phase_deadline", c.LongPhaseDeadline},
+		{"link_deadline", c.LinkDeadline},
+		{"probe_every", c.ProbeEvery},
+		{"probe_every_max", c.ProbeEveryMax},
 		{"finish_timeout", c.FinishTimeout},
 		{"stop_timeout", c.StopTimeout},
 	} {
@@ -166,6 +182,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxBroken < 1 {
 		bad("max_broken is %d; it must be at least 1", c.MaxBroken)
+	}
+	if c.LinkTries < 1 {
+		bad("link_tries is %d; it must be at least 1", c.LinkTries)
 	}
 	if c.MaxEarlyDeaths < 1 {
 		bad("max_early_deaths is %d; it must be at least 1", c.MaxEarlyDeaths)

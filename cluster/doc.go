@@ -85,6 +85,15 @@
 // It is evicted and its agent asked to kill it. If all wait at one place nobody
 // is named; the same members try again, a limited number of times.
 //
+// # Dead links
+//
+// Two members may each reach the coordinator and not one another. A member that misses a
+// connection names the peer (PhaseConnect); if both have taken up the generation and still
+// miss each other after LinkDeadline, the generation ends. After LinkTries of them the
+// smallest set of nodes without which no dead link is left stays out of the run, its
+// workers alive. One of them probes the link now and then, and when a connection gets
+// through, the node takes part again.
+//
 // # What it does not do
 //
 // It moves no parameters, names no checkpoint and opens no connection. It trusts

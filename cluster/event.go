@@ -68,6 +68,13 @@ type AgentDraining struct{ Node string }
 // back, and nothing else follows from it.
 type NodeSilent struct{ Node string }
 
+// Probed answers a Probe: Err is empty if all addresses accepted a connection.
+type Probed struct {
+	ID     MemberID
+	Number uint64
+	Err    string
+}
+
 // StopRequested says that an operator or a signal asks the run to end.
 type StopRequested struct{ Reason string }
 
@@ -85,6 +92,7 @@ func (AgentHeard) event()    {}
 func (AgentLost) event()     {}
 func (AgentDraining) event() {}
 func (NodeSilent) event()    {}
+func (Probed) event()        {}
 func (StopRequested) event() {}
 func (Tick) event()          {}
 
@@ -138,6 +146,20 @@ type Kill struct {
 // worker speak again, it must register again.
 type Drop struct{ ID MemberID }
 
+// Probe asks a worker of a node that is kept out of the run to connect to the data ports
+// of others. Answered by Probed, or not at all.
+type Probe struct {
+	ID     MemberID
+	Number uint64
+	Addrs  []string
+}
+
+// KeptOut says that a node's workers are kept out of the run, and for which dead link.
+type KeptOut struct{ Node, Reason string }
+
+// LetIn says that a node's workers may take part again.
+type LetIn struct{ Node string }
+
 // Drained tells a node's agent that it may end its workers and go: their deaths are
 // no crashes, and the others continue without them.
 type Drained struct{ Node string }
@@ -171,6 +193,9 @@ func (Abort) action()       {}
 func (Wait) action()        {}
 func (Kill) action()        {}
 func (Drop) action()        {}
+func (Probe) action()       {}
+func (KeptOut) action()     {}
+func (LetIn) action()       {}
 func (Drained) action()     {}
 func (Judge) action()       {}
 func (Acknowledge) action() {}

@@ -12,7 +12,9 @@ import (
 // awaited.
 func (m *Machine) form() {
 	live := maps.Clone(m.workers)
-	maps.DeleteFunc(live, func(_ MemberID, w *worker) bool { return w.report.Stopping })
+	maps.DeleteFunc(live, func(_ MemberID, w *worker) bool {
+		return w.report.Stopping || m.kept[w.member.Node] != nil
+	})
 	members := order(m.last, live, m.nodeOrder, m.cfg.MaxWorkers, m.bound)
 	survived := len(members) > 0 && m.last.Rank(members[0].ID) >= 0 // survivors come first
 	switch {

@@ -165,6 +165,9 @@ func (m *Machine) reported(r Report) {
 	if old.Step != r.Step || old.Phase != r.Phase || old.Bucket != r.Bucket || old.Generation != r.Generation {
 		w.progressAt = m.now
 	}
+	if old.Phase != r.Phase || old.Generation != r.Generation || old.Blame != r.Blame {
+		w.connectAt = m.now
+	}
 	if r.Stopping && r.HasState && r.Step > m.saved {
 		m.saved = r.Step
 		m.rev++
@@ -213,6 +216,7 @@ func (m *Machine) commit(generation uint64, step int64) {
 	if generation == m.last.Number {
 		m.steps.advance(m.now, step, len(m.last.Members))
 		m.breaks.reset()
+		m.provenLinks(m.last)
 		for _, member := range m.last.Members {
 			m.budget.proven(member.Seat())
 		}

@@ -23,6 +23,9 @@ type Machine struct {
 	evicted map[MemberID]string  // told to die, and why; they never come back
 	unheard map[MemberID]absence // lost without a certificate
 	silent  map[string]bool      // nodes that gossip calls dead and nobody heard since
+	links   map[pair]*trouble    // nodes whose workers could not connect to one another
+	kept    map[string]*kept     // nodes that are kept out of the run for that
+	probes  uint64               // numbers of probes used
 
 	floor  uint64       // numbers up to here are used
 	last   Generation   // newest one formed
@@ -63,6 +66,7 @@ type worker struct {
 	told       uint64    // newest generation that it was told of
 	seen       time.Time // last word
 	progressAt time.Time // last change of step, phase or bucket
+	connectAt  time.Time // since when it misses the peer that it names in PhaseConnect
 }
 
 type node struct {
@@ -88,6 +92,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		cfg: cfg, now: now, started: now, state: StateForming, step: -1, saved: -1,
 		workers: map[MemberID]*worker{}, dead: map[MemberID]bool{}, agreed: map[MemberID]bool{},
 		evicted: map[MemberID]string{}, unheard: map[MemberID]absence{}, silent: map[string]bool{},
+		links: map[pair]*trouble{}, kept: map[string]*kept{},
 		budget: newBudget(), breaks: breakage{blame: map[MemberID]int{}},
 	}, nil
 }
@@ -145,6 +150,8 @@ func (m *Machine) apply(e Event) {
 		m.drain(e.Node)
 	case NodeSilent:
 		m.silent[e.Node] = true
+	case Probed:
+		m.probed(e)
 	case StopRequested:
 		m.stopRequested(e.Reason)
 	case Tick:
@@ -154,7 +161,7 @@ func (m *Machine) apply(e Event) {
 // slept moves all that is measured against the present by a gap.
 func (m *Machine) slept(gap time.Duration) {
 	for _, w := range m.workers {
-		w.seen, w.progressAt = w.seen.Add(gap), w.progressAt.Add(gap)
+		w.seen, w.progressAt, w.connectAt = w.seen.Add(gap), w.progressAt.Add(gap), w.connectAt.Add(gap)
 	}
 	for _, n := range m.nodes {
 		n.seen = n.seen.Add(gap)
@@ -179,6 +186,8 @@ func (m *Machine) settle() {
 	if m.state == StateRecovering && !m.recovered() {
 		return
 	}
+	m.settleLinks()
+	m.checkLinks()
 	m.checkBroken()
 	m.checkHang()
 	m.form()

@@ -52,6 +52,7 @@ type AgentStatus struct {
 	Slots     int
 	Host      string
 	Connected bool
+	KeptOut   string // why its workers are kept out of the run; empty if they are not
 }
 
 // Status returns a snapshot.
@@ -84,7 +85,7 @@ func (m *Machine) Status(now time.Time) Status {
 		}
 	}
 	for _, n := range m.nodes {
-		s.Agents = append(s.Agents, AgentStatus{Node: n.name, Slots: n.slots, Host: n.host, Connected: n.connected})
+		s.Agents = append(s.Agents, AgentStatus{Node: n.name, Slots: n.slots, Host: n.host, Connected: n.connected, KeptOut: m.keptOut(n.name)})
 	}
 	return s
 }

@@ -19,7 +19,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 // TestTranscripts plays testdata/*.txt. A line that is not indented is an
 // input, "TIME COMMAND ARGUMENT...", the indented lines under it are what the
 // machine answers. Up to TIME connected workers and agents send heartbeats and
-// the machine ticks, each 100 ms. With -rewrite the answers are written anew.
+// the machine ticks, each 100 ms. With -rewrite the answers are written again.
 //
 //	config KEY=VALUE...               first line only; workers=N sets min and max, begin=false MayBegin
 //	agent NODE SLOTS | agentlost NODE | silent NODE | drain NODE
@@ -29,6 +29,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //	cut ID | lost ID | left ID        stream broke | lost uncertified | said good-bye
 //	exit ID SEAT [code=N] [signal=S] [message=M]
 //	finish ID gen=N step=N digest=D | stop REASON | tick
+//	probed ID NUMBER [error=TEXT]
 //	restart                           the coordinator, from its journal
 //	forget                            the coordinator, without its journal
 //	status
@@ -71,7 +72,7 @@ func play(t *testing.T, script string) string {
 	for line := range strings.Lines(script) {
 		line = strings.TrimRight(line, "\n")
 		switch {
-		case strings.HasPrefix(line, "  "): // an answer: made anew
+		case strings.HasPrefix(line, "  "): // an answer: written again
 		case line == "" || strings.HasPrefix(line, "#"):
 			fmt.Fprintln(&p.out, line)
 		default:
@@ -135,6 +136,8 @@ func (p *player) input(line string, f []string) {
 		p.step(AgentDraining{args[0]})
 	case "silent":
 		p.step(NodeSilent{args[0]})
+	case "probed":
+		p.step(Probed{MemberID(args[0]), uint64(p.int(args[1])), keys["error"]})
 	case "stop":
 		p.step(StopRequested{strings.Join(args, " ")})
 	case "tick":
@@ -309,6 +312,12 @@ func describe(a Action) string {
 		return fmt.Sprintf("kill %s: %s", a.Member.ID, a.Reason)
 	case Drop:
 		return fmt.Sprintf("drop %s", a.ID)
+	case Probe:
+		return fmt.Sprintf("probe %d by %s: %s", a.Number, a.ID, strings.Join(a.Addrs, " "))
+	case KeptOut:
+		return fmt.Sprintf("keep %s out: %s", a.Node, a.Reason)
+	case LetIn:
+		return "let in " + a.Node
 	case Drained:
 		return "drained " + a.Node
 	case Judge:

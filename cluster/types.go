@@ -78,6 +78,7 @@ func (g Generation) same(o Generation) bool {
 // culprit of a hang), and which phases may take long.
 const (
 	PhaseInit       = "init"       // loading; long
+	PhaseConnect    = "connect"    // connecting to the other ranks; Report.Blame is one that is missing
 	PhaseSync       = "sync"       // copying state from a peer or a checkpoint; long
 	PhaseForward    = "forward"    //
 	PhaseBackward   = "backward"   //
@@ -89,7 +90,9 @@ const (
 	PhaseEval       = "eval"       // long
 )
 
-func waiting(phase string) bool { return phase == PhaseAllReduce || phase == PhaseBarrier }
+func waiting(phase string) bool {
+	return phase == PhaseAllReduce || phase == PhaseBarrier || phase == PhaseConnect
+}
 
 func long(phase string) bool {
 	switch phase {
@@ -126,7 +129,8 @@ type Report struct {
 	Chunks        int // that it computes in a step
 	// Broken is set when the worker's group of this generation failed (the
 	// error's text) and it waits for the next generation. Blame names the peer
-	// at the other end, if known.
+	// at the other end, if known; in PhaseConnect, without Broken, a peer to which there
+	// is no connection yet.
 	Broken string
 	Blame  MemberID
 }

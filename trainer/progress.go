@@ -22,13 +22,23 @@ type progress struct {
 func (p *progress) enter(generation uint64) {
 	p.change(func(r *cluster.Report) {
 		r.Generation, r.Broken, r.Blame = generation, "", ""
-		r.Phase, r.Bucket = cluster.PhaseSync, 0
+		r.Phase, r.Bucket = cluster.PhaseConnect, 0
 	})
+}
+
+// missing notes a peer to which there is no connection yet.
+func (p *progress) missing(peer cluster.MemberID) {
+	p.change(func(r *cluster.Report) { r.Blame = peer })
 }
 
 // set notes what the worker does now.
 func (p *progress) set(phase string, bucket int) {
-	p.change(func(r *cluster.Report) { r.Phase, r.Bucket = phase, bucket })
+	p.change(func(r *cluster.Report) {
+		if r.Phase == cluster.PhaseConnect {
+			r.Blame = ""
+		}
+		r.Phase, r.Bucket = phase, bucket
+	})
 }
 
 // tick says that long work continues: silence would look like a hang.

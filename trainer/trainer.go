@@ -209,10 +209,12 @@ func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster
 	}
 	group, err := t.parts.Connector.Connect(ctx, allreduce.GroupConfig{
 		Generation: gen.Number, Rank: rank, Peers: peers, Plan: plan, Order: t.cfg.Order, OpTimeout: t.cfg.OpTimeout,
+		Missing: func(peer int) { t.progress.missing(gen.Members[peer].ID) },
 	})
 	if err != nil {
 		return 0, collective(ctx, err)
 	}
+	t.progress.set(cluster.PhaseSync, 0)
 	defer func() {
 		if cause := context.Cause(ctx); cause != nil {
 			group.Abort(cause)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
@@ -51,6 +52,16 @@ func (e *Endpoint) gather(ctx context.Context, cfg *allreduce.GroupConfig) ([]st
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	streams, errs := make([]stream, len(cfg.Peers)), make([]error, len(cfg.Peers))
+	there := make([]atomic.Bool, len(cfg.Peers))
+	there[cfg.Rank].Store(true)
+	if cfg.Missing != nil {
+		told := make(chan struct{})
+		defer func() { cancel(); <-told }()
+		go func() {
+			defer close(told)
+			tellMissing(ctx, there, cfg.Missing)
+		}()
+	}
 	var wg sync.WaitGroup
 	for peer := range cfg.Peers {
 		if peer == cfg.Rank {
@@ -65,10 +76,32 @@ func (e *Endpoint) gather(ctx context.Context, cfg *allreduce.GroupConfig) ([]st
 			if errs[peer] != nil {
 				cancel()
 			}
+			there[peer].Store(errs[peer] == nil)
 		})
 	}
 	wg.Wait()
 	return streams, errs
+}
+
+// missingEvery is the pause between two words on who is missing.
+const missingEvery = time.Second
+
+func tellMissing(ctx context.Context, there []atomic.Bool, tell func(peer int)) {
+	tick := time.NewTicker(missingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for peer := range there {
+			if !there[peer].Load() {
+				tell(peer)
+				break
+			}
+		}
+	}
 }
 
 // hostsOf returns the addresses without their ports.

@@ -221,6 +221,31 @@ func TestConnectNamesTheMissing(t *testing.T) {
 	}
 }
 
+// While a group is being connected the caller is told who is missing.
+func TestMissingIsTold(t *testing.T) {
+	t.Parallel()
+	e := listen(t, mesh.EndpointConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	missing := make(chan int, 1)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := e.Connect(ctx, allreduce.GroupConfig{
+			Generation: 5, Rank: 0, Plan: allreducetest.Plan(t, 8, 3), Peers: []string{"", "", ""},
+			Missing: func(peer int) {
+				select {
+				case missing <- peer:
+				default:
+				}
+			},
+		})
+		failed <- err
+	}()
+	require.Equal(t, 1, <-missing)
+	cancel()
+	require.ErrorIs(t, <-failed, context.Canceled)
+}
+
 // A failed generation may be tried again: connections of the first try that
 // are still parked do not harm the second.
 func TestConnectCanBeTriedAgain(t *testing.T) {

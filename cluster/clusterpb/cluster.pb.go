@@ -321,7 +321,9 @@ type Report struct {
 	Lr               float64                `protobuf:"fixed64,10,opt,name=lr,proto3" json:"lr,omitempty"`
 	ImagesPerSecond  float64                `protobuf:"fixed64,11,opt,name=images_per_second,json=imagesPerSecond,proto3" json:"images_per_second,omitempty"`
 	Broken           string                 `protobuf:"bytes,12,opt,name=broken,proto3" json:"broken,omitempty"`
-	Blame            string                 `protobuf:"bytes,13,opt,name=blame,proto3" json:"blame,omitempty"`
+	// The peer at the other end: of what broke, or, in phase "connect", the one to which
+	// there is no connection yet.
+	Blame string `protobuf:"bytes,13,opt,name=blame,proto3" json:"blame,omitempty"`
 	// This worker's own part of its last steps, exponential means.
 	DataMs        float64 `protobuf:"fixed64,14,opt,name=data_ms,json=dataMs,proto3" json:"data_ms,omitempty"`
 	ComputeMs     float64 `protobuf:"fixed64,15,opt,name=compute_ms,json=computeMs,proto3" json:"compute_ms,omitempty"`
@@ -560,6 +562,7 @@ type WorkRequest struct {
 	//	*WorkRequest_Join
 	//	*WorkRequest_Report
 	//	*WorkRequest_Leave
+	//	*WorkRequest_Probed
 	Message       isWorkRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -629,6 +632,15 @@ func (x *WorkRequest) GetLeave() *Leave {
 	return nil
 }
 
+func (x *WorkRequest) GetProbed() *Probed {
+	if x != nil {
+		if x, ok := x.Message.(*WorkRequest_Probed); ok {
+			return x.Probed
+		}
+	}
+	return nil
+}
+
 type isWorkRequest_Message interface {
 	isWorkRequest_Message()
 }
@@ -646,11 +658,17 @@ type WorkRequest_Leave struct {
 	Leave *Leave `protobuf:"bytes,3,opt,name=leave,proto3,oneof"`
 }
 
+type WorkRequest_Probed struct {
+	Probed *Probed `protobuf:"bytes,4,opt,name=probed,proto3,oneof"`
+}
+
 func (*WorkRequest_Join) isWorkRequest_Message() {}
 
 func (*WorkRequest_Report) isWorkRequest_Message() {}
 
 func (*WorkRequest_Leave) isWorkRequest_Message() {}
+
+func (*WorkRequest_Probed) isWorkRequest_Message() {}
 
 type Leave struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -688,6 +706,113 @@ func (*Leave) Descriptor() ([]byte, []int) {
 	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
+// Probe asks a worker that is kept out of the run to connect to others' data ports.
+// Answered by Probed.
+type Probe struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Addrs         []string               `protobuf:"bytes,2,rep,name=addrs,proto3" json:"addrs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Probe) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Probe) GetAddrs() []string {
+	if x != nil {
+		return x.Addrs
+	}
+	return nil
+}
+
+type Probed struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	// Empty if all of them answered.
+	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probed) Reset() {
+	*x = Probed{}
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probed) ProtoMessage() {}
+
+func (x *Probed) ProtoReflect() protoreflect.Message {
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probed.ProtoReflect.Descriptor instead.
+func (*Probed) Descriptor() ([]byte, []int) {
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Probed) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Probed) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type WorkResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -699,6 +824,7 @@ type WorkResponse struct {
 	//	*WorkResponse_End
 	//	*WorkResponse_Heartbeat
 	//	*WorkResponse_Stop
+	//	*WorkResponse_Probe
 	Message       isWorkResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -706,7 +832,7 @@ type WorkResponse struct {
 
 func (x *WorkResponse) Reset() {
 	*x = WorkResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[6]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +844,7 @@ func (x *WorkResponse) String() string {
 func (*WorkResponse) ProtoMessage() {}
 
 func (x *WorkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[6]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +857,7 @@ func (x *WorkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkResponse.ProtoReflect.Descriptor instead.
 func (*WorkResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WorkResponse) GetMessage() isWorkResponse_Message {
@@ -804,6 +930,15 @@ func (x *WorkResponse) GetStop() *Stop {
 	return nil
 }
 
+func (x *WorkResponse) GetProbe() *Probe {
+	if x != nil {
+		if x, ok := x.Message.(*WorkResponse_Probe); ok {
+			return x.Probe
+		}
+	}
+	return nil
+}
+
 type isWorkResponse_Message interface {
 	isWorkResponse_Message()
 }
@@ -837,6 +972,10 @@ type WorkResponse_Stop struct {
 	Stop *Stop `protobuf:"bytes,7,opt,name=stop,proto3,oneof"`
 }
 
+type WorkResponse_Probe struct {
+	Probe *Probe `protobuf:"bytes,8,opt,name=probe,proto3,oneof"`
+}
+
 func (*WorkResponse_Admitted) isWorkResponse_Message() {}
 
 func (*WorkResponse_Refused) isWorkResponse_Message() {}
@@ -851,6 +990,8 @@ func (*WorkResponse_Heartbeat) isWorkResponse_Message() {}
 
 func (*WorkResponse_Stop) isWorkResponse_Message() {}
 
+func (*WorkResponse_Probe) isWorkResponse_Message() {}
+
 type Admitted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// To an agent: the run's configuration, a YAML document.
@@ -861,7 +1002,7 @@ type Admitted struct {
 
 func (x *Admitted) Reset() {
 	*x = Admitted{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[7]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1014,7 @@ func (x *Admitted) String() string {
 func (*Admitted) ProtoMessage() {}
 
 func (x *Admitted) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[7]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1027,7 @@ func (x *Admitted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admitted.ProtoReflect.Descriptor instead.
 func (*Admitted) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Admitted) GetConfig() string {
@@ -904,7 +1045,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[8]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +1057,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[8]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1070,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 type Refused struct {
@@ -942,7 +1083,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[9]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1095,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[9]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1108,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Refused) GetRefusal() Refusal {
@@ -995,7 +1136,7 @@ type Abort struct {
 
 func (x *Abort) Reset() {
 	*x = Abort{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[10]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1148,7 @@ func (x *Abort) String() string {
 func (*Abort) ProtoMessage() {}
 
 func (x *Abort) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[10]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1161,7 @@ func (x *Abort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Abort.ProtoReflect.Descriptor instead.
 func (*Abort) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Abort) GetGeneration() uint64 {
@@ -1047,7 +1188,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1200,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1213,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Stop) GetReason() string {
@@ -1096,7 +1237,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1249,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1262,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *End) GetOutcome() Outcome {
@@ -1174,7 +1315,7 @@ type SuperviseRequest struct {
 
 func (x *SuperviseRequest) Reset() {
 	*x = SuperviseRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1327,7 @@ func (x *SuperviseRequest) String() string {
 func (*SuperviseRequest) ProtoMessage() {}
 
 func (x *SuperviseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1340,7 @@ func (x *SuperviseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuperviseRequest.ProtoReflect.Descriptor instead.
 func (*SuperviseRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SuperviseRequest) GetMessage() isSuperviseRequest_Message {
@@ -1284,7 +1425,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1437,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1450,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 // Drained says that the node may end its workers and go.
@@ -1321,7 +1462,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1474,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1487,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 type Hello struct {
@@ -1364,7 +1505,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1517,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1530,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Hello) GetNode() string {
@@ -1438,6 +1579,7 @@ type SuperviseResponse struct {
 	//	*SuperviseResponse_Heartbeat
 	//	*SuperviseResponse_Stop
 	//	*SuperviseResponse_Drained
+	//	*SuperviseResponse_Generation
 	Message       isSuperviseResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1445,7 +1587,7 @@ type SuperviseResponse struct {
 
 func (x *SuperviseResponse) Reset() {
 	*x = SuperviseResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1599,7 @@ func (x *SuperviseResponse) String() string {
 func (*SuperviseResponse) ProtoMessage() {}
 
 func (x *SuperviseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1612,7 @@ func (x *SuperviseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuperviseResponse.ProtoReflect.Descriptor instead.
 func (*SuperviseResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SuperviseResponse) GetMessage() isSuperviseResponse_Message {
@@ -1543,6 +1685,15 @@ func (x *SuperviseResponse) GetDrained() *Drained {
 	return nil
 }
 
+func (x *SuperviseResponse) GetGeneration() *Generation {
+	if x != nil {
+		if x, ok := x.Message.(*SuperviseResponse_Generation); ok {
+			return x.Generation
+		}
+	}
+	return nil
+}
+
 type isSuperviseResponse_Message interface {
 	isSuperviseResponse_Message()
 }
@@ -1575,6 +1726,11 @@ type SuperviseResponse_Drained struct {
 	Drained *Drained `protobuf:"bytes,7,opt,name=drained,proto3,oneof"`
 }
 
+type SuperviseResponse_Generation struct {
+	// A generation was formed: so that any agent can take the coordinator over.
+	Generation *Generation `protobuf:"bytes,8,opt,name=generation,proto3,oneof"`
+}
+
 func (*SuperviseResponse_Admitted) isSuperviseResponse_Message() {}
 
 func (*SuperviseResponse_Refused) isSuperviseResponse_Message() {}
@@ -1589,6 +1745,8 @@ func (*SuperviseResponse_Stop) isSuperviseResponse_Message() {}
 
 func (*SuperviseResponse_Drained) isSuperviseResponse_Message() {}
 
+func (*SuperviseResponse_Generation) isSuperviseResponse_Message() {}
+
 // Kill asks a worker's supervisor to end it with SIGKILL and reap it.
 type Kill struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1602,7 +1760,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1772,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1785,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Kill) GetMember() string {
@@ -1673,7 +1831,7 @@ type ReportExitRequest struct {
 
 func (x *ReportExitRequest) Reset() {
 	*x = ReportExitRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1843,7 @@ func (x *ReportExitRequest) String() string {
 func (*ReportExitRequest) ProtoMessage() {}
 
 func (x *ReportExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1856,7 @@ func (x *ReportExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExitRequest.ProtoReflect.Descriptor instead.
 func (*ReportExitRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReportExitRequest) GetMember() string {
@@ -1755,7 +1913,7 @@ type ReportExitResponse struct {
 
 func (x *ReportExitResponse) Reset() {
 	*x = ReportExitResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1925,7 @@ func (x *ReportExitResponse) String() string {
 func (*ReportExitResponse) ProtoMessage() {}
 
 func (x *ReportExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1938,7 @@ func (x *ReportExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExitResponse.ProtoReflect.Descriptor instead.
 func (*ReportExitResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReportExitResponse) GetRestart() bool {
@@ -1817,7 +1975,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1829,7 +1987,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1842,7 +2000,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FinishRequest) GetMember() string {
@@ -1888,7 +2046,7 @@ type FinishResponse struct {
 
 func (x *FinishResponse) Reset() {
 	*x = FinishResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2058,7 @@ func (x *FinishResponse) String() string {
 func (*FinishResponse) ProtoMessage() {}
 
 func (x *FinishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2071,7 @@ func (x *FinishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishResponse.ProtoReflect.Descriptor instead.
 func (*FinishResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 type RequestStopRequest struct {
@@ -1925,7 +2083,7 @@ type RequestStopRequest struct {
 
 func (x *RequestStopRequest) Reset() {
 	*x = RequestStopRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2095,7 @@ func (x *RequestStopRequest) String() string {
 func (*RequestStopRequest) ProtoMessage() {}
 
 func (x *RequestStopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2108,7 @@ func (x *RequestStopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestStopRequest.ProtoReflect.Descriptor instead.
 func (*RequestStopRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RequestStopRequest) GetReason() string {
@@ -1968,7 +2126,7 @@ type RequestStopResponse struct {
 
 func (x *RequestStopResponse) Reset() {
 	*x = RequestStopResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2138,7 @@ func (x *RequestStopResponse) String() string {
 func (*RequestStopResponse) ProtoMessage() {}
 
 func (x *RequestStopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2151,7 @@ func (x *RequestStopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestStopResponse.ProtoReflect.Descriptor instead.
 func (*RequestStopResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 type StatusRequest struct {
@@ -2004,7 +2162,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2174,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2187,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 type StatusResponse struct {
@@ -2057,7 +2215,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2227,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2240,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{26}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatusResponse) GetRunId() string {
@@ -2212,7 +2370,7 @@ type WorkerStatus struct {
 
 func (x *WorkerStatus) Reset() {
 	*x = WorkerStatus{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2224,7 +2382,7 @@ func (x *WorkerStatus) String() string {
 func (*WorkerStatus) ProtoMessage() {}
 
 func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2237,7 +2395,7 @@ func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStatus.ProtoReflect.Descriptor instead.
 func (*WorkerStatus) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{27}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WorkerStatus) GetMember() *Member {
@@ -2283,18 +2441,20 @@ func (x *WorkerStatus) GetConnected() bool {
 }
 
 type AgentStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Slots         int32                  `protobuf:"varint,2,opt,name=slots,proto3" json:"slots,omitempty"`
-	Connected     bool                   `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
-	Host          string                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Node      string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Slots     int32                  `protobuf:"varint,2,opt,name=slots,proto3" json:"slots,omitempty"`
+	Connected bool                   `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
+	Host      string                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
+	// Why this node's workers are kept out of the run; empty if they are not.
+	KeptOut       string `protobuf:"bytes,5,opt,name=kept_out,json=keptOut,proto3" json:"kept_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentStatus) Reset() {
 	*x = AgentStatus{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2466,7 @@ func (x *AgentStatus) String() string {
 func (*AgentStatus) ProtoMessage() {}
 
 func (x *AgentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2479,7 @@ func (x *AgentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStatus.ProtoReflect.Descriptor instead.
 func (*AgentStatus) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{28}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AgentStatus) GetNode() string {
@@ -2346,6 +2506,13 @@ func (x *AgentStatus) GetConnected() bool {
 func (x *AgentStatus) GetHost() string {
 	if x != nil {
 		return x.Host
+	}
+	return ""
+}
+
+func (x *AgentStatus) GetKeptOut() string {
+	if x != nil {
+		return x.KeptOut
 	}
 	return ""
 }
@@ -2397,13 +2564,20 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x06member\x18\x01 \x01(\v2\x1a.agrdist.cluster.v1.MemberR\x06member\x124\n" +
 	"\x05holds\x18\x02 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\x05holds\x122\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.agrdist.cluster.v1.ReportR\x06report\x12<\n" +
-	"\tcommitted\x18\x04 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\tcommitted\"\xb1\x01\n" +
+	"\tcommitted\x18\x04 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\tcommitted\"\xe7\x01\n" +
 	"\vWorkRequest\x12.\n" +
 	"\x04join\x18\x01 \x01(\v2\x18.agrdist.cluster.v1.JoinH\x00R\x04join\x124\n" +
 	"\x06report\x18\x02 \x01(\v2\x1a.agrdist.cluster.v1.ReportH\x00R\x06report\x121\n" +
-	"\x05leave\x18\x03 \x01(\v2\x19.agrdist.cluster.v1.LeaveH\x00R\x05leaveB\t\n" +
+	"\x05leave\x18\x03 \x01(\v2\x19.agrdist.cluster.v1.LeaveH\x00R\x05leave\x124\n" +
+	"\x06probed\x18\x04 \x01(\v2\x1a.agrdist.cluster.v1.ProbedH\x00R\x06probedB\t\n" +
 	"\amessage\"\a\n" +
-	"\x05Leave\"\x9f\x03\n" +
+	"\x05Leave\"5\n" +
+	"\x05Probe\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05addrs\x18\x02 \x03(\tR\x05addrs\"6\n" +
+	"\x06Probed\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xd2\x03\n" +
 	"\fWorkResponse\x12:\n" +
 	"\badmitted\x18\x01 \x01(\v2\x1c.agrdist.cluster.v1.AdmittedH\x00R\badmitted\x127\n" +
 	"\arefused\x18\x02 \x01(\v2\x1b.agrdist.cluster.v1.RefusedH\x00R\arefused\x12@\n" +
@@ -2413,7 +2587,8 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x05abort\x18\x04 \x01(\v2\x19.agrdist.cluster.v1.AbortH\x00R\x05abort\x12+\n" +
 	"\x03end\x18\x05 \x01(\v2\x17.agrdist.cluster.v1.EndH\x00R\x03end\x12=\n" +
 	"\theartbeat\x18\x06 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
-	"\x04stop\x18\a \x01(\v2\x18.agrdist.cluster.v1.StopH\x00R\x04stopB\t\n" +
+	"\x04stop\x18\a \x01(\v2\x18.agrdist.cluster.v1.StopH\x00R\x04stop\x121\n" +
+	"\x05probe\x18\b \x01(\v2\x19.agrdist.cluster.v1.ProbeH\x00R\x05probeB\t\n" +
 	"\amessage\"\"\n" +
 	"\bAdmitted\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\tR\x06config\"\v\n" +
@@ -2447,7 +2622,7 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x15\n" +
 	"\x06run_id\x18\x04 \x01(\tR\x05runId\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\x98\x03\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\"\xda\x03\n" +
 	"\x11SuperviseResponse\x12:\n" +
 	"\badmitted\x18\x01 \x01(\v2\x1c.agrdist.cluster.v1.AdmittedH\x00R\badmitted\x127\n" +
 	"\arefused\x18\x02 \x01(\v2\x1b.agrdist.cluster.v1.RefusedH\x00R\arefused\x12.\n" +
@@ -2455,7 +2630,10 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x03end\x18\x04 \x01(\v2\x17.agrdist.cluster.v1.EndH\x00R\x03end\x12=\n" +
 	"\theartbeat\x18\x05 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
 	"\x04stop\x18\x06 \x01(\v2\x18.agrdist.cluster.v1.StopH\x00R\x04stop\x127\n" +
-	"\adrained\x18\a \x01(\v2\x1b.agrdist.cluster.v1.DrainedH\x00R\adrainedB\t\n" +
+	"\adrained\x18\a \x01(\v2\x1b.agrdist.cluster.v1.DrainedH\x00R\adrained\x12@\n" +
+	"\n" +
+	"generation\x18\b \x01(\v2\x1e.agrdist.cluster.v1.GenerationH\x00R\n" +
+	"generationB\t\n" +
 	"\amessage\"\\\n" +
 	"\x04Kill\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
@@ -2514,12 +2692,13 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x06report\x18\x03 \x01(\v2\x1a.agrdist.cluster.v1.ReportR\x06report\x12$\n" +
 	"\x0eseen_ago_nanos\x18\x04 \x01(\x03R\fseenAgoNanos\x12,\n" +
 	"\x12progress_ago_nanos\x18\x05 \x01(\x03R\x10progressAgoNanos\x12\x1c\n" +
-	"\tconnected\x18\x06 \x01(\bR\tconnected\"i\n" +
+	"\tconnected\x18\x06 \x01(\bR\tconnected\"\x84\x01\n" +
 	"\vAgentStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x1c\n" +
 	"\tconnected\x18\x03 \x01(\bR\tconnected\x12\x12\n" +
-	"\x04host\x18\x04 \x01(\tR\x04host*w\n" +
+	"\x04host\x18\x04 \x01(\tR\x04host\x12\x19\n" +
+	"\bkept_out\x18\x05 \x01(\tR\akeptOut*w\n" +
 	"\aRefusal\x12\x17\n" +
 	"\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10REFUSAL_MISMATCH\x10\x01\x12\x16\n" +
@@ -2553,7 +2732,7 @@ func file_agrdist_cluster_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_agrdist_cluster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agrdist_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_agrdist_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_agrdist_cluster_v1_cluster_proto_goTypes = []any{
 	(Refusal)(0),                // 0: agrdist.cluster.v1.Refusal
 	(Outcome)(0),                // 1: agrdist.cluster.v1.Outcome
@@ -2563,29 +2742,31 @@ var file_agrdist_cluster_v1_cluster_proto_goTypes = []any{
 	(*Join)(nil),                // 5: agrdist.cluster.v1.Join
 	(*WorkRequest)(nil),         // 6: agrdist.cluster.v1.WorkRequest
 	(*Leave)(nil),               // 7: agrdist.cluster.v1.Leave
-	(*WorkResponse)(nil),        // 8: agrdist.cluster.v1.WorkResponse
-	(*Admitted)(nil),            // 9: agrdist.cluster.v1.Admitted
-	(*Heartbeat)(nil),           // 10: agrdist.cluster.v1.Heartbeat
-	(*Refused)(nil),             // 11: agrdist.cluster.v1.Refused
-	(*Abort)(nil),               // 12: agrdist.cluster.v1.Abort
-	(*Stop)(nil),                // 13: agrdist.cluster.v1.Stop
-	(*End)(nil),                 // 14: agrdist.cluster.v1.End
-	(*SuperviseRequest)(nil),    // 15: agrdist.cluster.v1.SuperviseRequest
-	(*Drain)(nil),               // 16: agrdist.cluster.v1.Drain
-	(*Drained)(nil),             // 17: agrdist.cluster.v1.Drained
-	(*Hello)(nil),               // 18: agrdist.cluster.v1.Hello
-	(*SuperviseResponse)(nil),   // 19: agrdist.cluster.v1.SuperviseResponse
-	(*Kill)(nil),                // 20: agrdist.cluster.v1.Kill
-	(*ReportExitRequest)(nil),   // 21: agrdist.cluster.v1.ReportExitRequest
-	(*ReportExitResponse)(nil),  // 22: agrdist.cluster.v1.ReportExitResponse
-	(*FinishRequest)(nil),       // 23: agrdist.cluster.v1.FinishRequest
-	(*FinishResponse)(nil),      // 24: agrdist.cluster.v1.FinishResponse
-	(*RequestStopRequest)(nil),  // 25: agrdist.cluster.v1.RequestStopRequest
-	(*RequestStopResponse)(nil), // 26: agrdist.cluster.v1.RequestStopResponse
-	(*StatusRequest)(nil),       // 27: agrdist.cluster.v1.StatusRequest
-	(*StatusResponse)(nil),      // 28: agrdist.cluster.v1.StatusResponse
-	(*WorkerStatus)(nil),        // 29: agrdist.cluster.v1.WorkerStatus
-	(*AgentStatus)(nil),         // 30: agrdist.cluster.v1.AgentStatus
+	(*Probe)(nil),               // 8: agrdist.cluster.v1.Probe
+	(*Probed)(nil),              // 9: agrdist.cluster.v1.Probed
+	(*WorkResponse)(nil),        // 10: agrdist.cluster.v1.WorkResponse
+	(*Admitted)(nil),            // 11: agrdist.cluster.v1.Admitted
+	(*Heartbeat)(nil),           // 12: agrdist.cluster.v1.Heartbeat
+	(*Refused)(nil),             // 13: agrdist.cluster.v1.Refused
+	(*Abort)(nil),               // 14: agrdist.cluster.v1.Abort
+	(*Stop)(nil),                // 15: agrdist.cluster.v1.Stop
+	(*End)(nil),                 // 16: agrdist.cluster.v1.End
+	(*SuperviseRequest)(nil),    // 17: agrdist.cluster.v1.SuperviseRequest
+	(*Drain)(nil),               // 18: agrdist.cluster.v1.Drain
+	(*Drained)(nil),             // 19: agrdist.cluster.v1.Drained
+	(*Hello)(nil),               // 20: agrdist.cluster.v1.Hello
+	(*SuperviseResponse)(nil),   // 21: agrdist.cluster.v1.SuperviseResponse
+	(*Kill)(nil),                // 22: agrdist.cluster.v1.Kill
+	(*ReportExitRequest)(nil),   // 23: agrdist.cluster.v1.ReportExitRequest
+	(*ReportExitResponse)(nil),  // 24: agrdist.cluster.v1.ReportExitResponse
+	(*FinishRequest)(nil),       // 25: agrdist.cluster.v1.FinishRequest
+	(*FinishResponse)(nil),      // 26: agrdist.cluster.v1.FinishResponse
+	(*RequestStopRequest)(nil),  // 27: agrdist.cluster.v1.RequestStopRequest
+	(*RequestStopResponse)(nil), // 28: agrdist.cluster.v1.RequestStopResponse
+	(*StatusRequest)(nil),       // 29: agrdist.cluster.v1.StatusRequest
+	(*StatusResponse)(nil),      // 30: agrdist.cluster.v1.StatusResponse
+	(*WorkerStatus)(nil),        // 31: agrdist.cluster.v1.WorkerStatus
+	(*AgentStatus)(nil),         // 32: agrdist.cluster.v1.AgentStatus
 }
 var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	2,  // 0: agrdist.cluster.v1.Generation.members:type_name -> agrdist.cluster.v1.Member
@@ -2596,49 +2777,52 @@ var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	5,  // 5: agrdist.cluster.v1.WorkRequest.join:type_name -> agrdist.cluster.v1.Join
 	4,  // 6: agrdist.cluster.v1.WorkRequest.report:type_name -> agrdist.cluster.v1.Report
 	7,  // 7: agrdist.cluster.v1.WorkRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	9,  // 8: agrdist.cluster.v1.WorkResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	11, // 9: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	3,  // 10: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	12, // 11: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
-	14, // 12: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
-	10, // 13: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	13, // 14: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	0,  // 15: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
-	1,  // 16: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
-	18, // 17: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
-	10, // 18: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	7,  // 19: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	16, // 20: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
-	9,  // 21: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	11, // 22: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	20, // 23: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
-	14, // 24: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
-	10, // 25: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	13, // 26: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	17, // 27: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
-	3,  // 28: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	29, // 29: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
-	30, // 30: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
-	14, // 31: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
-	2,  // 32: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
-	4,  // 33: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
-	6,  // 34: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
-	15, // 35: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
-	21, // 36: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
-	23, // 37: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
-	25, // 38: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
-	27, // 39: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
-	8,  // 40: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
-	19, // 41: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
-	22, // 42: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
-	24, // 43: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
-	26, // 44: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
-	28, // 45: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
-	40, // [40:46] is the sub-list for method output_type
-	34, // [34:40] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	9,  // 8: agrdist.cluster.v1.WorkRequest.probed:type_name -> agrdist.cluster.v1.Probed
+	11, // 9: agrdist.cluster.v1.WorkResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	13, // 10: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	3,  // 11: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	14, // 12: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
+	16, // 13: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
+	12, // 14: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	15, // 15: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	8,  // 16: agrdist.cluster.v1.WorkResponse.probe:type_name -> agrdist.cluster.v1.Probe
+	0,  // 17: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
+	1,  // 18: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
+	20, // 19: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
+	12, // 20: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	7,  // 21: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
+	18, // 22: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
+	11, // 23: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	13, // 24: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	22, // 25: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
+	16, // 26: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
+	12, // 27: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	15, // 28: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	19, // 29: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
+	3,  // 30: agrdist.cluster.v1.SuperviseResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	3,  // 31: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	31, // 32: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
+	32, // 33: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
+	16, // 34: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
+	2,  // 35: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
+	4,  // 36: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
+	6,  // 37: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
+	17, // 38: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
+	23, // 39: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
+	25, // 40: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
+	27, // 41: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
+	29, // 42: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
+	10, // 43: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
+	21, // 44: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
+	24, // 45: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
+	26, // 46: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
+	28, // 47: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
+	30, // 48: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
+	43, // [43:49] is the sub-list for method output_type
+	37, // [37:43] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_agrdist_cluster_v1_cluster_proto_init() }
@@ -2650,8 +2834,9 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 		(*WorkRequest_Join)(nil),
 		(*WorkRequest_Report)(nil),
 		(*WorkRequest_Leave)(nil),
+		(*WorkRequest_Probed)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[6].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[8].OneofWrappers = []any{
 		(*WorkResponse_Admitted)(nil),
 		(*WorkResponse_Refused)(nil),
 		(*WorkResponse_Generation)(nil),
@@ -2659,14 +2844,15 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 		(*WorkResponse_End)(nil),
 		(*WorkResponse_Heartbeat)(nil),
 		(*WorkResponse_Stop)(nil),
+		(*WorkResponse_Probe)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[13].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[15].OneofWrappers = []any{
 		(*SuperviseRequest_Hello)(nil),
 		(*SuperviseRequest_Heartbeat)(nil),
 		(*SuperviseRequest_Leave)(nil),
 		(*SuperviseRequest_Drain)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[17].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[19].OneofWrappers = []any{
 		(*SuperviseResponse_Admitted)(nil),
 		(*SuperviseResponse_Refused)(nil),
 		(*SuperviseResponse_Kill)(nil),
@@ -2674,6 +2860,7 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 		(*SuperviseResponse_Heartbeat)(nil),
 		(*SuperviseResponse_Stop)(nil),
 		(*SuperviseResponse_Drained)(nil),
+		(*SuperviseResponse_Generation)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2681,7 +2868,7 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agrdist_cluster_v1_cluster_proto_rawDesc), len(file_agrdist_cluster_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -41,6 +41,14 @@ func (o *owner) carryOut(now time.Time, a cluster.Action) {
 			out.close()
 			delete(o.workers, a.ID)
 		}
+	case cluster.Probe:
+		if out := o.workers[a.ID]; out != nil {
+			out.put(&pb.WorkResponse{Message: &pb.WorkResponse_Probe{Probe: &pb.Probe{Number: a.Number, Addrs: a.Addrs}}})
+		}
+	case cluster.KeptOut:
+		o.log.Warn("node kept out of the run", slog.String("node", a.Node), slog.String("reason", a.Reason))
+	case cluster.LetIn:
+		o.log.Info("node let into the run again: its links work", slog.String("node", a.Node))
 	case cluster.Drained:
 		o.log.Info("node leaves", slog.String("node", a.Node))
 		if agent := o.agents[a.Node]; agent != nil {
@@ -79,6 +87,9 @@ func (o *owner) form(f cluster.Form) {
 		if out := o.workers[m.ID]; out != nil {
 			out.put(workMessage(f))
 		}
+	}
+	for _, a := range o.agents {
+		a.out.put(&pb.SuperviseResponse{Message: &pb.SuperviseResponse_Generation{Generation: toGeneration(g)}})
 	}
 }
 

@@ -30,6 +30,7 @@ type AgentSession struct {
 	node     Node
 	instance string
 	kills    chan cluster.Kill
+	formed   chan cluster.Generation
 	stopping chan struct{}
 	stop     sync.Once
 	draining chan struct{} // closed when the node wants to leave
@@ -46,7 +47,7 @@ type AgentSession struct {
 // the session.
 func (c *Client) Supervise(ctx context.Context, n Node) (*AgentSession, error) {
 	s := &AgentSession{
-		node: n, instance: rand.Text(), kills: make(chan cluster.Kill, 1024), stopping: make(chan struct{}),
+		node: n, instance: rand.Text(), kills: make(chan cluster.Kill, 1024), formed: make(chan cluster.Generation, 1), stopping: make(chan struct{}),
 		draining: make(chan struct{}), drained: make(chan struct{}),
 	}
 	k, err := c.keep(ctx, "agent "+n.Name, s.attempt)
@@ -75,6 +76,10 @@ func (s *AgentSession) Config() string {
 // reaped. One may come again after a reconnection, and for a process that is
 // already dead: ignore ids that are not running.
 func (s *AgentSession) Kills() <-chan cluster.Kill { return s.kills }
+
+// Formed delivers the newest generation that was formed while this session was open; an
+// older one that was not read is dropped.
+func (s *AgentSession) Formed() <-chan cluster.Generation { return s.formed }
 
 // Stopping is closed when the run is asked to save a checkpoint and leave: the
 // workers are told by the coordinator, restart none.
@@ -210,6 +215,8 @@ func (s *AgentSession) receive(k *keeper, m *pb.SuperviseResponse) error {
 		default: // it comes again with the next connection
 			k.client.log.Error("kill dropped: nobody reads Kills", slog.String("member", string(kill.Member.ID)))
 		}
+	case *pb.SuperviseResponse_Generation:
+		offer(s.formed, fromGeneration(m.Generation))
 	case *pb.SuperviseResponse_Stop:
 		s.stop.Do(func() { close(s.stopping) })
 	case *pb.SuperviseResponse_Drained:

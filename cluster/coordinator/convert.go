@@ -139,7 +139,7 @@ func toStatus(s cluster.Status) *pb.StatusResponse {
 		})
 	}
 	for _, a := range s.Agents {
-		p.Agents = append(p.Agents, &pb.AgentStatus{Node: a.Node, Slots: int32(a.Slots), Host: text.Valid(a.Host), Connected: a.Connected})
+		p.Agents = append(p.Agents, &pb.AgentStatus{Node: a.Node, Slots: int32(a.Slots), Host: text.Valid(a.Host), Connected: a.Connected, KeptOut: text.Valid(a.KeptOut)})
 	}
 	return p
 }
@@ -159,7 +159,7 @@ func fromStatus(p *pb.StatusResponse) cluster.Status {
 		})
 	}
 	for _, a := range p.GetAgents() {
-		s.Agents = append(s.Agents, cluster.AgentStatus{Node: a.GetNode(), Slots: int(a.GetSlots()), Host: a.GetHost(), Connected: a.GetConnected()})
+		s.Agents = append(s.Agents, cluster.AgentStatus{Node: a.GetNode(), Slots: int(a.GetSlots()), Host: a.GetHost(), Connected: a.GetConnected(), KeptOut: a.GetKeptOut()})
 	}
 	return s
 }

@@ -64,4 +64,7 @@ func staleWork(old, next *pb.WorkResponse) bool {
 	return old.GetGeneration() != nil || old.GetAbort() != nil
 }
 
-func staleSupervise(*pb.SuperviseResponse, *pb.SuperviseResponse) bool { return false }
+// staleSupervise: a generation replaces an earlier one.
+func staleSupervise(old, next *pb.SuperviseResponse) bool {
+	return old.GetGeneration() != nil && next.GetGeneration() != nil
+}

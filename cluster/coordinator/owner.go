@@ -149,6 +149,10 @@ func (o *owner) accept(now time.Time, r request) cluster.Event {
 		if o.workers[e.Report.Member] != r.work {
 			return nil
 		}
+	case cluster.Probed:
+		if o.workers[e.ID] != r.work {
+			return nil
+		}
 	case cluster.StreamBroken:
 		if o.workers[e.ID] != r.work {
 			return nil

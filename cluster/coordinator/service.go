@@ -78,6 +78,11 @@ func (s *service) receiveWork(ctx context.Context, stream pb.CoordinatorService_
 			if s.server.put(ctx, request{event: cluster.Reported{Report: fromReport(m.Report, id)}, work: out}) != nil {
 				return
 			}
+		case *pb.WorkRequest_Probed:
+			event := cluster.Probed{ID: id, Number: m.Probed.GetNumber(), Err: m.Probed.GetError()}
+			if s.server.put(ctx, request{event: event, work: out}) != nil {
+				return
+			}
 		case *pb.WorkRequest_Leave:
 			last.event = cluster.WorkerLost{ID: id, Certified: true, Why: "it left"}
 			return

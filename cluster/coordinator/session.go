@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
+	"github.com/agrdist/agrdist/internal/text"
 )
 
 // Session is a worker's place in the run. It reconnects by itself and registers
@@ -30,7 +32,8 @@ type Session struct {
 	holds  cluster.Generation // newest that arrived
 	proven cluster.Generation // in which this worker committed a step last
 
-	changed chan struct{} // has room for one
+	changed chan struct{}   // has room for one
+	probed  chan *pb.Probed // has room for one
 }
 
 // Join registers a worker and returns its session. It tries until it is
@@ -40,7 +43,7 @@ type Session struct {
 func (c *Client) Join(ctx context.Context, m cluster.Member) (*Session, error) {
 	s := &Session{
 		member: m, generations: make(chan cluster.Generation, 1), aborts: make(chan cluster.Abort, 1),
-		stopping: make(chan struct{}), changed: make(chan struct{}, 1),
+		stopping: make(chan struct{}), changed: make(chan struct{}, 1), probed: make(chan *pb.Probed, 1),
 		report: cluster.Report{Member: m.ID, Step: -1, Phase: cluster.PhaseInit},
 	}
 	k, err := c.keep(ctx, fmt.Sprintf("worker %s %s", m.Seat(), m.ID), s.attempt)
@@ -173,6 +176,10 @@ func (s *Session) exchange(k *keeper, l *workLink, sent cluster.Report) error {
 			}
 		case <-heartbeat.C:
 			send = true
+		case p := <-s.probed:
+			if err := l.Send(&pb.WorkRequest{Message: &pb.WorkRequest_Probed{Probed: p}}); err != nil {
+				return s.ended(l, err)
+			}
 		case <-leaving:
 			leaving = nil // once
 			if err := l.Send(&pb.WorkRequest{Message: &pb.WorkRequest_Leave{Leave: &pb.Leave{}}}); err != nil {
@@ -219,6 +226,8 @@ func (s *Session) receive(m *pb.WorkResponse) error {
 		}
 	case *pb.WorkResponse_Abort:
 		offer(s.aborts, cluster.Abort{Generation: m.Abort.GetGeneration(), Reason: m.Abort.GetReason()})
+	case *pb.WorkResponse_Probe:
+		go s.probe(m.Probe)
 	case *pb.WorkResponse_Stop:
 		s.stop.Do(func() { close(s.stopping) })
 	case *pb.WorkResponse_Refused:
@@ -227,6 +236,29 @@ func (s *Session) receive(m *pb.WorkResponse) error {
 		return final{&EndError{fromEnd(m.End)}}
 	}
 	return nil
+}
+
+// probeTime is how long a connection may take.
+const probeTime = 3 * time.Second
+
+// probe connects to the data ports of others and says whether they all answered.
+func (s *Session) probe(p *pb.Probe) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTime)
+	defer cancel()
+	answer := &pb.Probed{Number: p.GetNumber()}
+	for _, addr := range p.GetAddrs() {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			answer.Error = text.Valid(err.Error())
+			break
+		}
+		_ = conn.Close() // nothing was sent
+	}
+	select {
+	case s.probed <- answer:
+	default: // one is on its way
+	}
 }
 
 // offer puts v in a channel with room for one, in place of what is there. One

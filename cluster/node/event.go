@@ -72,6 +72,10 @@ type Drained struct{}
 // Seen tells where the run stands, from the coordinator.
 type Seen struct{ Status cluster.Status }
 
+// Formed says that the coordinator has formed a generation, of this node's workers or
+// others'.
+type Formed struct{ Generation cluster.Generation }
+
 // Waiting says what stands between this node and a coordinator.
 type Waiting struct{ For string }
 
@@ -96,6 +100,7 @@ func (KillOrdered) event()   {}
 func (Signalled) event()     {}
 func (Drained) event()       {}
 func (Seen) event()          {}
+func (Formed) event()        {}
 func (Waiting) event()       {}
 func (Probed) event()        {}
 func (ServerStopped) event() {}

@@ -90,13 +90,16 @@ func (h *holder) gone() []string {
 func (m *Machine) looked(s cluster.Status) {
 	h := &m.holder
 	m.step, h.heard = s.Step, m.now
+	if i := slices.IndexFunc(s.Agents, func(a cluster.AgentStatus) bool { return a.Node == m.cfg.Node }); i >= 0 {
+		m.tellKeptOut(s.Agents[i].KeptOut)
+	}
 	m.proven = m.proven || s.Step >= 0
 	h.order = nil
 	for _, a := range s.Agents {
 		h.order = append(h.order, a.Node)
 	}
-	if s.State == cluster.StateOver || s.Generation.Number == 0 {
-		return
+	if s.State == cluster.StateOver || s.Generation.Number == 0 || s.Generation.Number < h.seen.Last.Number {
+		return // what was formed since, this node has heard already
 	}
 	defer m.keep(h.seen.Last.Number)
 	if n := len(h.older); n == 0 || h.older[n-1].Number != s.Generation.Number {
@@ -121,6 +124,30 @@ func (m *Machine) looked(s cluster.Status) {
 	}
 	h.older = h.older[i:]
 	h.seen.Base, h.seen.Issued = h.older[0], slices.Clone(h.older[1:])
+}
+
+// tellKeptOut tells why this node's workers do not train, and when they may again.
+func (m *Machine) tellKeptOut(why string) {
+	if why == m.keptOut {
+		return
+	}
+	if m.keptOut = why; why == "" {
+		why = "the links of this node work again: its workers take part"
+	}
+	m.notice("%s", why)
+}
+
+// formed takes in a generation before the next look at where the run stands would tell
+// of it.
+func (m *Machine) formed(g cluster.Generation) {
+	h := &m.holder
+	if g.Number <= h.seen.Last.Number {
+		return
+	}
+	defer m.keep(h.seen.Last.Number)
+	h.older = append(h.older, g)
+	h.seen.Last, h.seen.Ended = g, false
+	h.seen.Issued = append(slices.Clone(h.seen.Issued), g)
 }
 
 // keep asks to keep what was seen when it is of another generation than before. A

@@ -31,6 +31,7 @@ type Machine struct {
 	end      *cluster.End // how the run ended
 	endAt    time.Time
 	waited   string    // what it waits for, as told last
+	keptOut  string    // why its workers are kept out of the run, as told last
 	killBy   time.Time // workers that are still here then are killed
 	agreed   time.Time // the last time a worker left by agreement
 	refused  error     // a worker cannot take part
@@ -118,6 +119,8 @@ func (m *Machine) apply(e Event) {
 		m.signalled(e.Signal)
 	case Seen:
 		m.looked(e.Status)
+	case Formed:
+		m.formed(e.Generation)
 	case Waiting:
 		if !m.admitted && e.For != m.waited && m.now.Sub(m.started) >= m.cfg.SayAfter {
 			m.waited = e.For

@@ -35,7 +35,8 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //	verdict SLOT restart=true|false [after=D] [error=TEXT]    on its last report
 //	kill SLOT | killother SLOT        of the present incarnation | of an earlier one
 //	signal NAME | served [TEXT] | probed [TEXT] | waiting TEXT | drained | tick
-//	seen STEP [gen=N] [commit=N] [order=NODE,NODE] [state=S]
+//	formed NUMBER                     a generation with this node alone
+//	seen STEP [gen=N] [commit=N] [order=NODE,NODE] [state=S] [out=REASON]
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	require.NoError(t, err)
@@ -77,6 +78,7 @@ func requireAll(t *testing.T) {
 		Signalled{},
 		Seen{},
 		Drained{},
+		Formed{},
 		Waiting{},
 		Probed{},
 		ServerStopped{},
@@ -234,10 +236,16 @@ func (p *player) event(command string, f []string) Event {
 		for name := range strings.SplitSeq(keys["order"], ",") {
 			if name != "" {
 				s.Generation.Members = append(s.Generation.Members, cluster.Member{Node: name})
-				s.Agents = append(s.Agents, cluster.AgentStatus{Node: name})
+				a := cluster.AgentStatus{Node: name}
+				if name == p.cfg.Node {
+					a.KeptOut = keys["out"]
+				}
+				s.Agents = append(s.Agents, a)
 			}
 		}
 		return Seen{s}
+	case "formed":
+		return Formed{cluster.Generation{Number: uint64(p.int(args[0])), Members: []cluster.Member{{Node: p.cfg.Node}}}}
 	case "waiting":
 		return Waiting{text}
 	case "probed":

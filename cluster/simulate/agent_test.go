@@ -172,6 +172,8 @@ func (a *agent) connect(w *world) {
 		switch m := m.(type) {
 		case cluster.Kill:
 			a.inbox = append(a.inbox, node.KillOrdered{Kill: m})
+		case cluster.Form:
+			a.inbox = append(a.inbox, node.Formed{Generation: m.Generation})
 		case cluster.Over:
 			a.inbox = append(a.inbox, node.Ended{End: m.End})
 		}

@@ -114,6 +114,10 @@ func (o *holder) accept(r request) cluster.Event {
 		if o.workers[e.Report.Member] != r.work {
 			return nil
 		}
+	case cluster.Probed:
+		if o.workers[e.ID] != r.work {
+			return nil
+		}
 	case cluster.StreamBroken:
 		if o.workers[e.ID] != r.work {
 			return nil
@@ -210,6 +214,15 @@ func (o *holder) carryOut(w *world, a cluster.Action) {
 			if l := o.workers[m.ID]; l != nil {
 				l.tell(w, a)
 			}
+		}
+		for _, l := range o.agents {
+			if l != nil {
+				l.tell(w, a)
+			}
+		}
+	case cluster.Probe:
+		if l := o.workers[a.ID]; l != nil {
+			l.tell(w, a)
 		}
 	case cluster.Abort, cluster.Stop:
 		for _, id := range o.order {

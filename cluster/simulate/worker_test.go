@@ -28,6 +28,7 @@ type worker struct {
 	aborted  bool
 	broken   string // why it left the group of holds
 	blame    cluster.MemberID
+	missing  cluster.MemberID // to whom it cannot connect in the group of holds
 	state    state
 	doubt    bool // it committed the step that it is at, others perhaps not
 	wantStop bool
@@ -57,7 +58,7 @@ func (w *world) die(p *worker, signal string, code int) {
 
 func (p *worker) member() cluster.Member {
 	return cluster.Member{
-		ID: p.id, Node: p.host.name(), Slot: p.slot, DataAddr: "data", RunID: "run", ConfigHash: "hash", Build: "build",
+		ID: p.id, Node: p.host.name(), Slot: p.slot, DataAddr: string(p.id), RunID: "run", ConfigHash: "hash", Build: "build",
 	}
 }
 
@@ -66,8 +67,11 @@ func (p *worker) report() cluster.Report {
 		Member: p.id, Generation: p.holds.Number, Step: p.state.step, CommitGeneration: p.state.commit, HasState: p.state.has,
 		Phase: cluster.PhaseAllReduce, Broken: p.broken, Blame: p.blame, Stopping: p.saved,
 	}
-	if p.aborted || p.broken != "" || p.holds.Number == 0 {
+	switch {
+	case p.aborted || p.broken != "" || p.holds.Number == 0:
 		r.Phase = cluster.PhaseSync
+	case p.missing != "":
+		r.Phase, r.Blame = cluster.PhaseConnect, p.missing
 	}
 	return r
 }
@@ -137,8 +141,16 @@ func (p *worker) hear(w *world, m any) {
 		p.admitted = true
 	case cluster.Form:
 		if m.Generation.Number > p.holds.Number {
-			p.holds, p.aborted, p.broken, p.blame = m.Generation, false, "", ""
+			p.holds, p.aborted, p.broken, p.blame, p.missing = m.Generation, false, "", "", ""
 		}
+	case cluster.Probe:
+		answer := cluster.Probed{ID: p.id, Number: m.Number}
+		for _, addr := range m.Addrs {
+			if q := w.worker(cluster.MemberID(addr)); q == nil || w.tick < q.stopped || !w.joined(p.host.id, q.host.id) {
+				answer.Err = "no connection"
+			}
+		}
+		p.line.say(w, answer)
 	case cluster.Abort:
 		p.aborted = p.aborted || m.Generation == p.holds.Number
 	case cluster.Stop:
@@ -156,6 +168,7 @@ type group struct {
 	steps   int
 	lastly  int  // tick at which the checkpoint of a stop is durable; 0: none
 	worked  bool // it was whole a tick ago
+	left    bool // it was whole once
 }
 
 func (w *world) worker(id cluster.MemberID) *worker {
@@ -226,10 +239,14 @@ func (w *world) train() {
 				g.worked = true
 				continue
 			}
+			if !g.worked && !g.left {
+				w.wait(g)
+				continue
+			}
 			if g.worked && g.age > 2 && w.rng.IntN(4) == 0 {
 				w.tear(g)
 			}
-			g.worked, g.age, g.lastly = false, 0, 0
+			g.worked, g.left, g.age, g.lastly = false, true, 0, 0
 			w.breakUp(g)
 		}
 	}
@@ -296,6 +313,27 @@ func (w *world) tear(g *group) {
 			p.state.step++
 			p.state.applied++
 			p.state.commit, p.doubt, p.proven = g.Number, true, g.Generation
+		}
+	}
+}
+
+// wait lets the members of a group that was never whole say whom they miss, and leave it
+// when one of them has.
+func (w *world) wait(g *group) {
+	for _, id := range g.members {
+		p := w.worker(id)
+		if p == nil || !p.takesPart(g) {
+			continue
+		}
+		p.missing = ""
+		for _, other := range g.members {
+			q := w.worker(other)
+			if other == id || q != nil && q.takesPart(g) && w.tick >= q.stopped && w.joined(p.host.id, q.host.id) {
+				continue
+			}
+			if p.missing == "" {
+				p.missing = other
+			}
 		}
 	}
 }
