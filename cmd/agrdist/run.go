@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/doctor"
 	"github.com/agrdist/agrdist/launch"
@@ -175,6 +176,7 @@ func (r *runner) run(ctx context.Context) error {
 	if text := idleWorkers(r.cfg); text != "" {
 		fmt.Fprintln(view, "agrdist: "+text)
 	}
+	push := newTrainJob(ctx, r.cfg.Train.GlobalBatch, view, r.stderr)
 	out, err := launch.Run(ctx, launch.Options{
 		Config: r.cfg, AllowOtherBits: r.otherBits, Signals: signals, Terminal: isTerminal(os.Stdin) || isTerminal(r.stderr),
 		Scanning: newCounter(r.stderr, "data:").phase,
@@ -184,9 +186,13 @@ func (r *runner) run(ctx context.Context) error {
 				fmt.Fprintf(view, "agrdist: other nodes join with --nodes %s --join %s\n", r.cfg.Cluster.Nodes, quoted(addr))
 			}
 		},
-		Watch: view.update,
-		Page:  func(link string) { pageNotice(r.stderr, link) },
+		Watch: func(s cluster.Status, leads bool) {
+			view.update(s, leads)
+			push.observe(s, leads)
+		},
+		Page: func(link string) { pageNotice(r.stderr, link) },
 	})
+	push.close(out)
 	view.close()
 	if err != nil {
 		return err
