@@ -183,6 +183,9 @@ const Off = "off"
 // Dashboard is the page of a run.
 type Dashboard struct {
 	Bind string `mapstructure:"bind" scope:"node" doc:"HOST:PORT of the run's status page and metrics, port 0: a free one; beyond loopback a secret is needed; or off"`
+	// CertFile and KeyFile are PEM files.
+	CertFile string `mapstructure:"cert_file" is:"path" scope:"node" doc:"certificate of the page, PEM, its chain after it; empty: one that follows from the secret"`
+	KeyFile  string `mapstructure:"key_file" is:"path" scope:"node" doc:"private key of dashboard.cert_file, PEM"`
 }
 
 // Default is the embedded digits recipe: what `agrdist run` does with nothing

@@ -62,7 +62,9 @@ flock -u 9
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/agrdist-e2e-XXXXXX")
 trap 'rm -rf "$work"' EXIT
-export E2E_WORK=$work E2E_KUBE=$kube E2E_DEBS=$debs/root E2E_REPO=$repo
+# The custom resources of Kubeflow Trainer are in its module.
+E2E_TRAINER=$(cd / && GOFLAGS= go mod download -json github.com/kubeflow/trainer/v2@v2.2.0 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+export E2E_TRAINER E2E_WORK=$work E2E_KUBE=$kube E2E_DEBS=$debs/root E2E_REPO=$repo
 mkdir -p "$work/pause"
 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$work/pause/pause" ./hack/e2e/pause
 go build -o "$work/e2e" ./hack/e2e

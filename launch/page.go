@@ -3,6 +3,7 @@ package launch
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -97,6 +98,9 @@ func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err e
 	if err := p.protect(&cfg, secret, r.cfg.Cluster.RunID); err != nil {
 		return nil, err
 	}
+	if err := certificate(&cfg, r.cfg.Dashboard); err != nil {
+		return nil, err
+	}
 	s, err := status.Listen(cfg)
 	if err != nil {
 		return nil, &config.Error{Source: "dashboard.bind", Err: err}
@@ -160,6 +164,19 @@ func (p *page) host(bind, advertise string) string {
 		return "localhost"
 	}
 	return all[0].IP.String()
+}
+
+// certificate replaces the page's own by one that was given.
+func certificate(cfg *status.Config, d config.Dashboard) error {
+	if d.CertFile == "" && d.KeyFile == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(d.CertFile, d.KeyFile)
+	if err != nil {
+		return &config.Error{Source: "dashboard.cert_file, dashboard.key_file", Err: err}
+	}
+	cfg.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	return nil
 }
 
 // PageToken is the token of a run's page beyond loopback; see security.DerivePage.

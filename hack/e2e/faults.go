@@ -112,9 +112,9 @@ func badConfiguration(ctx context.Context, t *test) error {
 	return errors.New("no pod has ended")
 }
 
-// strike does something to a run that has made some steps, waits until all its pods are
-// ready and it has trained on, and notes what that cost.
-func (t *test) strike(ctx context.Context, r *run, fault string, pods int, do func() error) error {
+// strike does something to a run of some pods that has made some steps, waits until as
+// many as there should be then are ready and it has trained on, and notes what that cost.
+func (t *test) strike(ctx context.Context, r *run, fault string, pods, then int, do func() error) error {
 	if err := r.ready(ctx, pods); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (t *test) strike(ctx context.Context, r *run, fault string, pods int, do fu
 	if err := do(); err != nil {
 		return fmt.Errorf("%s: %w", fault, err)
 	}
-	if err := errors.Join(r.reach(ctx, r.step()+5), r.ready(ctx, pods), r.reach(ctx, r.step()+5)); err != nil {
+	if err := errors.Join(r.reach(ctx, r.step()+5), r.ready(ctx, then), r.reach(ctx, r.step()+5)); err != nil {
 		return fmt.Errorf("after %s: %w", fault, err)
 	}
 	after, err := r.status()
@@ -176,18 +176,11 @@ func faults(ctx context.Context, t *test) error {
 			return r.apply(ctx)
 		}},
 	} {
-		if err := t.strike(ctx, r, f.name, 3, f.do); err != nil {
+		if err := t.strike(ctx, r, f.name, 3, 3, f.do); err != nil {
 			return err
 		}
 	}
-	if _, err := r.complete(ctx); err != nil {
-		return err
-	}
-	want, err := r.reference(ctx)
-	if err != nil {
-		return err
-	}
-	return r.digest(want)
+	return r.ends(ctx, 3)
 }
 
 func (r *run) deletePod(ctx context.Context, index int) error {
@@ -198,7 +191,3 @@ func (r *run) deletePod(ctx context.Context, index int) error {
 	_, err = r.kubectl(ctx, r.namespace, "delete", "pod", p.Metadata.Name, "--timeout=60s")
 	return err
 }
-
-func drain(ctx context.Context, t *test) error   { return nil }
-func gpu(ctx context.Context, t *test) error     { return nil }
-func elastic(ctx context.Context, t *test) error { return nil }

@@ -48,6 +48,7 @@ var scenarios = []scenario{
 	{"drain", false, drain},
 	{"gpu", false, gpu},
 	{"elastic", false, elastic},
+	{"trainjob", false, trainJob},
 }
 
 func main() {

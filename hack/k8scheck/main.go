@@ -10,7 +10,9 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -235,9 +237,10 @@ func checkReferences(docs []object, job object, bad func(string, ...any)) {
 	if !have("Service", env["SERVICE_NAME"]) {
 		bad("SERVICE_NAME is %q, which is no Service: the nodes do not find the first one", env["SERVICE_NAME"])
 	}
-	if nodes, n := env["AGRDIST_CLUSTER_NODES"], fmt.Sprint(at(job, "spec", "completions")); nodes != n && !strings.HasSuffix(nodes, ":"+n) {
-		bad("AGRDIST_CLUSTER_NODES is %s and the Job has %s pods", nodes, n)
+	if nodes, n := env["AGRDIST_CLUSTER_NODES"], at(job, "spec", "completions"); !fits(nodes, n) {
+		bad("AGRDIST_CLUSTER_NODES is %s and the Job has %v pods", nodes, n)
 	}
+	checkGrace(docs, pod, bad)
 	if at(job, "spec", "completions") != at(job, "spec", "parallelism") {
 		bad("completions and parallelism differ: the run would wait for pods that do not start")
 	}
@@ -255,5 +258,50 @@ func checkReferences(docs []object, job object, bad func(string, ...any)) {
 	}
 	if exits["42"] != "FailJob" || exits["143"] != "Ignore" {
 		bad("exit code 42 must fail the Job and 143 must not count; they are %v", exits)
+	}
+}
+
+// fits tells whether a Job with n pods can hold the nodes, N or MIN:MAX.
+func fits(nodes string, n any) bool {
+	lo, hi, elastic := strings.Cut(nodes, ":")
+	if !elastic {
+		hi = lo
+	}
+	a, err1 := strconv.Atoi(lo)
+	b, err2 := strconv.Atoi(hi)
+	have, ok := n.(int)
+	return err1 == nil && err2 == nil && ok && a <= have && have <= b
+}
+
+// stopTime is how long the ranks may take to save and leave (cluster.Config.StopTimeout).
+const stopTime = 2 * time.Minute
+
+// checkGrace compares the time that a pod is given with what a stop may take. On spot
+// nodes the cloud decides, and a pod that leaves takes seconds.
+func checkGrace(docs []object, pod any, bad func(string, ...any)) {
+	for _, t := range list(at(pod, "tolerations")) {
+		if strings.Contains(text(at(t, "key")), "spot") {
+			return
+		}
+	}
+	grace, _ := at(pod, "terminationGracePeriodSeconds").(int)
+	for _, c := range kind(docs, "ConfigMap") {
+		var run struct {
+			Checkpoint struct {
+				FullDiskWait string `yaml:"full_disk_wait"`
+			}
+		}
+		if err := yaml.Unmarshal([]byte(text(at(c, "data", "config.yaml"))), &run); err != nil {
+			bad("config.yaml of ConfigMap %s: %v", name(c), err)
+			continue
+		}
+		wait, err := time.ParseDuration(run.Checkpoint.FullDiskWait)
+		if err != nil {
+			bad("ConfigMap %s: checkpoint.full_disk_wait is %q; its default is longer than a pod's grace period", name(c), run.Checkpoint.FullDiskWait)
+			continue
+		}
+		if need := stopTime + wait; time.Duration(grace)*time.Second < need {
+			bad("terminationGracePeriodSeconds is %d; a stop may take %s, and then SIGKILL comes before the checkpoint", grace, need)
+		}
 	}
 }

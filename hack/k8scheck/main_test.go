@@ -21,6 +21,7 @@ spec:
     metadata: {labels: {app.kubernetes.io/name: agrdist, app.kubernetes.io/instance: one}}
     spec:
       subdomain: svc
+      terminationGracePeriodSeconds: 140
       containers:
         - image: registry:5000/agrdist:1.2
           env: [{name: SERVICE_NAME, value: svc}, {name: AGRDIST_CLUSTER_NODES, value: "2:3"}]
@@ -44,6 +45,7 @@ spec:
 ---
 kind: ConfigMap
 metadata: {name: c}
+data: {config.yaml: "checkpoint: {full_disk_wait: 20s}"}
 ---
 kind: PersistentVolumeClaim
 metadata: {name: p}
@@ -70,6 +72,9 @@ func TestFaultsAreFound(t *testing.T) {
 		"claim":                       {"claimName: p", "claimName: q", "claim q"},
 		"configuration":               {"configMap: {name: c}", "configMap: {name: d}", "ConfigMap d"},
 		"count of nodes":              {`value: "2:3"`, `value: "2"`, "AGRDIST_CLUSTER_NODES"},
+		"too many pods":               {`value: "2:3"`, `value: "1:2"`, "AGRDIST_CLUSTER_NODES"},
+		"a short grace period":        {"PeriodSeconds: 140", "PeriodSeconds: 139", "a stop may take 2m20s"},
+		"the default wait":            {"full_disk_wait: 20s", "every: 5", "full_disk_wait"},
 		"latest":                      {"agrdist:1.2", "agrdist:latest", "no fixed tag"},
 		"no tag":                      {"agrdist:1.2", "agrdist", "no fixed tag"},
 		"143 counts":                  {"values: [143]", "values: [144]", "exit code 42"},

@@ -1,10 +1,12 @@
 // Command k8sschema makes JSON schemas for kubeconform -strict out of the
 // OpenAPI document that k8s.io/kubernetes ships, so that manifests can be
-// validated without any network but the Go module proxy.
+// validated without any network but the Go module proxy; and out of the custom resource
+// definitions that are named as arguments.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,7 +18,11 @@ func main() {
 	swagger := flag.String("swagger", "", "api/openapi-spec/swagger.json of k8s.io/kubernetes")
 	out := flag.String("out", "", "directory for the schemas")
 	flag.Parse()
-	if err := run(*swagger, *out); err != nil {
+	err := run(*swagger, *out)
+	for _, file := range flag.Args() {
+		err = errors.Join(err, custom(file, *out))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "k8sschema:", err)
 		os.Exit(1)
 	}
