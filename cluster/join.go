@@ -257,7 +257,7 @@ func (m *Machine) learn(g Generation) {
 // two only, so only one of them can have committed, and that is the one that its member
 // names.
 func (m *Machine) learnBase(g Generation, r Report) {
-	if g.Number < m.base.Number || g.same(m.base) {
+	if g.Number < m.base.Number || g.Same(m.base) {
 		return
 	}
 	m.base = g

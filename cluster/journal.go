@@ -67,7 +67,7 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 	}
 	m.floor = j.Floor
 	if j.End.Outcome != OutcomeNone || other(j.RunID, cfg.RunID) || other(j.ConfigHash, cfg.ConfigHash) || other(j.Build, cfg.Build) {
-		m.floor = max(j.Floor, j.Last.Number)
+		m.floor = j.used()
 		return m, nil
 	}
 	m.adoptIdentity(Member{RunID: j.RunID, ConfigHash: j.ConfigHash, Build: j.Build})
@@ -99,19 +99,26 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 // saw of the run since it started, whichever knows more generations. A run that has ended
 // knows none.
 func Newest(kept, seen Journal) Journal {
-	ended := kept.End.Outcome != OutcomeNone
-	if seen.Last.Number > 0 && (ended || seen.Last.Number > max(kept.Floor, kept.Last.Number)) {
+	if seen.Last.Number > 0 && (kept.End.Outcome != OutcomeNone || seen.newer(kept)) {
 		return seen
 	}
 	return kept
 }
 
-// Supersedes tells whether a node that has kept one journal should keep this one instead:
-// it knows a newer generation, or that the run has ended.
+// Supersedes tells whether a node that has kept one journal should keep this one instead,
+// which it saw later: it knows a newer generation, or that the run has ended.
 func (j Journal) Supersedes(kept Journal) bool {
-	used := max(kept.Floor, kept.Last.Number)
-	return j.Last.Number > used || j.Last.Number == used && j.End.Outcome != OutcomeNone && kept.End.Outcome == OutcomeNone
+	return j.newer(kept) || j.Last.Number >= kept.used() && j.End.Outcome != OutcomeNone && kept.End.Outcome == OutcomeNone
 }
+
+// newer compares what was seen with what was kept before. Two coordinators may give one
+// number to different groups; the one that was seen later is the one that a node is in.
+func (j Journal) newer(kept Journal) bool {
+	return j.Last.Number > kept.used() || j.Last.Number > 0 && j.Last.Number == kept.Last.Number && !j.Last.Same(kept.Last)
+}
+
+// used is the highest number that a generation had.
+func (j Journal) used() uint64 { return max(j.Floor, j.Last.Number) }
 
 // Begins tells whether there is the run's first generation among the actions of a Step
 // after which the journal is j. It must not be carried out before that journal is

@@ -68,8 +68,8 @@ func (g Generation) Fingerprint() uint64 {
 	return h.Sum64()
 }
 
-// same tells whether two generations have one number and the same ranks.
-func (g Generation) same(o Generation) bool {
+// Same tells whether two generations have one number and the same ranks.
+func (g Generation) Same(o Generation) bool {
 	return g.Number == o.Number && slices.EqualFunc(g.Members, o.Members, func(a, b Member) bool { return a.ID == b.ID })
 }
 

@@ -101,8 +101,8 @@ func (m *Machine) looked(s cluster.Status) {
 	if s.State == cluster.StateOver || s.Generation.Number == 0 || s.Generation.Number < h.seen.Last.Number {
 		return // what was formed since, this node has heard already
 	}
-	defer m.keep(h.seen.Last.Number)
-	if n := len(h.older); n == 0 || h.older[n-1].Number != s.Generation.Number {
+	defer m.keep(h.seen.Last)
+	if n := len(h.older); n == 0 || !h.older[n-1].Same(s.Generation) {
 		h.older = append(h.older, s.Generation)
 	}
 	h.seen = cluster.Journal{
@@ -117,7 +117,10 @@ func (m *Machine) looked(s cluster.Status) {
 	}
 	// The generation that committed, and those formed since. If it was never seen,
 	// the newest stands for it: it was formed by a quorum of that one.
-	i := slices.IndexFunc(h.older, func(g cluster.Generation) bool { return g.Number == s.CommitGeneration })
+	i := len(h.older) - 1
+	for i >= 0 && h.older[i].Number != s.CommitGeneration {
+		i--
+	}
 	if i < 0 {
 		h.older = h.older[len(h.older)-1:]
 		i = 0
@@ -141,19 +144,20 @@ func (m *Machine) tellKeptOut(why string) {
 // of it.
 func (m *Machine) formed(g cluster.Generation) {
 	h := &m.holder
-	if g.Number <= h.seen.Last.Number {
+	if g.Number < h.seen.Last.Number || g.Same(h.seen.Last) {
 		return
 	}
-	defer m.keep(h.seen.Last.Number)
+	defer m.keep(h.seen.Last)
 	h.older = append(h.older, g)
 	h.seen.Last, h.seen.Ended = g, false
 	h.seen.Issued = append(slices.Clone(h.seen.Issued), g)
 }
 
-// keep asks to keep what was seen when it is of another generation than before. A
-// coordinator on this node does so itself.
-func (m *Machine) keep(before uint64) {
-	if h := &m.holder; h.term == 0 && h.seen.Last.Number != before {
+// keep asks to keep what was seen when it is of another generation than before (two
+// coordinators may give one number to different groups). A coordinator on this node does
+// so itself.
+func (m *Machine) keep(before cluster.Generation) {
+	if h := &m.holder; h.term == 0 && !h.seen.Last.Same(before) {
 		m.do(Keep{h.seen})
 	}
 }
