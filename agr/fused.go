@@ -34,6 +34,8 @@ type fused struct {
 	finite   bool
 	clip     float32
 
+	gauge *gauge // of movements; nil: none was asked for yet
+
 	next atomic.Int64
 	work func(worker int)
 }
@@ -62,7 +64,11 @@ func newFused(e optim.Elementwise, a *Config, own ownClip, segments []optim.Segm
 			if i >= len(p.blocks) {
 				return
 			}
-			p.block(p.blocks[i], &p.scratch[worker])
+			if p.u.movement == nil {
+				p.block(p.blocks[i], &p.scratch[worker])
+				continue
+			}
+			p.gauge.measure(i, worker, &p.u, p.blocks[i], func() { p.block(p.blocks[i], &p.scratch[worker]) })
 		}
 	}
 	return p
@@ -87,13 +93,16 @@ func (p *fused) Measure(u optim.Update) (optim.Stats, error) {
 	}
 	clip := p.own.factor(norm, u.MaxGradNorm)
 	p.clip = float32(clip)
-	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}, nil
+	return optim.Stats{GradNorm: norm, Clip: clip, AGR: coefficient(p.config, p.den, p.meter), Finite: true}, nil
 }
 
 // Apply implements Pass.
 func (p *fused) Apply() error {
 	if !p.measured {
 		panic(notMeasured)
+	}
+	if p.u.movement != nil && p.gauge == nil {
+		p.gauge = newGauge(len(p.blocks), len(p.scratch), p.kernels.norms)
 	}
 	if p.finite {
 		p.next.Store(0)
@@ -102,6 +111,9 @@ func (p *fused) Apply() error {
 			p.adan.begin(&p.u, p.clip)
 		}
 		optim.Run(p.runner, len(p.scratch), p.work)
+		if p.u.movement != nil {
+			*p.u.movement = p.gauge.movement()
+		}
 	}
 	p.u, p.measured = update{}, false
 	return nil

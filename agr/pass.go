@@ -152,6 +152,7 @@ type update struct {
 	params, grads, ema []float32
 	lr, decay          float64
 	t                  int64
+	movement           *optim.Movement
 }
 
 // hostUpdate panics on an update that does not fit a pass over n elements of host
@@ -162,7 +163,7 @@ func hostUpdate(u *optim.Update, n int) update {
 	}
 	h := update{
 		params: floats("parameters", u.Params, n), grads: floats("gradients", u.Grads, n),
-		lr: u.LR, decay: u.EMADecay, t: u.T,
+		lr: u.LR, decay: u.EMADecay, t: u.T, movement: u.Movement,
 	}
 	if u.EMA != nil {
 		h.ema = floats("averages", u.EMA, n)

@@ -18,6 +18,8 @@ type unfused struct {
 	finite   bool
 	clip     float32
 	average  func(i int)
+	gauge    *gauge
+	before   []float32 // parameters, while a movement is measured
 }
 
 func newUnfused(o optim.Optimizer, a *Config, own ownClip, segments []optim.Segment, flatLen int, r optim.Runner) *unfused {
@@ -49,7 +51,11 @@ func (p *unfused) Measure(u optim.Update) (optim.Stats, error) {
 	}
 	clip := p.own.factor(norm, u.MaxGradNorm)
 	p.clip = float32(clip)
-	return optim.Stats{GradNorm: norm, Clip: clip, Finite: true}, nil
+	stats := optim.Stats{GradNorm: norm, Clip: clip, Finite: true}
+	if !p.t.off {
+		stats.AGR = coefficient(&p.t.config, p.t.den, p.t.meter)
+	}
+	return stats, nil
 }
 
 // Apply implements Pass.
@@ -58,12 +64,30 @@ func (p *unfused) Apply() error {
 		panic(notMeasured)
 	}
 	if p.finite {
+		if p.u.movement != nil {
+			p.before = append(p.before[:0], p.u.params...)
+		}
 		p.t.apply(p.u.grads, p.clip)
 		p.o.Step(p.u.params, p.u.grads, p.u.lr, p.u.t)
 		if p.u.ema != nil {
 			optim.Run(p.runner, len(p.t.blocks), p.average)
 		}
+		p.movement()
 	}
 	p.u, p.measured = update{}, false
 	return nil
+}
+
+// movement measures an update that was applied, where that was asked for.
+func (p *unfused) movement() {
+	if p.u.movement == nil {
+		return
+	}
+	if p.gauge == nil {
+		p.gauge = newGauge(len(p.t.blocks), 1, optim.Norms)
+	}
+	for i, b := range p.t.blocks {
+		p.gauge.sum(i, 0, p.before[b.Lo:b.Hi], &p.u, b)
+	}
+	*p.u.movement = p.gauge.movement()
 }

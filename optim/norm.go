@@ -68,6 +68,7 @@ type Meter struct {
 
 	l1, sq  []float64 // by block
 	segment []float64 // L1 norm by segment
+	squares []float64 // squared L2 norm by segment
 	x       []float32
 	visit   func(i int)
 }
@@ -82,7 +83,7 @@ func NewMeter(segments []Segment, r Runner, kernel func(x []float32) (l1, sq flo
 	m := &Meter{
 		blocks: blocks, runner: r, kernel: kernel,
 		l1: make([]float64, len(blocks)), sq: make([]float64, len(blocks)),
-		segment: make([]float64, len(segments)),
+		segment: make([]float64, len(segments)), squares: make([]float64, len(segments)),
 	}
 	m.visit = func(i int) {
 		b := m.blocks[i]
@@ -98,9 +99,11 @@ func (m *Meter) Measure(x []float32) (norm float64, finite bool) {
 	Run(m.runner, len(m.blocks), m.visit)
 	m.x = nil
 	clear(m.segment)
+	clear(m.squares)
 	var sq float64
 	for i, b := range m.blocks {
 		m.segment[b.Segment] += m.l1[i]
+		m.squares[b.Segment] += m.sq[i]
 		sq += m.sq[i]
 	}
 	return math.Sqrt(sq), !math.IsNaN(sq) && !math.IsInf(sq, 0)
@@ -109,6 +112,10 @@ func (m *Meter) Measure(x []float32) (norm float64, finite bool) {
 // L1 returns, by segment, the sum of |x| that the last Measure found. The slice
 // is the meter's own.
 func (m *Meter) L1() []float64 { return m.segment }
+
+// Squares returns, by segment, the sum of x^2 that the last Measure found. The slice is
+// the meter's own.
+func (m *Meter) Squares() []float64 { return m.squares }
 
 // ClipScale is the factor that brings a gradient of the given norm to at most
 // maxNorm: min(1, maxNorm/(norm + 1e-6)), torch.nn.utils.clip_grad_norm_. A

@@ -14,11 +14,28 @@ type Update struct {
 	T           int64   // number of this update, from 1
 	MaxGradNorm float64 // for ClipScale; 0 is off
 	EMADecay    float64 // of this update, see EMAConfig.At
+
+	// Movement, where not nil, asks Apply to measure what it does. It costs a copy of
+	// the parameters, block by block, and changes no bit of the update. A pass on a
+	// device does not measure and leaves it as it is.
+	Movement *Movement
+}
+
+// Movement says how far an update went: L2 norms over all parameters.
+type Movement struct {
+	Update float64 // of the change of the parameters
+	Params float64 // of the parameters after it
+	EMA    float64 // of their difference to the moving average; 0: none is kept
 }
 
 // Stats is what an update saw.
 type Stats struct {
 	GradNorm float64 // L2 norm of the gradient before clipping
 	Clip     float64 // factor applied, 1 where nothing was clipped, 0 where nothing is written
-	Finite   bool    // false: the gradient held NaN or infinity and nothing is written
+	// AGR is the gradient's L1 norm after AGR over that before it: the mean of AGR's
+	// coefficients 1 - |g|/sum|g|, weighted by |g|. 0: no AGR, or not measured. The
+	// unweighted mean says nothing: over a tensor of n elements it is 1 - 1/n for any
+	// gradient.
+	AGR    float64
+	Finite bool // false: the gradient held NaN or infinity and nothing is written
 }
