@@ -127,12 +127,27 @@ type Report struct {
 	ComputeMillis float64
 	WaitMillis    float64
 	Chunks        int // that it computes in a step
+	Usage         Usage
 	// Broken is set when the worker's group of this generation failed (the
 	// error's text) and it waits for the next generation. Blame names the peer
 	// at the other end, if known; in PhaseConnect, without Broken, a peer to which there
 	// is no connection yet.
 	Broken string
 	Blame  MemberID
+}
+
+// Usage is what the operating system says of a worker: what it holds, and what keeps it
+// from computing. Rates are of the last seconds; 0 also where the system does not tell.
+type Usage struct {
+	RSSBytes   uint64 // resident memory of the process
+	ArenaBytes uint64 // of the device: intermediate values of forward and backward
+
+	Throttled   float64 // share of time in which the CPU limit of its cgroup held it back, 0 to 1
+	Runnable    float64 // seconds a second in which its threads could run and had no CPU: others had it
+	Steal       float64 // share of the host's CPU time that its hypervisor gave to others, 0 to 1
+	MajorFaults float64 // page faults a second that waited for a disk
+	Preempted   float64 // involuntary context switches a second
+	Retransmits float64 // TCP segments a second that the host's network sent again
 }
 
 // Exit is a supervisor's certificate that it reaped a worker process: this

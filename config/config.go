@@ -170,6 +170,8 @@ type Log struct {
 	// Format is how run speaks to people or to a collector of logs.
 	Format string `mapstructure:"format" choices:"text|json" scope:"node" doc:"what run prints, and its log files: text, or json, one object a line on stdout"`
 	Every  int64  `mapstructure:"every" doc:"steps between step events"`
+	// MeasureEvery is rounded up to steps that have an event.
+	MeasureEvery int64 `mapstructure:"measure_every" doc:"steps between measurements of loss by timestep, update norm, EMA distance and each rank's times; 0: none"`
 	// TensorBoard is a second form of the events.
 	TensorBoard bool `mapstructure:"tensorboard" scope:"node" doc:"write TensorBoard event files to tb/ in the run's directory"`
 }
@@ -214,7 +216,7 @@ func Default() Config {
 		Sample: Sample{
 			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before", Guidance: 1,
 		},
-		Log:       Log{Level: "info", Format: "text", Every: 1, TensorBoard: true},
+		Log:       Log{Level: "info", Format: "text", Every: 1, MeasureEvery: 10, TensorBoard: true},
 		Dashboard: Dashboard{Bind: "127.0.0.1:0"},
 	}
 }

@@ -52,6 +52,7 @@ func (c *Config) Validate() error {
 	}
 	check(c.Checkpoint.Resume != "", "checkpoint.resume is empty; choose auto, never or a directory")
 	check(c.Log.Every >= 1, "log.every is %d; it must be 1 or more", c.Log.Every)
+	check(c.Log.MeasureEvery >= 0, "log.measure_every is %d; it must be 1 or more, or 0 for never", c.Log.MeasureEvery)
 	return errors.Join(errs...)
 }
 

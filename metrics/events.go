@@ -34,8 +34,22 @@ type Event struct {
 	LR              *float64 `json:"lr,omitempty"`
 	ImagesPerSecond float64  `json:"images_per_s,omitempty"`
 	StepMillis      float64  `json:"step_ms,omitempty"`
-	WorldSize       int      `json:"world_size,omitempty"`
-	Generation      uint64   `json:"generation,omitempty"`
+	AGR             *float64 `json:"agr_coefficient,omitempty"`
+
+	// Of steps that were measured.
+	LossLow     *float64  `json:"loss_t_low,omitempty"` // by thirds of the timesteps
+	LossMid     *float64  `json:"loss_t_mid,omitempty"`
+	LossHigh    *float64  `json:"loss_t_high,omitempty"`
+	UpdateNorm  *float64  `json:"update_norm,omitempty"`
+	ParamNorm   *float64  `json:"param_norm,omitempty"`
+	EMADistance *float64  `json:"ema_distance,omitempty"`
+	Data        []float64 `json:"data_ms,omitempty"` // by rank, as the next three
+	Compute     []float64 `json:"compute_ms,omitempty"`
+	Wait        []float64 `json:"wait_ms,omitempty"`
+	RSS         []uint64  `json:"rss_bytes,omitempty"`
+
+	WorldSize  int    `json:"world_size,omitempty"`
+	Generation uint64 `json:"generation,omitempty"`
 
 	Members []string `json:"members,omitempty"`
 	Reason  string   `json:"reason,omitempty"`

@@ -65,6 +65,10 @@ func TestWhatIsWrittenFits(t *testing.T) {
 	for _, e := range []Event{
 		{Event: EventStart, Steps: 3, Order: "tree", Parameters: 5},
 		{Event: EventStep, Step: 1, Loss: Finite(1), GradNorm: Finite(2), LR: Finite(0), StepMillis: 2, ImagesPerSecond: 3, WorldSize: 1, Generation: 1},
+		{
+			Event: EventStep, Step: 2, WorldSize: 2, Generation: 1, AGR: Finite(0.9), LossLow: Finite(1), LossHigh: Finite(0), UpdateNorm: Finite(1), ParamNorm: Finite(3),
+			EMADistance: Finite(0), Data: []float64{0, 1}, Compute: []float64{2, 3}, Wait: []float64{1, 0}, RSS: []uint64{1 << 40, 0},
+		},
 		{Event: EventSkip, Step: 2, InARow: 1, Chunks: []int{0}, Draws: []int64{5}, WorldSize: 1, Generation: 1},
 		{Event: EventGeneration, Generation: 2, WorldSize: 1, Members: []string{"n/0"}, Reason: "lost"},
 		{Event: EventCheckpoint, Step: 2, Path: "p"},

@@ -136,9 +136,9 @@ func (k *chunker) classes() error {
 }
 
 // compute runs forward and backward of one chunk of a step and leaves the gradient of
-// the batch's mean loss in the model. It returns the chunk's sum of squared errors,
-// or, where losses is present, leaves those of its images there and does not wait for
-// the device. Meanwhile the images of the draws from next on are loaded (-1: none).
+// the batch's mean loss in the model, and the squared errors of its images in losses. It
+// does not wait for the device. Meanwhile the images of the draws from next on are loaded
+// (-1: none).
 func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64, losses tensor.Tensor, ready func(i int)) (float64, error) {
 	first, targetIsNoise := k.firstDraw(step, chunk), k.targetIsNoise()
 	for i := range k.draws {

@@ -37,6 +37,10 @@ type Config struct {
 	CheckpointAt    []int64       // further steps
 	FullDiskWait    time.Duration // for room for the checkpoint that the run ends or stops with
 
+	// Measure says of which steps the ranks measure more than a step needs: see
+	// Measured. nil: of none.
+	Measure func(step int64) bool
+
 	BucketBytes int
 	Order       allreduce.Order
 	OpTimeout   time.Duration // of one collective operation

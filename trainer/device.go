@@ -11,12 +11,11 @@ import (
 // deviceResidence is a device's own memory: what is queued on the device is computed,
 // accumulated and reduced in the order of the calls, and the host waits once a step.
 type deviceResidence struct {
-	be     tensor.Backend
-	grads  tensor.Buffer // of the chunk in flight; the reduced gradient in the end
-	acc    *allreduce.DeviceAccumulator
-	chunk  int           // images
-	image  tensor.Buffer // losses by image of the global batch
-	staged []float32     // the same, on the host
+	*lossBoard
+
+	be    tensor.Backend
+	grads tensor.Buffer // of the chunk in flight; the reduced gradient in the end
+	acc   *allreduce.DeviceAccumulator
 
 	// Of the generation.
 	group allreduce.DeviceGroup
@@ -26,14 +25,11 @@ type deviceResidence struct {
 }
 
 func newDeviceResidence(be tensor.Backend, grads tensor.Buffer, globalBatch, chunk int) (*deviceResidence, error) {
-	losses, err := be.Alloc(tensor.F32, globalBatch)
+	board, err := newLossBoard(be, globalBatch, chunk)
 	if err != nil {
-		return nil, fmt.Errorf("trainer: room for losses: %w", err)
+		return nil, err
 	}
-	return &deviceResidence{
-		be: be, grads: grads, acc: allreduce.NewDeviceAccumulator(be, grads.Len()),
-		chunk: chunk, image: losses, staged: make([]float32, globalBatch),
-	}, nil
+	return &deviceResidence{lossBoard: board, be: be, grads: grads, acc: allreduce.NewDeviceAccumulator(be, grads.Len())}, nil
 }
 
 // join takes any group: one that cannot exchange device memory gets it through the
@@ -53,27 +49,6 @@ func (d *deviceResidence) join(_ context.Context, g allreduce.Group, p *allreduc
 func (d *deviceResidence) leave() {}
 
 func (d *deviceResidence) transport() string { return d.group.Transport() }
-
-func (d *deviceResidence) losses(chunk int) tensor.Tensor {
-	return tensor.Flat(d.be.Slice(d.image, chunk*d.chunk, d.chunk))
-}
-
-func (d *deviceResidence) collect(lo int, sums []float64) error {
-	if len(sums) == 0 {
-		return nil
-	}
-	host := d.staged[:len(sums)*d.chunk]
-	if err := d.be.Download(host, d.be.Slice(d.image, lo*d.chunk, len(host))); err != nil {
-		return fmt.Errorf("trainer: losses: %w", err)
-	}
-	for i := range sums {
-		sums[i] = 0
-		for _, l := range host[i*d.chunk : (i+1)*d.chunk] {
-			sums[i] += float64(l)
-		}
-	}
-	return nil
-}
 
 func (d *deviceResidence) add(chunk int) { d.acc.Add(chunk, 0, d.grads.Len(), d.grads) }
 

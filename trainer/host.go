@@ -4,12 +4,13 @@ import (
 	"context"
 
 	"github.com/agrdist/agrdist/allreduce"
-	"github.com/agrdist/agrdist/tensor"
 )
 
 // hostResidence is memory that the host addresses. A goroutine of its own calls the
 // group, bucket after bucket, while backward continues.
 type hostResidence struct {
+	*lossBoard
+
 	grads []float32 // of the chunk in flight; the reduced gradient in the end
 
 	// Of the generation.
@@ -74,10 +75,6 @@ func (h *hostResidence) leave() {
 }
 
 func (h *hostResidence) transport() string { return "host" }
-
-func (h *hostResidence) losses(int) tensor.Tensor { return tensor.Tensor{} }
-
-func (h *hostResidence) collect(int, []float64) error { return nil }
 
 func (h *hostResidence) add(chunk int) { h.acc.Add(chunk, 0, len(h.grads), h.grads) }
 

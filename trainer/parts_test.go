@@ -76,6 +76,18 @@ func TestCommitWords(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, v.stop)
 
+	am, bm := a, b
+	am.measured, am.thirds, am.times = true, []float64{1, 0, 0, 0, 1, 1}, RankTimes{Data: 1, Compute: 2, Wait: 3, RSS: 4}
+	bm.measured, bm.thirds = true, []float64{5, 6, 7}
+	v, err = decide(words(am, bm), 7, 9, make([]float64, 3))
+	require.NoError(t, err)
+	require.Equal(t, []float64{1, 2, math.Inf(1)}, v.losses)
+	require.Equal(t, [Thirds]float64{6, 7, 8}, v.thirds)
+	require.Equal(t, []RankTimes{{Data: 1, Compute: 2, Wait: 3, RSS: 4}, {}}, v.ranks)
+	v, err = decide(words(am, b), 7, 9, make([]float64, 3))
+	require.NoError(t, err)
+	require.Nil(t, v.ranks, "half a measurement is none")
+
 	other := b
 	other.step = 8
 	for name, c := range map[string]struct {
@@ -89,6 +101,7 @@ func TestCommitWords(t *testing.T) {
 		"more than a batch": {words(a), 1, "rank 0"},
 		"cut":               {[][]byte{words(a)[0][:20]}, 2, "20 bytes"},
 		"odd":               {[][]byte{append(words(a)[0], 1)}, 2, "bytes"},
+		"measured, cut":     {[][]byte{words(am)[0][:wordHeader+20]}, 2, "41 bytes"},
 	} {
 		_, err := decide(c.words, 7, 9, make([]float64, c.chunks))
 		require.ErrorContains(t, err, c.want, name)
@@ -98,12 +111,25 @@ func TestCommitWords(t *testing.T) {
 func FuzzDecide(f *testing.F) {
 	w := commitWord{generation: 1, step: 2, losses: []float64{3}}
 	f.Add(w.append(nil), w.append(nil))
+	m := w
+	m.measured, m.thirds = true, []float64{1, 2, 3}
+	f.Add(m.append(nil), w.append(nil))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		losses := make([]float64, 2)
 		v, err := decide([][]byte{a, b}, 1, 2, losses)
 		if err == nil {
 			require.Len(t, v.losses, 2)
-			require.Equal(t, 2*wordHeader+16, len(a)+len(b), "every chunk comes once")
+			chunks, size := 0, 0
+			for _, word := range [][]byte{a, b} {
+				n, ok := chunksOf(word)
+				require.True(t, ok)
+				chunks, size = chunks+n, size+wordHeader+8*n
+				if word[16]&flagMeasured != 0 {
+					size += rankBytes + 8*Thirds*n
+				}
+			}
+			require.Equal(t, 2, chunks, "every chunk comes once")
+			require.Equal(t, size, len(a)+len(b))
 		}
 		if s, err := parseStanding(a); err == nil {
 			require.Equal(t, a[1:], s.bytes()[1:])

@@ -8,6 +8,7 @@ import (
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/diffusion/unet"
 	"github.com/agrdist/agrdist/nn"
+	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -104,9 +105,30 @@ type StepInfo struct {
 	LR              float64
 	Millis          float64
 	ImagesPerSecond float64
+	AGR             float64 // see optim.Stats.AGR; 0: not known
 	WorldSize       int
 	Generation      uint64
 	Rank            int
+	Measured        *Measured // nil: the step was not one to measure
+}
+
+// Measured is what only some steps tell of themselves. All but Ranks is the same bits on
+// every rank and for every world size.
+type Measured struct {
+	// Loss is the mean squared error of the batch's images by timestep: in the lower,
+	// the middle and the upper third of all timesteps. NaN: the batch had none there.
+	Loss     [Thirds]float64
+	Movement optim.Movement // zero: the pass does not measure it
+	Ranks    []RankTimes    // by rank
+}
+
+// Thirds is the number of ranges of timesteps of Measured.Loss.
+const Thirds = 3
+
+// RankTimes is how a rank spent the step, in milliseconds, and what it holds.
+type RankTimes struct {
+	Data, Compute, Wait float64 // waiting for images; computing, data included; waiting for other ranks
+	RSS                 uint64  // bytes
 }
 
 // SkipInfo is a step whose loss or gradient was not finite. It was counted and

@@ -13,6 +13,7 @@ import (
 // that stops is named and a progress bar is drawn from.
 type progress struct {
 	session Session
+	usage   func() cluster.Usage // nil: not known
 
 	mu     sync.Mutex
 	report cluster.Report
@@ -66,6 +67,9 @@ func (p *progress) committed(s *State, info StepInfo, spent timing) {
 	r.HasState, r.Step, r.CommitGeneration = true, s.Step, s.Generation
 	r.Loss, r.GradNorm, r.LR, r.ImagesPerSecond = info.Loss, info.GradNorm, info.LR, info.ImagesPerSecond
 	r.Chunks = spent.chunks
+	if p.usage != nil {
+		r.Usage = p.usage()
+	}
 	average(&r.DataMillis, spent.data)
 	average(&r.ComputeMillis, spent.compute)
 	average(&r.WaitMillis, spent.wait)
@@ -73,7 +77,7 @@ func (p *progress) committed(s *State, info StepInfo, spent timing) {
 
 // average moves an exponential mean; the first value begins it.
 func average(mean *float64, d time.Duration) {
-	ms := float64(d.Microseconds()) / 1e3
+	ms := inMillis(d)
 	if *mean == 0 {
 		*mean = ms
 	}

@@ -22,12 +22,13 @@ type residence interface {
 	// transport says for people how gradients travel.
 	transport() string
 
-	// losses is where the losses of a chunk's images go; absent where the model waits
-	// for the device and returns their sum.
+	// losses is where the losses of a chunk's images go.
 	losses(chunk int) tensor.Tensor
-	// collect waits for this rank's device and sets sums, by chunk from lo on, to what
-	// the model would have returned where losses has a place for them.
+	// collect waits for this rank's device and sets sums, by chunk from lo on, to the
+	// sums of what losses received.
 	collect(lo int, sums []float64) error
+	// images are the losses that collect found, by image of the chunks from lo on.
+	images() []float32
 
 	// add adds the model's gradient to this rank's sums, as that of a chunk which is
 	// not the last of its block.
@@ -53,10 +54,54 @@ func newResidence(cfg Config, p Parts, grads *mirror) (residence, error) {
 		}
 	}
 	if grads.same {
-		return &hostResidence{grads: grads.host}, nil
+		board, err := newLossBoard(p.Backend, cfg.GlobalBatch, cfg.Chunk)
+		if err != nil {
+			return nil, err
+		}
+		return &hostResidence{lossBoard: board, grads: grads.host}, nil
 	}
 	return newDeviceResidence(p.Backend, grads.buf, cfg.GlobalBatch, cfg.Chunk)
 }
+
+// lossBoard keeps the losses of the global batch, by image, where the model leaves them.
+type lossBoard struct {
+	on     tensor.Backend
+	chunk  int           // images
+	image  tensor.Buffer // by image of the global batch
+	staged []float32     // the same, on the host
+	found  []float32     // of staged, what collect has read
+}
+
+func newLossBoard(be tensor.Backend, globalBatch, chunk int) (*lossBoard, error) {
+	losses, err := be.Alloc(tensor.F32, globalBatch)
+	if err != nil {
+		return nil, fmt.Errorf("trainer: room for losses: %w", err)
+	}
+	return &lossBoard{on: be, chunk: chunk, image: losses, staged: make([]float32, globalBatch)}, nil
+}
+
+func (l *lossBoard) losses(chunk int) tensor.Tensor {
+	return tensor.Flat(l.on.Slice(l.image, chunk*l.chunk, l.chunk))
+}
+
+func (l *lossBoard) collect(lo int, sums []float64) error {
+	l.found = l.staged[:len(sums)*l.chunk]
+	if len(sums) == 0 {
+		return nil
+	}
+	if err := l.on.Download(l.found, l.on.Slice(l.image, lo*l.chunk, len(l.found))); err != nil {
+		return fmt.Errorf("trainer: losses: %w", err)
+	}
+	for i := range sums {
+		sums[i] = 0
+		for _, v := range l.found[i*l.chunk : (i+1)*l.chunk] {
+			sums[i] += float64(v)
+		}
+	}
+	return nil
+}
+
+func (l *lossBoard) images() []float32 { return l.found }
 
 // blockLast is the last chunk of a rank's block, -1 where it has none.
 func blockLast(p *allreduce.Plan, rank int) int {

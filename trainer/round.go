@@ -10,6 +10,7 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/optim"
 )
 
 // round is a trainer's part in one generation.
@@ -80,12 +81,18 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 	}
 	u := s.update(r.grads.buf)
 	u.LR, u.MaxGradNorm, u.EMADecay = r.cfg.LR(s.Step), r.cfg.MaxGradNorm, r.cfg.EMADecay
+	if r.cfg.Measure != nil && r.cfg.Measure(s.Step+1) {
+		u.Movement = &optim.Movement{}
+	}
 	stats, err := r.parts.Pass.Measure(u) // the last time in a step that the host waits for a device
 	if err != nil {
 		return v, fmt.Errorf("trainer: gradient of step %d: %w", s.Step, err)
 	}
 	r.progress.set(cluster.PhaseBarrier, len(r.buckets))
 	w := commitWord{generation: r.gen.Number, step: s.Step, stop: r.stop.Load(), save: r.saveNow.Load(), firstChunk: r.lo, losses: own}
+	if u.Movement != nil {
+		r.measure(&w)
+	}
 	r.word = w.append(r.word[:0])
 	words, err := r.group.AllGather(ctx, r.word)
 	if err != nil {
@@ -118,7 +125,9 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 	if committed {
 		s.Updates++
 		s.InARow = 0
-		r.tell(loss, stats.GradNorm, u.LR, time.Since(start))
+		r.tell(StepInfo{
+			Loss: loss, GradNorm: stats.GradNorm, LR: u.LR, AGR: stats.AGR, Measured: r.measured(v, s.Step-1, u.Movement),
+		}, time.Since(start))
 		return v, nil
 	}
 	s.InARow++
@@ -140,13 +149,11 @@ func (r *round) gradients(ctx context.Context) ([]float64, error) {
 	return own, r.reduce.wait(ctx, own)
 }
 
-func (r *round) tell(loss, norm, lr float64, took time.Duration) {
-	info := StepInfo{
-		Step: r.state.Step, Loss: loss, GradNorm: norm, LR: lr,
-		Millis:          float64(took.Microseconds()) / 1e3,
-		ImagesPerSecond: float64(r.cfg.GlobalBatch) / took.Seconds(),
-		WorldSize:       r.group.Size(), Generation: r.gen.Number, Rank: r.rank,
-	}
+// tell completes the account of a committed step and passes it on.
+func (r *round) tell(info StepInfo, took time.Duration) {
+	info.Step, info.Millis = r.state.Step, inMillis(took)
+	info.ImagesPerSecond = float64(r.cfg.GlobalBatch) / took.Seconds()
+	info.WorldSize, info.Generation, info.Rank = r.group.Size(), r.gen.Number, r.rank
 	r.progress.committed(r.state, info, r.reduce.spent)
 	r.parts.Observer.Step(info)
 }

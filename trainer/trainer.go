@@ -48,6 +48,7 @@ type Parts struct {
 	Store                  Store  // nil: nothing is saved or restored
 	Tasks                  []Task // done in this order
 	Observer               Observer
+	Usage                  func() cluster.Usage // of this process; nil: not known. It must be cheap
 	Logger                 *slog.Logger
 }
 
@@ -104,7 +105,7 @@ func New(cfg Config, p Parts) (*Trainer, error) {
 	var of []int
 	t.buckets, of = cutBuckets(params.List(), params.FlatLen(), cfg.BucketBytes)
 	t.count = newCountdown(of, len(t.buckets))
-	t.progress.session = p.Session
+	t.progress.session, t.progress.usage = p.Session, p.Usage
 	t.progress.report = cluster.Report{Member: p.Member, Step: -1}
 	return t, nil
 }

@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/diffusion"
 )
 
 // The one idea: any number of workers, more than there are chunks too, the same
@@ -234,6 +237,60 @@ func TestStepsReportTheSameLossOnAnyWorld(t *testing.T) {
 		return out
 	}
 	require.Equal(t, losses(1), losses(3))
+}
+
+// What is measured beside a step is the same on any world, and changes nothing.
+func TestMeasuringChangesNothing(t *testing.T) {
+	cfg := smallConfig(4)
+	want := runs(t, 1, cfg)
+	cfg.Measure = func(step int64) bool { return step%2 == 0 }
+	measured := func(size int) (out []Measured) {
+		w := newWorld(t, cfg.Chunks())
+		var ranks []*rank
+		for range size {
+			ranks = append(ranks, w.add(cfg, func(_ *Config, p *Parts) {
+				p.Usage = func() cluster.Usage { return cluster.Usage{RSSBytes: 77} }
+			}))
+		}
+		w.form(ranks...)
+		w.wait(ranks...)
+		require.Equal(t, want, ranks[0].digest)
+		for _, s := range ranks[size-1].steps {
+			require.Equal(t, s.Step%2 == 0, s.Measured != nil)
+			require.InDelta(t, 0.95, s.AGR, 0.05)
+			if s.Measured == nil {
+				continue
+			}
+			require.Len(t, s.Measured.Ranks, size)
+			for _, r := range s.Measured.Ranks {
+				require.EqualValues(t, 77, r.RSS)
+				require.Positive(t, r.Compute)
+			}
+			m := *s.Measured
+			m.Ranks = nil
+			require.Positive(t, m.Movement.Update)
+			require.Positive(t, m.Movement.EMA)
+			total := 0.0
+			for i, n := range imagesByThird(cfg, s.Step-1, 100) {
+				if n > 0 {
+					total += m.Loss[i] * float64(n) / float64(cfg.GlobalBatch)
+				} else {
+					m.Loss[i] = -1 // not a number, which is not equal to itself
+				}
+			}
+			require.InEpsilon(t, s.Loss, total, 1e-6, "the thirds make up the loss")
+			out = append(out, m)
+		}
+		return out
+	}
+	require.Equal(t, measured(1), measured(3))
+}
+
+func imagesByThird(c Config, step int64, timesteps int) (n [Thirds]int) {
+	for i := range int64(c.GlobalBatch) {
+		n[3*diffusion.Timestep(c.Seed, uint64(step*int64(c.GlobalBatch)+i), timesteps)/timesteps]++
+	}
+	return n
 }
 
 // An optimizer that works in other memory than the model's is refused before anything

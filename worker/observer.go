@@ -11,6 +11,7 @@ import (
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/metrics"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/trainer"
@@ -101,12 +102,46 @@ func (o *observer) Step(s trainer.StepInfo) {
 	if s.Step%o.every != 0 && s.Step != o.steps {
 		return
 	}
-	o.write(metrics.Event{
+	o.write(stepEvent(s))
+	o.log.Debug("step", "step", s.Step, "loss", s.Loss)
+}
+
+// stepEvent is a step as events.jsonl tells it.
+func stepEvent(s trainer.StepInfo) metrics.Event {
+	e := metrics.Event{
 		Event: metrics.EventStep, Step: s.Step, Loss: metrics.Finite(s.Loss), GradNorm: metrics.Finite(s.GradNorm),
 		LR: metrics.Finite(s.LR), StepMillis: s.Millis, ImagesPerSecond: s.ImagesPerSecond,
 		WorldSize: s.WorldSize, Generation: s.Generation,
-	})
-	o.log.Debug("step", "step", s.Step, "loss", s.Loss)
+	}
+	if s.AGR > 0 {
+		e.AGR = &s.AGR
+	}
+	m := s.Measured
+	if m == nil {
+		return e
+	}
+	e.LossLow, e.LossMid, e.LossHigh = metrics.Finite(m.Loss[0]), metrics.Finite(m.Loss[1]), metrics.Finite(m.Loss[2])
+	if m.Movement.Params > 0 {
+		e.UpdateNorm, e.ParamNorm = metrics.Finite(m.Movement.Update), metrics.Finite(m.Movement.Params)
+		if m.Movement.EMA > 0 {
+			e.EMADistance = metrics.Finite(m.Movement.EMA / m.Movement.Params)
+		}
+	}
+	for _, r := range m.Ranks {
+		e.Data, e.Compute, e.Wait = append(e.Data, r.Data), append(e.Compute, r.Compute), append(e.Wait, r.Wait)
+		e.RSS = append(e.RSS, r.RSS)
+	}
+	return e
+}
+
+// measured says which steps are measured: one of measureEvery, among those that have an
+// event. nil: none.
+func measured(c config.Log) func(step int64) bool {
+	if c.MeasureEvery == 0 {
+		return nil
+	}
+	every := (c.MeasureEvery + c.Every - 1) / c.Every * c.Every
+	return func(step int64) bool { return step%every == 0 }
 }
 
 func (o *observer) Skip(s trainer.SkipInfo) {

@@ -360,7 +360,7 @@ func (w *worker) trainerConfig() (trainer.Config, error) {
 		MaxGradNorm: c.Train.ClipGradNorm, EMADecay: c.Train.EMADecay, LR: setup.LearningRate(c).At,
 		MaxSkipped: c.Train.MaxSkipped, DigestEvery: c.Train.DigestEvery,
 		CheckpointEvery: c.Checkpoint.Every, CheckpointAt: c.Checkpoint.KeepAt,
-		BucketBytes: int(c.AllReduce.BucketMB * (1 << 20)), Order: order,
+		BucketBytes: int(c.AllReduce.BucketMB * (1 << 20)), Order: order, Measure: measured(c.Log),
 		FullDiskWait: config.Duration(c.Checkpoint.FullDiskWait), OpTimeout: config.Duration(c.AllReduce.Timeout),
 	}, nil
 }

@@ -329,6 +329,7 @@ type Report struct {
 	ComputeMs     float64 `protobuf:"fixed64,15,opt,name=compute_ms,json=computeMs,proto3" json:"compute_ms,omitempty"`
 	WaitMs        float64 `protobuf:"fixed64,16,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	Chunks        int32   `protobuf:"varint,17,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	Usage         *Usage  `protobuf:"bytes,18,opt,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -482,6 +483,114 @@ func (x *Report) GetChunks() int32 {
 	return 0
 }
 
+func (x *Report) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+// Usage is what the operating system says of a worker. Rates are of its last seconds.
+type Usage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RssBytes      uint64                 `protobuf:"varint,1,opt,name=rss_bytes,json=rssBytes,proto3" json:"rss_bytes,omitempty"`
+	ArenaBytes    uint64                 `protobuf:"varint,2,opt,name=arena_bytes,json=arenaBytes,proto3" json:"arena_bytes,omitempty"`
+	Throttled     float64                `protobuf:"fixed64,3,opt,name=throttled,proto3" json:"throttled,omitempty"`
+	Runnable      float64                `protobuf:"fixed64,4,opt,name=runnable,proto3" json:"runnable,omitempty"`
+	Steal         float64                `protobuf:"fixed64,5,opt,name=steal,proto3" json:"steal,omitempty"`
+	MajorFaults   float64                `protobuf:"fixed64,6,opt,name=major_faults,json=majorFaults,proto3" json:"major_faults,omitempty"`
+	Preempted     float64                `protobuf:"fixed64,7,opt,name=preempted,proto3" json:"preempted,omitempty"`
+	Retransmits   float64                `protobuf:"fixed64,8,opt,name=retransmits,proto3" json:"retransmits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Usage) GetRssBytes() uint64 {
+	if x != nil {
+		return x.RssBytes
+	}
+	return 0
+}
+
+func (x *Usage) GetArenaBytes() uint64 {
+	if x != nil {
+		return x.ArenaBytes
+	}
+	return 0
+}
+
+func (x *Usage) GetThrottled() float64 {
+	if x != nil {
+		return x.Throttled
+	}
+	return 0
+}
+
+func (x *Usage) GetRunnable() float64 {
+	if x != nil {
+		return x.Runnable
+	}
+	return 0
+}
+
+func (x *Usage) GetSteal() float64 {
+	if x != nil {
+		return x.Steal
+	}
+	return 0
+}
+
+func (x *Usage) GetMajorFaults() float64 {
+	if x != nil {
+		return x.MajorFaults
+	}
+	return 0
+}
+
+func (x *Usage) GetPreempted() float64 {
+	if x != nil {
+		return x.Preempted
+	}
+	return 0
+}
+
+func (x *Usage) GetRetransmits() float64 {
+	if x != nil {
+		return x.Retransmits
+	}
+	return 0
+}
+
 type Join struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Member *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
@@ -499,7 +608,7 @@ type Join struct {
 
 func (x *Join) Reset() {
 	*x = Join{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[3]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -511,7 +620,7 @@ func (x *Join) String() string {
 func (*Join) ProtoMessage() {}
 
 func (x *Join) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[3]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -524,7 +633,7 @@ func (x *Join) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Join.ProtoReflect.Descriptor instead.
 func (*Join) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Join) GetMember() *Member {
@@ -570,7 +679,7 @@ type WorkRequest struct {
 
 func (x *WorkRequest) Reset() {
 	*x = WorkRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[4]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +691,7 @@ func (x *WorkRequest) String() string {
 func (*WorkRequest) ProtoMessage() {}
 
 func (x *WorkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[4]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +704,7 @@ func (x *WorkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkRequest.ProtoReflect.Descriptor instead.
 func (*WorkRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WorkRequest) GetMessage() isWorkRequest_Message {
@@ -678,7 +787,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[5]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +799,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[5]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +812,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 // Probe asks a worker that is kept out of the run to connect to others' data ports.
@@ -718,7 +827,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[6]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -730,7 +839,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[6]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -743,7 +852,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Probe) GetNumber() uint64 {
@@ -771,7 +880,7 @@ type Probed struct {
 
 func (x *Probed) Reset() {
 	*x = Probed{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[7]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +892,7 @@ func (x *Probed) String() string {
 func (*Probed) ProtoMessage() {}
 
 func (x *Probed) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[7]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +905,7 @@ func (x *Probed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probed.ProtoReflect.Descriptor instead.
 func (*Probed) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Probed) GetNumber() uint64 {
@@ -832,7 +941,7 @@ type WorkResponse struct {
 
 func (x *WorkResponse) Reset() {
 	*x = WorkResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[8]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +953,7 @@ func (x *WorkResponse) String() string {
 func (*WorkResponse) ProtoMessage() {}
 
 func (x *WorkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[8]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +966,7 @@ func (x *WorkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkResponse.ProtoReflect.Descriptor instead.
 func (*WorkResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WorkResponse) GetMessage() isWorkResponse_Message {
@@ -1002,7 +1111,7 @@ type Admitted struct {
 
 func (x *Admitted) Reset() {
 	*x = Admitted{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[9]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1123,7 @@ func (x *Admitted) String() string {
 func (*Admitted) ProtoMessage() {}
 
 func (x *Admitted) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[9]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1136,7 @@ func (x *Admitted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Admitted.ProtoReflect.Descriptor instead.
 func (*Admitted) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Admitted) GetConfig() string {
@@ -1045,7 +1154,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[10]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1166,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[10]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1179,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 type Refused struct {
@@ -1083,7 +1192,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1204,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[11]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1217,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Refused) GetRefusal() Refusal {
@@ -1136,7 +1245,7 @@ type Abort struct {
 
 func (x *Abort) Reset() {
 	*x = Abort{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1257,7 @@ func (x *Abort) String() string {
 func (*Abort) ProtoMessage() {}
 
 func (x *Abort) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[12]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1270,7 @@ func (x *Abort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Abort.ProtoReflect.Descriptor instead.
 func (*Abort) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Abort) GetGeneration() uint64 {
@@ -1188,7 +1297,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1309,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[13]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1322,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Stop) GetReason() string {
@@ -1237,7 +1346,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1358,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[14]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1371,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *End) GetOutcome() Outcome {
@@ -1315,7 +1424,7 @@ type SuperviseRequest struct {
 
 func (x *SuperviseRequest) Reset() {
 	*x = SuperviseRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1436,7 @@ func (x *SuperviseRequest) String() string {
 func (*SuperviseRequest) ProtoMessage() {}
 
 func (x *SuperviseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[15]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1449,7 @@ func (x *SuperviseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuperviseRequest.ProtoReflect.Descriptor instead.
 func (*SuperviseRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SuperviseRequest) GetMessage() isSuperviseRequest_Message {
@@ -1425,7 +1534,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1546,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[16]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1559,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 // Drained says that the node may end its workers and go.
@@ -1462,7 +1571,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1583,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[17]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1596,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 type Hello struct {
@@ -1505,7 +1614,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1626,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[18]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1639,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Hello) GetNode() string {
@@ -1587,7 +1696,7 @@ type SuperviseResponse struct {
 
 func (x *SuperviseResponse) Reset() {
 	*x = SuperviseResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1708,7 @@ func (x *SuperviseResponse) String() string {
 func (*SuperviseResponse) ProtoMessage() {}
 
 func (x *SuperviseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[19]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1721,7 @@ func (x *SuperviseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuperviseResponse.ProtoReflect.Descriptor instead.
 func (*SuperviseResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SuperviseResponse) GetMessage() isSuperviseResponse_Message {
@@ -1760,7 +1869,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +1881,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[20]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +1894,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Kill) GetMember() string {
@@ -1831,7 +1940,7 @@ type ReportExitRequest struct {
 
 func (x *ReportExitRequest) Reset() {
 	*x = ReportExitRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +1952,7 @@ func (x *ReportExitRequest) String() string {
 func (*ReportExitRequest) ProtoMessage() {}
 
 func (x *ReportExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[21]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +1965,7 @@ func (x *ReportExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExitRequest.ProtoReflect.Descriptor instead.
 func (*ReportExitRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReportExitRequest) GetMember() string {
@@ -1913,7 +2022,7 @@ type ReportExitResponse struct {
 
 func (x *ReportExitResponse) Reset() {
 	*x = ReportExitResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2034,7 @@ func (x *ReportExitResponse) String() string {
 func (*ReportExitResponse) ProtoMessage() {}
 
 func (x *ReportExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[22]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2047,7 @@ func (x *ReportExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportExitResponse.ProtoReflect.Descriptor instead.
 func (*ReportExitResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReportExitResponse) GetRestart() bool {
@@ -1975,7 +2084,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2096,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[23]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2109,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FinishRequest) GetMember() string {
@@ -2046,7 +2155,7 @@ type FinishResponse struct {
 
 func (x *FinishResponse) Reset() {
 	*x = FinishResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2167,7 @@ func (x *FinishResponse) String() string {
 func (*FinishResponse) ProtoMessage() {}
 
 func (x *FinishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[24]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2180,7 @@ func (x *FinishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishResponse.ProtoReflect.Descriptor instead.
 func (*FinishResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 type RequestStopRequest struct {
@@ -2083,7 +2192,7 @@ type RequestStopRequest struct {
 
 func (x *RequestStopRequest) Reset() {
 	*x = RequestStopRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2204,7 @@ func (x *RequestStopRequest) String() string {
 func (*RequestStopRequest) ProtoMessage() {}
 
 func (x *RequestStopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[25]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2217,7 @@ func (x *RequestStopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestStopRequest.ProtoReflect.Descriptor instead.
 func (*RequestStopRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RequestStopRequest) GetReason() string {
@@ -2126,7 +2235,7 @@ type RequestStopResponse struct {
 
 func (x *RequestStopResponse) Reset() {
 	*x = RequestStopResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2247,7 @@ func (x *RequestStopResponse) String() string {
 func (*RequestStopResponse) ProtoMessage() {}
 
 func (x *RequestStopResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[26]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2260,7 @@ func (x *RequestStopResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestStopResponse.ProtoReflect.Descriptor instead.
 func (*RequestStopResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{26}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 type StatusRequest struct {
@@ -2162,7 +2271,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2283,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[27]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2296,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{27}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{28}
 }
 
 type StatusResponse struct {
@@ -2215,7 +2324,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2336,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[28]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2349,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{28}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatusResponse) GetRunId() string {
@@ -2370,7 +2479,7 @@ type WorkerStatus struct {
 
 func (x *WorkerStatus) Reset() {
 	*x = WorkerStatus{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[29]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2382,7 +2491,7 @@ func (x *WorkerStatus) String() string {
 func (*WorkerStatus) ProtoMessage() {}
 
 func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[29]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2395,7 +2504,7 @@ func (x *WorkerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerStatus.ProtoReflect.Descriptor instead.
 func (*WorkerStatus) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{29}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WorkerStatus) GetMember() *Member {
@@ -2454,7 +2563,7 @@ type AgentStatus struct {
 
 func (x *AgentStatus) Reset() {
 	*x = AgentStatus{}
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[30]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2575,7 @@ func (x *AgentStatus) String() string {
 func (*AgentStatus) ProtoMessage() {}
 
 func (x *AgentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[30]
+	mi := &file_agrdist_cluster_v1_cluster_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2588,7 @@ func (x *AgentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentStatus.ProtoReflect.Descriptor instead.
 func (*AgentStatus) Descriptor() ([]byte, []int) {
-	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{30}
+	return file_agrdist_cluster_v1_cluster_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AgentStatus) GetNode() string {
@@ -2537,7 +2646,7 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x124\n" +
 	"\amembers\x18\x02 \x03(\v2\x1a.agrdist.cluster.v1.MemberR\amembers\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xd4\x03\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x85\x04\n" +
 	"\x06Report\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -2559,7 +2668,18 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"compute_ms\x18\x0f \x01(\x01R\tcomputeMs\x12\x17\n" +
 	"\await_ms\x18\x10 \x01(\x01R\x06waitMs\x12\x16\n" +
-	"\x06chunks\x18\x11 \x01(\x05R\x06chunks\"\xe2\x01\n" +
+	"\x06chunks\x18\x11 \x01(\x05R\x06chunks\x12/\n" +
+	"\x05usage\x18\x12 \x01(\v2\x19.agrdist.cluster.v1.UsageR\x05usage\"\xf8\x01\n" +
+	"\x05Usage\x12\x1b\n" +
+	"\trss_bytes\x18\x01 \x01(\x04R\brssBytes\x12\x1f\n" +
+	"\varena_bytes\x18\x02 \x01(\x04R\n" +
+	"arenaBytes\x12\x1c\n" +
+	"\tthrottled\x18\x03 \x01(\x01R\tthrottled\x12\x1a\n" +
+	"\brunnable\x18\x04 \x01(\x01R\brunnable\x12\x14\n" +
+	"\x05steal\x18\x05 \x01(\x01R\x05steal\x12!\n" +
+	"\fmajor_faults\x18\x06 \x01(\x01R\vmajorFaults\x12\x1c\n" +
+	"\tpreempted\x18\a \x01(\x01R\tpreempted\x12 \n" +
+	"\vretransmits\x18\b \x01(\x01R\vretransmits\"\xe2\x01\n" +
 	"\x04Join\x122\n" +
 	"\x06member\x18\x01 \x01(\v2\x1a.agrdist.cluster.v1.MemberR\x06member\x124\n" +
 	"\x05holds\x18\x02 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\x05holds\x122\n" +
@@ -2732,97 +2852,99 @@ func file_agrdist_cluster_v1_cluster_proto_rawDescGZIP() []byte {
 }
 
 var file_agrdist_cluster_v1_cluster_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agrdist_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_agrdist_cluster_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_agrdist_cluster_v1_cluster_proto_goTypes = []any{
 	(Refusal)(0),                // 0: agrdist.cluster.v1.Refusal
 	(Outcome)(0),                // 1: agrdist.cluster.v1.Outcome
 	(*Member)(nil),              // 2: agrdist.cluster.v1.Member
 	(*Generation)(nil),          // 3: agrdist.cluster.v1.Generation
 	(*Report)(nil),              // 4: agrdist.cluster.v1.Report
-	(*Join)(nil),                // 5: agrdist.cluster.v1.Join
-	(*WorkRequest)(nil),         // 6: agrdist.cluster.v1.WorkRequest
-	(*Leave)(nil),               // 7: agrdist.cluster.v1.Leave
-	(*Probe)(nil),               // 8: agrdist.cluster.v1.Probe
-	(*Probed)(nil),              // 9: agrdist.cluster.v1.Probed
-	(*WorkResponse)(nil),        // 10: agrdist.cluster.v1.WorkResponse
-	(*Admitted)(nil),            // 11: agrdist.cluster.v1.Admitted
-	(*Heartbeat)(nil),           // 12: agrdist.cluster.v1.Heartbeat
-	(*Refused)(nil),             // 13: agrdist.cluster.v1.Refused
-	(*Abort)(nil),               // 14: agrdist.cluster.v1.Abort
-	(*Stop)(nil),                // 15: agrdist.cluster.v1.Stop
-	(*End)(nil),                 // 16: agrdist.cluster.v1.End
-	(*SuperviseRequest)(nil),    // 17: agrdist.cluster.v1.SuperviseRequest
-	(*Drain)(nil),               // 18: agrdist.cluster.v1.Drain
-	(*Drained)(nil),             // 19: agrdist.cluster.v1.Drained
-	(*Hello)(nil),               // 20: agrdist.cluster.v1.Hello
-	(*SuperviseResponse)(nil),   // 21: agrdist.cluster.v1.SuperviseResponse
-	(*Kill)(nil),                // 22: agrdist.cluster.v1.Kill
-	(*ReportExitRequest)(nil),   // 23: agrdist.cluster.v1.ReportExitRequest
-	(*ReportExitResponse)(nil),  // 24: agrdist.cluster.v1.ReportExitResponse
-	(*FinishRequest)(nil),       // 25: agrdist.cluster.v1.FinishRequest
-	(*FinishResponse)(nil),      // 26: agrdist.cluster.v1.FinishResponse
-	(*RequestStopRequest)(nil),  // 27: agrdist.cluster.v1.RequestStopRequest
-	(*RequestStopResponse)(nil), // 28: agrdist.cluster.v1.RequestStopResponse
-	(*StatusRequest)(nil),       // 29: agrdist.cluster.v1.StatusRequest
-	(*StatusResponse)(nil),      // 30: agrdist.cluster.v1.StatusResponse
-	(*WorkerStatus)(nil),        // 31: agrdist.cluster.v1.WorkerStatus
-	(*AgentStatus)(nil),         // 32: agrdist.cluster.v1.AgentStatus
+	(*Usage)(nil),               // 5: agrdist.cluster.v1.Usage
+	(*Join)(nil),                // 6: agrdist.cluster.v1.Join
+	(*WorkRequest)(nil),         // 7: agrdist.cluster.v1.WorkRequest
+	(*Leave)(nil),               // 8: agrdist.cluster.v1.Leave
+	(*Probe)(nil),               // 9: agrdist.cluster.v1.Probe
+	(*Probed)(nil),              // 10: agrdist.cluster.v1.Probed
+	(*WorkResponse)(nil),        // 11: agrdist.cluster.v1.WorkResponse
+	(*Admitted)(nil),            // 12: agrdist.cluster.v1.Admitted
+	(*Heartbeat)(nil),           // 13: agrdist.cluster.v1.Heartbeat
+	(*Refused)(nil),             // 14: agrdist.cluster.v1.Refused
+	(*Abort)(nil),               // 15: agrdist.cluster.v1.Abort
+	(*Stop)(nil),                // 16: agrdist.cluster.v1.Stop
+	(*End)(nil),                 // 17: agrdist.cluster.v1.End
+	(*SuperviseRequest)(nil),    // 18: agrdist.cluster.v1.SuperviseRequest
+	(*Drain)(nil),               // 19: agrdist.cluster.v1.Drain
+	(*Drained)(nil),             // 20: agrdist.cluster.v1.Drained
+	(*Hello)(nil),               // 21: agrdist.cluster.v1.Hello
+	(*SuperviseResponse)(nil),   // 22: agrdist.cluster.v1.SuperviseResponse
+	(*Kill)(nil),                // 23: agrdist.cluster.v1.Kill
+	(*ReportExitRequest)(nil),   // 24: agrdist.cluster.v1.ReportExitRequest
+	(*ReportExitResponse)(nil),  // 25: agrdist.cluster.v1.ReportExitResponse
+	(*FinishRequest)(nil),       // 26: agrdist.cluster.v1.FinishRequest
+	(*FinishResponse)(nil),      // 27: agrdist.cluster.v1.FinishResponse
+	(*RequestStopRequest)(nil),  // 28: agrdist.cluster.v1.RequestStopRequest
+	(*RequestStopResponse)(nil), // 29: agrdist.cluster.v1.RequestStopResponse
+	(*StatusRequest)(nil),       // 30: agrdist.cluster.v1.StatusRequest
+	(*StatusResponse)(nil),      // 31: agrdist.cluster.v1.StatusResponse
+	(*WorkerStatus)(nil),        // 32: agrdist.cluster.v1.WorkerStatus
+	(*AgentStatus)(nil),         // 33: agrdist.cluster.v1.AgentStatus
 }
 var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	2,  // 0: agrdist.cluster.v1.Generation.members:type_name -> agrdist.cluster.v1.Member
-	2,  // 1: agrdist.cluster.v1.Join.member:type_name -> agrdist.cluster.v1.Member
-	3,  // 2: agrdist.cluster.v1.Join.holds:type_name -> agrdist.cluster.v1.Generation
-	4,  // 3: agrdist.cluster.v1.Join.report:type_name -> agrdist.cluster.v1.Report
-	3,  // 4: agrdist.cluster.v1.Join.committed:type_name -> agrdist.cluster.v1.Generation
-	5,  // 5: agrdist.cluster.v1.WorkRequest.join:type_name -> agrdist.cluster.v1.Join
-	4,  // 6: agrdist.cluster.v1.WorkRequest.report:type_name -> agrdist.cluster.v1.Report
-	7,  // 7: agrdist.cluster.v1.WorkRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	9,  // 8: agrdist.cluster.v1.WorkRequest.probed:type_name -> agrdist.cluster.v1.Probed
-	11, // 9: agrdist.cluster.v1.WorkResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	13, // 10: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	3,  // 11: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	14, // 12: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
-	16, // 13: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
-	12, // 14: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	15, // 15: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	8,  // 16: agrdist.cluster.v1.WorkResponse.probe:type_name -> agrdist.cluster.v1.Probe
-	0,  // 17: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
-	1,  // 18: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
-	20, // 19: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
-	12, // 20: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	7,  // 21: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	18, // 22: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
-	11, // 23: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	13, // 24: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	22, // 25: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
-	16, // 26: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
-	12, // 27: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	15, // 28: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	19, // 29: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
-	3,  // 30: agrdist.cluster.v1.SuperviseResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	3,  // 31: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	31, // 32: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
-	32, // 33: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
-	16, // 34: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
-	2,  // 35: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
-	4,  // 36: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
-	6,  // 37: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
-	17, // 38: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
-	23, // 39: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
-	25, // 40: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
-	27, // 41: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
-	29, // 42: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
-	10, // 43: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
-	21, // 44: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
-	24, // 45: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
-	26, // 46: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
-	28, // 47: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
-	30, // 48: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
-	43, // [43:49] is the sub-list for method output_type
-	37, // [37:43] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	5,  // 1: agrdist.cluster.v1.Report.usage:type_name -> agrdist.cluster.v1.Usage
+	2,  // 2: agrdist.cluster.v1.Join.member:type_name -> agrdist.cluster.v1.Member
+	3,  // 3: agrdist.cluster.v1.Join.holds:type_name -> agrdist.cluster.v1.Generation
+	4,  // 4: agrdist.cluster.v1.Join.report:type_name -> agrdist.cluster.v1.Report
+	3,  // 5: agrdist.cluster.v1.Join.committed:type_name -> agrdist.cluster.v1.Generation
+	6,  // 6: agrdist.cluster.v1.WorkRequest.join:type_name -> agrdist.cluster.v1.Join
+	4,  // 7: agrdist.cluster.v1.WorkRequest.report:type_name -> agrdist.cluster.v1.Report
+	8,  // 8: agrdist.cluster.v1.WorkRequest.leave:type_name -> agrdist.cluster.v1.Leave
+	10, // 9: agrdist.cluster.v1.WorkRequest.probed:type_name -> agrdist.cluster.v1.Probed
+	12, // 10: agrdist.cluster.v1.WorkResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	14, // 11: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	3,  // 12: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	15, // 13: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
+	17, // 14: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
+	13, // 15: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	16, // 16: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	9,  // 17: agrdist.cluster.v1.WorkResponse.probe:type_name -> agrdist.cluster.v1.Probe
+	0,  // 18: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
+	1,  // 19: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
+	21, // 20: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
+	13, // 21: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	8,  // 22: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
+	19, // 23: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
+	12, // 24: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	14, // 25: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	23, // 26: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
+	17, // 27: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
+	13, // 28: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	16, // 29: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	20, // 30: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
+	3,  // 31: agrdist.cluster.v1.SuperviseResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	3,  // 32: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	32, // 33: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
+	33, // 34: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
+	17, // 35: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
+	2,  // 36: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
+	4,  // 37: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
+	7,  // 38: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
+	18, // 39: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
+	24, // 40: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
+	26, // 41: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
+	28, // 42: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
+	30, // 43: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
+	11, // 44: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
+	22, // 45: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
+	25, // 46: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
+	27, // 47: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
+	29, // 48: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
+	31, // 49: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
+	44, // [44:50] is the sub-list for method output_type
+	38, // [38:44] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_agrdist_cluster_v1_cluster_proto_init() }
@@ -2830,13 +2952,13 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 	if File_agrdist_cluster_v1_cluster_proto != nil {
 		return
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[4].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[5].OneofWrappers = []any{
 		(*WorkRequest_Join)(nil),
 		(*WorkRequest_Report)(nil),
 		(*WorkRequest_Leave)(nil),
 		(*WorkRequest_Probed)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[8].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[9].OneofWrappers = []any{
 		(*WorkResponse_Admitted)(nil),
 		(*WorkResponse_Refused)(nil),
 		(*WorkResponse_Generation)(nil),
@@ -2846,13 +2968,13 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 		(*WorkResponse_Stop)(nil),
 		(*WorkResponse_Probe)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[15].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[16].OneofWrappers = []any{
 		(*SuperviseRequest_Hello)(nil),
 		(*SuperviseRequest_Heartbeat)(nil),
 		(*SuperviseRequest_Leave)(nil),
 		(*SuperviseRequest_Drain)(nil),
 	}
-	file_agrdist_cluster_v1_cluster_proto_msgTypes[19].OneofWrappers = []any{
+	file_agrdist_cluster_v1_cluster_proto_msgTypes[20].OneofWrappers = []any{
 		(*SuperviseResponse_Admitted)(nil),
 		(*SuperviseResponse_Refused)(nil),
 		(*SuperviseResponse_Kill)(nil),
@@ -2868,7 +2990,7 @@ func file_agrdist_cluster_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agrdist_cluster_v1_cluster_proto_rawDesc), len(file_agrdist_cluster_v1_cluster_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

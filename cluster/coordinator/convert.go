@@ -53,6 +53,7 @@ func toReport(r cluster.Report) *pb.Report {
 		Loss: r.Loss, GradNorm: r.GradNorm, Lr: r.LR, ImagesPerSecond: r.ImagesPerSecond,
 		Broken: text.Valid(r.Broken), Blame: string(r.Blame),
 		DataMs: r.DataMillis, ComputeMs: r.ComputeMillis, WaitMs: r.WaitMillis, Chunks: int32(r.Chunks),
+		Usage: toUsage(r.Usage),
 	}
 }
 
@@ -63,6 +64,21 @@ func fromReport(p *pb.Report, id cluster.MemberID) cluster.Report {
 		Loss: p.GetLoss(), GradNorm: p.GetGradNorm(), LR: p.GetLr(), ImagesPerSecond: p.GetImagesPerSecond(),
 		Broken: p.GetBroken(), Blame: cluster.MemberID(p.GetBlame()),
 		DataMillis: p.GetDataMs(), ComputeMillis: p.GetComputeMs(), WaitMillis: p.GetWaitMs(), Chunks: int(p.GetChunks()),
+		Usage: fromUsage(p.GetUsage()),
+	}
+}
+
+func toUsage(u cluster.Usage) *pb.Usage {
+	return &pb.Usage{
+		RssBytes: u.RSSBytes, ArenaBytes: u.ArenaBytes, Throttled: u.Throttled, Runnable: u.Runnable, Steal: u.Steal,
+		MajorFaults: u.MajorFaults, Preempted: u.Preempted, Retransmits: u.Retransmits,
+	}
+}
+
+func fromUsage(p *pb.Usage) cluster.Usage {
+	return cluster.Usage{
+		RSSBytes: p.GetRssBytes(), ArenaBytes: p.GetArenaBytes(), Throttled: p.GetThrottled(), Runnable: p.GetRunnable(), Steal: p.GetSteal(),
+		MajorFaults: p.GetMajorFaults(), Preempted: p.GetPreempted(), Retransmits: p.GetRetransmits(),
 	}
 }
 

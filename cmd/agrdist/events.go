@@ -56,22 +56,24 @@ func eventsCommand() *cobra.Command {
 // writeCSV writes the step events.
 func writeCSV(out io.Writer, events []metrics.Event) error {
 	w := csv.NewWriter(out)
-	_ = w.Write([]string{"step", "time", "loss", "grad_norm", "lr", "images_per_s", "step_ms", "world_size", "generation"}) // w keeps the error
-	number := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
-	optional := func(x *float64) string {
-		if x == nil {
-			return ""
-		}
-		return number(*x)
+	head := []string{"step", "time"}
+	for _, c := range metrics.Columns {
+		head = append(head, c.Name)
 	}
+	_ = w.Write(append(head, "world_size", "generation")) // w keeps the error
 	for _, e := range events {
 		if e.Event != metrics.EventStep {
 			continue
 		}
-		_ = w.Write([]string{ // as above
-			strconv.FormatInt(e.Step, 10), e.Time, optional(e.Loss), optional(e.GradNorm), optional(e.LR),
-			number(e.ImagesPerSecond), number(e.StepMillis), strconv.Itoa(e.WorldSize), strconv.FormatUint(e.Generation, 10),
-		})
+		row := []string{strconv.FormatInt(e.Step, 10), e.Time}
+		for _, c := range metrics.Columns {
+			cell := ""
+			if x := c.Value(e); x != nil {
+				cell = strconv.FormatFloat(*x, 'g', -1, 64)
+			}
+			row = append(row, cell)
+		}
+		_ = w.Write(append(row, strconv.Itoa(e.WorldSize), strconv.FormatUint(e.Generation, 10))) // as above
 	}
 	w.Flush()
 	return w.Error()

@@ -80,11 +80,9 @@ func (w *Writer) values(e metrics.Event) ([][]byte, error) {
 	}
 	switch e.Event {
 	case metrics.EventStep:
-		add("train/loss", e.Loss)
-		add("train/grad_norm", e.GradNorm)
-		add("train/lr", e.LR)
-		positive("speed/images_per_s", e.ImagesPerSecond)
-		positive("speed/step_ms", e.StepMillis)
+		for _, c := range metrics.Columns {
+			add(c.Tag, c.Value(e))
+		}
 		positive("run/world_size", float64(e.WorldSize))
 	case metrics.EventSkip:
 		positive("run/skipped_in_a_row", float64(e.InARow))
