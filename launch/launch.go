@@ -19,6 +19,7 @@ import (
 	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
+	"github.com/agrdist/agrdist/status"
 	"github.com/agrdist/agrdist/worker/spec"
 )
 
@@ -65,6 +66,7 @@ type run struct {
 	node   string
 	peers  []string // where other nodes of the run were last
 	page   page
+	slow   status.Stragglers // of Watch's goroutine
 
 	notices sync.Mutex                     // one Notice at a time
 	last    atomic.Pointer[cluster.Status] // the newest that was seen; nil: none yet
@@ -172,6 +174,10 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 		Watch: func(s cluster.Status) {
 			r.last.Store(&s)
 			r.page.watch(s)
+			for _, line := range r.slow.See(status.FromCluster("", s, 0), time.Now()) {
+				r.notice(line)
+				log.Warn("straggler", "text", line)
+			}
 			if r.Watch != nil {
 				r.Watch(s, len(s.Generation.Members) > 0 && s.Generation.Members[0].Node == r.node)
 			}

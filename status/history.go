@@ -62,6 +62,12 @@ func FromEvents(name string, events []metrics.Event, now time.Time) View {
 		case metrics.EventStep:
 			v.Loss, v.GradNorm, v.LR, v.ImagesPerSecond = value(e.Loss), value(e.GradNorm), value(e.LR), e.ImagesPerSecond
 			v.State = "running"
+			if e.UpdateNorm != nil || e.LossLow != nil || e.LossMid != nil || e.LossHigh != nil {
+				v.Measured = &Measured{
+					Step: e.Step, LossLow: e.LossLow, LossMid: e.LossMid, LossHigh: e.LossHigh,
+					UpdateNorm: e.UpdateNorm, ParamNorm: e.ParamNorm, EMADistance: e.EMADistance, AGR: e.AGR,
+				}
+			}
 		case metrics.EventCheckpoint:
 			v.Checkpoint, v.CheckpointStep = e.Path, e.Step
 			v.CheckpointAge = max(0, now.Sub(e.When()).Seconds())

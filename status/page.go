@@ -12,7 +12,7 @@ import (
 var web embed.FS
 
 var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"span": roundSeconds,
+	"span": roundSeconds, "size": size,
 	"rank": func(w WorkerView) any {
 		if w.Rank < 0 {
 			return "spare"

@@ -39,6 +39,11 @@ var (
 	descLoss       = desc("loss", "Training loss of the newest step.")
 	descNorm       = desc("gradient_norm", "Global gradient norm of the newest step, before clipping.")
 	descLR         = desc("learning_rate", "Learning rate of the newest step.")
+	descThird      = desc("loss_by_timestep", "Training loss of the newest measured step, of the images in a third of the timesteps: low, mid, high.", "timesteps")
+	descUpdate     = desc("update_norm", "L2 norm of the change of the parameters by the newest measured step.")
+	descParams     = desc("parameter_norm", "L2 norm of the parameters after the newest measured step.")
+	descEMA        = desc("ema_distance_ratio", "L2 norm of the difference of parameters and moving average, over that of the parameters.")
+	descAGR        = desc("agr_coefficient", "The gradient's L1 norm after AGR over that before it, of the newest measured step.")
 	descSpeed      = desc("images_per_second", "Training images per second of the newest step.")
 	descGeneration = desc("generation", "Number of the current generation.")
 	descWorkers    = desc("workers", "Worker processes by state: training, spare, disconnected.", "state")
@@ -52,6 +57,14 @@ var (
 	descData       = desc("worker_data_seconds", "Time of a step spent waiting for images; mean over about ten steps.", "worker", "rank")
 	descWait       = desc("allreduce_wait_seconds", "Time of a step spent waiting for the other ranks; mean over about ten steps.", "worker", "rank")
 	descRatio      = desc("worker_slowness_ratio", "Time for a chunk against the median of all ranks; a straggler is above 1.5.", "worker", "rank")
+	descRSS        = desc("worker_resident_memory_bytes", "Resident memory of the worker's process.", "worker", "rank")
+	descArena      = desc("worker_arena_bytes", "Memory for intermediate values of forward and backward.", "worker", "rank")
+	descThrottled  = desc("worker_cpu_throttled_ratio", "Share of the periods in which the CPU limit of its cgroup held the worker back.", "worker", "rank")
+	descRunnable   = desc("worker_cpu_wait_ratio", "Thread seconds a second in which the worker could run and others had its CPUs.", "worker", "rank")
+	descSteal      = desc("worker_cpu_steal_ratio", "Share of its host's CPU time that the hypervisor gave to others.", "worker", "rank")
+	descFaults     = desc("worker_major_faults_per_second", "Page faults that waited for a disk.", "worker", "rank")
+	descPreempted  = desc("worker_preemptions_per_second", "Involuntary context switches.", "worker", "rank")
+	descResent     = desc("worker_tcp_retransmits_per_second", "TCP segments that the worker's host sent again.", "worker", "rank")
 	descStill      = desc("worker_unchanged_seconds", "Time since a worker's step, phase or bucket changed.", "worker", "rank", "phase")
 )
 
@@ -75,6 +88,8 @@ func Metrics(r *Run) http.Handler {
 // Describe describes what is always there; the rest depends on the run's state.
 func (e *exporter) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
+		descThird, descUpdate, descParams, descEMA, descAGR,
+		descRSS, descArena, descThrottled, descRunnable, descSteal, descFaults, descPreempted, descResent,
 		descStep, descTotal, descImages, descLoss, descNorm, descLR, descSpeed, descGeneration,
 		descWorkers, descHealth, descRestarts, descLeft, descLast, descCkptStep, descCkptTime, descCompute, descData, descWait, descRatio, descStill,
 	} {
@@ -130,6 +145,7 @@ func (e *exporter) Collect(c chan<- prometheus.Metric) {
 		gauge(descLR, v.LR)
 		gauge(descSpeed, v.ImagesPerSecond)
 	}
+	measured(v.Measured, gauge)
 	if t := lastStep(events); t > 0 {
 		gauge(descLast, t)
 	}
@@ -138,6 +154,30 @@ func (e *exporter) Collect(c chan<- prometheus.Metric) {
 		gauge(descCkptTime, float64(time.Now().UnixMilli())/1000-v.CheckpointAge)
 	}
 	e.workers(v, gauge)
+}
+
+// measured tells what only some steps measure.
+func measured(m *Measured, gauge func(d *prometheus.Desc, x float64, labels ...string)) {
+	if m == nil {
+		return
+	}
+	for _, p := range []struct {
+		d      *prometheus.Desc
+		x      *float64
+		labels []string
+	}{
+		{descThird, m.LossLow, []string{"low"}},
+		{descThird, m.LossMid, []string{"mid"}},
+		{descThird, m.LossHigh, []string{"high"}},
+		{descUpdate, m.UpdateNorm, nil},
+		{descParams, m.ParamNorm, nil},
+		{descEMA, m.EMADistance, nil},
+		{descAGR, m.AGR, nil},
+	} {
+		if p.x != nil {
+			gauge(p.d, *p.x, p.labels...)
+		}
+	}
 }
 
 func (e *exporter) workers(v View, gauge func(d *prometheus.Desc, x float64, labels ...string)) {
@@ -158,6 +198,14 @@ func (e *exporter) workers(v View, gauge func(d *prometheus.Desc, x float64, lab
 			gauge(descData, w.Data/1000, w.Name, rank)
 			gauge(descWait, w.Wait/1000, w.Name, rank)
 			gauge(descRatio, w.Ratio, w.Name, rank)
+			gauge(descRSS, float64(w.Usage.RSS), w.Name, rank)
+			gauge(descArena, float64(w.Usage.Arena), w.Name, rank)
+			gauge(descThrottled, w.Usage.Throttled, w.Name, rank)
+			gauge(descRunnable, w.Usage.Runnable, w.Name, rank)
+			gauge(descSteal, w.Usage.Steal, w.Name, rank)
+			gauge(descFaults, w.Usage.MajorFaults, w.Name, rank)
+			gauge(descPreempted, w.Usage.Preempted, w.Name, rank)
+			gauge(descResent, w.Usage.Retransmits, w.Name, rank)
 		}
 	}
 	for state, n := range states {

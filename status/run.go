@@ -65,7 +65,7 @@ func (r *Run) View(ctx context.Context) (View, error) {
 	}
 	live := FromCluster(r.Name, s, r.Batch)
 	live.Checkpoint, live.CheckpointStep, live.CheckpointAge = v.Checkpoint, v.CheckpointStep, v.CheckpointAge
-	live.Digest = v.Digest
+	live.Digest, live.Measured = v.Digest, v.Measured
 	return live, nil
 }
 

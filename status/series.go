@@ -1,6 +1,7 @@
 package status
 
 import (
+	"encoding/json"
 	"math"
 
 	"github.com/agrdist/agrdist/metrics"
@@ -9,16 +10,24 @@ import (
 // Series is the history of a run as columns of equal length, for charts. A missing
 // value is null in JSON.
 type Series struct {
-	Step      []int64    `json:"step"`
-	Time      []float64  `json:"time"` // unix seconds
-	Loss      []*float64 `json:"loss"`
-	Smooth    []*float64 `json:"loss_smooth"` // exponential mean, bias-corrected
-	GradNorm  []*float64 `json:"grad_norm"`
-	LR        []*float64 `json:"lr"`
-	Images    []*float64 `json:"images_per_s"`
-	Step1000  []*float64 `json:"step_ms"`
-	WorldSize []*float64 `json:"world_size"`
-	Marks     []Mark     `json:"marks"`
+	Step      []int64    // of each row
+	Time      []float64  // unix seconds
+	Smooth    []*float64 // loss, exponential mean, bias-corrected
+	WorldSize []*float64
+	Marks     []Mark
+	// Columns are those of metrics.Columns, by name.
+	Columns map[string][]*float64
+}
+
+// MarshalJSON implements json.Marshaler: one object with all columns by name.
+func (s Series) MarshalJSON() ([]byte, error) {
+	all := map[string]any{
+		"step": s.Step, "time": s.Time, "loss_smooth": s.Smooth, "world_size": s.WorldSize, "marks": s.Marks,
+	}
+	for name, c := range s.Columns {
+		all[name] = c
+	}
+	return json.Marshal(all) //nolint:wrapcheck // json's own interface
 }
 
 // Mark is something that happened at a step.
@@ -36,7 +45,7 @@ const smoothing = 0.95
 // averaged, and the smoothed loss is computed before that.
 func NewSeries(events []metrics.Event, points int) Series {
 	var steps []metrics.Event
-	s := Series{Marks: []Mark{}}
+	s := Series{Marks: []Mark{}, Columns: map[string][]*float64{}}
 	for _, e := range events {
 		if e.Event == metrics.EventStep {
 			steps = append(steps, e)
@@ -69,12 +78,10 @@ func NewSeries(events []metrics.Event, points int) Series {
 			}
 			return metrics.Finite(sum / float64(n))
 		}
-		s.Loss = append(s.Loss, mean(func(e metrics.Event) *float64 { return e.Loss }))
 		s.Smooth = append(s.Smooth, smooth[hi-1])
-		s.GradNorm = append(s.GradNorm, mean(func(e metrics.Event) *float64 { return e.GradNorm }))
-		s.LR = append(s.LR, last.LR)
-		s.Images = append(s.Images, mean(func(e metrics.Event) *float64 { return positive(e.ImagesPerSecond) }))
-		s.Step1000 = append(s.Step1000, mean(func(e metrics.Event) *float64 { return positive(e.StepMillis) }))
+		for _, c := range metrics.Columns {
+			s.Columns[c.Name] = append(s.Columns[c.Name], mean(c.Value))
+		}
 		s.WorldSize = append(s.WorldSize, positive(float64(last.WorldSize)))
 	}
 	return s

@@ -266,12 +266,12 @@ func TestSeries(t *testing.T) {
 	s := NewSeries(events, 100)
 	require.LessOrEqual(t, len(s.Step), 100)
 	require.EqualValues(t, 1001, s.Step[len(s.Step)-1], "the last step is shown")
-	require.Equal(t, 2.0, *s.Loss[0])
+	require.Equal(t, 2.0, *s.Columns["loss"][0])
 	require.InDelta(t, 2, *s.Smooth[0], 1e-12, "the smoothed loss begins at the first loss")
 	require.Len(t, s.Marks, 2)
 	whole := NewSeries(events, 0)
 	require.Len(t, whole.Step, 1001)
-	require.Nil(t, whole.Loss[1000], "a loss that is not there is null")
+	require.Nil(t, whole.Columns["loss"][1000], "a loss that is not there is null")
 	b, err := json.Marshal(whole)
 	require.NoError(t, err)
 	require.Contains(t, string(b), "null")
@@ -289,7 +289,38 @@ func TestStragglers(t *testing.T) {
 		got = append(got, w.Ratio)
 	}
 	require.Equal(t, []float64{1, 1, 3, 0, 0}, got, "a rank with two chunks is not slow, a spare is none")
-	require.Contains(t, v.Text(), "slow in waiting for data")
+	require.Contains(t, v.Text(), "slow: waiting for data, 270 of 300 ms a step")
+}
+
+func TestWhySlow(t *testing.T) {
+	w := WorkerView{Compute: 100, Data: 10}
+	require.Equal(t, "computing", w.because())
+	w.Usage = usageView(cluster.Usage{Throttled: 0.5, Runnable: 1.5, Preempted: 80, Steal: 0.2, MajorFaults: 44, Retransmits: 12})
+	require.Equal(t, "held back by its cgroup's CPU limit in 50 % of the periods; other programs have its CPUs: its threads waited 1.5 s a second, 80 preemptions; "+
+		"the hypervisor took 20 % of the host's CPU time; 44 page faults a second went to a disk; its host's network sent 12 TCP segments a second again", w.because())
+}
+
+// People hear once of a worker that stays slow, and once that it recovered; a short spell,
+// and a slow worker that was replaced, they do not hear of.
+func TestStragglersAreToldOnce(t *testing.T) {
+	var s Stragglers
+	at := time.Unix(0, 0)
+	see := func(step int64, seconds int, ratio float64) []string {
+		w := WorkerView{Name: "n/1", Rank: 1, Step: step, Ratio: ratio, Compute: 10, Usage: UsageView{Throttled: 0.9}}
+		return s.See(View{Workers: []WorkerView{{Name: "n/0", Rank: 0, Ratio: 1}, w}}, at.Add(time.Duration(seconds)*time.Second))
+	}
+	require.Empty(t, see(0, 0, 3))
+	require.Empty(t, see(100, 9, 3), "not for long enough")
+	require.Empty(t, see(110, 10, 1.1), "a short spell")
+	require.Empty(t, see(120, 20, 2))
+	require.Empty(t, see(125, 40, 2), "too few steps")
+	require.Equal(t, []string{"rank 1 (n/1) takes 2.0 times as long for a chunk as the median: held back by its cgroup's CPU limit in 90 % of the periods; all ranks wait for it"}, see(140, 41, 2))
+	require.Empty(t, see(900, 500, 2))
+	require.Empty(t, see(901, 501, 1.4), "between the two ratios nothing changes")
+	require.Equal(t, []string{"rank 1 (n/1) is not slow any more"}, see(902, 502, 1))
+	require.Empty(t, see(1000, 600, 2))
+	require.Empty(t, s.See(View{}, at.Add(time.Hour)), "it is gone")
+	require.Empty(t, see(2000, 7200, 2), "its replacement begins from scratch")
 }
 
 // A browser that does not read is dropped; others get every message.

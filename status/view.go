@@ -54,6 +54,8 @@ type View struct {
 	ImagesPerSecond float64 `json:"images_per_s,omitempty"`
 	ETASeconds      float64 `json:"eta_s,omitempty"`
 
+	Measured *Measured `json:"measured,omitempty"`
+
 	Restarts     int    `json:"restarts"`      // within the window of the budget
 	RestartsLeft int    `json:"restarts_left"` // -1: no limit
 	Checkpoint   string `json:"checkpoint,omitempty"`
@@ -91,6 +93,22 @@ type WorkerView struct {
 	// Ratio is its time for a chunk against the median of all ranks: 1 is normal, a
 	// straggler is above Straggles.
 	Ratio float64 `json:"ratio,omitempty"`
+	// Slow says why, where Ratio is above Straggles.
+	Slow  string    `json:"slow,omitempty"`
+	Usage UsageView `json:"usage"`
+}
+
+// Measured is what the newest step that was measured tells; see docs/events.md. A number
+// that is not known is null.
+type Measured struct {
+	Step        int64    `json:"step"`
+	LossLow     *float64 `json:"loss_t_low"`
+	LossMid     *float64 `json:"loss_t_mid"`
+	LossHigh    *float64 `json:"loss_t_high"`
+	UpdateNorm  *float64 `json:"update_norm"`
+	ParamNorm   *float64 `json:"param_norm"`
+	EMADistance *float64 `json:"ema_distance"`
+	AGR         *float64 `json:"agr_coefficient"`
 }
 
 // Straggles is the ratio from which on a worker is called slow, as in NVIDIA's
@@ -130,12 +148,17 @@ func FromCluster(name string, s cluster.Status, batch int) View {
 		if w.Rank >= 0 {
 			least = min(least, w.ProgressAgo)
 		}
-		v.Workers = append(v.Workers, WorkerView{
+		view := WorkerView{
 			Name: w.Member.Seat(), Node: w.Member.Node, Host: w.Member.Host, PID: w.Member.PID, Rank: w.Rank,
 			Step: w.Report.Step, Phase: w.Report.Phase, Bucket: w.Report.Bucket,
 			Data: w.Report.DataMillis, Compute: w.Report.ComputeMillis, Wait: w.Report.WaitMillis, Ratio: ratios[i],
 			Seen: seconds(w.SeenAgo), Progress: seconds(w.ProgressAgo), Connected: w.Connected, Broken: w.Report.Broken,
-		})
+			Usage: usageView(w.Report.Usage),
+		}
+		if view.Ratio > Straggles {
+			view.Slow = view.because()
+		}
+		v.Workers = append(v.Workers, view)
 	}
 	for _, a := range s.Agents {
 		v.Nodes = append(v.Nodes, NodeView{Name: a.Node, Host: a.Host, Slots: a.Slots, Connected: a.Connected})
@@ -216,6 +239,10 @@ func (v View) Text() string {
 	if v.Loss != 0 {
 		line("loss", "%.4f", v.Loss)
 	}
+	if m := v.Measured; m != nil {
+		line("by timestep", "low %s  mid %s  high %s  (step %d)", optional(m.LossLow), optional(m.LossMid), optional(m.LossHigh), m.Step)
+		line("update", "norm %s  EMA distance %s  AGR coefficient %s", optional(m.UpdateNorm), optional(m.EMADistance), optional(m.AGR))
+	}
 	if v.ImagesPerSecond > 0 {
 		eta := ""
 		if v.ETASeconds > 0 {
@@ -243,33 +270,40 @@ func (v View) Text() string {
 		line("last event", "%s ago", roundSeconds(v.Age))
 	}
 	if len(v.Workers) > 0 {
-		fmt.Fprintf(&b, "\n%-5s %-20s %-8s %-10s %-12s %-6s %-9s %-9s %-6s %s\n",
-			"rank", "worker", "pid", "step", "phase", "bucket", "compute", "wait", "ratio", "unchanged for")
+		fmt.Fprintf(&b, "\n%-5s %-20s %-8s %-10s %-12s %-6s %-9s %-9s %-6s %-8s %s\n",
+			"rank", "worker", "pid", "step", "phase", "bucket", "compute", "wait", "ratio", "memory", "unchanged for")
 		for _, w := range v.Workers {
 			rank := fmt.Sprint(w.Rank)
 			if w.Rank < 0 {
 				rank = "spare"
 			}
 			note := roundSeconds(w.Progress)
-			if w.Ratio > Straggles {
-				note += "  slow in " + w.slowIn()
+			if w.Slow != "" {
+				note += "  slow: " + w.Slow
 			}
 			if !w.Connected {
 				note += "  not connected"
 			}
-			fmt.Fprintf(&b, "%-5s %-20s %-8d %-10d %-12s %-6d %-9s %-9s %-6.2f %s\n",
-				rank, w.Name, w.PID, w.Step, w.Phase, w.Bucket, millis(w.Compute), millis(w.Wait), w.Ratio, note)
+			fmt.Fprintf(&b, "%-5s %-20s %-8d %-10d %-12s %-6d %-9s %-9s %-6.2f %-8s %s\n",
+				rank, w.Name, w.PID, w.Step, w.Phase, w.Bucket, millis(w.Compute), millis(w.Wait), w.Ratio, size(w.Usage.RSS), note)
 		}
 	}
 	return b.String()
 }
 
-// slowIn says what a slow worker spends most of its time on.
-func (w WorkerView) slowIn() string {
-	if w.Data > w.Compute/2 {
-		return "waiting for data"
+func optional(x *float64) string {
+	if x == nil {
+		return "–"
 	}
-	return "computing"
+	return fmt.Sprintf("%.4g", *x)
+}
+
+// size is a number of bytes for people.
+func size(n uint64) string {
+	if n == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f MB", float64(n)/1e6)
 }
 
 func millis(ms float64) string { return fmt.Sprintf("%.0f ms", ms) }

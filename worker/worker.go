@@ -29,6 +29,7 @@ import (
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/trainer"
 	"github.com/agrdist/agrdist/worker/spec"
+	"github.com/agrdist/agrdist/worker/usage"
 )
 
 // worker holds what has to be closed.
@@ -297,6 +298,13 @@ func (w *worker) parts() (trainer.Parts, error) {
 	}
 	store.meta, store.otherBits = recipe.Meta(c, dev.Rounding), w.spec.AllowOtherBits
 	w.later(store.Close)
+	load := usage.Start()
+	w.later(load.Close)
+	p.Usage = func() cluster.Usage {
+		u := load.Usage()
+		u.ArenaBytes = 4 * uint64(model.ArenaLen())
+		return u
+	}
 	p.Backend, p.Model, p.Loader = dev.Backend, model, w.loader(set)
 	p.Tasks, p.Store, p.Observer = []trainer.Task{held, grid}, store, observer
 	return p, nil

@@ -8,9 +8,10 @@ var allowed = map[string]string{
 	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
 	"agent": "worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
-	"worker": "worker/spec cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
+	"worker": "worker/spec worker/usage cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
 		"diffusion diffusion/unet eval/heldout nn/weights tensor internal/grid internal/version",
-	"worker/spec": "cluster internal/text",
+	"worker/spec":  "cluster internal/text",
+	"worker/usage": "cluster",
 
 	"doctor": "cluster/preflight allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc internal/cuda/selftest",
 	"bench": "setup config agr optim allreduce allreduce/mesh diffusion/unet tensor tensor/cpu bench/probe parallel rng " +

@@ -52,7 +52,8 @@
     while (body.rows.length > workers.length) body.deleteRow(-1);
     workers.forEach((w, i) => {
       const row = body.rows[i] || body.insertRow();
-      const cells = [w.rank < 0 ? 'spare' : w.rank, w.name, w.pid || '', w.step, null, w.bucket, ms(w.compute_ms), ms(w.wait_ms), w.ratio ? w.ratio.toFixed(2) : '–', span(w.progress_s), span(w.seen_s)];
+      const cells = [w.rank < 0 ? 'spare' : w.rank, w.name, w.pid || '', w.step, null, w.bucket, ms(w.compute_ms), ms(w.wait_ms), w.ratio ? w.ratio.toFixed(2) : '–',
+        w.usage.rss_bytes ? (w.usage.rss_bytes / 1e6).toFixed(0) + ' MB' : '–', span(w.progress_s), span(w.seen_s), w.slow || ''];
       cells.forEach((c, k) => {
         const cell = row.cells[k] || row.insertCell();
         if (c !== null) { if (cell.textContent !== String(c)) cell.textContent = c; return; }
@@ -72,7 +73,12 @@
   let plots = [];
   const charts = [
     { id: 'c-loss', lines: [['loss', 'raw', '--faint', 1], ['loss_smooth', 'smoothed', '--c1', 2]], overlay: 'loss_smooth', log: true },
+    { id: 'c-third', lines: [['loss_t_low', 'low t', '--c1', 1.5], ['loss_t_mid', 'middle t', '--c2', 1.5], ['loss_t_high', 'high t', '--c3', 1.5]], log: true },
     { id: 'c-norm', lines: [['grad_norm', 'gradient norm', '--c1', 1.5]], overlay: 'grad_norm', log: true },
+    { id: 'c-update', lines: [['update_norm', 'update norm', '--c2', 1.5]], overlay: 'update_norm', log: true },
+    { id: 'c-ema', lines: [['ema_distance', 'distance', '--c3', 1.5]], overlay: 'ema_distance' },
+    { id: 'c-agr', lines: [['agr_coefficient', 'coefficient', '--c4', 1.5]], overlay: 'agr_coefficient' },
+    { id: 'c-times', lines: [['compute_ms_max', 'compute', '--c1', 1.5], ['data_ms_max', 'of that data', '--c2', 1.5], ['wait_ms_max', 'wait', '--c3', 1.5]] },
     { id: 'c-speed', lines: [['images_per_s', 'images/s', '--c3', 1.5]], overlay: 'images_per_s' },
     { id: 'c-lr', lines: [['lr', 'learning rate', '--c4', 1.5]], overlay: 'lr' },
   ];
@@ -102,12 +108,14 @@
     },
   };
 
+  const column = (s, key) => s[key] || (s.step || []).map(() => null);
+
   function data(chart) {
     const axis = $('axis').value;
-    const own = [series[axis] || [], ...chart.lines.map(([key]) => series[key] || [])];
-    if (others.size === 0) return own;
+    const own = [series[axis] || [], ...chart.lines.map(([key]) => column(series, key))];
+    if (others.size === 0 || !chart.overlay) return own;
     const tables = [own];
-    for (const s of others.values()) tables.push([s[axis] || [], s[chart.overlay] || []]);
+    for (const s of others.values()) tables.push([s[axis] || [], column(s, chart.overlay)]);
     return uPlot.join(tables);
   }
 
@@ -117,7 +125,7 @@
     plots = charts.map((chart) => {
       const lines = chart.lines.map(([, label, c, width]) => ({ label, stroke: style(c), width, points: { show: false }, spanGaps: true, value: (u, v) => v == null ? '–' : Number(v.toPrecision(4)) }));
       let k = 0;
-      for (const name of others.keys()) lines.push({ label: name, stroke: style(palette[k++ % palette.length]), width: 1.5, spanGaps: true, points: { show: false }, value: (u, v) => v == null ? '–' : Number(v.toPrecision(4)) });
+      if (chart.overlay) for (const name of others.keys()) lines.push({ label: name, stroke: style(palette[k++ % palette.length]), width: 1.5, spanGaps: true, points: { show: false }, value: (u, v) => v == null ? '–' : Number(v.toPrecision(4)) });
       return new uPlot({
         width: $(chart.id).clientWidth || 400, height: 220, plugins: [marks],
         scales: { x: { time: $('axis').value === 'time' }, y: { distr: chart.log && $('log').checked ? 3 : 1 } },
