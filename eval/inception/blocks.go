@@ -14,13 +14,25 @@ func (p *pass) pooled(name string, y value) value {
 	return p.replace(y, p.conv(name, y))
 }
 
+// averaged is an average pooling followed by a 1x1 convolution. Both are linear, and an
+// average keeps a constant: so the convolution, which has fewer channels behind it than
+// before it, comes first.
+func (p *pass) averaged(name string, x value) value {
+	y := p.convolve(name, x, false)
+	y = p.replace(y, p.avgPool(y))
+	if p.err == nil {
+		rectify(y.data)
+	}
+	return y
+}
+
 // blockA: 35x35.
 func (p *pass) blockA(b string, x value) value {
 	return p.concat(
 		p.chain(x, b+".branch1x1"),
 		p.chain(x, b+".branch5x5_1", b+".branch5x5_2"),
 		p.chain(x, b+".branch3x3dbl_1", b+".branch3x3dbl_2", b+".branch3x3dbl_3"),
-		p.pooled(b+".branch_pool", p.avgPool(x)),
+		p.averaged(b+".branch_pool", x),
 	)
 }
 
@@ -39,7 +51,7 @@ func (p *pass) blockC(b string, x value) value {
 		p.chain(x, b+".branch1x1"),
 		p.chain(x, b+".branch7x7_1", b+".branch7x7_2", b+".branch7x7_3"),
 		p.chain(x, b+".branch7x7dbl_1", b+".branch7x7dbl_2", b+".branch7x7dbl_3", b+".branch7x7dbl_4", b+".branch7x7dbl_5"),
-		p.pooled(b+".branch_pool", p.avgPool(x)),
+		p.averaged(b+".branch_pool", x),
 	)
 }
 
@@ -54,7 +66,7 @@ func (p *pass) blockD(b string, x value) value {
 
 // blockE: 8x8. The pooling is an average in the first one and, as in the network of
 // 2015, a maximum in the second.
-func (p *pass) blockE(b string, x value, pool func(value) value) value {
+func (p *pass) blockE(b string, x value, pool func(name string, x value) value) value {
 	fork := func(y value, stem string) (a, c value) {
 		a, c = p.conv(stem+"a", y), p.conv(stem+"b", y)
 		p.free(y)
@@ -62,5 +74,5 @@ func (p *pass) blockE(b string, x value, pool func(value) value) value {
 	}
 	a, c := fork(p.chain(x, b+".branch3x3_1"), b+".branch3x3_2")
 	d, e := fork(p.chain(x, b+".branch3x3dbl_1", b+".branch3x3dbl_2"), b+".branch3x3dbl_3")
-	return p.concat(p.chain(x, b+".branch1x1"), a, c, d, e, p.pooled(b+".branch_pool", pool(x)))
+	return p.concat(p.chain(x, b+".branch1x1"), a, c, d, e, pool(b+".branch_pool", x))
 }

@@ -104,8 +104,8 @@ func (n *Network) forward(features, logits []float32) error {
 		x = p.replace(x, p.blockC(name, x))
 	}
 	x = p.replace(x, p.blockD("Mixed_7a", x))
-	x = p.replace(x, p.blockE("Mixed_7b", x, p.avgPool))
-	x = p.replace(x, p.blockE("Mixed_7c", x, func(x value) value { return p.maxPool(x, 1, 1) }))
+	x = p.replace(x, p.blockE("Mixed_7b", x, p.averaged))
+	x = p.replace(x, p.blockE("Mixed_7c", x, func(name string, x value) value { return p.pooled(name, p.maxPool(x, 1, 1)) }))
 	pooled := p.mean(x)
 	p.free(x)
 	out := p.alloc(1, 1, Classes)
@@ -113,8 +113,8 @@ func (n *Network) forward(features, logits []float32) error {
 		return p.err
 	}
 	n.be.MatMul(out.flat(n.batch), pooled.flat(n.batch), n.fc, tensor.MatMulArgs{TransB: true, Alpha: 1})
-	copy(features, pooled.data())
-	copy(logits, out.data())
+	copy(features, pooled.data)
+	copy(logits, out.data)
 	p.free(pooled)
 	p.free(out)
 	return n.be.Sync()

@@ -11,12 +11,8 @@ import (
 type value struct {
 	t       tensor.Tensor
 	buf     tensor.Buffer // where t is from
+	data    []float32     // its memory
 	h, w, c int
-}
-
-// data is the memory.
-func (v value) data() []float32 {
-	return v.buf.(tensor.Host).Float32s()[:v.t.Shape.Len()] //nolint:forcetypeassert // New has checked
 }
 
 // flat is the value as rows.
@@ -50,7 +46,10 @@ func (p *pass) alloc(h, w, c int) value {
 			return value{}
 		}
 	}
-	return value{t: tensor.Tensor{Buf: p.n.be.Slice(buf, 0, size), Shape: tensor.Of(p.n.batch, h, w, c)}, buf: buf, h: h, w: w, c: c}
+	return value{
+		t: tensor.Tensor{Buf: p.n.be.Slice(buf, 0, size), Shape: tensor.Of(p.n.batch, h, w, c)}, buf: buf,
+		data: buf.(tensor.Host).Float32s()[:size], h: h, w: w, c: c, //nolint:forcetypeassert // New has checked
+	}
 }
 
 // free gives memory back to the pool.
@@ -69,13 +68,16 @@ func (p *pass) replace(x, y value) value {
 func (p *pass) input() value {
 	x := p.alloc(side, side, 3)
 	if p.err == nil {
-		copy(x.data(), p.n.images)
+		copy(x.data, p.n.images)
 	}
 	return x
 }
 
 // conv is relu(conv(x) + bias).
-func (p *pass) conv(name string, x value) value {
+func (p *pass) conv(name string, x value) value { return p.convolve(name, x, true) }
+
+// convolve is conv(x) + bias, rectified where relu is set (always, but for 1x1 and 3x3).
+func (p *pass) convolve(name string, x value, relu bool) value {
 	if p.err != nil {
 		return value{}
 	}
@@ -90,8 +92,8 @@ func (p *pass) conv(name string, x value) value {
 	}
 	if l.kh == l.kw && l.kh <= 3 {
 		p.n.be.Conv2D(y.t, x.t, l.w, l.bias, tensor.Tensor{}, tensor.Tensor{}, tensor.Conv{Kernel: l.kh, Stride: l.stride, PadLo: ph, PadHi: ph})
-		for i, v := range y.data() {
-			y.data()[i] = max(v, 0)
+		if relu {
+			rectify(y.data)
 		}
 		return y
 	}
@@ -99,21 +101,36 @@ func (p *pass) conv(name string, x value) value {
 	if p.err != nil {
 		return value{}
 	}
-	p.patches(patches.data(), x, l.kh, l.kw)
+	p.patches(patches.data, x, l.kh, l.kw)
 	rows := p.n.batch * y.h * y.w
 	p.n.be.MatMul(y.flat(rows), patches.flat(rows), l.w.View(tensor.Of(l.kh*l.kw*l.in, l.out)), tensor.MatMulArgs{Alpha: 1})
 	p.free(patches)
-	for out := y.data(); len(out) > 0; out = out[l.out:] {
-		for c, b := range l.host {
-			out[c] = max(out[c]+b, 0)
+	addBias(y.data, l.host)
+	rectify(y.data)
+	return y
+}
+
+// addBias adds the bias to every pixel.
+func addBias(v, bias []float32) {
+	for ; len(v) > 0; v = v[len(bias):] {
+		row := v[:len(bias)]
+		for c, b := range bias {
+			row[c] += b
 		}
 	}
-	return y
+}
+
+// rectify is ReLU, without a branch: it clears what has its sign bit set.
+func rectify(v []float32) {
+	for i, x := range v {
+		b := math.Float32bits(x)
+		v[i] = math.Float32frombits(b &^ uint32(int32(b)>>31))
+	}
 }
 
 // patches copies, for every pixel, its kh x kw neighbourhood (zero outside) into a row.
 func (p *pass) patches(dst []float32, x value, kh, kw int) {
-	src := x.data()
+	src := x.data
 	for i := range p.n.batch {
 		for y := range x.h {
 			for xx := range x.w {
@@ -163,20 +180,23 @@ func (p *pass) maxPool(x value, stride, pad int) value {
 	if p.err != nil {
 		return value{}
 	}
-	src, dst := x.data(), y.data()
+	src, dst := x.data, y.data
 	p.window(x, y.h, y.w, stride, pad, func(out int, in []int) {
 		row := dst[out : out+x.c]
 		copy(row, src[in[0]:])
 		for _, at := range in[1:] {
-			for c, v := range src[at : at+x.c] {
-				row[c] = max(row[c], v)
+			for c, v := range src[at:][:len(row)] {
+				if v > row[c] {
+					row[c] = v
+				}
 			}
 		}
 	})
 	return y
 }
 
-// avgPool is a 3x3 average pooling that keeps the size and does not count the padding.
+// avgPool is a 3x3 average pooling that keeps the size and does not count the padding:
+// sums of three rows, then of three columns.
 func (p *pass) avgPool(x value) value {
 	if p.err != nil {
 		return value{}
@@ -185,20 +205,38 @@ func (p *pass) avgPool(x value) value {
 	if p.err != nil {
 		return value{}
 	}
-	src, dst := x.data(), y.data()
-	p.window(x, x.h, x.w, 1, 1, func(out int, in []int) {
-		row := dst[out : out+x.c]
-		clear(row)
-		for _, at := range in {
-			for c, v := range src[at : at+x.c] {
-				row[c] += v
+	line := x.w * x.c
+	sums := make([]float32, line)
+	for i := range p.n.batch {
+		for top := range x.h {
+			lo, hi := max(top-1, 0), min(top+1, x.h-1)
+			copy(sums, x.data[(i*x.h+lo)*line:])
+			for at := lo + 1; at <= hi; at++ {
+				accumulate(sums, x.data[(i*x.h+at)*line:][:line])
+			}
+			for col := range x.w {
+				row := y.data[((i*x.h+top)*x.w+col)*x.c:][:x.c]
+				left, right := max(col-1, 0), min(col+1, x.w-1)
+				copy(row, sums[left*x.c:])
+				for at := left + 1; at <= right; at++ {
+					accumulate(row, sums[at*x.c:][:x.c])
+				}
+				scale := 1 / float32((hi-lo+1)*(right-left+1))
+				for c := range row {
+					row[c] *= scale
+				}
 			}
 		}
-		for c := range row {
-			row[c] /= float32(len(in))
-		}
-	})
+	}
 	return y
+}
+
+// accumulate adds src to dst.
+func accumulate(dst, src []float32) {
+	src = src[:len(dst)]
+	for i, v := range src {
+		dst[i] += v
+	}
 }
 
 // mean is the average over all pixels, [batch, 1, 1, c].
@@ -210,7 +248,7 @@ func (p *pass) mean(x value) value {
 	if p.err != nil {
 		return value{}
 	}
-	src, dst := x.data(), y.data()
+	src, dst := x.data, y.data
 	clear(dst)
 	pixels := x.h * x.w
 	for i := range p.n.batch {
@@ -242,7 +280,7 @@ func (p *pass) concat(parts ...value) value {
 	}
 	off := 0
 	for _, v := range parts {
-		src, dst := v.data(), y.data()
+		src, dst := v.data, y.data
 		for at := range p.n.batch * y.h * y.w {
 			copy(dst[at*total+off:], src[at*v.c:][:v.c])
 		}
