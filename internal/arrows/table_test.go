@@ -71,9 +71,10 @@ var allowed = map[string]string{
 	"allreduce/mesh":          "allreduce internal/gate internal/sharedmem",
 	"allreduce/nccl":          "allreduce tensor internal/cuda/dl",
 
-	"tensor":                     "",
-	"tensor/cpu":                 "tensor tensor/cpu/internal/kernel tensor/internal/shapes internal/isa internal/sharedmem parallel rng",
-	"tensor/cpu/internal/kernel": "internal/isa rng",
+	"tensor":                          "",
+	"tensor/cpu":                      "tensor tensor/cpu/internal/kernel tensor/internal/shapes internal/isa internal/sharedmem parallel rng",
+	"tensor/cpu/internal/kernel":      "internal/isa rng",
+	"tensor/cpu/internal/kernel/neon": "internal/neon tensor/cpu/internal/kernel",
 	"tensor/cuda": "tensor tensor/internal/shapes agr optim internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver " +
 		"internal/cuda/nvrtc",
 	"tensor/internal/shapes": "tensor",
@@ -93,6 +94,7 @@ var allowed = map[string]string{
 	"internal/gate":          "",
 	"internal/grid":          "",
 	"internal/isa":           "",
+	"internal/neon":          "",
 	"internal/sharedmem":     "",
 	"internal/text":          "",
 	"internal/version":       "",

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Set is a set of vector instructions. Each contains the ones before it.
+// Set is a set of vector instructions. Those of one architecture are in order: each
+// contains the ones before it.
 type Set uint8
 
 // The sets, from the one that runs everywhere to the widest.
@@ -16,6 +17,7 @@ const (
 	AVX2                  // AVX2, FMA, BMI2
 	AVX512                // AVX-512 F, BW, DQ, VL
 	AVX512BF16            // AVX-512 and its multiplication of pairs of bf16
+	NEON                  // Advanced SIMD, which every arm64 has
 )
 
 // Env is the environment variable that names the set to use.
@@ -24,13 +26,18 @@ const Env = "AGRDIST_CPU"
 // ErrSet is wrapped by the errors of Parse and FromEnv.
 var ErrSet = errors.New("isa: no such instruction set")
 
-var names = [...]string{Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16"}
+var names = [...]string{Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16", NEON: "neon"}
 
 // String is the name that Parse takes.
 func (s Set) String() string { return names[s] }
 
 // F32 is the part of the set that computes in float32: AVX512 of AVX512BF16, else s.
-func (s Set) F32() Set { return min(s, AVX512) }
+func (s Set) F32() Set {
+	if s == AVX512BF16 {
+		return AVX512
+	}
+	return s
+}
 
 // Parse returns the set of a name. It fails on an unknown name and on a set that this
 // processor does not have.
@@ -63,8 +70,8 @@ func FromEnv() (s Set, named bool, err error) {
 // Supported lists the sets for float32 that this processor has, the widest last.
 func Supported() []Set {
 	var all []Set
-	for s := Go; s <= AVX512; s++ {
-		if s.Runs() {
+	for i := range names {
+		if s := Set(i); s == s.F32() && s.Runs() {
 			all = append(all, s)
 		}
 	}

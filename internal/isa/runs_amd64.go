@@ -12,6 +12,8 @@ func (s Set) Runs() bool {
 		return AVX2.Runs() && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL
 	case AVX512BF16:
 		return AVX512.Runs() && x.HasAVX512BF16
+	case NEON:
+		return false
 	case Go:
 	}
 	return true

@@ -12,6 +12,7 @@ const (
 	AVX512 = Set(isa.AVX512)
 	// AVX512BF16 is AVX512 but for its tiles, whose operands are pairs of bf16.
 	AVX512BF16 = Set(isa.AVX512BF16)
+	NEON       = Set(isa.NEON)
 )
 
 // Slack is how many floats past the last element of an operand a kernel may
