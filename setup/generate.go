@@ -15,6 +15,14 @@ import (
 // model, the sampler's guidance says of which class it is. progress,
 // where given, is told the model calls done and in all.
 func Generate(ctx context.Context, s *diffusion.Sampler, m *unet.Model, seed uint64, lo, hi, batch int, progress func(done, total int)) ([]float32, error) {
+	return GenerateTraced(ctx, s, m, seed, lo, hi, batch, progress, nil)
+}
+
+// GenerateTraced is Generate that shows the way: trace, where not nil, sees a batch's
+// images before the first step (done 0) and after each. It must not keep or change them.
+func GenerateTraced(ctx context.Context, s *diffusion.Sampler, m *unet.Model, seed uint64, lo, hi, batch int,
+	progress func(done, total int), trace func(images []float32, done, total int),
+) ([]float32, error) {
 	c := m.Config()
 	each := c.SampleSize * c.SampleSize * c.InChannels
 	out := make([]float32, (hi-lo)*each)
@@ -33,9 +41,16 @@ func Generate(ctx context.Context, s *diffusion.Sampler, m *unet.Model, seed uin
 		}
 		x := out[(from-lo)*each : (to-lo)*each]
 		diffusion.InitialNoise(x, ids, seed)
-		var step func(done, total int)
-		if progress != nil {
-			step = func(done, total int) { progress(b*total+done, batches*total) }
+		if trace != nil {
+			trace(x, 0, len(s.Timesteps()))
+		}
+		step := func(done, total int) {
+			if progress != nil {
+				progress(b*total+done, batches*total)
+			}
+			if trace != nil {
+				trace(x, done, total)
+			}
 		}
 		p, err := predictor(m, s.Config().Guidance, ids)
 		if err != nil {

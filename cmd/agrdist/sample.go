@@ -4,13 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/diffusion"
-	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/nn/weights"
 	"github.com/agrdist/agrdist/recipe"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
@@ -23,6 +28,7 @@ type sampling struct {
 	seed      uint64
 	raw       bool
 	batch     int
+	workers   int
 	threads   int
 	device    string
 	precision string
@@ -33,6 +39,8 @@ type sampling struct {
 	clip      string
 	class     int
 	guidance  float64
+	trace     string
+	traceAs   string
 }
 
 func sampleCommand() *cobra.Command {
@@ -41,14 +49,19 @@ func sampleCommand() *cobra.Command {
 		Use: "sample", Short: "Sample images from a trained model: a PNG grid, a directory of PNGs, or an .npz",
 		Long: `Sample images from a run, one of its checkpoints, an exported or downloaded
 diffusers directory, or a ckpt.pt of w86763777/pytorch-ddpm. Image i is a function of (weights, sampler, --seed, i)
-alone: the same command writes the same bytes, whatever the batch.
+alone: the same command writes the same bytes, whatever the batch and the workers.
 
 --out FILE.png is a grid of all images. --out DIR writes every image as a PNG named
 by its index, and --out FILE.npz all of them as uint8 (arr_0, N x height x width x
-channels): as many as the disk holds.`,
+channels): as many as the disk holds. These two continue where they were interrupted,
+and a directory also takes more of the same images (a larger -n).
+
+--trace FILE.png draws how the images of the first batch come out of noise: an
+animated PNG, or with --trace-as strip a row an image.`,
 		Example: `  agrdist sample --from runs/digits-cpu --out grid.png
   agrdist sample --from runs/digits-cpu/checkpoints/step-600 -n 16 --sampler ddpm --steps 1000 --out grid.png
-  agrdist sample --from runs/digits-cpu -n 50000 --out samples.npz`,
+  agrdist sample --from runs/digits-cpu -n 50000 --out samples.npz
+  agrdist sample --from runs/digits-cpu -n 16 --out grid.png --trace denoising.png`,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
@@ -58,7 +71,8 @@ channels): as many as the disk holds.`,
 	f.Uint64Var(&o.seed, "seed", 0, "seed of the images; the run's own when not given")
 	f.BoolVar(&o.raw, "raw", false, "raw weights instead of their moving average")
 	f.IntVar(&o.batch, "batch", 16, "images computed at a time; changes no image")
-	f.IntVar(&o.threads, "threads", 0, "threads; 0: all cores")
+	f.IntVar(&o.workers, "workers", 0, "batches computed at once, on the CPU; 0: one on each core for small models, else 1; changes no image")
+	f.IntVar(&o.threads, "threads", 0, "threads of all workers together; 0: all cores")
 	f.StringVar(&o.device, "device", "auto", "auto, cpu or cuda; devices round differently")
 	f.StringVar(&o.precision, "precision", "f32", "f32 or bf16, as train.precision")
 	f.StringVar(&o.sampler, "sampler", "", "ddim, ddpm, dpmpp_2m or heun; the run's own when not given")
@@ -68,6 +82,8 @@ channels): as many as the disk holds.`,
 	f.StringVar(&o.clip, "clip", "", "x0 to [-1, 1]: before, after or none")
 	f.IntVar(&o.class, "class", -1, "the one class to sample of a conditional model; -1: rows of ten of each")
 	f.Float64Var(&o.guidance, "guidance", 1, "classifier-free guidance of a conditional model; the run's own when not given")
+	f.StringVar(&o.trace, "trace", "", "FILE.png: how the first batch comes out of noise")
+	f.StringVar(&o.traceAs, "trace-as", "animation", "animation (APNG) or strip")
 	return c
 }
 
@@ -75,8 +91,8 @@ func (o *sampling) run(c *cobra.Command) error {
 	if o.from == "" || o.out == "" {
 		return &usageError{errors.New("sample needs --from DIR and --out FILE.png, FILE.npz or DIR")}
 	}
-	if o.count < 1 || o.batch < 1 || o.threads < 0 {
-		return &usageError{fmt.Errorf("-n %d, --batch %d and --threads %d must be positive", o.count, o.batch, o.threads)}
+	if o.count < 1 || o.batch < 1 || o.threads < 0 || o.workers < 0 {
+		return &usageError{fmt.Errorf("-n %d, --batch %d, --workers %d and --threads %d must be positive", o.count, o.batch, o.workers, o.threads)}
 	}
 	if c.Flags().Changed("steps") && o.steps < 1 {
 		return &usageError{fmt.Errorf("--steps is %d; a sampler takes 1 or more", o.steps)}
@@ -89,7 +105,6 @@ func (o *sampling) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	cfg := made.Config
 	o.override(c, made)
 	if src.Kind.Foreign() && c.Flags().Changed("guidance") {
 		made.Sampler.Guidance.HasNone = true // its documents do not say; the formula needs it
@@ -98,8 +113,27 @@ func (o *sampling) run(c *cobra.Command) error {
 	if err != nil {
 		return &config.Error{Source: "sampler", Err: err}
 	}
-	m := cfg.Model
-	out, err := openSink(o.out, sheet{o.count, m.SampleSize, m.InChannels})
+	return o.draw(c, src.Weights(), made, sampler)
+}
+
+// draw samples with everything opened, into --out and --trace.
+func (o *sampling) draw(c *cobra.Command, tensors []weights.Tensor, made *recipe.Recipe, sampler *diffusion.Sampler) (err error) {
+	cfg, m := made.Config, made.Config.Model
+	var tr *trace
+	if o.trace != "" {
+		if filepath.Clean(o.trace) == filepath.Clean(o.out) {
+			return &usageError{fmt.Errorf("--trace and --out are both %s; give them different names", o.out)}
+		}
+		if tr, err = openTrace(o.trace, o.traceAs, sheet{min(o.count, o.batch), m.SampleSize, m.InChannels}, len(sampler.Timesteps())); err != nil {
+			return err
+		}
+	}
+	team, err := o.openTeam(cfg, tensors, (o.count+o.batch-1)/o.batch)
+	if err != nil {
+		return err
+	}
+	defer team.close()
+	out, err := openSink(o.out, sheet{o.count, m.SampleSize, m.InChannels}, definition(tensors, made.Sampler, cfg.Seed, team.rounding))
 	if err != nil {
 		return err
 	}
@@ -107,23 +141,28 @@ func (o *sampling) run(c *cobra.Command) error {
 	if need, free := out.memory(), freeMemory(); free > 0 && need > free {
 		return fmt.Errorf("%d images in one PNG take %d MiB of memory, and %d MiB are free; --out DIR or FILE.npz keeps none of them in memory", o.count, need>>20, free>>20)
 	}
-	dev, err := o.open()
-	if err != nil {
-		return err
+	if tr != nil && out.done() > 0 {
+		return fmt.Errorf("--trace: %s has the first images already, and a trace draws how they are made; choose another --out", o.out)
 	}
-	defer func() { _ = dev.Close() }() // nothing of it is kept
-	if dev.Fallback != nil {
-		_, _ = fmt.Fprintln(c.ErrOrStderr(), "agrdist: sampling on the CPU:", dev.Fallback)
+	if team.fallback != nil {
+		_, _ = fmt.Fprintln(c.ErrOrStderr(), "agrdist: sampling on the CPU:", team.fallback)
 	}
-	model, err := setup.Model(dev.Backend, cfg)
-	if err != nil {
-		return err
+	if n := out.done(); n > 0 && n < o.count {
+		_, _ = fmt.Fprintf(c.ErrOrStderr(), "agrdist: %s has %d of %d images; continuing\n", o.out, n, o.count)
 	}
-	if err := model.Load(src.Weights()); err != nil {
-		return fmt.Errorf("%s: %w", o.from, err)
-	}
+	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	began := time.Now()
-	if err := o.generate(c, sampler, model, cfg.Seed, out); err != nil {
+	bar := newCounter(c.ErrOrStderr(), "sampling")
+	err = o.generate(ctx, sampler, team, cfg.Seed, out, tr, bar)
+	bar.close()
+	if ctx.Err() != nil && c.Context().Err() == nil {
+		return &exitError{exitSignal, "stopped; " + out.left()}
+	}
+	if err == nil && tr != nil {
+		err = tr.write()
+	}
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d images, %s, %d steps, seed %d, %s\n",
@@ -131,27 +170,8 @@ func (o *sampling) run(c *cobra.Command) error {
 	return err
 }
 
-// generate samples batch by batch into the sink.
-func (o *sampling) generate(c *cobra.Command, s *diffusion.Sampler, m *unet.Model, seed uint64, out sink) error {
-	bar := newCounter(c.ErrOrStderr(), "sampling")
-	defer bar.close()
-	batches := (o.count + o.batch - 1) / o.batch
-	for b := range batches {
-		lo, hi := b*o.batch, min((b+1)*o.batch, o.count)
-		progress := func(done, total int) { bar.set(b*total+done, batches*total) }
-		images, err := setup.Generate(c.Context(), s, m, seed, lo, hi, o.batch, progress)
-		if err != nil {
-			return err
-		}
-		if err := out.add(lo, images); err != nil {
-			return err
-		}
-	}
-	return out.finish()
-}
-
 // open opens the device, whatever the run was trained on and in.
-func (o *sampling) open() (*setup.Device, error) {
+func (o *sampling) open(threads int) (*setup.Device, error) {
 	switch o.device {
 	case "auto", "cpu", "cuda":
 	default:
@@ -160,7 +180,7 @@ func (o *sampling) open() (*setup.Device, error) {
 	if _, err := setup.Precision(o.precision); err != nil {
 		return nil, &usageError{fmt.Errorf("--%w", err)}
 	}
-	dev, err := setup.Open(setup.DeviceConfig{Device: o.device, Precision: o.precision, Threads: o.threads})
+	dev, err := setup.Open(setup.DeviceConfig{Device: o.device, Precision: o.precision, Threads: threads})
 	if err != nil {
 		return nil, &config.Error{Source: "--device", Err: err}
 	}
@@ -202,6 +222,7 @@ type counter struct {
 	out  io.Writer
 	what string
 	show bool
+	mu   sync.Mutex // set is called by all workers
 }
 
 func newCounter(out io.Writer, what string) *counter {
@@ -210,6 +231,8 @@ func newCounter(out io.Writer, what string) *counter {
 
 func (c *counter) set(done, total int) {
 	if c.show {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		fmt.Fprintf(c.out, "\r%s %d/%d ", c.what, done, total)
 	}
 }

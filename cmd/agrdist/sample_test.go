@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,6 +54,8 @@ func TestSample(t *testing.T) {
 		"again":           {dir},
 		"other batch":     {dir, "--batch", "2"},
 		"one thread":      {dir, "--threads", "1"},
+		"three workers":   {dir, "--batch", "1", "--workers", "3"},
+		"one worker":      {dir, "--batch", "2", "--workers", "1", "--threads", "2"},
 		"checkpoint":      {newest},
 		"checkpoints":     {filepath.Dir(newest)},
 		"diffusers":       {pipeline, "--steps", "2"},
@@ -160,6 +163,8 @@ func TestSampleOut(t *testing.T) {
 			require.InDelta(t, pixels[64*i+p], picture.(*image.Gray).GrayAt(p%8, p/8).Y, 0, "image %d", i)
 		}
 	}
+	require.NoError(t, os.Mkdir(filepath.Join(work, "taken"), 0o750))
+	require.NoError(t, os.WriteFile(filepath.Join(work, "taken", "notes.txt"), nil, 0o600))
 	for _, c := range []struct {
 		out  string
 		more []string
@@ -168,7 +173,7 @@ func TestSampleOut(t *testing.T) {
 	}{
 		{"x.jpg", nil, exitUsage, `".jpg" is no format that can be written; give FILE.png`},
 		{"none/x.png", nil, exitFailed, "there is no directory"},
-		{"all", nil, exitFailed, "choose another directory or empty it first"},
+		{"taken", nil, exitFailed, "choose another directory or empty it first"},
 		{"x.png", []string{"--steps", "0"}, exitUsage, "--steps is 0"},
 		{"x.png", []string{"-n", "100000000"}, exitFailed, "--out DIR or FILE.npz writes any number"},
 	} {
@@ -178,7 +183,7 @@ func TestSampleOut(t *testing.T) {
 	}
 	left, err := filepath.Glob(filepath.Join(work, "*"))
 	require.NoError(t, err)
-	require.Len(t, left, 2, "%q", left)
+	require.Len(t, left, 3, "%q", left)
 	hidden, err := filepath.Glob(filepath.Join(work, ".*"))
 	require.NoError(t, err)
 	require.Empty(t, hidden)
@@ -212,4 +217,102 @@ func TestPyTorchCheckpoint(t *testing.T) {
 	refused(t, run(t, "checkpoint", "import", "../../checkpoint/pth/testdata/evil.pth", filepath.Join(work, "evil")), exitFailed, "system")
 	refused(t, run(t, "checkpoint", "import", filepath.Join(work, "run"), filepath.Join(work, "again")), exitFailed, "is a run of agrdist")
 	refused(t, run(t, "sample", "--from", "../../checkpoint/pth/testdata/zip.pth", "--out", filepath.Join(work, "x.png")), exitFailed, "not those of pytorch-ddpm")
+}
+
+// The denoising is drawn as an animation and as a strip, the same bytes for any number of
+// workers, and its end is what --out shows.
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	dir, work := reference(t), t.TempDir()
+	traced := func(name string, more ...string) []byte {
+		path := filepath.Join(work, name)
+		run(t, append([]string{"sample", "--from", dir, "--out", filepath.Join(work, "out-"+name), "-n", "6", "--batch", "4", "--steps", "3", "--trace", path}, more...)...).ended(exitOK)
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return b
+	}
+	animation := traced("a.png")
+	require.Equal(t, animation, traced("b.png", "--workers", "2"))
+	require.Equal(t, 4, bytes.Count(animation, []byte("fcTL")), "the noise and three steps")
+	run(t, "sample", "--from", dir, "--out", filepath.Join(work, "four.png"), "-n", "4", "--steps", "3").ended(exitOK)
+	want, err := os.ReadFile(filepath.Join(work, "four.png"))
+	require.NoError(t, err)
+	end, err := png.Decode(bytes.NewReader(want))
+	require.NoError(t, err)
+	still, err := png.Decode(bytes.NewReader(animation))
+	require.NoError(t, err)
+	require.Equal(t, end, still)
+
+	strip, err := png.Decode(bytes.NewReader(traced("strip.png", "--trace-as", "strip")))
+	require.NoError(t, err)
+	require.Equal(t, strip.Bounds().Dx(), strip.Bounds().Dy(), "four frames of four images")
+	require.NotEqual(t, end, strip)
+
+	sample := func(more ...string) *process {
+		return run(t, append([]string{"sample", "--from", dir, "--out", filepath.Join(work, "x.png")}, more...)...)
+	}
+	refused(t, sample("--trace", filepath.Join(work, "t.gif")), exitUsage, "must end in .png")
+	refused(t, sample("--trace", filepath.Join(work, "none", "t.png")), exitFailed, "--trace", "none")
+	refused(t, sample("--trace", filepath.Join(work, "x.png")), exitUsage, "different names")
+	refused(t, sample("--trace", filepath.Join(work, "t.png"), "--trace-as", "film"), exitUsage, `"film"`)
+	require.NoFileExists(t, filepath.Join(work, "x.png"))
+}
+
+// An interrupted command continues, whatever the workers, and gives what an uninterrupted
+// one gives; a directory takes more of the same images and no others.
+func TestSampleContinues(t *testing.T) {
+	t.Parallel()
+	dir, work := reference(t), t.TempDir()
+	args := func(out string, n int, more ...string) []string {
+		return append([]string{"sample", "--from", dir, "--out", filepath.Join(work, out), "-n", fmt.Sprint(n), "--batch", "2", "--steps", "20"}, more...)
+	}
+	run(t, args("whole.npz", 60)...).ended(exitOK)
+	want, err := os.ReadFile(filepath.Join(work, "whole.npz"))
+	require.NoError(t, err)
+	part := func() int64 {
+		names, _ := filepath.Glob(filepath.Join(work, ".cut.npz.*.part"))
+		if len(names) == 0 {
+			return 0
+		}
+		info, err := os.Stat(names[0])
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	p := start(t, args("cut.npz", 60, "--workers", "2")...)
+	p.await("the first images", func() bool { return part() > 0 || exists(filepath.Join(work, "cut.npz")) })
+	_ = p.cmd.Process.Kill() // where the machine is fast, it has ended
+	p.wait()
+	run(t, args("cut.npz", 60, "--workers", "1")...).ended(exitOK)
+	got, err := os.ReadFile(filepath.Join(work, "cut.npz"))
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.Zero(t, part(), "nothing is left beside it")
+
+	p = start(t, args("images", 60, "--workers", "2")...)
+	first := filepath.Join(work, "images", "00000001.png")
+	p.await("an image", func() bool { return exists(first) })
+	p.signal(syscall.SIGINT)
+	if code := p.wait(); code != exitOK { // it may have ended
+		require.Equal(t, exitSignal, code)
+		require.Contains(t, p.stderr.String(), "the same command continues")
+	}
+	old, err := os.Stat(first)
+	require.NoError(t, err)
+	run(t, args("images", 60)...).ended(exitOK)
+	run(t, args("images", 64)...).ended(exitOK)
+	again, err := os.Stat(first)
+	require.NoError(t, err)
+	require.Equal(t, old.ModTime(), again.ModTime(), "images that are there stay")
+	run(t, args("all", 64, "--workers", "1")...).ended(exitOK)
+	for i := range 64 {
+		name := fmt.Sprintf("%08d.png", i)
+		a, err := os.ReadFile(filepath.Join(work, "images", name))
+		require.NoError(t, err)
+		b, err := os.ReadFile(filepath.Join(work, "all", name))
+		require.NoError(t, err)
+		require.Equal(t, b, a, name)
+	}
+	refused(t, run(t, args("images", 64, "--seed", "9")...), exitFailed, "another sampler, seed", "choose another directory")
 }

@@ -1,13 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/agrdist/agrdist/eval/npz"
+	"github.com/google/renameio/v2"
+
 	"github.com/agrdist/agrdist/internal/grid"
 )
 
@@ -20,16 +22,23 @@ func (s sheet) each() int { return s.size * s.size * s.channels }
 type sink interface {
 	// memory is what it needs beside a batch, in bytes.
 	memory() int64
+	// done is how many images, from the first on, an interrupted command left there.
+	done() int
 	add(first int, images []float32) error
 	// finish puts the result in its place.
 	finish() error
-	// abandon removes what is not finished; after finish it does nothing.
+	// left says what an interruption leaves.
+	left() string
+	// abandon closes it, and removes what the same command could not continue; after
+	// finish it does nothing.
 	abandon()
 }
 
+const continues = "the same command continues where it was"
+
 // openSink chooses what --out means by its name and finds out whether it can be
-// written, before anything is computed.
-func openSink(out string, s sheet) (sink, error) {
+// written, before anything is computed. definition is what the images are a function of.
+func openSink(out string, s sheet, definition []byte) (sink, error) {
 	if st, err := os.Stat(filepath.Dir(filepath.Clean(out))); err != nil || !st.IsDir() {
 		return nil, fmt.Errorf("--out %s: there is no directory %s; make it first", out, filepath.Dir(filepath.Clean(out)))
 	}
@@ -37,7 +46,7 @@ func openSink(out string, s sheet) (sink, error) {
 	isDir := err == nil && st.IsDir()
 	switch ext := strings.ToLower(filepath.Ext(out)); {
 	case isDir, ext == "", strings.HasSuffix(out, string(filepath.Separator)):
-		return openDirectory(out, s)
+		return openDirectory(out, s, definition)
 	case ext == ".png":
 		g := &gridSink{path: out, sheet: s}
 		if g.drawing, err = grid.Bytes(s.count, s.size, s.size, s.channels, grid.Options{}); err != nil {
@@ -45,7 +54,7 @@ func openSink(out string, s sheet) (sink, error) {
 		}
 		return g, writable(out)
 	case ext == ".npz":
-		return openNPZ(out, s)
+		return openNPZ(out, s, definition)
 	default:
 		return nil, &usageError{fmt.Errorf("--out %s: %q is no format that can be written; give FILE.png (a grid), FILE.npz (arr_0, uint8) or a directory (a PNG each)", out, ext)}
 	}
@@ -70,6 +79,8 @@ type gridSink struct {
 
 func (g *gridSink) memory() int64 { return 4*int64(g.count)*int64(g.each()) + g.drawing }
 func (g *gridSink) abandon()      {}
+func (g *gridSink) done() int     { return 0 }
+func (g *gridSink) left() string  { return "nothing was drawn" }
 
 func (g *gridSink) add(_ int, images []float32) error {
 	if g.images == nil {
@@ -83,13 +94,18 @@ func (g *gridSink) finish() error {
 	return grid.WriteFile(g.path, g.images, g.count, g.size, g.size, g.channels, grid.Options{})
 }
 
-// directorySink writes a PNG an image, named by its index.
+// directorySink writes a PNG an image, named by its index, and beside them what they are a
+// function of, so that only the same images are added later.
 type directorySink struct {
 	dir string
 	sheet
+	there int // images at the start, without a gap
 }
 
-func openDirectory(dir string, s sheet) (*directorySink, error) {
+// definitionFile is hidden: it is no image.
+const definitionFile = ".agrdist-sample.json"
+
+func openDirectory(dir string, s sheet, definition []byte) (*directorySink, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("--out: %w", err)
 	}
@@ -97,80 +113,45 @@ func openDirectory(dir string, s sheet) (*directorySink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--out: %w", err)
 	}
-	if len(names) > 0 {
+	d := &directorySink{dir: dir, sheet: s}
+	mark := filepath.Join(dir, definitionFile)
+	found, err := os.ReadFile(mark)
+	switch {
+	case err == nil && !bytes.Equal(found, definition):
+		return nil, fmt.Errorf("--out %s has images of other weights, another sampler, seed or device (%s); choose another directory", dir, definitionFile)
+	case err == nil:
+		for d.there < s.count {
+			if _, err := os.Stat(d.file(d.there)); err != nil {
+				break
+			}
+			d.there++
+		}
+		return d, writable(filepath.Join(dir, "x"))
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("--out: %w", err)
+	case len(names) > 0:
 		return nil, fmt.Errorf("--out %s has %q in it; choose another directory or empty it first", dir, names[0].Name())
 	}
-	return &directorySink{dir, s}, writable(filepath.Join(dir, "x"))
+	if err := renameio.WriteFile(mark, definition, 0o644); err != nil {
+		return nil, fmt.Errorf("--out: %w", err)
+	}
+	return d, nil
 }
 
+func (d *directorySink) file(i int) string { return filepath.Join(d.dir, fmt.Sprintf("%08d.png", i)) }
+
 func (d *directorySink) memory() int64 { return 0 }
+func (d *directorySink) done() int     { return d.there }
+func (d *directorySink) left() string  { return continues }
 func (d *directorySink) finish() error { return nil }
 func (d *directorySink) abandon()      {} // images that are there are whole
 
 func (d *directorySink) add(first int, images []float32) error {
 	for i := range len(images) / d.each() {
-		path := filepath.Join(d.dir, fmt.Sprintf("%08d.png", first+i))
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
 		one := images[i*d.each() : (i+1)*d.each()]
-		err = grid.Write(f, one, 1, d.size, d.size, d.channels, grid.Options{Columns: 1, Gap: -1, Scale: 1})
-		if err := errors.Join(err, f.Close()); err != nil {
-			return errors.Join(fmt.Errorf("image %d: %w", first+i, err), os.Remove(path))
+		if err := grid.WriteFile(d.file(first+i), one, 1, d.size, d.size, d.channels, grid.Options{Columns: 1, Gap: -1, Scale: 1}); err != nil {
+			return fmt.Errorf("image %d: %w", first+i, err)
 		}
 	}
 	return nil
-}
-
-// npzSink writes the images as numpy reads them: arr_0, uint8, [N, height, width, channels].
-type npzSink struct {
-	path string
-	sheet
-	f     *os.File
-	array *npz.Bytes
-	done  bool
-}
-
-func openNPZ(path string, s sheet) (*npzSink, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return nil, fmt.Errorf("--out: %w", err)
-	}
-	n := &npzSink{path: path, sheet: s, f: f}
-	if n.array, err = npz.NewBytes(f, "arr_0", s.count, s.size, s.size, s.channels); err != nil {
-		n.abandon()
-		return nil, err
-	}
-	return n, nil
-}
-
-func (n *npzSink) memory() int64 { return 0 }
-
-func (n *npzSink) add(first int, images []float32) error {
-	b := make([]byte, len(images))
-	for i, x := range images {
-		var ok bool
-		if b[i], ok = grid.Byte(x); !ok {
-			return fmt.Errorf("image %d has a value that is not a number", first+i/n.each())
-		}
-	}
-	_, err := n.array.Write(b)
-	return err
-}
-
-func (n *npzSink) finish() error {
-	err := errors.Join(n.array.Close(), n.f.Chmod(0o644), n.f.Sync(), n.f.Close())
-	if err == nil {
-		err = os.Rename(n.f.Name(), n.path)
-	}
-	n.done = err == nil
-	return err
-}
-
-func (n *npzSink) abandon() {
-	if !n.done {
-		_ = n.f.Close() // it may be closed
-		_ = os.Remove(n.f.Name())
-	}
 }

@@ -99,7 +99,12 @@ func Write(w io.Writer, images []float32, n, height, width, channels int, o Opti
 // WriteFile is Write to a file, whole or not at all: the drawing goes to a
 // temporary file beside it, which then takes its name. The directory must
 // exist.
-func WriteFile(path string, images []float32, n, height, width, channels int, o Options) (err error) {
+func WriteFile(path string, images []float32, n, height, width, channels int, o Options) error {
+	return whole(path, func(w io.Writer) error { return Write(w, images, n, height, width, channels, o) })
+}
+
+// whole writes a file whole or not at all.
+func whole(path string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return fmt.Errorf("grid: %w", err)
@@ -111,7 +116,7 @@ func WriteFile(path string, images []float32, n, height, width, channels int, o 
 		}
 	}()
 	buffer := bufio.NewWriter(f)
-	if err := Write(buffer, images, n, height, width, channels, o); err != nil {
+	if err := write(buffer); err != nil {
 		return err
 	}
 	for _, step := range []func() error{
