@@ -36,11 +36,14 @@ func (m *Machine) finished(event Finished) {
 	answer(nil)
 }
 
-// settleFinish ends the run when every rank has finished or gone, or time is up.
+// settleFinish ends the run when every rank has finished or gone, or time is up. A rank
+// that is still behind the last step after a while joined too late: those that finished
+// have left the group, so it never gets there.
 func (m *Machine) settleFinish() {
+	late := m.cfg.FinishTimeout-m.endBy.Sub(m.now) >= m.cfg.SilentAfter
 	for _, member := range m.last.Members {
 		w := m.workers[member.ID]
-		there := w != nil && w.finished || w == nil && m.dead[member.ID]
+		there := w != nil && (w.finished || late && w.report.Step < m.finish.Step) || w == nil && m.dead[member.ID]
 		if !there && m.now.Before(m.endBy) {
 			return
 		}

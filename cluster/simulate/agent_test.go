@@ -19,12 +19,14 @@ type agent struct {
 	holder  *holder
 	end     cluster.End // that it announces
 
-	pointed string // node that holds the coordinator
-	line    *agentLine
-	retry   int
-	reports []*report
-	inbox   []node.Event
-	later   []post[node.Event]
+	pointed  string // node that holds the coordinator
+	line     *agentLine
+	retry    int
+	reports  []*report
+	draining bool
+	asked    *agentLine // over which it asked to leave
+	inbox    []node.Event
+	later    []post[node.Event]
 
 	alive []bool // by node, in the gossip
 	known []bool
@@ -46,7 +48,7 @@ func (w *world) boot(h *host) {
 	c := node.DefaultConfig()
 	h.boots++
 	c.Node, c.Slots, c.Boot = h.name(), w.slots, fmt.Sprint(h.boots)
-	c.Founder, c.Term = h.id == 0, h.disk.term
+	c.Founder, c.Term, c.Elastic = h.id == 0, h.disk.term, w.elastic
 	if w.plant == noFounder && h.id > 0 {
 		c.Founder, c.FoundAfter = true, time.Hour
 	}
@@ -174,9 +176,15 @@ func (a *agent) connect(w *world) {
 			a.inbox = append(a.inbox, node.KillOrdered{Kill: m})
 		case cluster.Form:
 			a.inbox = append(a.inbox, node.Formed{Generation: m.Generation})
+		case cluster.Drained:
+			a.inbox = append(a.inbox, node.Drained{})
 		case cluster.Over:
 			a.inbox = append(a.inbox, node.Ended{End: m.End})
 		}
+	}
+	if a.draining && a.asked != a.line {
+		a.asked = a.line
+		a.line.say(w, cluster.AgentDraining{Node: a.host.name()})
 	}
 	if w.tick%5 == 0 {
 		a.line.say(w, cluster.AgentHeard{Node: a.host.name()})
@@ -283,6 +291,8 @@ func (a *agent) carryOut(w *world, action node.Action) {
 				p.wantStop = true
 			}
 		}
+	case node.Drain:
+		a.draining = true
 	case node.Report:
 		a.reports = append(a.reports, &report{exit: action.Exit})
 	case node.RequestStop:
@@ -304,7 +314,12 @@ func (w *world) returned(a *agent, r node.Return) {
 			p.dead, h.workers[slot] = true, nil
 		}
 	}
-	if r.Err != nil { // a signal before the run began here: it is started again
+	if r.Err != nil { // it left, or a signal came before the run began here: it is started again
+		for _, o := range w.hosts {
+			if o.agent != nil && w.joined(o.id, h.id) { // they heard that it leaves
+				o.agent.known[h.id], o.agent.alive[h.id] = false, false
+			}
+		}
 		h.startAt = w.tick + 5*second
 		return
 	}

@@ -13,6 +13,7 @@ import (
 type commit struct {
 	step  int64
 	group *group
+	at    int // tick
 }
 
 // checkForm checks a generation that a coordinator forms by what a generation is.
@@ -47,22 +48,29 @@ func (w *world) checkCommit(g *group, members []*worker) {
 			}
 		}
 	}
-	w.newest = commit{step, g}
+	w.newest = commit{step, g, w.tick}
 }
 
 // checkReturn checks what a node says when its part is over.
 func (w *world) checkReturn(h *host, r node.Return) {
 	var early *node.SignalError
+	var left *node.LeftError
+	durable := slices.ContainsFunc(w.hosts, func(h *host) bool { return h.disk.checkpoint.has && h.disk.checkpoint.step >= r.End.Step })
 	switch {
 	case errors.As(r.Err, &early): // nothing had begun on this node
+	case errors.As(r.Err, &left):
 	case r.Err != nil:
 		w.fail("the agent of %s gives up: %v", h.name(), r.Err)
-	case r.End.Outcome == cluster.OutcomeFailed && w.asked && strings.Contains(r.End.Reason, "was not saved"):
+	case r.End.Outcome == cluster.OutcomeFailed && (w.asked || w.drained) && strings.Contains(r.End.Reason, "was not saved"):
 	case r.End.Outcome == cluster.OutcomeFailed:
 		w.fail("the run failed: %s", r.End.Reason)
 	case r.End.ExitCode == cluster.ExitStopped:
-		if !slices.ContainsFunc(w.hosts, func(h *host) bool { return h.disk.checkpoint.has && h.disk.checkpoint.step >= r.End.Step }) && r.End.Step >= 0 {
+		if !durable && r.End.Step >= 0 {
 			w.fail("%s says that step %d was saved, and it is on no disk", h.name(), r.End.Step)
+		}
+	case r.End.Outcome == cluster.OutcomeFinished:
+		if r.End.Step != w.steps || !durable {
+			w.fail("%s says that the run finished at step %d of %d (durable %t)", h.name(), r.End.Step, w.steps, durable)
 		}
 	}
 }

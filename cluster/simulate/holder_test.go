@@ -131,7 +131,10 @@ func (o *holder) accept(r request) cluster.Event {
 	case cluster.WorkerExited:
 		e.Request = o.ask(r.reply)
 		return e
-	case cluster.AgentHeard, cluster.AgentLost:
+	case cluster.Finished:
+		e.Request = o.ask(r.reply)
+		return e
+	case cluster.AgentHeard, cluster.AgentLost, cluster.AgentDraining:
 		if r.agent.ended {
 			return nil
 		}
@@ -202,6 +205,14 @@ func (o *holder) carryOut(w *world, a cluster.Action) {
 		o.answer(a.Request, a)
 	case cluster.Refuse:
 		o.answer(a.Request, a)
+	case cluster.Acknowledge:
+		o.answer(a.Request, a)
+	case cluster.Drained:
+		for i, l := range o.agents {
+			if l != nil && w.hosts[i].name() == a.Node {
+				l.tell(w, a)
+			}
+		}
 	case cluster.Judge:
 		o.answer(a.Request, a)
 	case cluster.Tell:

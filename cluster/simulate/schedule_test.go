@@ -21,13 +21,16 @@ const (
 	hangWorker             // SIGSTOP of one worker
 	pauseAgent             // SIGSTOP of one agent, and of the coordinator that it holds
 	diskFull               // a node writes no journal and no checkpoint
-	stopRun                // SIGTERM to one agent
+	stopRun                // SIGINT to one agent
+	drainNode              // SIGTERM to one agent: it leaves an elastic run, and comes back
+	oneWay                 // a node is not heard by another one, which it hears
+	deadLink               // as cutLink, for so long that the run must do without one of the two
 	kinds
 )
 
 var kindNames = [...]string{
 	"kill worker", "kill agent", "power cut", "blackout", "cut link", "isolate", "split", "hang worker",
-	"pause agent", "disk full", "stop run",
+	"pause agent", "disk full", "stop run", "drain node", "one way", "dead link",
 }
 
 // fault is one thing that goes wrong in a schedule.
@@ -45,19 +48,21 @@ func (f fault) String() string {
 
 // schedule is a world and what goes wrong in it.
 type schedule struct {
-	seed   uint64
-	nodes  int
-	slots  int
-	least  int // workers that a generation from nothing needs
-	delay  int // of a message, ticks
-	steps  int64
-	faults []fault
+	seed  uint64
+	nodes int
+	slots int
+	least int // workers that a generation from nothing needs
+	delay int // of a message, ticks
+	steps int64
+	// elastic: SIGTERM takes a node out of the run.
+	elastic bool
+	faults  []fault
 }
 
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d nodes of %d workers, at least %d, messages take %.1fs, %d steps\n",
-		s.seed, s.nodes, s.slots, s.least, float64(s.delay)/second, s.steps)
+	fmt.Fprintf(&b, "seed %d: %d nodes of %d workers, at least %d, messages take %.1fs, %d steps, elastic %t\n",
+		s.seed, s.nodes, s.slots, s.least, float64(s.delay)/second, s.steps, s.elastic)
 	for _, f := range s.faults {
 		fmt.Fprintln(&b, f)
 	}
@@ -69,6 +74,8 @@ func (s schedule) String() string {
 const (
 	trouble = 40 * second
 	calm    = 90 * second
+	// dead is how long after that a dead link may stay so.
+	dead = 60 * second
 )
 
 // draw makes the schedule of a seed.
@@ -76,6 +83,10 @@ func draw(seed uint64) schedule {
 	r := rand.New(rand.NewPCG(seed, 0x5eed))
 	s := schedule{seed: seed, nodes: 1 + r.IntN(5), slots: 1 + r.IntN(2), delay: r.IntN(3), steps: 1 << 40}
 	s.least = 1 + r.IntN(s.nodes*s.slots)
+	s.elastic = r.IntN(2) == 0
+	if r.IntN(4) == 0 { // the run finishes in the middle of it all
+		s.steps = 20 + r.Int64N(180)
+	}
 	early := r.IntN(4) == 0 // in one of four, what goes wrong does so while the run begins
 	for range 1 + r.IntN(8) {
 		at := 2*second + r.IntN(trouble-2*second)
@@ -89,8 +100,10 @@ func draw(seed uint64) schedule {
 		switch f.kind {
 		case killWorker, hangWorker:
 			f.also = r.IntN(s.slots)
-		case cutLink:
+		case cutLink, oneWay:
 			f.also = r.IntN(s.nodes)
+		case deadLink:
+			f.also, f.last = r.IntN(s.nodes), f.last+r.IntN(trouble+dead)
 		case split:
 			f.also = r.IntN(1 << s.nodes)
 		case stopRun:
@@ -103,6 +116,23 @@ func draw(seed uint64) schedule {
 	}
 	slices.SortStableFunc(s.faults, func(a, b fault) int { return a.at - b.at })
 	return s
+}
+
+// until is the tick at which a fault ends.
+func (f fault) until() int {
+	if f.kind == deadLink {
+		return min(f.at+f.last, trouble+dead)
+	}
+	return min(f.at+f.last, trouble)
+}
+
+// healed is the tick at which the last fault of a schedule ends.
+func (s schedule) healed() int {
+	end := trouble
+	for _, f := range s.faults {
+		end = max(end, f.until())
+	}
+	return end
 }
 
 // shrink leaves out what does not matter for the failure of a schedule: faults, then

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/agrdist/agrdist/cluster"
@@ -34,6 +35,9 @@ type worker struct {
 	wantStop bool
 	saved    bool // the state is durable: it leaves
 	leaveAt  int
+	aloneAt  int // since when it is to stop and has no group
+	finished int // tick at which it reached the last step with all others; 0: it has not
+	toldAt   int // of that, last
 	said     cluster.Report
 	saidAt   int
 }
@@ -99,6 +103,16 @@ func (p *worker) run(w *world) {
 	if p.wantStop && !p.state.has && !p.saved { // there is nothing to save
 		p.saved, p.leaveAt = true, w.tick
 	}
+	p.saveAlone(w)
+	if p.dead {
+		return
+	}
+	if p.finished > 0 {
+		p.finish(w)
+		if p.dead {
+			return
+		}
+	}
 	if p.saved && w.tick >= p.leaveAt {
 		if p.line != nil {
 			p.line.say(w, cluster.WorkerLost{ID: p.id, Certified: true, Why: "it left"})
@@ -110,6 +124,54 @@ func (p *worker) run(w *world) {
 		p.said, p.saidAt = r, w.tick
 		p.line.say(w, cluster.Reported{Report: r})
 	}
+}
+
+// stopPatience is how long a worker that is to stop waits for a group in which all save
+// together.
+const stopPatience = 3 * second
+
+// saveAlone saves what a worker holds that is to stop and has no group.
+func (p *worker) saveAlone(w *world) {
+	if waits := p.wantStop && p.state.has && !p.saved && p.finished == 0 && (p.holds.Number == 0 || p.aborted || p.broken != ""); !waits {
+		p.aloneAt = w.tick
+	}
+	switch {
+	case w.tick-p.aloneAt < stopPatience:
+	case w.tick < p.host.full:
+		w.die(p, "", 1)
+	default:
+		w.save(p)
+		p.saved, p.leaveAt = true, w.tick+2
+	}
+}
+
+// farewell is how long a worker tells that the run is finished. If nobody hears it, its
+// replacement says it again.
+const farewell = 10 * second
+
+func (p *worker) finish(w *world) {
+	if w.tick-p.finished >= farewell {
+		w.die(p, "", 1)
+		return
+	}
+	if p.line == nil || !p.admitted || !p.line.speaks(w) || p.line.holder.paused(w) || w.tick-p.toldAt < second/2 {
+		return
+	}
+	p.toldAt = w.tick
+	l := p.line
+	l.holder.put(request{
+		event: cluster.Finished{Finish: cluster.Finish{Member: p.id, Generation: p.holds.Number, Step: p.state.step, Digest: "digest"}}, work: l,
+		reply: func(a cluster.Action) {
+			switch err := a.(cluster.Acknowledge).Err; {
+			case p.dead || errors.Is(err, cluster.ErrFenced): // it says so again
+			case err != nil:
+				w.die(p, "", 1)
+			default:
+				l.say(w, cluster.WorkerLost{ID: p.id, Certified: true, Why: "it left"})
+				w.die(p, "", 0)
+			}
+		},
+	})
 }
 
 func (p *worker) register(w *world, o *holder) {
@@ -184,7 +246,7 @@ func (w *world) worker(id cluster.MemberID) *worker {
 
 func (p *worker) takesPart(g *group) bool {
 	return p.holds.Number == g.Number && slices.EqualFunc(p.holds.Members, g.Members, func(a, b cluster.Member) bool { return a.ID == b.ID }) &&
-		!p.aborted && p.broken == ""
+		!p.aborted && p.broken == "" && p.finished == 0
 }
 
 // group finds or notes the group that a worker is in.
@@ -226,7 +288,7 @@ func (w *world) train() {
 	tried := map[*group]bool{}
 	for _, h := range w.hosts {
 		for _, p := range h.workers {
-			if p == nil || p.holds.Number == 0 || p.aborted || p.broken != "" {
+			if p == nil || p.holds.Number == 0 || p.aborted || p.broken != "" || p.finished > 0 {
 				continue
 			}
 			g := w.group(p)
@@ -243,7 +305,7 @@ func (w *world) train() {
 				w.wait(g)
 				continue
 			}
-			if g.worked && g.age > 2 && w.rng.IntN(4) == 0 {
+			if g.worked && g.age > 2 && g.lastly == 0 && w.rng.IntN(4) == 0 {
 				w.tear(g)
 			}
 			g.worked, g.left, g.age, g.lastly = false, true, 0, 0
@@ -263,6 +325,8 @@ func (w *world) work(g *group, members []*worker) {
 		if w.tick >= g.lastly || w.plant == earlyGoodbye {
 			w.part(g, members)
 		}
+	case members[0].state.step >= w.steps:
+		g.lastly = w.tick + 3
 	case g.age%2 == 0:
 		w.commit(g, members)
 		if slices.ContainsFunc(members, func(p *worker) bool { return p.wantStop }) {
@@ -309,7 +373,7 @@ func (w *world) commit(g *group, members []*worker) {
 // and others not: each needs the word of all, and the last words may not arrive.
 func (w *world) tear(g *group) {
 	for _, id := range g.members {
-		if p := w.worker(id); p != nil && p.takesPart(g) && w.rng.IntN(2) == 0 {
+		if p := w.worker(id); p != nil && p.takesPart(g) && p.state.step < w.steps && w.rng.IntN(2) == 0 {
 			p.state.step++
 			p.state.applied++
 			p.state.commit, p.doubt, p.proven = g.Number, true, g.Generation
@@ -367,7 +431,7 @@ func (w *world) save(p *worker) {
 	}
 }
 
-// part ends a group that agreed to stop, once its state is durable: on the node of rank 0,
+// part ends a group that agreed to stop or has reached the last step, once its state is durable: on the node of rank 0,
 // or where that has no room on the next one. Nobody leaves before.
 func (w *world) part(g *group, members []*worker) {
 	saved := w.plant == earlyGoodbye
@@ -381,6 +445,10 @@ func (w *world) part(g *group, members []*worker) {
 		return
 	}
 	for _, p := range members {
-		p.saved, p.leaveAt = true, w.tick+2
+		if p.state.step >= w.steps {
+			p.finished = w.tick
+		} else {
+			p.saved, p.leaveAt = true, w.tick+2
+		}
 	}
 }

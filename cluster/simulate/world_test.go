@@ -38,12 +38,14 @@ type world struct {
 	open   [][]bool // link from one node to another
 	serial int
 
-	groups []*group
-	newest commit // the last step that a whole generation committed
-	broken string // the first rule that was broken
-	trace  io.Writer
-	asked  bool // somebody asked the run to stop
-	over   bool // a node has heard that the run has ended
+	groups  []*group
+	newest  commit // the last step that a whole generation committed
+	broken  string // the first rule that was broken
+	trace   io.Writer
+	asked   bool // somebody asked the run to stop
+	drained bool // a node was asked to leave, which stops the run if too few would be left
+	over    bool // a node has heard that the run has ended
+	quiet   int  // tick since when all nodes reach a coordinator
 }
 
 // host is a node: its disk survives its processes.
@@ -104,7 +106,8 @@ func (w *world) joined(a, b int) bool { return a == b || w.open[a][b] && w.open[
 
 // run plays the schedule and returns which rule was broken, or nothing.
 func (w *world) run() string {
-	for w.tick = 1; w.tick < trouble+calm && w.broken == ""; w.tick++ {
+	healed := w.healed()
+	for w.tick = 1; w.tick < healed+calm && w.broken == ""; w.tick++ {
 		w.suffer()
 		for _, h := range w.hosts {
 			w.runHost(h)
@@ -115,11 +118,26 @@ func (w *world) run() string {
 		if w.tick > trouble && (w.over || w.settled()) {
 			return ""
 		}
+		// Where all nodes reach the coordinator, some train, whichever links between them
+		// are dead.
+		if w.tick < trouble || !w.central() {
+			w.quiet = w.tick
+		}
+		if w.tick-max(w.quiet, w.newest.at) > dead/2 {
+			w.fail("no step for %d s though all nodes reach the coordinator: %s", dead/2/second, w.standing())
+		}
 	}
 	if w.broken == "" {
 		w.fail("no progress with everybody within %d s of the last fault: %s", calm/second, w.standing())
 	}
 	return w.broken
+}
+
+// central tells whether there is a coordinator that all nodes reach.
+func (w *world) central() bool {
+	return slices.ContainsFunc(w.hosts, func(h *host) bool {
+		return h.agent != nil && h.agent.holder != nil && !slices.ContainsFunc(w.hosts, func(o *host) bool { return !w.joined(h.id, o.id) })
+	})
 }
 
 // suffer lets the faults that are due begin, and end.
@@ -135,13 +153,14 @@ func (w *world) suffer() {
 		}
 	}
 	for _, f := range w.faults {
-		if f.at > w.tick || min(f.at+f.last, trouble) <= w.tick {
+		if f.at > w.tick || f.until() <= w.tick {
 			continue
 		}
 		for a := range w.open {
 			for b := range w.open {
 				if f.cuts(a, b) {
-					w.open[a][b], w.open[b][a] = false, false
+					w.open[a][b] = false
+					w.open[b][a] = w.open[b][a] && f.kind == oneWay
 				}
 			}
 		}
@@ -154,7 +173,7 @@ func (f fault) cuts(a, b int) bool {
 		return false
 	}
 	switch f.kind {
-	case cutLink:
+	case cutLink, oneWay, deadLink:
 		return a == f.node && b == f.also
 	case isolate:
 		return a == f.node
@@ -167,7 +186,7 @@ func (f fault) cuts(a, b int) bool {
 
 func (w *world) begin(f fault) {
 	h := w.hosts[f.node]
-	until := min(f.at+f.last, trouble)
+	until := f.until()
 	switch f.kind {
 	case killWorker:
 		if p := h.workers[f.also]; p != nil {
@@ -199,9 +218,14 @@ func (w *world) begin(f fault) {
 	case stopRun:
 		if h.agent != nil && !w.asked { // a second signal kills
 			w.asked = true
+			h.agent.step(w, node.Signalled{Signal: "SIGINT"})
+		}
+	case drainNode:
+		if h.agent != nil && !w.asked && w.elastic && !h.agent.draining {
+			w.drained = true
 			h.agent.step(w, node.Signalled{Signal: "SIGTERM"})
 		}
-	case cutLink, isolate, split, kinds:
+	case cutLink, isolate, split, oneWay, deadLink, kinds:
 	}
 }
 
