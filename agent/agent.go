@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/membership"
 	"github.com/agrdist/agrdist/cluster/node"
 	"github.com/agrdist/agrdist/cluster/security"
@@ -71,6 +72,11 @@ type Agent struct {
 	members map[int]cluster.MemberID // by slot, of the newest incarnation
 	session session                  // nil before the node is admitted
 	result  *node.Return
+
+	known struct { // what Seen of the machine returned last
+		sync.Mutex
+		last, committed cluster.Generation
+	}
 
 	inbox    chan node.Event
 	admitted chan admission
@@ -211,12 +217,17 @@ func (a *Agent) otherAddresses(c config.Cluster) {
 }
 
 // run drives the machine. The parts are there.
-func (a *Agent) run(ctx context.Context, stop <-chan os.Signal) (cluster.End, error) {
-	machine, err := node.New(nodeConfig(a.cfg), time.Now())
+func (a *Agent) run(ctx context.Context, stop <-chan os.Signal) (end cluster.End, err error) {
+	c := nodeConfig(a.cfg)
+	if c.Kept, err = coordinator.ReadJournal(rundir.Dir(a.cfg.RunDir).Journal()); err != nil {
+		return cluster.End{}, err
+	}
+	machine, err := node.New(c, time.Now())
 	if err != nil {
 		return cluster.End{}, err
 	}
 	a.machine = machine
+	a.note()
 	a.tasks.Go(func() { a.watchGossip(ctx) })
 	a.tasks.Go(func() { a.register(ctx) })
 	a.tasks.Go(func() { a.watch(ctx) })

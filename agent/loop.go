@@ -62,6 +62,21 @@ func (a *Agent) step(ctx context.Context, e node.Event) {
 	for _, action := range a.machine.Step(time.Now(), e) {
 		a.carryOut(ctx, action)
 	}
+	a.note()
+}
+
+// note copies what the node has seen of the run for whoever registers it.
+func (a *Agent) note() {
+	a.known.Lock()
+	defer a.known.Unlock()
+	a.known.last, a.known.committed = a.machine.Seen()
+}
+
+// seen returns it.
+func (a *Agent) seen() (last, committed cluster.Generation) {
+	a.known.Lock()
+	defer a.known.Unlock()
+	return a.known.last, a.known.committed
 }
 
 // carryOut does what the machine asks for. It does not wait for anybody: an

@@ -53,7 +53,7 @@ func (r *remote) dial(c coordinator.ClientConfig) (*coordinator.Client, error) {
 // Register implements control.
 func (r *remote) Register(ctx context.Context) (session, error) {
 	s, err := r.client.Supervise(ctx, coordinator.Node{
-		Name: r.cfg.Node, Host: r.meta.Host, Slots: r.cfg.Run.Cluster.Workers, RunID: r.cfg.Run.Cluster.RunID,
+		Name: r.cfg.Node, Host: r.meta.Host, Slots: r.cfg.Run.Cluster.Workers, RunID: r.cfg.Run.Cluster.RunID, Seen: r.seen,
 	})
 	if err != nil {
 		return nil, err

@@ -65,6 +65,11 @@
 // n-D living, at least (n-d1)/2 and (n-d2)/2, together at least n-(d1+d2)/2,
 // which exceeds n-D unless d1 = d2 = D, and then both count the same lowest rank.
 //
+// A member that one side counts as dead may have lived when the other side formed its
+// generation, and been in it. So a death counts only with what the dead one's node has
+// seen: its agent names, when it registers, the newest generation that it knows of, and
+// until it has no new worker takes the place of another one.
+//
 // Before the first generation there is nothing to have a majority of. It is formed by one
 // coordinator only, that of the node that starts the run (Config.MayBegin).
 //

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -123,7 +124,30 @@ func (m *Machine) admissible(w Member) error {
 				ErrSlotTaken, w.Slot, w.Node, o.member, round(m.now.Sub(o.seen)))
 		}
 	}
+	if m.agents && !m.node(w.Node).connected && m.replaces(w) {
+		return fmt.Errorf("%w: slot %d of node %q had another worker, and the node's agent, which knows how far that was, has not registered yet",
+			ErrSlotTaken, w.Slot, w.Node)
+	}
 	return nil
+}
+
+// replaces tells whether a worker would certify a death: another one had its seat, and
+// nobody said yet that it is gone.
+func (m *Machine) replaces(w Member) bool {
+	other := func(o Member) bool { return o.ID != w.ID && o.Seat() == w.Seat() && !m.dead[o.ID] }
+	for _, o := range m.workers {
+		if other(o.member) {
+			return true
+		}
+	}
+	for _, a := range m.unheard {
+		if other(a.member) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(append([]Generation{m.electorate(), m.last}, m.issued...), func(g Generation) bool {
+		return slices.ContainsFunc(g.Members, other)
+	})
 }
 
 // welcome returns why a worker of this run must not begin to take part.
@@ -251,13 +275,27 @@ func (m *Machine) learn(g Generation) {
 	m.recover()
 }
 
+// learnSeen takes in a generation that a node has seen. One that is not newer than the
+// last may be another coordinator's, and may have committed unheard.
+func (m *Machine) learnSeen(g Generation) {
+	known := func(o Generation) bool { return o.Same(g) }
+	switch {
+	case g.Number > max(m.last.Number, m.floor):
+		m.learn(g)
+	case g.Number > max(m.base.Number, m.floor) && !known(m.last) && !slices.ContainsFunc(m.issued, known):
+		m.issue(g)
+		slices.SortStableFunc(m.issued, func(a, b Generation) int { return cmp.Compare(a.Number, b.Number) })
+		m.rev++
+	}
+}
+
 // learnBase takes in the generation in which a worker says that it committed last. The
 // machine may know of no such generation, or of another of that number: a coordinator
 // that did not hear of this one may have given the number too. A worker is in one of the
 // two only, so only one of them can have committed, and that is the one that its member
 // names.
 func (m *Machine) learnBase(g Generation, r Report) {
-	if g.Number < m.base.Number || g.Same(m.base) {
+	if g.Number == 0 || g.Number < m.base.Number || g.Same(m.base) {
 		return
 	}
 	m.base = g

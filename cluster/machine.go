@@ -18,6 +18,7 @@ type Machine struct {
 
 	workers map[MemberID]*worker // registered and not lost
 	nodes   []*node              // in join order
+	agents  bool                 // an agent has registered
 	dead    map[MemberID]bool    // certified deaths; they never come back
 	agreed  map[MemberID]bool    // left by agreement: no crash
 	evicted map[MemberID]string  // told to die, and why; they never come back
@@ -232,10 +233,18 @@ func (m *Machine) expire() {
 }
 
 // agentJoined gives the workers that were lost with the node the time to come
-// back with it.
+// back with it. The node may have seen generations of another coordinator, in which its
+// workers were that are dead now.
 func (m *Machine) agentJoined(e AgentJoined) {
+	if m.state != StateOver && m.state != StateFinishing {
+		m.learnSeen(e.Seen)
+		if e.Committed.Number > m.base.Number {
+			m.learnBase(e.Committed, Report{})
+		}
+	}
 	delete(m.silent, e.Node)
 	n := m.node(e.Node)
+	m.agents = true
 	n.slots, n.host, n.connected, n.seen, n.drained = e.Slots, e.Host, true, m.now, false
 	for id, a := range m.unheard {
 		if a.member.Node == e.Node {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -126,7 +127,7 @@ func (w *model) step(events ...Event) {
 		case Refuse:
 			if p := w.find(a.ID); p != nil {
 				p.connected = false
-				p.killed = true // a refused worker exits
+				p.killed = !errors.Is(a.Err, ErrSlotTaken) // a refused worker exits, or tries again
 			}
 		case Over:
 			w.overs++
@@ -301,6 +302,7 @@ func (w *model) reportAll() {
 func (w *model) calm() Status {
 	for _, p := range w.seats {
 		w.hear(p, true)
+		w.step(AgentJoined{Node: p.node, Slots: 2})
 	}
 	for range 600 {
 		w.now = w.now.Add(100 * time.Millisecond)

@@ -22,7 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 // the machine ticks, each 100 ms. With -rewrite the answers are written again.
 //
 //	config KEY=VALUE...               first line only; workers=N sets min and max, begin=false MayBegin
-//	agent NODE SLOTS | agentlost NODE | silent NODE | drain NODE
+//	agent NODE SLOTS [seen=NUMBER:ID,ID] | agentlost NODE | silent NODE | drain NODE
 //	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID, committed=... and the keys of report
 //	report ID,... KEY=VALUE...        changes the last report of each and sends it
 //	mute ID                           no heartbeats from now on, though connected
@@ -101,7 +101,7 @@ func (p *player) input(line string, f []string) {
 	switch f[1] {
 	case "agent":
 		p.agents = append(p.agents, args[0])
-		p.step(AgentJoined{Node: args[0], Slots: p.int(args[1])})
+		p.step(AgentJoined{Node: args[0], Slots: p.int(args[1]), Seen: p.generation(keys["seen"])})
 	case "agentlost":
 		p.agents = without(p.agents, args[0])
 		p.step(AgentLost{Node: args[0]})
@@ -193,23 +193,25 @@ func (p *player) join(id, at string, keys map[string]string) {
 		}
 	}
 	p.members[id] = m
-	generation := func(text string) (g Generation) {
-		if number, ids, ok := strings.Cut(text, ":"); ok {
-			g.Number = uint64(p.int(number))
-			for other := range strings.SplitSeq(ids, ",") {
-				g.Members = append(g.Members, p.members[other])
-			}
-		}
-		return g
-	}
-	holds := generation(keys["holds"])
+	holds := p.generation(keys["holds"])
 	r, again := p.reports[id]
 	if !again {
 		r = Report{Member: m.ID, Step: -1}
 	}
 	p.reports[id] = p.report(r, keys)
 	p.order = append(without(p.order, id), id)
-	p.step(WorkerJoined{Member: m, Holds: holds, Committed: generation(keys["committed"]), Report: p.reports[id]})
+	p.step(WorkerJoined{Member: m, Holds: holds, Committed: p.generation(keys["committed"]), Report: p.reports[id]})
+}
+
+// generation reads NUMBER:ID,ID.
+func (p *player) generation(text string) (g Generation) {
+	if number, ids, ok := strings.Cut(text, ":"); ok {
+		g.Number = uint64(p.int(number))
+		for id := range strings.SplitSeq(ids, ",") {
+			g.Members = append(g.Members, p.members[id])
+		}
+	}
+	return g
 }
 
 func (p *player) report(r Report, keys map[string]string) Report {

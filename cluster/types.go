@@ -234,7 +234,7 @@ const (
 // Reasons for which a registration is refused, found with errors.Is.
 var (
 	ErrMismatch  = errors.New("cluster: worker does not fit this run")
-	ErrSlotTaken = errors.New("cluster: slot is held by a live worker")
+	ErrSlotTaken = errors.New("cluster: slot is not free")
 	ErrEvicted   = errors.New("cluster: worker was evicted")
 	ErrOver      = errors.New("cluster: run is over")
 )

@@ -1607,7 +1607,11 @@ type Hello struct {
 	RunId string                 `protobuf:"bytes,4,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// Unique per agent process: tells a reconnection from a second node of the
 	// same name.
-	Instance      string `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"`
+	Instance string `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"`
+	// The newest generation that this node has seen, and the newest that it knows to have
+	// committed a step; unset for none. What its dead workers knew is not lost with them.
+	Seen          *Generation `protobuf:"bytes,6,opt,name=seen,proto3" json:"seen,omitempty"`
+	Committed     *Generation `protobuf:"bytes,7,opt,name=committed,proto3" json:"committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1675,6 +1679,20 @@ func (x *Hello) GetInstance() string {
 		return x.Instance
 	}
 	return ""
+}
+
+func (x *Hello) GetSeen() *Generation {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
+}
+
+func (x *Hello) GetCommitted() *Generation {
+	if x != nil {
+		return x.Committed
+	}
+	return nil
 }
 
 type SuperviseResponse struct {
@@ -2736,13 +2754,15 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x05drain\x18\x04 \x01(\v2\x19.agrdist.cluster.v1.DrainH\x00R\x05drainB\t\n" +
 	"\amessage\"\a\n" +
 	"\x05Drain\"\t\n" +
-	"\aDrained\"x\n" +
+	"\aDrained\"\xea\x01\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05slots\x18\x02 \x01(\x05R\x05slots\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x15\n" +
 	"\x06run_id\x18\x04 \x01(\tR\x05runId\x12\x1a\n" +
-	"\binstance\x18\x05 \x01(\tR\binstance\"\xda\x03\n" +
+	"\binstance\x18\x05 \x01(\tR\binstance\x122\n" +
+	"\x04seen\x18\x06 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\x04seen\x12<\n" +
+	"\tcommitted\x18\a \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\tcommitted\"\xda\x03\n" +
 	"\x11SuperviseResponse\x12:\n" +
 	"\badmitted\x18\x01 \x01(\v2\x1c.agrdist.cluster.v1.AdmittedH\x00R\badmitted\x127\n" +
 	"\arefused\x18\x02 \x01(\v2\x1b.agrdist.cluster.v1.RefusedH\x00R\arefused\x12.\n" +
@@ -2914,37 +2934,39 @@ var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	13, // 21: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
 	8,  // 22: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
 	19, // 23: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
-	12, // 24: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	14, // 25: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	23, // 26: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
-	17, // 27: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
-	13, // 28: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	16, // 29: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	20, // 30: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
-	3,  // 31: agrdist.cluster.v1.SuperviseResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	3,  // 32: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	32, // 33: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
-	33, // 34: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
-	17, // 35: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
-	2,  // 36: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
-	4,  // 37: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
-	7,  // 38: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
-	18, // 39: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
-	24, // 40: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
-	26, // 41: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
-	28, // 42: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
-	30, // 43: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
-	11, // 44: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
-	22, // 45: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
-	25, // 46: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
-	27, // 47: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
-	29, // 48: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
-	31, // 49: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
-	44, // [44:50] is the sub-list for method output_type
-	38, // [38:44] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	3,  // 24: agrdist.cluster.v1.Hello.seen:type_name -> agrdist.cluster.v1.Generation
+	3,  // 25: agrdist.cluster.v1.Hello.committed:type_name -> agrdist.cluster.v1.Generation
+	12, // 26: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	14, // 27: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	23, // 28: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
+	17, // 29: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
+	13, // 30: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	16, // 31: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	20, // 32: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
+	3,  // 33: agrdist.cluster.v1.SuperviseResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	3,  // 34: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	32, // 35: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
+	33, // 36: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
+	17, // 37: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
+	2,  // 38: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
+	4,  // 39: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
+	7,  // 40: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
+	18, // 41: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
+	24, // 42: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
+	26, // 43: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
+	28, // 44: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
+	30, // 45: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
+	11, // 46: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
+	22, // 47: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
+	25, // 48: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
+	27, // 49: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
+	29, // 50: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
+	31, // 51: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
+	46, // [46:52] is the sub-list for method output_type
+	40, // [40:46] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_agrdist_cluster_v1_cluster_proto_init() }

@@ -22,6 +22,9 @@ type Node struct {
 	Host  string
 	Slots int // workers that it supervises
 	RunID string
+	// Seen returns the newest generation that the node has seen, and the newest that it
+	// knows to have committed a step. It may be nil.
+	Seen func() (last, committed cluster.Generation)
 }
 
 // AgentSession is an agent's place in the run. It reconnects by itself.
@@ -148,6 +151,10 @@ func (s *AgentSession) attempt(ctx context.Context, k *keeper) error {
 	defer l.close()
 	hello := &pb.Hello{
 		Node: s.node.Name, Slots: int32(s.node.Slots), Host: text.Valid(s.node.Host), RunId: s.node.RunID, Instance: s.instance,
+	}
+	if s.node.Seen != nil {
+		last, committed := s.node.Seen()
+		hello.Seen, hello.Committed = toGeneration(last), toGeneration(committed)
 	}
 	if err := l.Send(&pb.SuperviseRequest{Message: &pb.SuperviseRequest_Hello{Hello: hello}}); err != nil {
 		return s.ended(k, l, err)

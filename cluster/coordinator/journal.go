@@ -20,8 +20,8 @@ type journalFile struct {
 	Journal cluster.Journal
 }
 
-// readJournal returns an empty one if there is none.
-func readJournal(path string) (cluster.Journal, error) {
+// ReadJournal reads the journal of a run; one that is not there is empty.
+func ReadJournal(path string) (cluster.Journal, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cluster.NewJournal(), nil
@@ -40,7 +40,7 @@ func readJournal(path string) (cluster.Journal, error) {
 // KeepJournal replaces the journal of a node that holds no coordinator by what it saw of
 // the run, unless it has kept something newer.
 func KeepJournal(path string, seen cluster.Journal) error {
-	kept, err := readJournal(path)
+	kept, err := ReadJournal(path)
 	if err != nil || !seen.Supersedes(kept) {
 		return err
 	}

@@ -149,7 +149,7 @@ func TestStatusSurvivesTheWire(t *testing.T) {
 
 func TestJournalSurvivesTheDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.json")
-	none, err := readJournal(path)
+	none, err := ReadJournal(path)
 	require.NoError(t, err)
 	require.Equal(t, cluster.NewJournal(), none)
 
@@ -159,7 +159,7 @@ func TestJournalSurvivesTheDisk(t *testing.T) {
 	for range 2 { // the second replaces the first
 		j.Step++
 		require.NoError(t, writeJournal(path, j))
-		got, err := readJournal(path)
+		got, err := ReadJournal(path)
 		require.NoError(t, err)
 		require.Empty(t, cmp.Diff(j, got))
 	}

@@ -110,7 +110,7 @@ func machine(cfg ServerConfig) (*cluster.Machine, error) {
 	var kept cluster.Journal
 	var err error
 	if cfg.JournalPath != "" {
-		if kept, err = readJournal(cfg.JournalPath); err != nil {
+		if kept, err = ReadJournal(cfg.JournalPath); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/agrdist/agrdist/cluster"
 )
 
 // Config describes one node. Start from DefaultConfig.
@@ -22,6 +24,8 @@ type Config struct {
 	// say that they took over.
 	Founder    bool
 	FoundAfter time.Duration
+	// Kept is what earlier processes of this node kept of the run on its disk.
+	Kept cluster.Journal
 	// Term is the highest term that earlier processes of this node knew.
 	Term uint64
 

@@ -162,6 +162,17 @@ func (m *Machine) keep(before cluster.Generation) {
 	}
 }
 
+// Seen returns the newest generation that this node has seen, now or before a restart,
+// and the newest that it knows to have committed a step: what it tells every coordinator,
+// so that what its dead workers knew is not lost with them.
+func (m *Machine) Seen() (last, committed cluster.Generation) {
+	j := m.holder.seen
+	if kept := m.cfg.Kept; j.Last.Number == 0 && kept.End.Outcome == cluster.OutcomeNone {
+		j = kept
+	}
+	return j.Last, j.Base
+}
+
 // settleHolder decides whether the coordinator belongs on this node.
 func (m *Machine) settleHolder() {
 	h := &m.holder

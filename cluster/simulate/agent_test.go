@@ -48,6 +48,7 @@ func (w *world) boot(h *host) {
 	c := node.DefaultConfig()
 	h.boots++
 	c.Node, c.Slots, c.Boot = h.name(), w.slots, fmt.Sprint(h.boots)
+	c.Kept = h.disk.journal
 	c.Founder, c.Term, c.Elastic = h.id == 0, h.disk.term, w.elastic
 	if w.plant == noFounder && h.id > 0 {
 		c.Founder, c.FoundAfter = true, time.Hour
@@ -204,7 +205,11 @@ func (a *agent) register(w *world, o *holder) {
 	}
 	a.line = newLine[cluster.Event, any](w, a.host.id, func() bool { return a.gone }, o)
 	o.agents[a.host.id] = a.line
-	o.put(request{event: cluster.AgentJoined{Node: a.host.name(), Slots: w.slots}, agent: a.line})
+	last, committed := a.machine.Seen()
+	if w.plant == forgetful {
+		last, committed = cluster.Generation{}, cluster.Generation{}
+	}
+	o.put(request{event: cluster.AgentJoined{Node: a.host.name(), Slots: w.slots, Seen: last, Committed: committed}, agent: a.line})
 	for _, k := range o.kills {
 		if k.Member.Node == a.host.name() {
 			a.line.tell(w, k)

@@ -59,3 +59,31 @@ func TestPlantedFaults(t *testing.T) {
 		})
 	}
 }
+
+// Schedules that once broke a rule, shrunk. Each must break it again when its fault is
+// planted, and must not without.
+func TestFoundSchedules(t *testing.T) {
+	for name, f := range map[string]struct {
+		schedule
+		plant plant
+	}{
+		// n1 and n2 train in a generation that n0 has not heard of. n2's worker dies, and
+		// is no member any more that could tell of it.
+		"what the dead knew": {schedule{
+			seed: 7128, nodes: 3, slots: 1, least: 2, steps: 93, elastic: true, faults: []fault{
+				{at: 119, kind: split, node: 1, also: 6, last: 94},
+				{at: 208, kind: killAgent, node: 2, last: 5},
+				{at: 213, kind: oneWay, node: 0, also: 1, last: 13},
+			},
+		}, forgetful},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if broken := newWorld(f.schedule, sound).run(); broken != "" {
+				t.Fatal(broken)
+			}
+			if newWorld(f.schedule, f.plant).run() == "" {
+				t.Fatal("the schedule does not find its fault any more")
+			}
+		})
+	}
+}

@@ -180,7 +180,11 @@ func (p *worker) register(w *world, o *holder) {
 	o.put(request{
 		event: cluster.WorkerJoined{Member: p.member(), Holds: p.holds, Committed: p.proven, Report: p.report()}, work: l,
 		reply: func(a cluster.Action) {
-			if _, ok := a.(cluster.Refuse); ok {
+			if r, ok := a.(cluster.Refuse); ok {
+				if errors.Is(r.Err, cluster.ErrSlotTaken) { // it tries again
+					l.ended = true
+					return
+				}
 				if l.tell(w, refused{}); o.end != nil {
 					l.tell(w, cluster.Over{End: *o.end})
 				}

@@ -25,6 +25,7 @@ const (
 	noFence            // a worker commits whatever generation the others are in
 	noFloor            // who takes over forgets the generations that were
 	noFounder          // whoever takes over may begin the run
+	forgetful          // a node does not tell a coordinator which generations it has seen
 	earlyGoodbye       // a stop is answered before the checkpoint is durable
 )
 
