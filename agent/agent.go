@@ -66,6 +66,7 @@ type Agent struct {
 	control  control
 	workers  supervisor
 	signpost *signpost
+	flights  *flights
 
 	// Of Run's goroutine.
 	machine *node.Machine
@@ -114,6 +115,7 @@ func newAgent(cfg Config) *Agent {
 	return &Agent{
 		cfg: cfg, log: cfg.Logger, members: map[int]cluster.MemberID{},
 		signpost: newSignpost(cfg.RunDir, cfg.Node),
+		flights:  newFlights(cfg.Node, rundir.Dir(cfg.RunDir).Debug(), cfg.Logger),
 		inbox:    make(chan node.Event), admitted: make(chan admission),
 	}
 }
@@ -288,6 +290,7 @@ func (a *Agent) close(cancel func()) {
 	}
 	cancel()
 	a.tasks.Wait()
+	a.flights.close()
 	if err := a.signpost.takeDown(); err != nil {
 		a.log.Warn("closing", "err", err)
 	}

@@ -39,10 +39,16 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 				a.cfg.Run = in.run
 			}
 		case exit := <-a.workers.Exits():
+			a.recordExit(ctx, exit)
 			e = exited(exit)
 		case s := <-stop:
 			if s == syscall.SIGUSR1 { // a checkpoint: the ranks agree on it by themselves
 				a.signalWorkers(syscall.SIGUSR1)
+				continue
+			}
+			if s == syscall.SIGQUIT {
+				a.recordStacks()
+				a.recordAll(ctx, 0, "SIGQUIT")
 				continue
 			}
 			a.log.Info("stopping", "signal", signalName(s))
@@ -110,6 +116,7 @@ func (a *Agent) carryOut(ctx context.Context, action node.Action) {
 			a.step(ctx, node.StartFailed{Slot: action.Slot, Err: err, Hopeless: hopeless(err)})
 		}
 	case node.Kill:
+		a.recordAll(ctx, 0, "the coordinator has a worker killed")
 		if err := a.workers.Kill(action.Slot); err != nil && !errors.Is(err, supervise.ErrNotRunning) {
 			a.log.Error("cannot kill a worker", "slot", action.Slot, "err", err)
 		}
@@ -192,6 +199,9 @@ func (a *Agent) command(slot int) (supervise.Command, error) {
 		RunID: a.cfg.Run.Cluster.RunID, Coordinator: a.signpost.path, Advertised: a.gossip.Addr(), Secret: a.cfg.Secret,
 		Config: string(a.cfg.Run.YAML(false)),
 	})
+	if ring := a.flights.begin(slot); ring != nil {
+		c.Keep = append([]*os.File{ring}, c.Keep...) // the first: the worker looks there
+	}
 	if id := a.cfg.Identity; id != nil {
 		c.Keep = append(c.Keep, id.workers)
 	}

@@ -169,6 +169,7 @@ func (a *Agent) look(ctx context.Context) {
 		a.post(ctx, node.Waiting{For: a.gossip.WaitingFor()})
 		return
 	}
+	a.recordGeneration(ctx, s)
 	if a.cfg.Watch != nil {
 		a.cfg.Watch(s)
 	}

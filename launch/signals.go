@@ -21,6 +21,7 @@ const (
 	Kill                   // end at once
 	Save                   // write a checkpoint now and continue
 	Leave                  // leave a run that continues on other nodes
+	Dump                   // write what the workers did last to RUN/debug, and continue
 )
 
 // repeatWithin is how long after a request further signals only repeat it. Process
@@ -31,7 +32,7 @@ const repeatWithin = time.Second
 // Stopper makes requests of signals. The first SIGINT, SIGTERM or SIGHUP is a Stop.
 // Within a second any number of them only repeats it. Later ones are requests of
 // their own: a second SIGINT that a person typed is a Kill, and so is any third
-// request. SIGUSR1 is always a Save. In an elastic run the first SIGTERM is a Leave,
+// request. SIGUSR1 is always a Save, and SIGQUIT (Ctrl-\\) a Dump. In an elastic run the first SIGTERM is a Leave,
 // and a second one is the Stop.
 type Stopper struct {
 	Terminal bool // an interrupt comes from a keyboard
@@ -46,6 +47,9 @@ type Stopper struct {
 func (s *Stopper) Next(sig os.Signal, now time.Time) Request {
 	if sig == syscall.SIGUSR1 {
 		return Save
+	}
+	if sig == syscall.SIGQUIT {
+		return Dump
 	}
 	if s.asked > 0 && now.Sub(s.last) <= repeatWithin {
 		return Nothing
@@ -112,6 +116,8 @@ func (r *run) forward(q Request, sig os.Signal, out chan<- os.Signal) {
 			return
 		}
 		r.notice(fmt.Sprintf("%s: writing a checkpoint after this step; training continues", signalName(sig)))
+	case Dump:
+		r.notice(fmt.Sprintf("%s: writing to %s where each worker is; training continues. agrdist debug explain reads it", signalName(sig), r.dir.Debug()))
 	case Kill:
 	case Nothing:
 		return

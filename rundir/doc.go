@@ -5,6 +5,7 @@
 //	RUN/samples/step-N.png
 //	RUN/checkpoints/step-N/           see package checkpoint
 //	RUN/logs/NAME.log
+//	RUN/debug/                        the last records of workers that went wrong
 //	RUN/lock                          held by whoever writes to the run
 //	RUN/coordinator.json              the coordinator's journal
 //	RUN/coordinator-NODE.addr         where a node's workers find the coordinator

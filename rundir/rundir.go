@@ -56,6 +56,9 @@ func (d Dir) Logs() string { return d.join("logs") }
 // front where a run has several.
 func (d Dir) Log(process string) string { return d.join("logs", process+".log") }
 
+// Debug is where the last records of workers that went wrong are kept.
+func (d Dir) Debug() string { return d.join("debug") }
+
 // Journal is the coordinator's journal.
 func (d Dir) Journal() string { return d.join("coordinator.json") }
 
@@ -90,7 +93,7 @@ func (d Dir) Store(o checkpoint.Options) *checkpoint.Store {
 // was nothing to move. The caller holds the lock.
 func (d Dir) SetAside(now time.Time) (string, error) {
 	var left []string
-	for _, name := range []string{"checkpoints", "samples", "events.jsonl", "eval.jsonl", "tb", "config.yaml", "coordinator.json"} {
+	for _, name := range []string{"checkpoints", "samples", "events.jsonl", "eval.jsonl", "tb", "config.yaml", "coordinator.json", "debug"} {
 		if _, err := os.Lstat(d.join(name)); err == nil {
 			left = append(left, name)
 		} else if !errors.Is(err, fs.ErrNotExist) {

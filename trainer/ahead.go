@@ -9,11 +9,11 @@ type ahead struct {
 	draws  [2][]int64
 	images [2][]float32
 	turn   int // of the buffers: the next to fill
-	flight *flight
+	flight *load
 }
 
-// flight is a load that nobody has taken yet.
-type flight struct {
+// load is one that nobody has taken yet.
+type load struct {
 	first  int64
 	images []float32
 	cancel context.CancelFunc
@@ -60,7 +60,7 @@ func (a *ahead) begin(first int64) {
 	for i := range draws {
 		draws[i] = first + int64(i)
 	}
-	f := &flight{first: first, images: a.images[a.turn], cancel: cancel, done: make(chan struct{})}
+	f := &load{first: first, images: a.images[a.turn], cancel: cancel, done: make(chan struct{})}
 	a.flight, a.turn = f, 1-a.turn
 	go func() {
 		defer close(f.done)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/internal/flight"
 )
 
 // progress keeps the worker's report up to date: where a hang is seen, a peer
@@ -14,15 +15,19 @@ import (
 type progress struct {
 	session Session
 	usage   func() cluster.Usage // nil: not known
+	flight  *flight.Recorder     // nil: nothing is recorded
+	rank    int                  // in the generation
 
 	mu     sync.Mutex
 	report cluster.Report
 }
 
 // enter notes a new generation.
-func (p *progress) enter(generation uint64) {
+func (p *progress) enter(gen cluster.Generation, rank int) {
+	p.rank = rank
+	p.flight.Add(flight.Record{Kind: flight.Joined, Generation: gen.Number, Rank: rank, Peer: len(gen.Members)})
 	p.change(func(r *cluster.Report) {
-		r.Generation, r.Broken, r.Blame = generation, "", ""
+		r.Generation, r.Broken, r.Blame = gen.Number, "", ""
 		r.Phase, r.Bucket = cluster.PhaseConnect, 0
 	})
 }
@@ -39,7 +44,24 @@ func (p *progress) set(phase string, bucket int) {
 			r.Blame = ""
 		}
 		r.Phase, r.Bucket = phase, bucket
+		p.flight.Add(flight.Record{Kind: flight.Phase, Generation: r.Generation, Rank: p.rank, Step: r.Step, Bucket: bucket, Name: phase})
 	})
+}
+
+// left notes how the generation ended for this rank.
+func (p *progress) left(err error) {
+	why := "failed"
+	switch {
+	case err == nil:
+		why = flight.Done
+	case errors.Is(err, errSuperseded):
+		why = "superseded"
+	case errors.Is(err, errCollective):
+		why = "broken"
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flight.Add(flight.Record{Kind: flight.Left, Generation: p.report.Generation, Rank: p.rank, Step: p.report.Step, Name: why})
 }
 
 // tick says that long work continues: silence would look like a hang.

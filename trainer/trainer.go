@@ -11,6 +11,7 @@ import (
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/internal/flight"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -48,6 +49,7 @@ type Parts struct {
 	Store                  Store  // nil: nothing is saved or restored
 	Tasks                  []Task // done in this order
 	Observer               Observer
+	Flight                 *flight.Recorder     // of what the rank does; nil: nothing is recorded
 	Usage                  func() cluster.Usage // of this process; nil: not known. It must be cheap
 	Logger                 *slog.Logger
 }
@@ -105,7 +107,7 @@ func New(cfg Config, p Parts) (*Trainer, error) {
 	var of []int
 	t.buckets, of = cutBuckets(params.List(), params.FlatLen(), cfg.BucketBytes)
 	t.count = newCountdown(of, len(t.buckets))
-	t.progress.session, t.progress.usage = p.Session, p.Usage
+	t.progress.session, t.progress.usage, t.progress.flight = p.Session, p.Usage, p.Flight
 	t.progress.report = cluster.Report{Member: p.Member, Step: -1}
 	return t, nil
 }
@@ -141,6 +143,7 @@ func (t *Trainer) Run(ctx context.Context) (Outcome, error) {
 			return Stopped, t.saveAlone(ctx)
 		}
 		out, err := t.generation(ctx, gens, *gen, rank)
+		t.progress.left(err)
 		switch {
 		case err == nil:
 			return out, nil
@@ -198,7 +201,7 @@ func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer gens.onNewer(gen.Number, func() { cancel(errSuperseded) })()
-	t.progress.enter(gen.Number)
+	t.progress.enter(gen, rank)
 
 	plan, err := allreduce.NewPlan(t.cfg.Chunks(), len(gen.Members))
 	if err != nil {

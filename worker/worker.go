@@ -18,8 +18,10 @@ import (
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/security"
+	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/data"
+	"github.com/agrdist/agrdist/internal/flight"
 	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/metrics"
 	"github.com/agrdist/agrdist/metrics/tensorboard"
@@ -40,12 +42,13 @@ type worker struct {
 	out    *recordWriter
 	keys   *security.Keys
 	device *setup.Device
+	flight *flight.Recorder
 	close  []func() error
 }
 
 // run trains as one worker until the run ends, and returns the process's exit code.
 func run(ctx context.Context, asked requests, s spec.Spec, log *slog.Logger, out *recordWriter) (int, error) {
-	w := &worker{spec: s, log: log, out: out}
+	w := &worker{spec: s, log: log, out: out, flight: flight.Open(supervise.KeptFD)}
 	defer w.shut()
 	err := w.run(ctx, asked)
 	var (
@@ -129,6 +132,7 @@ func (w *worker) run(ctx context.Context, asked requests) error {
 	if err != nil {
 		return err
 	}
+	parts.Flight = w.flight
 	parts.Session, parts.Member, parts.Node = session, w.spec.Member, w.spec.Node
 	parts.Connector = w.device.Connector(endpoint, w.log.With("part", "allreduce"))
 	cfg, err := w.trainerConfig()
@@ -382,6 +386,7 @@ func (w *worker) listen() (*mesh.Endpoint, error) {
 	}
 	cfg := mesh.EndpointConfig{
 		Addr: net.JoinHostPort(c.Bind, strconv.Itoa(port)), RunID: w.spec.RunID, Logger: w.log.With("part", "allreduce"),
+		Flight: w.flight,
 	}
 	if w.keys != nil {
 		level, err := mesh.ParseSecurity(w.cfg.AllReduce.Security)

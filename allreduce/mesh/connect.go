@@ -43,7 +43,9 @@ func (e *Endpoint) Connect(ctx context.Context, cfg allreduce.GroupConfig) (allr
 	}
 	e.log.InfoContext(ctx, "group connected", "rank", cfg.Rank, "world_size", cfg.Plan.World(),
 		"generation", cfg.Generation, "order", cfg.Order.String())
-	return newGroup(cfg, streams, e.log), nil
+	g := newGroup(cfg, streams, e.log)
+	g.flight = e.cfg.Flight
+	return g, nil
 }
 
 // gather connects to all peers at once; the first error that waiting cannot

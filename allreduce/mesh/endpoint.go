@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/internal/flight"
 	"github.com/agrdist/agrdist/internal/gate"
 )
 
@@ -42,6 +43,8 @@ type EndpointConfig struct {
 	Security Security
 	// Logger may be nil.
 	Logger *slog.Logger
+	// Flight records which operations begin and end, and for whom they wait; nil: nothing.
+	Flight *flight.Recorder
 }
 
 // Endpoint is a process's listener for the connections of its peers, kept over

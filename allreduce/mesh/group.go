@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/internal/flight"
 	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
@@ -31,6 +32,7 @@ type group struct {
 	order       allreduce.Order
 	opTimeout   time.Duration
 	log         *slog.Logger
+	flight      *flight.Recorder
 	links       []*link // by rank; nil at the own
 
 	gate  chan struct{} // holds a token: the right to run an operation
@@ -233,6 +235,7 @@ func (g *group) run(ctx context.Context, c collective, op allreduce.Operation, t
 	g.cond.Broadcast()
 	g.mu.Unlock()
 	g.flush()
+	g.note(flight.Begin, allreduce.NoPeer)
 
 	for {
 		g.mu.Lock()
@@ -269,6 +272,12 @@ func (g *group) run(ctx context.Context, c collective, op allreduce.Operation, t
 	// Locked. After a failure the connections are being torn down; wait until
 	// the last reader and writer have let go of the caller's memory.
 	failed := g.fault != nil
+	if failed {
+		g.note(flight.Waits, g.waitsFor(c))
+		g.note(flight.Failed, g.fault.peer)
+	} else {
+		g.note(flight.End, allreduce.NoPeer)
+	}
 	for failed && g.busy > 0 {
 		g.cond.Wait()
 	}
@@ -285,6 +294,16 @@ func (g *group) run(ctx context.Context, c collective, op allreduce.Operation, t
 		return g.failure(op)
 	}
 	return nil
+}
+
+// note records what happens to the running operation. The goroutine that runs it calls.
+func (g *group) note(kind flight.Kind, peer int) {
+	if kind == flight.Waits && peer == allreduce.NoPeer {
+		return
+	}
+	g.flight.Add(flight.Record{
+		Kind: kind, Generation: g.generation, Rank: g.rank, Peer: peer, Number: g.op.number, Bucket: int(g.op.Bucket), Name: g.op.Name,
+	})
 }
 
 // drained tells whether everything queued has been handed to the kernel.

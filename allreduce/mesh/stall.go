@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
+	"github.com/agrdist/agrdist/internal/flight"
 )
 
 // Who is to blame for a wait? A rank that waits may wait for one that itself
@@ -52,6 +53,9 @@ func (g *group) stalled(ctx context.Context, c collective, waited time.Duration)
 	}
 	g.mu.Unlock()
 	g.flush()
+	if changed {
+		g.note(flight.Waits, peer)
+	}
 	if changed && peer != allreduce.NoPeer {
 		g.log.WarnContext(ctx, "still waiting", "peer", peer, "op", op.Name, "bucket", op.Bucket,
 			"op_number", op.number, "waited", waited.Round(time.Millisecond))

@@ -11,6 +11,9 @@ import (
 // A worker's fifth file is its input, where its Command has one.
 const inputFD = 4
 
+// KeptFD is the first of its Command's Keep, for a worker that does know of it.
+const KeptFD = inputFD + 1
+
 // ErrNoInput reports a process that no Supervisor gave an input.
 var ErrNoInput = errors.New("supervise: no input from a supervisor")
 

@@ -206,7 +206,7 @@ func (r *runner) run(ctx context.Context) error {
 // stopSignals are the signals that a run heeds. A reader of the output that goes away
 // (SIGPIPE) does not end it: what is printed then is lost.
 func stopSignals() (<-chan os.Signal, func()) {
-	list := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGUSR1}
+	list := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGQUIT}
 	if !signal.Ignored(syscall.SIGHUP) { // as nohup does
 		list = append(list, syscall.SIGHUP)
 	}

@@ -3,12 +3,12 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
+	"cmd/agrdist": "internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
 		"diffusion nn/weights internal/grid internal/version",
 	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
-	"agent": "worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
-	"worker": "worker/spec worker/usage cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
+	"agent": "internal/flight worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
+	"worker": "internal/flight worker/spec worker/usage cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
 		"diffusion diffusion/unet eval/heldout nn/weights tensor internal/grid internal/version",
 	"worker/spec":  "cluster internal/text",
 	"worker/usage": "cluster",
@@ -32,7 +32,7 @@ var allowed = map[string]string{
 
 	"recipe":              "internal/isa rundir setup config checkpoint diffusion diffusion/unet",
 	"rundir":              "checkpoint checkpoint/pytorchddpm nn/weights",
-	"trainer":             "cluster checkpoint allreduce diffusion diffusion/unet nn agr optim tensor rng",
+	"trainer":             "internal/flight cluster checkpoint allreduce diffusion diffusion/unet nn agr optim tensor rng",
 	"config":              "",
 	"status":              "cluster metrics",
 	"status/trainjob":     "",
@@ -68,7 +68,7 @@ var allowed = map[string]string{
 
 	"allreduce":               "tensor internal/sharedmem",
 	"allreduce/allreducetest": "allreduce tensor",
-	"allreduce/mesh":          "allreduce internal/gate internal/sharedmem",
+	"allreduce/mesh":          "internal/flight allreduce internal/gate internal/sharedmem",
 	"allreduce/nccl":          "allreduce tensor internal/cuda/dl",
 
 	"tensor":                          "",
@@ -91,6 +91,7 @@ var allowed = map[string]string{
 	"internal/cuda/driver":   "internal/cuda/dl",
 	"internal/cuda/nvrtc":    "internal/cuda/dl",
 	"internal/cuda/selftest": "internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver internal/cuda/nvrtc",
+	"internal/flight":        "",
 	"internal/gate":          "",
 	"internal/grid":          "",
 	"internal/isa":           "",
