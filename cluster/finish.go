@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"strings"
 )
 
 // finished takes in a rank's word that the last step is reached.
@@ -26,9 +25,9 @@ func (m *Machine) finished(event Finished) {
 				m.finish.Member, m.finish.Digest, m.finish.Step, f.Member, f.Digest, f.Step)
 			return
 		}
-		w.finished = true
+		m.hasFinished(w)
 	default:
-		w.finished = true
+		m.hasFinished(w)
 		m.state, m.finish, m.endBy = StateFinishing, f, m.now.Add(m.cfg.FinishTimeout)
 		m.step = max(m.step, f.Step)
 		m.rev++
@@ -36,13 +35,19 @@ func (m *Machine) finished(event Finished) {
 	answer(nil)
 }
 
+// hasFinished notes that a worker is done: its silence is no fault any more.
+func (m *Machine) hasFinished(w *worker) {
+	m.unlistHeard(w)
+	w.finished = true
+}
+
 // settleFinish ends the run when every rank has finished or gone, or time is up. A rank
 // that is still behind the last step after a while joined too late: those that finished
 // have left the group, so it never gets there.
 func (m *Machine) settleFinish() {
 	late := m.cfg.FinishTimeout-m.endBy.Sub(m.now) >= m.cfg.SilentAfter
-	for _, member := range m.last.Members {
-		w := m.workers[member.ID]
+	for rank, member := range m.last.Members {
+		w := m.byRank[rank]
 		there := w != nil && (w.finished || late && w.report.Step < m.finish.Step) || w == nil && m.dead[member.ID]
 		if !there && m.now.Before(m.endBy) {
 			return
@@ -86,10 +91,8 @@ func (m *Machine) drain(name string) {
 		return
 	}
 	n.drained = true
-	for _, w := range m.workers {
-		if w.member.Node == name {
-			m.agreed[w.member.ID] = true
-		}
+	for _, w := range n.seats {
+		m.agreed[w.member.ID] = true
 	}
 	m.do(Drained{name})
 }
@@ -109,29 +112,28 @@ func (m *Machine) beginStop(reason string) {
 // settleStop follows the workers as they leave, by request or because the ranks
 // agreed among themselves.
 func (m *Machine) settleStop() {
-	ranks := m.ranks()
-	agreed := 0
-	for _, w := range ranks {
-		if w.report.Stopping {
-			agreed++
-		}
-	}
-	if m.state == StateRunning && (len(ranks) > 0 && agreed == len(ranks) || len(m.workers) == 0 && m.drained) {
+	ranks, agreed := m.number(isRanked), m.number(isStopping)
+	if m.state == StateRunning && (ranks > 0 && agreed == ranks || len(m.workers) == 0 && m.drained) {
 		m.beginStop("all ranks agreed to stop")
 	}
 	if m.state != StateStopping {
 		return
 	}
-	var left []string
-	for _, w := range m.sorted() {
-		left = append(left, w.member.String())
-	}
 	switch {
-	case len(left) == 0 && (m.gone() || !m.now.Before(m.recoverBy)):
+	case len(m.workers) == 0 && (m.gone() || !m.now.Before(m.recoverBy)):
 		m.stopped(m.stop)
 	case !m.now.Before(m.stopBy):
-		m.stopped(fmt.Sprintf("%s; not gone after %s: %s", m.stop, round(m.cfg.StopTimeout), strings.Join(left, ", ")))
+		m.stopped(fmt.Sprintf("%s; not gone after %s: %s", m.stop, round(m.cfg.StopTimeout), m.namesAll()))
 	}
+}
+
+// namesAll names the registered workers.
+func (m *Machine) namesAll() string {
+	var members []Member
+	for _, w := range m.sorted() {
+		members = append(members, w.member)
+	}
+	return names(members)
 }
 
 // stopped ends a run whose workers have left: as asked, or because it failed and

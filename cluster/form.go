@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,24 +10,25 @@ import (
 // form decides whether a new generation is due, and forms it or says what is
 // awaited.
 func (m *Machine) form() {
-	live := maps.Clone(m.workers)
-	maps.DeleteFunc(live, func(_ MemberID, w *worker) bool {
-		return w.report.Stopping || m.kept[w.member.Node] != nil
-	})
-	members := order(m.last, live, m.nodeOrder, m.cfg.MaxWorkers, m.bound)
-	survived := len(members) > 0 && m.last.Rank(members[0].ID) >= 0 // survivors come first
+	survived, fresh := m.number(isSurvivor) > 0, m.number(isFresh)
 	switch {
+	case survived && len(m.causes) == 0 && !m.ended && (fresh == 0 || m.number(isSurvivor) >= m.cfg.MaxWorkers || !m.joinTime()):
 	case m.state == StateStopping && !survived:
+	case m.blocked.text != "" && m.blocked.rev == m.rev && m.blocked.changes == m.changes:
+		m.await("%s", m.blocked.text)
 	case !survived:
-		m.formFromNothing(len(live), members)
+		m.formFromNothing(fresh)
 	default:
-		m.reform(members)
+		m.reform(m.candidates())
 	}
 }
 
+// candidates returns who would be in a generation that is formed now, by rank.
+func (m *Machine) candidates() []*worker { return m.lineUp(m.cfg.MaxWorkers, m.live) }
+
 // formFromNothing forms the first generation, or one after nobody of the last
 // is left.
-func (m *Machine) formFromNothing(live int, members []Member) {
+func (m *Machine) formFromNothing(live int) {
 	expected := m.cfg.MaxWorkers
 	if m.last.Number == 0 && !m.cfg.MayBegin {
 		m.await("a worker that is in a generation, or the node that starts the run (the one without --join): nobody here knows how far the run is")
@@ -65,12 +65,17 @@ func (m *Machine) formFromNothing(live int, members []Member) {
 		causes = append(causes, fmt.Sprintf("nobody of generation %d is left", m.last.Number))
 	}
 	causes = append(causes, count(live, "worker")+" registered")
-	m.propose(members, strings.Join(causes, "; "))
+	m.propose(m.candidates(), because(causes...))
 }
 
 // reform replaces a generation of which somebody is left.
-func (m *Machine) reform(members []Member) {
-	fresh := slices.DeleteFunc(slices.Clone(members), func(w Member) bool { return m.last.Rank(w.ID) >= 0 })
+func (m *Machine) reform(members []*worker) {
+	var fresh []Member
+	for _, w := range members {
+		if w.rank < 0 {
+			fresh = append(fresh, w.member)
+		}
+	}
 	if len(m.causes) == 0 && !m.ended && (len(fresh) == 0 || !m.joinDue(members)) {
 		return
 	}
@@ -81,33 +86,36 @@ func (m *Machine) reform(members []Member) {
 	if len(causes) == 0 {
 		causes = append(causes, "a quorum is back")
 	}
-	m.propose(members, strings.Join(causes, "; "))
+	m.propose(members, because(causes...))
 }
 
 // joinDue tells whether it is time to take newcomers into a generation that
 // runs well. It is left alone if its successor would have no quorum because a
 // member of it is about to leave.
-func (m *Machine) joinDue(members []Member) bool {
-	next := Generation{Members: members}
-	ok, _ := quorum(m.electorate(), m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
-	return ok && m.state == StateRunning && (m.now.Sub(m.joinLast) >= m.cfg.JoinDebounce || m.now.Sub(m.joinFirst) >= 5*m.cfg.JoinDebounce)
+func (m *Machine) joinDue(members []*worker) bool {
+	ok, _ := quorum(m.electorate().Generation, m.dead, m.choose(members))
+	return ok && m.joinTime()
+}
+
+func (m *Machine) joinTime() bool {
+	return m.state == StateRunning && (m.now.Sub(m.joinLast) >= m.cfg.JoinDebounce || m.now.Sub(m.joinFirst) >= 5*m.cfg.JoinDebounce)
 }
 
 // propose forms a generation if it has a quorum.
-func (m *Machine) propose(members []Member, reason string) {
-	next := Generation{Number: max(m.last.Number, m.floor) + 1, Members: members}
-	ok, unheard := quorum(m.electorate(), m.dead, func(id MemberID) bool { return next.Rank(id) >= 0 })
+func (m *Machine) propose(members []*worker, reason string) {
+	in := m.choose(members)
+	ok, unheard := quorum(m.electorate().Generation, m.dead, in)
 	if !ok && !m.cfg.AllowMinority {
 		what := "the last that committed a step"
 		if m.base.Number == 0 {
 			what = "the first, which may have committed a step"
 		}
-		m.await("no majority of generation %d (%s): unheard, and not certified dead: %s; "+
+		m.block("no majority of generation %d (%s): unheard, and not certified dead: %s; "+
 			"bring them back, or set cluster.allow_minority if they are certainly dead", m.electorate().Number, what, names(unheard))
 		return
 	}
-	if g, open := m.unsettled(next); open && !m.cfg.AllowMinority {
-		m.await("generation %d may still be committing steps unheard: %s; bring one of them back, "+
+	if g, open := m.unsettled(in); open && !m.cfg.AllowMinority {
+		m.block("generation %d may still be committing steps unheard: %s; bring one of them back, "+
 			"or set cluster.allow_minority if they are certainly dead", g.Number, names(m.living(g)))
 		return
 	} else if open {
@@ -117,12 +125,15 @@ func (m *Machine) propose(members []Member, reason string) {
 		reason += "; formed by a minority, as the operator allowed"
 	}
 	for _, w := range m.ranks() {
-		if next.Rank(w.member.ID) < 0 {
+		if !in(w.member.ID) {
 			m.do(Tell{w.member.ID, Abort{Generation: m.last.Number, Reason: "the others continue without this worker: " + reason}})
 		}
 	}
-	next.Reason = reason
-	m.last = next
+	next := newGroup(Generation{Number: max(m.last.Number, m.floor) + 1, Members: membersOf(members), Reason: reason})
+	for _, w := range members {
+		w.progressAt, w.told = m.now, next.Number
+	}
+	m.setLast(next, members)
 	m.issue(m.last)
 	m.rev++
 	m.ended, m.causes, m.waitFor, m.waitSince = false, nil, "", time.Time{}
@@ -132,17 +143,14 @@ func (m *Machine) propose(members []Member, reason string) {
 	if m.state != StateStopping {
 		m.state = StateRunning
 	}
-	for _, member := range members {
-		m.workers[member.ID].progressAt, m.workers[member.ID].told = m.now, m.last.Number
-	}
-	m.do(Form{m.last})
+	m.do(Form{m.last.Generation})
 }
 
 // electorate is the generation of which a successor needs a majority: the last that is
 // known to have committed a step. Before any is, the first that was formed stands for it:
 // each half of it could otherwise begin a run of its own, at once or by way of smaller
 // and smaller generations that commit nothing.
-func (m *Machine) electorate() Generation {
+func (m *Machine) electorate() *group {
 	if m.base.Number == 0 {
 		return m.first
 	}
@@ -150,7 +158,7 @@ func (m *Machine) electorate() Generation {
 }
 
 // issue notes a generation that may commit from now on.
-func (m *Machine) issue(g Generation) {
+func (m *Machine) issue(g *group) {
 	m.issued = append(m.issued, g)
 	if m.first.Number == 0 {
 		m.first = g
@@ -159,27 +167,34 @@ func (m *Machine) issue(g Generation) {
 
 // bound tells whether a generation that a successor must agree with has a member.
 func (m *Machine) bound(id MemberID) bool {
-	return m.electorate().Rank(id) >= 0 || slices.ContainsFunc(m.issued, func(g Generation) bool { return g.Rank(id) >= 0 })
+	return m.electorate().Rank(id) >= 0 || slices.ContainsFunc(m.issued, func(g *group) bool { return g.Rank(id) >= 0 })
 }
 
 // unsettled returns a generation that may commit a step, or may have, without
 // the machine knowing: it is newer than base, not all of it are certified dead,
-// and no member of it would be in next. Any one will do: a member that moves on
+// and no member of it is in the next one. Any one will do: a member that moves on
 // takes part in no further commit of the old generation, and next cannot commit
 // before it has moved.
-func (m *Machine) unsettled(next Generation) (Generation, bool) {
+func (m *Machine) unsettled(next func(MemberID) bool) (*group, bool) {
 	for _, g := range m.issued {
-		alive := m.living(g)
-		if len(alive) > 0 && !slices.ContainsFunc(alive, func(w Member) bool { return next.Rank(w.ID) >= 0 }) {
+		alive := func(w Member) bool { return !m.dead[w.ID] }
+		if slices.ContainsFunc(g.Members, alive) && !slices.ContainsFunc(g.Members, func(w Member) bool { return alive(w) && next(w.ID) }) {
 			return g, true
 		}
 	}
-	return Generation{}, false
+	return nil, false
 }
 
 // living returns the members of a generation that are not certified dead.
-func (m *Machine) living(g Generation) []Member {
+func (m *Machine) living(g *group) []Member {
 	return slices.DeleteFunc(slices.Clone(g.Members), func(w Member) bool { return m.dead[w.ID] })
+}
+
+// block says why a generation cannot form. It is not asked again until something changes.
+func (m *Machine) block(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	m.await("%s", text)
+	m.blocked = blockedDecision{m.rev, m.changes, text}
 }
 
 // await says what is waited for, aborts the generation that is over, and fails
@@ -189,7 +204,11 @@ func (m *Machine) await(format string, args ...any) {
 	if m.last.Number > 0 && !m.ended {
 		m.ended = true
 		m.rev++
-		m.do(Abort{Generation: m.last.Number, Reason: strings.Join(append(slices.Clone(m.causes), text), "; ")})
+		reason := text
+		if len(m.causes) > 0 {
+			reason = because(m.causes...) + "; " + text
+		}
+		m.do(Abort{Generation: m.last.Number, Reason: reason})
 	}
 	if m.last.Number > 0 && m.state != StateStopping {
 		m.state = StateWaiting
@@ -209,23 +228,25 @@ func (m *Machine) await(format string, args ...any) {
 // missing names the seats of known agents that no worker has taken, and how
 // many workers more are needed of nodes that nobody heard of.
 func (m *Machine) missing(here int) string {
-	taken := map[string]bool{}
-	for _, w := range m.workers {
-		taken[w.member.Seat()] = true
-	}
 	var seats []string
+	free := 0
 	for _, n := range m.nodes {
-		for s := range n.slots {
-			if at := seat(n.name, s); n.connected && !taken[at] {
-				seats = append(seats, at)
+		if !n.connected {
+			continue
+		}
+		taken, _ := n.find(n.slots)
+		free += n.slots - taken
+		for s := 0; s < n.slots && taken < n.slots && len(seats) < maxNamed; s++ {
+			if _, is := n.find(s); !is {
+				seats = append(seats, seat(n.name, s))
 			}
 		}
 	}
 	var parts []string
 	if len(seats) > 0 {
-		parts = append(parts, strings.Join(seats, ", ")+" (their agent is here: see the workers' logs)")
+		parts = append(parts, some(seats, free, ", ")+" (their agent is here: see the workers' logs)")
 	}
-	if more := m.cfg.MinWorkers - here - len(seats); more > 0 {
+	if more := m.cfg.MinWorkers - here - free; more > 0 {
 		parts = append(parts, fmt.Sprintf("%d of nodes that have not joined (are they started, and can they reach this address?)", more))
 	}
 	if len(parts) == 0 {
@@ -246,14 +267,8 @@ func (m *Machine) recover() {
 // recovered ends the wait: true when all members are back that are neither
 // certified dead nor on a node that gossip calls dead, or when time is up.
 func (m *Machine) recovered() bool {
-	var missing []Member
-	for _, member := range m.last.Members {
-		if m.workers[member.ID] == nil && !m.dead[member.ID] && !m.silent[member.Node] {
-			missing = append(missing, member)
-		}
-	}
-	if len(missing) > 0 && m.now.Before(m.recoverBy) {
-		if text := "members of generation " + fmt.Sprint(m.last.Number) + " to report back: " + names(missing); m.waitFor != text {
+	if m.awaited > 0 && m.now.Before(m.recoverBy) {
+		if text := "members of generation " + fmt.Sprint(m.last.Number) + " to report back: " + m.namesMissing(); m.waitFor != text {
 			m.waitFor = text
 			m.do(Wait{For: text})
 		}
@@ -265,9 +280,10 @@ func (m *Machine) recovered() bool {
 	for _, member := range m.last.Members {
 		switch w := m.workers[member.ID]; {
 		case w != nil:
-			w.progressAt = m.now
+			m.progressed(w)
 		case !m.dead[member.ID] && m.unheard[member.ID].since.IsZero():
-			m.unheard[member.ID] = absence{member, m.now}
+			m.unhearMember(member)
+			m.newNodes = true
 			if m.silent[member.Node] {
 				m.cause("lost %s: its node is gone", member)
 			} else {
@@ -276,12 +292,23 @@ func (m *Machine) recovered() bool {
 		}
 	}
 	if len(m.causes) == 0 && !m.ended {
-		m.do(Adopt{m.last})
+		m.do(Adopt{m.last.Generation})
 		for _, w := range m.ranks() { // of a coordinator that could not tell them all
 			if w.told != m.last.Number && w.report.Generation != m.last.Number {
-				m.do(Tell{w.member.ID, Form{m.last}})
+				m.do(Tell{w.member.ID, Form{m.last.Generation}})
 			}
 		}
 	}
 	return true
+}
+
+// namesMissing names those of the last generation that are expected to report back.
+func (m *Machine) namesMissing() string {
+	var named []string
+	for rank, is := range m.away {
+		if is && len(named) < maxNamed {
+			named = append(named, m.last.Members[rank].String())
+		}
+	}
+	return some(named, m.awaited, ", ")
 }

@@ -56,16 +56,7 @@ func (b *breakage) reset() {
 
 // deadline is how long a generation may go without any progress.
 func (m *Machine) deadline() time.Duration {
-	loading := false
-	for _, w := range m.ranks() {
-		late := w.report.Generation != m.last.Number && !long(w.report.Phase)
-		if late { // the others load only because they wait for it
-			loading = false
-			break
-		}
-		loading = loading || long(w.report.Phase)
-	}
-	if loading {
+	if m.number(isLate) == 0 && m.number(isLoading) > 0 { // with one late, the others load only because they wait for it
 		return m.cfg.LongPhaseDeadline
 	}
 	p99, known := m.steps.p99(len(m.last.Members))
@@ -80,20 +71,14 @@ func (m *Machine) checkHang() {
 	if m.state != StateRunning || m.ended || len(m.causes) > 0 || !m.breaks.at.IsZero() {
 		return
 	}
-	var newest time.Time
-	ranks := m.ranks()
-	for _, w := range ranks {
-		if !w.connected || w.report.Stopping {
-			return // the loss or the departure will be noticed first
-		}
-		if w.progressAt.After(newest) {
-			newest = w.progressAt
-		}
+	if m.number(isUnsteady) > 0 || m.number(isRanked) == 0 {
+		return // the loss or the departure will be noticed first
 	}
-	stalled, deadline := m.now.Sub(newest), m.deadline()
-	if len(ranks) == 0 || stalled < deadline {
+	stalled, deadline := m.now.Sub(m.progress), m.deadline()
+	if stalled < deadline {
 		return
 	}
+	ranks := m.ranks()
 	culprit, others := laggard(ranks)
 	text := fmt.Sprintf("no progress for %s (deadline %s)", round(stalled), round(deadline))
 	if culprit == nil {

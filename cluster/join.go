@@ -18,18 +18,18 @@ func (m *Machine) join(e WorkerJoined) {
 		m.do(Refuse{id, err, e.Request})
 		return
 	}
-	delete(m.silent, e.Member.Node)
+	m.setSilent(e.Member.Node, false)
 	n := m.node(e.Member.Node)
 	if n.host == "" {
 		n.host = e.Member.Host
 	}
-	delete(m.unheard, id)
+	m.forgetAbsence(id)
 	m.adoptIdentity(e.Member)
 
 	w := m.workers[id]
 	if w == nil {
-		w = &worker{progressAt: m.now}
-		m.workers[id] = w
+		w = &worker{member: e.Member, progressAt: m.now, rank: -1}
+		m.register(w)
 		if m.last.Rank(id) < 0 || m.ended {
 			if m.joinFirst.IsZero() {
 				m.joinFirst = m.now
@@ -37,7 +37,11 @@ func (m *Machine) join(e WorkerJoined) {
 			m.joinLast = m.now
 		}
 	}
-	w.member, w.connected, w.seen = e.Member, true, m.now
+	m.rise(w)
+	w.member = e.Member
+	m.sit(w)
+	m.hear(w, true)
+	m.weigh(w)
 	if e.Holds.Rank(id) >= 0 {
 		m.learn(e.Holds)
 	}
@@ -56,21 +60,18 @@ func (m *Machine) join(e WorkerJoined) {
 // its workers with it.
 func (m *Machine) replace(by Member) {
 	const why = "replaced by a new process"
-	for _, w := range m.sorted() {
-		if w.member.ID != by.ID && w.member.Seat() == by.Seat() {
-			m.lose(w, true, why)
+	if w := m.at(by.Node, by.Slot); w != nil && w.member.ID != by.ID {
+		m.lose(w, true, why)
+	}
+	at := place{by.Node, by.Slot}
+	for _, id := range slices.Clone(m.unheardAt[at]) {
+		if id != by.ID {
+			m.certify(id)
 		}
 	}
-	for _, a := range m.absent() {
-		if a.member.ID != by.ID && a.member.Seat() == by.Seat() {
-			m.certify(a.member.ID)
-		}
-	}
-	for _, g := range append([]Generation{m.electorate(), m.last}, m.issued...) { // not back since a restart
-		for _, w := range g.Members {
-			if w.ID != by.ID && w.Seat() == by.Seat() && !m.dead[w.ID] {
-				m.certifyAbsent(w.ID, why)
-			}
+	for _, g := range append([]*group{m.electorate(), m.last}, m.issued...) { // not back since a restart
+		if id := g.holder(at); id != "" && id != by.ID && !m.dead[id] {
+			m.certifyAbsent(id, why)
 		}
 	}
 }
@@ -87,7 +88,7 @@ func (m *Machine) tell(w *worker, holds uint64) {
 		m.do(Tell{id, Abort{Generation: m.last.Number, Reason: m.waitFor}})
 	case holds != m.last.Number:
 		w.told = m.last.Number
-		m.do(Tell{id, Form{m.last}})
+		m.do(Tell{id, Form{m.last.Generation}})
 	}
 	if m.state == StateStopping {
 		m.do(Tell{id, Stop{m.stop}})
@@ -118,11 +119,9 @@ func (m *Machine) admissible(w Member) error {
 	if m.state == StateOver {
 		return fmt.Errorf("%w: %s", ErrOver, m.end.Reason)
 	}
-	for _, o := range m.workers {
-		if o.member.ID != w.ID && o.member.Seat() == w.Seat() && o.connected {
-			return fmt.Errorf("%w: slot %d of node %q is held by %s, heard %s ago: are two nodes named alike?",
-				ErrSlotTaken, w.Slot, w.Node, o.member, round(m.now.Sub(o.seen)))
-		}
+	if o := m.at(w.Node, w.Slot); o != nil && o.member.ID != w.ID && o.connected {
+		return fmt.Errorf("%w: slot %d of node %q is held by %s, heard %s ago: are two nodes named alike?",
+			ErrSlotTaken, w.Slot, w.Node, o.member, round(m.now.Sub(o.seen)))
 	}
 	if m.agents && !m.node(w.Node).connected && m.replaces(w) {
 		return fmt.Errorf("%w: slot %d of node %q had another worker, and the node's agent, which knows how far that was, has not registered yet",
@@ -134,20 +133,12 @@ func (m *Machine) admissible(w Member) error {
 // replaces tells whether a worker would certify a death: another one had its seat, and
 // nobody said yet that it is gone.
 func (m *Machine) replaces(w Member) bool {
-	other := func(o Member) bool { return o.ID != w.ID && o.Seat() == w.Seat() && !m.dead[o.ID] }
-	for _, o := range m.workers {
-		if other(o.member) {
-			return true
-		}
+	at := place{w.Node, w.Slot}
+	other := func(id MemberID) bool { return id != "" && id != w.ID && !m.dead[id] }
+	if o := m.at(w.Node, w.Slot); o != nil && other(o.member.ID) || slices.ContainsFunc(m.unheardAt[at], other) {
+		return true
 	}
-	for _, a := range m.unheard {
-		if other(a.member) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(append([]Generation{m.electorate(), m.last}, m.issued...), func(g Generation) bool {
-		return slices.ContainsFunc(g.Members, other)
-	})
+	return slices.ContainsFunc(append([]*group{m.electorate(), m.last}, m.issued...), func(g *group) bool { return other(g.holder(at)) })
 }
 
 // welcome returns why a worker of this run must not begin to take part.
@@ -183,20 +174,21 @@ func (m *Machine) reported(r Report) {
 	if w == nil {
 		return
 	}
-	w.seen = m.now
+	m.hear(w, w.connected)
 	old := w.report
 	w.report = r
 	if old.Step != r.Step || old.Phase != r.Phase || old.Bucket != r.Bucket || old.Generation != r.Generation {
-		w.progressAt = m.now
+		m.progressed(w)
 	}
 	if old.Phase != r.Phase || old.Generation != r.Generation || old.Blame != r.Blame {
 		w.connectAt = m.now
 	}
+	m.weigh(w)
 	if r.Stopping && r.HasState && r.Step > m.saved {
 		m.saved = r.Step
 		m.rev++
 	}
-	if r.Generation == 0 || r.Generation != m.last.Number || m.last.Rank(r.Member) < 0 {
+	if r.Generation == 0 || r.Generation != m.last.Number || w.rank < 0 {
 		return
 	}
 	if long(r.Phase) {
@@ -233,7 +225,7 @@ func (m *Machine) commit(generation uint64, step int64) {
 			return // its members are not known: learnCommit judges
 		}
 		m.base = m.issued[i]
-		m.issued = append([]Generation(nil), m.issued[i+1:]...)
+		m.issued = append([]*group(nil), m.issued[i+1:]...)
 		m.rev++
 	}
 	m.step = step
@@ -241,8 +233,10 @@ func (m *Machine) commit(generation uint64, step int64) {
 		m.steps.advance(m.now, step, len(m.last.Members))
 		m.breaks.reset()
 		m.provenLinks(m.last)
-		for _, member := range m.last.Members {
-			m.budget.proven(member.Seat())
+		if len(m.budget.failures) > 0 {
+			for _, member := range m.last.Members {
+				m.budget.proven(member.Seat())
+			}
 		}
 	}
 }
@@ -250,6 +244,9 @@ func (m *Machine) commit(generation uint64, step int64) {
 // movedOn drops the generations that can never commit: a member of them is in a
 // newer one and had not committed in them.
 func (m *Machine) movedOn(r Report) {
+	if len(m.issued) == 0 {
+		return
+	}
 	kept := m.issued[:0:0]
 	for _, g := range m.issued {
 		if g.Number < r.Generation && g.Number > r.CommitGeneration && g.Rank(r.Member) >= 0 {
@@ -270,21 +267,23 @@ func (m *Machine) learn(g Generation) {
 	if m.last.Number > 0 && !m.ended {
 		m.do(Abort{Generation: m.last.Number, Reason: fmt.Sprintf("generation %d turned up", g.Number)})
 	}
-	m.last, m.ended = g, false
-	m.issue(g)
+	last := newGroup(g)
+	m.setLast(last, m.registered(last))
+	m.ended = false
+	m.issue(m.last)
 	m.recover()
 }
 
 // learnSeen takes in a generation that a node has seen. One that is not newer than the
 // last may be another coordinator's, and may have committed unheard.
 func (m *Machine) learnSeen(g Generation) {
-	known := func(o Generation) bool { return o.Same(g) }
+	known := func(o *group) bool { return o.Same(g) }
 	switch {
 	case g.Number > max(m.last.Number, m.floor):
 		m.learn(g)
 	case g.Number > max(m.base.Number, m.floor) && !known(m.last) && !slices.ContainsFunc(m.issued, known):
-		m.issue(g)
-		slices.SortStableFunc(m.issued, func(a, b Generation) int { return cmp.Compare(a.Number, b.Number) })
+		m.issue(newGroup(g))
+		slices.SortStableFunc(m.issued, func(a, b *group) int { return cmp.Compare(a.Number, b.Number) })
 		m.rev++
 	}
 }
@@ -295,11 +294,11 @@ func (m *Machine) learnSeen(g Generation) {
 // two only, so only one of them can have committed, and that is the one that its member
 // names.
 func (m *Machine) learnBase(g Generation, r Report) {
-	if g.Number == 0 || g.Number < m.base.Number || g.Same(m.base) {
+	if g.Number == 0 || g.Number < m.base.Number || g.Same(m.base.Generation) {
 		return
 	}
-	m.base = g
-	m.issued = slices.DeleteFunc(slices.Clone(m.issued), func(i Generation) bool { return i.Number <= g.Number })
+	m.base = newGroup(g)
+	m.issued = slices.DeleteFunc(slices.Clone(m.issued), func(i *group) bool { return i.Number <= g.Number })
 	m.rev++
 	if r.CommitGeneration == g.Number {
 		m.step = r.Step
@@ -321,7 +320,7 @@ func (m *Machine) learnCommit(r Report, holds Generation) {
 	if known && (m.base.Number > 0 || r.CommitGeneration > 0 || !r.HasState) {
 		return
 	}
-	m.base, m.issued = holds, nil
+	m.base, m.issued = newGroup(holds), nil
 	m.rev++
 	if r.CommitGeneration > 0 {
 		m.step = r.Step

@@ -38,18 +38,23 @@ func (m *Machine) Revision() uint64 { return m.rev }
 func (m *Machine) Journal() Journal {
 	j := Journal{
 		RunID: m.cfg.RunID, ConfigHash: m.cfg.ConfigHash, Build: m.cfg.Build,
-		Floor: m.floor, Last: m.last, Ended: m.ended, First: m.first, Issued: slices.Clone(m.issued), Base: m.base, Step: m.step, Saved: m.saved,
+		Floor: m.floor, Last: m.last.Generation, Ended: m.ended, First: m.first.Generation, Base: m.base.Generation, Step: m.step, Saved: m.saved,
 		Stop: m.stop, Failing: m.failing, Finish: m.finish, End: m.end,
 	}
 	for _, n := range m.nodes {
 		j.Nodes = append(j.Nodes, n.name)
 	}
-	for _, g := range append([]Generation{m.electorate(), m.last}, m.issued...) {
+	noted := map[MemberID]bool{}
+	for _, g := range append([]*group{m.electorate(), m.last}, m.issued...) {
 		for _, member := range g.Members {
-			if m.dead[member.ID] && !slices.Contains(j.Dead, member.ID) {
+			if m.dead[member.ID] && !noted[member.ID] {
+				noted[member.ID] = true
 				j.Dead = append(j.Dead, member.ID)
 			}
 		}
+	}
+	for _, g := range m.issued {
+		j.Issued = append(j.Issued, g.Generation)
 	}
 	return j
 }
@@ -71,8 +76,11 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 		return m, nil
 	}
 	m.adoptIdentity(Member{RunID: j.RunID, ConfigHash: j.ConfigHash, Build: j.Build})
-	m.last, m.ended, m.issued, m.base, m.step, m.saved = j.Last, j.Ended, slices.Clone(j.Issued), j.Base, j.Step, j.Saved
-	m.first = j.First
+	m.ended, m.step, m.saved = j.Ended, j.Step, j.Saved
+	m.base, m.first = newGroup(j.Base), newGroup(j.First)
+	for _, g := range j.Issued {
+		m.issued = append(m.issued, newGroup(g))
+	}
 	if m.first.Number == 0 && len(m.issued) > 0 { // of what a node saw
 		m.first = m.issued[0]
 	}
@@ -82,6 +90,7 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 	for _, id := range j.Dead {
 		m.dead[id] = true
 	}
+	m.setLast(newGroup(j.Last), make([]*worker, len(j.Last.Members)))
 	switch {
 	case j.Finish.Member != "":
 		m.state, m.finish, m.endBy = StateFinishing, j.Finish, now.Add(cfg.FinishTimeout)

@@ -56,8 +56,19 @@ func (m *Machine) checkLinks() {
 	if m.state != StateRunning && m.state != StateStopping || m.ended || len(m.causes) > 0 {
 		return
 	}
+	if m.number(isConnecting) == 0 {
+		m.connects = time.Time{}
+		return
+	}
+	if m.now.Sub(m.connects) < m.cfg.LinkDeadline {
+		return
+	}
+	m.connects = m.now
 	dead := false
 	for _, w := range m.ranks() {
+		if m.connecting(w) && w.connectAt.Before(m.connects) {
+			m.connects = w.connectAt
+		}
 		o := m.workers[w.report.Blame]
 		if !m.connecting(w) || o == nil || o.member.Node == w.member.Node || !o.connected || o.report.Generation != m.last.Number {
 			continue
@@ -137,11 +148,13 @@ func (m *Machine) keepOut() {
 	for name := range m.kept {
 		if !slices.Contains(out, name) {
 			delete(m.kept, name)
+			m.weighNode(name)
 		}
 	}
 	for _, name := range out {
 		if m.kept[name] == nil {
 			m.kept[name] = &kept{probeAt: m.now.Add(m.cfg.ProbeEvery)}
+			m.weighNode(name)
 			m.do(KeptOut{Node: name, Reason: m.keptOut(name)})
 		}
 	}
@@ -174,7 +187,7 @@ func (m *Machine) cheapest(links []pair, ends []string) []string {
 				lost += n
 			}
 		}
-		ok, _ := quorum(m.electorate(), m.dead, func(id MemberID) bool { w := m.workers[id]; return w != nil && !out(w.member.Node) })
+		ok, _ := quorum(m.electorate().Generation, m.dead, func(id MemberID) bool { w := m.workers[id]; return w != nil && !out(w.member.Node) })
 		if !ok {
 			minority = 1
 		}
@@ -247,13 +260,14 @@ func (m *Machine) keptNodes() []string {
 
 // workerOn returns a connected worker of a node, that of the lowest slot.
 func (m *Machine) workerOn(name string) *worker {
-	var first *worker
-	for _, w := range m.workers {
-		if w.member.Node == name && w.connected && (first == nil || w.member.Slot < first.member.Slot) {
-			first = w
+	if i := m.nodeOrder(name); i >= 0 {
+		for _, w := range m.nodes[i].seats {
+			if w.connected {
+				return w
+			}
 		}
 	}
-	return first
+	return nil
 }
 
 // probed takes in how a probe went. A link that fails again counts as one that failed
@@ -282,6 +296,7 @@ func (m *Machine) letIn(name string) {
 		}
 	}
 	delete(m.kept, name)
+	m.weighNode(name)
 	m.do(LetIn{Node: name})
 	m.joinLast = m.now
 	if m.joinFirst.IsZero() {
@@ -290,7 +305,7 @@ func (m *Machine) letIn(name string) {
 }
 
 // provenLinks forgets the troubles of pairs that committed a step together.
-func (m *Machine) provenLinks(g Generation) {
+func (m *Machine) provenLinks(g *group) {
 	if len(m.links) == 0 {
 		return
 	}

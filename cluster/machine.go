@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"container/list"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,26 +18,31 @@ type Machine struct {
 	state State
 	out   []Action
 
+	roster
 	workers map[MemberID]*worker // registered and not lost
 	nodes   []*node              // in join order
+	nodesBy map[string]int       // by name
 	agents  bool                 // an agent has registered
 	dead    map[MemberID]bool    // certified deaths; they never come back
 	agreed  map[MemberID]bool    // left by agreement: no crash
 	evicted map[MemberID]string  // told to die, and why; they never come back
 	unheard map[MemberID]absence // lost without a certificate
-	silent  map[string]bool      // nodes that gossip calls dead and nobody heard since
-	links   map[pair]*trouble    // nodes whose workers could not connect to one another
-	kept    map[string]*kept     // nodes that are kept out of the run for that
-	probes  uint64               // numbers of probes used
+	// by seat
+	unheardAt map[place][]MemberID
+	newNodes  bool              // members are unheard whose nodes may be unknown
+	silent    map[string]bool   // nodes that gossip calls dead and nobody heard since
+	links     map[pair]*trouble // nodes whose workers could not connect to one another
+	kept      map[string]*kept  // nodes that are kept out of the run for that
+	probes    uint64            // numbers of probes used
 
-	floor  uint64       // numbers up to here are used
-	last   Generation   // newest one formed
-	ended  bool         // last is over: its members were told to abort
-	issued []Generation // formed after base; may commit, or may have, unheard
-	first  Generation   // the first one formed, or heard of
-	base   Generation   // newest one known to have committed a step
-	step   int64        // newest step that base committed; -1 none
-	saved  int64        // newest step that was saved for a stop; -1 none
+	floor  uint64   // numbers up to here are used
+	last   *group   // newest one formed
+	ended  bool     // last is over: its members were told to abort
+	issued []*group // formed after base; may commit, or may have, unheard
+	first  *group   // the first one formed, or heard of
+	base   *group   // newest one known to have committed a step
+	step   int64    // newest step that base committed; -1 none
+	saved  int64    // newest step that was saved for a stop; -1 none
 
 	started    time.Time
 	minReached time.Time // since when a first generation could form; zero: it cannot
@@ -68,6 +75,11 @@ type worker struct {
 	seen       time.Time // last word
 	progressAt time.Time // last change of step, phase or bucket
 	connectAt  time.Time // since when it misses the peer that it names in PhaseConnect
+
+	rank    int   // in the last generation; -1: none
+	marks   marks // as counted in the roster
+	heardIn *list.Element
+	draw    uint64 // of the choice that it was in last
 }
 
 type node struct {
@@ -77,6 +89,7 @@ type node struct {
 	connected bool
 	drained   bool // it was allowed to leave
 	seen      time.Time
+	seats     []*worker // registered workers by slot, one a slot
 }
 
 type absence struct {
@@ -93,7 +106,8 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		cfg: cfg, now: now, started: now, state: StateForming, step: -1, saved: -1,
 		workers: map[MemberID]*worker{}, dead: map[MemberID]bool{}, agreed: map[MemberID]bool{},
 		evicted: map[MemberID]string{}, unheard: map[MemberID]absence{}, silent: map[string]bool{},
-		links: map[pair]*trouble{}, kept: map[string]*kept{},
+		links: map[pair]*trouble{}, kept: map[string]*kept{}, nodesBy: map[string]int{}, unheardAt: map[place][]MemberID{},
+		last: newGroup(Generation{}), first: newGroup(Generation{}), base: newGroup(Generation{}),
 		budget: newBudget(), breaks: breakage{blame: map[MemberID]int{}},
 	}, nil
 }
@@ -127,7 +141,8 @@ func (m *Machine) apply(e Event) {
 		m.join(e)
 	case StreamBroken:
 		if w := m.workers[e.ID]; w != nil {
-			w.connected, w.seen = false, m.now
+			m.hear(w, false)
+			m.weigh(w)
 		}
 	case WorkerLost:
 		m.workerLost(e)
@@ -150,7 +165,7 @@ func (m *Machine) apply(e Event) {
 	case AgentDraining:
 		m.drain(e.Node)
 	case NodeSilent:
-		m.silent[e.Node] = true
+		m.setSilent(e.Node, true)
 	case Probed:
 		m.probed(e)
 	case StopRequested:
@@ -164,6 +179,11 @@ func (m *Machine) slept(gap time.Duration) {
 	for _, w := range m.workers {
 		w.seen, w.progressAt, w.connectAt = w.seen.Add(gap), w.progressAt.Add(gap), w.connectAt.Add(gap)
 	}
+	m.progress = m.progress.Add(gap)
+	if !m.connects.IsZero() {
+		m.connects = m.connects.Add(gap)
+	}
+	m.absentAt = m.absentAt.Add(gap)
 	for _, n := range m.nodes {
 		n.seen = n.seen.Add(gap)
 	}
@@ -214,21 +234,46 @@ func (m *Machine) over(e End) {
 
 // expire drops the workers that were not heard for too long.
 func (m *Machine) expire() {
-	for _, w := range m.sorted() {
-		silence := m.now.Sub(w.seen)
-		switch {
-		case w.finished:
-		case !w.connected && silence >= m.cfg.LostAfter:
-			m.unhear(w, fmt.Sprintf("its connection broke %s ago", round(silence)))
-		case w.connected && silence >= m.cfg.SilentAfter:
-			m.unhear(w, fmt.Sprintf("silent for %s", round(silence)))
+	var late []*worker
+	for connected, after := range map[bool]time.Duration{false: m.cfg.LostAfter, true: m.cfg.SilentAfter} {
+		for e := m.heard[stream(connected)].Front(); e != nil; e = e.Next() {
+			w := e.Value.(*worker)
+			if m.now.Sub(w.seen) < after {
+				break
+			}
+			late = append(late, w)
 		}
 	}
-	for _, a := range m.absent() {
+	slices.SortFunc(late, m.bySeat)
+	for _, w := range late {
+		silence := round(m.now.Sub(w.seen))
+		if w.connected {
+			m.unhear(w, fmt.Sprintf("silent for %s", silence))
+		} else {
+			m.unhear(w, fmt.Sprintf("its connection broke %s ago", silence))
+		}
+	}
+	if m.newNodes {
+		for _, a := range m.absent() {
+			m.node(a.member.Node)
+		}
+		m.newNodes = false
+	}
+	if len(m.unheard) == 0 || m.now.Sub(m.absentAt) < m.cfg.RejoinTimeout {
+		return
+	}
+	m.absentAt = m.now
+	var back []absence
+	for _, a := range m.unheard {
 		n := m.node(a.member.Node)
 		if n.connected && m.now.Sub(a.since) >= m.cfg.RejoinTimeout && n.seen.Sub(a.since) > m.cfg.LostAfter {
-			m.kill(a.member, "lost, and not back while its agent is")
+			back = append(back, a)
+		} else if a.since.Before(m.absentAt) {
+			m.absentAt = a.since
 		}
+	}
+	for _, a := range sortAbsent(back) {
+		m.kill(a.member, "lost, and not back while its agent is")
 	}
 }
 
@@ -242,7 +287,7 @@ func (m *Machine) agentJoined(e AgentJoined) {
 			m.learnBase(e.Committed, Report{})
 		}
 	}
-	delete(m.silent, e.Node)
+	m.setSilent(e.Node, false)
 	n := m.node(e.Node)
 	m.agents = true
 	n.slots, n.host, n.connected, n.seen, n.drained = e.Slots, e.Host, true, m.now, false
@@ -269,7 +314,7 @@ func (m *Machine) unhear(w *worker, why string) {
 }
 
 func (m *Machine) kill(member Member, why string) {
-	delete(m.unheard, member.ID)
+	m.forgetAbsence(member.ID)
 	m.evicted[member.ID] = why
 	m.do(Kill{Member: member, Reason: why})
 }
@@ -277,11 +322,11 @@ func (m *Machine) kill(member Member, why string) {
 // lose removes a worker.
 func (m *Machine) lose(w *worker, certified bool, why string) {
 	id := w.member.ID
-	delete(m.workers, id)
+	m.unregister(w)
 	if certified {
 		m.certify(id)
 	} else {
-		m.unheard[id] = absence{w.member, m.now}
+		m.unhearMember(w.member)
 	}
 	agreed := w.report.Stopping || w.finished || m.agreed[id]
 	m.agreed[id] = agreed
@@ -298,8 +343,11 @@ func (m *Machine) certify(id MemberID) {
 	if !m.dead[id] {
 		m.dead[id] = true
 		m.rev++
+		if r := m.last.Rank(id); r >= 0 {
+			m.weighAway(r)
+		}
 	}
-	delete(m.unheard, id)
+	m.forgetAbsence(id)
 }
 
 func (m *Machine) workerLost(e WorkerLost) {
@@ -326,52 +374,53 @@ func (m *Machine) cause(format string, args ...any) {
 }
 
 func (m *Machine) node(name string) *node {
-	for _, n := range m.nodes {
-		if n.name == name {
-			return n
-		}
+	if i := m.nodeOrder(name); i >= 0 {
+		return m.nodes[i]
 	}
 	n := &node{name: name}
+	m.nodesBy[name] = len(m.nodes)
 	m.nodes = append(m.nodes, n)
 	m.rev++
 	return n
 }
 
 func (m *Machine) nodeOrder(name string) int {
-	return slices.IndexFunc(m.nodes, func(n *node) bool { return n.name == name })
-}
-
-// sorted returns the workers by rank, then by node join order and slot: map
-// order decides nothing.
-func (m *Machine) sorted() []*worker {
-	members := order(m.last, m.workers, m.nodeOrder, len(m.workers), m.bound)
-	ws := make([]*worker, len(members))
-	for i, member := range members {
-		ws[i] = m.workers[member.ID]
+	if i, known := m.nodesBy[name]; known {
+		return i
 	}
-	return ws
+	return -1
 }
 
-// ranks returns the live workers of the last generation, by rank.
-func (m *Machine) ranks() []*worker {
-	return slices.DeleteFunc(m.sorted(), func(w *worker) bool { return m.last.Rank(w.member.ID) < 0 })
-}
+// absent returns the unheard members.
+func (m *Machine) absent() []absence { return sortAbsent(slices.Collect(maps.Values(m.unheard))) }
 
-func (m *Machine) absent() []absence {
-	as := make([]absence, 0, len(m.unheard))
-	for _, a := range m.unheard {
-		as = append(as, a)
-	}
+func sortAbsent(as []absence) []absence {
 	slices.SortFunc(as, func(a, b absence) int { return strings.Compare(string(a.member.ID), string(b.member.ID)) })
 	return as
 }
 
+// maxNamed is how many members or causes a text names.
+const maxNamed = 16
+
 func names(members []Member) string {
-	s := make([]string, len(members))
-	for i, m := range members {
-		s[i] = m.String()
+	s := make([]string, min(len(members), maxNamed))
+	for i := range s {
+		s[i] = members[i].String()
 	}
-	return strings.Join(s, ", ")
+	return some(s, len(members), ", ")
+}
+
+// some joins what is named of so many.
+func some(named []string, of int, by string) string {
+	if more := of - len(named); more > 0 {
+		named = append(slices.Clone(named), fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(named, by)
+}
+
+// because joins causes.
+func because(causes ...string) string {
+	return some(causes[:min(len(causes), maxNamed)], len(causes), "; ")
 }
 
 // round makes durations fit for people.

@@ -58,7 +58,7 @@ type AgentStatus struct {
 // Status returns a snapshot.
 func (m *Machine) Status(now time.Time) Status {
 	s := Status{
-		RunID: m.cfg.RunID, State: m.state, Detail: m.waitFor, Generation: m.last,
+		RunID: m.cfg.RunID, State: m.state, Detail: m.waitFor, Generation: m.last.Generation,
 		Step: m.step, CommitGeneration: m.base.Number, TotalSteps: m.cfg.TotalSteps,
 		Restarts: m.budget.within(now, m.cfg.RestartWindow), MaxRestarts: m.cfg.MaxRestarts, End: m.end,
 	}
@@ -71,7 +71,7 @@ func (m *Machine) Status(now time.Time) Status {
 	}
 	newest := int64(-1)
 	for _, w := range m.sorted() {
-		rank := m.last.Rank(w.member.ID)
+		rank := w.rank
 		if m.ended {
 			rank = -1
 		}
