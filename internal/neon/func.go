@@ -42,7 +42,7 @@ type arg struct {
 }
 
 // NewFunc begins a function of parameters of 8 bytes each, but those whose name ends in
-// ":4", of 4 bytes.
+// ":4", of 4 bytes. "ret" is the result.
 func NewFunc(name, doc string, params ...string) *Func {
 	f := &Func{name: name, doc: doc, fixed: map[int]int{}}
 	for _, p := range params {
@@ -50,7 +50,11 @@ func NewFunc(name, doc string, params ...string) *Func {
 		if n := len(p) - 2; n > 0 && p[n:] == ":4" {
 			p, size = p[:n], 4
 		}
-		f.argBytes = (f.argBytes + size - 1) / size * size
+		align := size
+		if p == "ret" {
+			align = 8
+		}
+		f.argBytes = (f.argBytes + align - 1) / align * align
 		f.args = append(f.args, arg{p, f.argBytes})
 		f.argBytes += size
 	}

@@ -6,7 +6,14 @@ import "github.com/agrdist/agrdist/internal/isa"
 func BestBF16() Set { return Set(isa.Best()) }
 
 // RoundBF16 is dst = x rounded to bf16: to nearest, ties to even.
-func (s Set) RoundBF16(dst, x []float32) { roundBF16Go(dst, x) }
+func (s Set) RoundBF16(dst, x []float32) {
+	x = x[:len(dst)]
+	if s == Go || len(dst) == 0 {
+		roundBF16Go(dst, x)
+		return
+	}
+	roundBF16NEON(&dst[0], &x[0], len(dst))
+}
 
 // Pair is dst[i] = the pair (x[2i], x[2i+1]), of zero where x ends. dst has
 // Pairs(len(x)) elements.

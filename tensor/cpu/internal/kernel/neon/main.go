@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/agrdist/agrdist/internal/neon"
 )
@@ -27,8 +28,12 @@ func begin(name, doc string, params ...string) fn {
 }
 
 // groups are the files' contents, by name.
-var groups = map[string]func() []fn{
-	"tile": func() []fn { return []fn{nn(), tn()} },
+var groups = map[string]func() (data string, all []fn){
+	"tile": func() (string, []fn) { return "", []fn{nn(), tn()} },
+	"vector": func() (string, []fn) {
+		return maskTables(), slices.Concat(vectors(), reductions(), columns(), []fn{dropout(), maskBits(), transpose4()}, softmax())
+	},
+	"patch": func() (string, []fn) { return factorTable(), patches() },
 }
 
 func main() {
@@ -40,8 +45,9 @@ func main() {
 		fmt.Fprintf(os.Stderr, "neon: want -out FILE and a -group of kernels, not %q\n", *group)
 		os.Exit(2)
 	}
-	text := neon.Header("go run ./neon -group " + *group)
-	for _, f := range write() {
+	data, all := write()
+	text := neon.Header("go run ./neon -group "+*group) + data
+	for _, f := range all {
 		text += f.Text()
 	}
 	if err := os.WriteFile(*out, []byte(text), 0o600); err != nil {
