@@ -80,8 +80,9 @@ var allowed = map[string]string{
 	"tensor/internal/shapes": "tensor",
 	"tensor/tensortest":      "tensor rng",
 
-	"agr":   "optim tensor internal/isa",
-	"optim": "tensor",
+	"agr":               "optim tensor internal/isa",
+	"agr/internal/neon": "internal/neon",
+	"optim":             "tensor",
 
 	"internal/arrows":        "",
 	"internal/cuda/cublaslt": "internal/cuda/dl",
