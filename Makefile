@@ -34,6 +34,10 @@ cuda-check: ## Check the GPU build on doubles of NVIDIA's libraries, without a G
 test: ## Run all tests with the race detector (about 10 minutes on 2 cores)
 	hack/test.sh
 
+.PHONY: quickstart-check
+quickstart-check: ## Check that make run trains digits that can be read (a minute)
+	hack/quickstart-check.sh
+
 SCHEDULES ?= 10000
 SEED ?= 1
 

@@ -297,6 +297,9 @@ func TestShippedExperiments(t *testing.T) {
 			}
 			c, err := p.config(p.Methods[0], nil, p.Seeds[0], 0, "")
 			require.NoError(t, err)
+			require.Zero(t, c.Model.NumClassEmbeds, "the quickstart's recipe must not get in")
+			require.Equal(t, config.Default().Diffusion, c.Diffusion)
+			require.Equal(t, config.Default().LR.Schedule, c.LR.Schedule)
 			require.Positive(t, c.Data.Holdout, "the sweep goes by the held-out loss")
 		})
 	}

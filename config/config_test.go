@@ -12,13 +12,40 @@ import (
 // noEnv is an environment without settings.
 var noEnv = []string{}
 
-func TestDefaultIsTheDigitsRecipe(t *testing.T) {
-	c, err := Load(Source{File: "../configs/digits-cpu.yaml", Environ: noEnv})
+// The recipes of the digits are those of the program: one the defaults, the other what a
+// run without a file does.
+func TestDigitsRecipes(t *testing.T) {
+	plain := Default()
+	plain.Out = "runs/digits-cpu"
+	quick := Quickstart()
+	for file, want := range map[string]*Config{"digits-cpu": &plain, "digits": &quick} {
+		c, err := Load(Source{File: "../configs/" + file + ".yaml", Environ: noEnv})
+		require.NoError(t, err)
+		require.True(t, c.given["train.steps"])
+		c.given = nil
+		require.Equal(t, want, c)
+	}
+	c, err := Load(Source{Environ: noEnv})
 	require.NoError(t, err)
-	require.True(t, c.given["train.steps"])
-	c.given = nil
-	want := Default()
-	require.Equal(t, &want, c)
+	require.Equal(t, &quick, c)
+}
+
+// Another data set, from whatever source, has the defaults and not the digits' classes.
+func TestQuickstartIsForDigits(t *testing.T) {
+	for name, s := range map[string]Source{
+		"set":         {Set: []string{"data.name=folder", "data.dir=x"}, Environ: noEnv},
+		"environment": {Environ: []string{"AGRDIST_DATA_NAME=cifar10", "AGRDIST_DATA_DIR=x"}},
+	} {
+		c, err := Load(s)
+		require.NoError(t, err, name)
+		require.Equal(t, Default().Model, c.Model, name)
+		require.Equal(t, Default().Sample, c.Sample, name)
+	}
+	c, err := Load(Source{Set: []string{"data.name=digits", "seed=7"}, Workers: 5, Environ: noEnv})
+	require.NoError(t, err)
+	require.Equal(t, Quickstart().Model, c.Model)
+	require.Equal(t, 5, c.Cluster.Workers)
+	require.EqualValues(t, 7, c.Seed)
 }
 
 func TestRecipesAreValid(t *testing.T) {

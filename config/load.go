@@ -28,8 +28,12 @@ type Source struct {
 	Flags []Flag   // flags that stand for a key; they win over Set
 	// Environ is os.Environ() when nil.
 	Environ []string
-	// Base replaces Default, when a run is resumed from its own config.yaml say.
+	// Base replaces Default, when a run is resumed from its own config.yaml say. Where
+	// it is nil, there is no File, and data.name stays the embedded digits, Quickstart
+	// does.
 	Base *Config
+	// Workers is the default of cluster.workers; 0: Default's.
+	Workers int
 	// Origin, where it is not nil, is told the source of every key that is not a
 	// default: FILE:LINE, a variable, --set or a flag.
 	Origin map[string]string
@@ -103,6 +107,12 @@ func load(s Source) (*Config, error) {
 	for _, f := range s.Flags {
 		l.set(f.Key, value{text: f.Text, quoted: true}, f.Name+" "+f.Text)
 	}
+	if s.Base == nil && s.File == "" && !l.otherData() {
+		c = Quickstart()
+	}
+	if s.Workers > 0 {
+		c.Cluster.Workers = s.Workers
+	}
 	for _, k := range keys {
 		if v, given := l.layers.Get(k.Name).(typed); given {
 			k.value(&c).Set(v.field)
@@ -153,6 +163,12 @@ func (l *loader) set(name string, v value, source string) {
 		return
 	}
 	l.layers.Set(name, typed{field, source})
+}
+
+// otherData reports whether anything gives another data set than the default one.
+func (l *loader) otherData() bool {
+	v, given := l.layers.Get("data.name").(typed)
+	return given && v.field.String() != l.c.Data.Name
 }
 
 // validate checks the whole, and names the source of the key that is wrong.

@@ -20,7 +20,7 @@ func TestConflictsAndAdopt(t *testing.T) {
 
 	conflicts := mine.Conflicts(run)
 	require.Equal(t, "train.steps is 400 on node b and 450 on node a; optimizer.eps is 1e-06 on node b and the default on node a; "+
-		"lr.base is 0.5 on node b and 0.002 on node a", Describe(conflicts, "on node b", "on node a"),
+		"lr.base is 0.5 on node b and 0.004 on node a", Describe(conflicts, "on node b", "on node a"),
 		"what a node decides, what agrees and what was not given (sample.every) are no conflicts")
 
 	require.NotEqual(t, run.SharedHash(), mine.SharedHash())

@@ -187,9 +187,7 @@ func Load(s config.Source) (*config.Config, error) {
 		return nil, err
 	}
 	if n := GPUs(c.Device); n > 0 && s.Base == nil {
-		base := config.Default()
-		base.Cluster.Workers = n
-		s.Base = &base
+		s.Workers = n
 		if c, err = config.Load(s); err != nil {
 			return nil, err
 		}

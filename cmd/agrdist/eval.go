@@ -52,6 +52,7 @@ metrics are those of the papers: fid, is, kid.
   kid, kd       squared MMD, polynomial kernel: mean and deviation over 100 subsets
   precision, recall (3rd neighbour), density, coverage (5th)
   sure          images that the classifier gives a class with p >= 0.9
+  accuracy      images of a conditional model that it gives the class they were asked for
   heldout-loss  denoising loss on data.holdout, with its standard error
 
 Results go to RUN/eval.jsonl with everything that defines them. A killed evaluation
@@ -81,6 +82,8 @@ continues where it stopped; one that is there already is printed again.`,
 	f.Float64Var(&e.eta, "eta", 0, "ddim: 0 deterministic to 1 as noisy as ddpm")
 	f.StringVar(&e.spacing, "spacing", "", "timesteps visited: linear, leading, trailing, quadratic, paper")
 	f.StringVar(&e.clip, "clip", "", "x0 to [-1, 1]: before, after or none")
+	f.Float64Var(&e.guidance, "guidance", 1, "classifier-free guidance of a conditional model; the run's own when not given")
+	f.IntVar(&e.class, "class", -1, "the one class to sample of a conditional model; -1: rows of ten of each")
 	f.BoolVar(&e.again, "again", false, "compute it even if RUN/eval.jsonl has the result")
 	f.BoolVar(&e.asJSON, "json", false, "print the record as JSON")
 	return c

@@ -140,6 +140,12 @@ func TestHeldOutLossWhileTraining(t *testing.T) {
 		require.InEpsilon(t, want.Value, *e.HeldOutLoss, 1e-6, "agrdist eval %s", name)
 		require.InEpsilon(t, *want.Deviation, *e.HeldOutStdErr, 1e-5)
 	}
+	// A conditional model's images are checked against the classes they were asked for.
+	plain, guided := judged(t, filepath.Join(root, "none")), judged(t, filepath.Join(root, "none"), "--guidance", "3")
+	require.Contains(t, plain.Metrics, "digits-accuracy")
+	require.NotEqual(t, plain.ID, guided.ID)
+	require.NotEqual(t, plain.Metrics["digits-fd"], guided.Metrics["digits-fd"])
+	require.Equal(t, 3.0, *guided.Sampler.Guidance)
 	refused(t, run(t, training(filepath.Join(root, "refused"), "--set", "heldout.every=10")...), exitConfig, "data.holdout")
 }
 

@@ -195,6 +195,9 @@ func (j *judge) openModel() (err error) {
 	}
 	d.Seed = j.o.Seed
 	d.Sampler = &suite.Sampler{Method: s.Method, Steps: len(j.sampler.Timesteps()), Spacing: s.Spacing, Eta: s.Eta, Variance: s.Variance, Clip: s.Clip}
+	if j.classes() > 0 {
+		d.Sampler.Guidance, d.Sampler.Class = &s.Guidance.Scale, s.Guidance.Only
+	}
 	return nil
 }
 
@@ -244,6 +247,10 @@ func (j *judge) measure(ctx context.Context, id string) (metrics map[string]suit
 	if err != nil {
 		return nil, "", err
 	}
+	// Where the network is the data set's classifier, its classes are the model's.
+	if k := j.classes(); k > 0 && k == j.network.classes() {
+		suite.Classify(metrics, j.network.name(), c, func(i int) int { return int(j.model.Sampler.Guidance.Class(uint64(i), k)) })
+	}
 	if j.heldOut != nil {
 		loss, err := j.loss(ctx)
 		if err != nil {
@@ -252,6 +259,18 @@ func (j *judge) measure(ctx context.Context, id string) (metrics map[string]suit
 		metrics[suite.HeldOutLoss] = loss
 	}
 	return metrics, work, nil
+}
+
+// classes is how many classes a conditional model generates, 0 of others.
+func (j *judge) classes() int {
+	if j.model.Images != nil {
+		return 0
+	}
+	k := j.model.Config.Model.NumClassEmbeds
+	if k > 0 && j.model.Sampler.Guidance.HasNone {
+		k--
+	}
+	return k
 }
 
 // Digest is the SHA-256 of weights, over their names, shapes and values in the order

@@ -20,6 +20,9 @@ const (
 	// Sure is the part of images that the network gives a class with a probability of
 	// 0.9 or more.
 	Sure = "sure"
+	// Accuracy is the part of a conditional model's images that the network gives the
+	// class they were generated as.
+	Accuracy = "accuracy"
 	// HeldOutLoss is the denoising loss of package heldout.
 	HeldOutLoss = "heldout-loss"
 )
@@ -41,6 +44,18 @@ type Against struct {
 func KIDFor(generated, reference int) KID {
 	d := eval.DefaultKIDConfig()
 	return KID{Subsets: d.Subsets, SubsetSize: min(d.SubsetSize, generated, reference)}
+}
+
+// Classify adds the accuracy: class is what image i was generated as.
+func Classify(metrics map[string]Metric, network string, c Collection, class func(i int) int) {
+	right := 0
+	for i := range c.Logits.Len() {
+		row := c.Logits.Row(i)
+		if slices.Index(row, slices.Max(row)) == class(i) {
+			right++
+		}
+	}
+	metrics[network+"-"+Accuracy] = Metric{Value: float64(right) / float64(c.Logits.Len())}
 }
 
 // Measure computes every metric that the reference allows: without feature vectors,

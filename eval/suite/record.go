@@ -35,6 +35,11 @@ type Sampler struct {
 	Eta      float64 `json:"eta"`
 	Variance string  `json:"variance"`
 	Clip     string  `json:"clip"`
+	// Guidance is the scale of a conditional model's classifier-free guidance; nil: the
+	// model is not conditional.
+	Guidance *float64 `json:"guidance,omitempty"`
+	// Class is the one class that was generated; nil: rows of each.
+	Class *int `json:"class,omitempty"`
 }
 
 // Network is the network whose features were taken.

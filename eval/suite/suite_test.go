@@ -147,6 +147,18 @@ func TestMeasure(t *testing.T) {
 	require.NotNil(t, got[InceptionScore].Deviation)
 }
 
+func TestClassify(t *testing.T) {
+	c := Collection{Logits: eval.Features{Dim: 3, Data: []float32{
+		5, 1, 2,
+		0, 1, 2,
+		0, 3, 2,
+		0, 3, 2,
+	}}}
+	metrics := map[string]Metric{}
+	Classify(metrics, "digits", c, func(i int) int { return i % 3 })
+	require.Equal(t, map[string]Metric{"digits-accuracy": {Value: 0.25}}, metrics) // 0 of 0, 2 of 1, 1 of 2, 1 of 0
+}
+
 func TestSure(t *testing.T) {
 	// Probabilities 0.5, 0.9002 and 0.8998.
 	l := eval.Features{Dim: 2, Data: []float32{0, 0, 2.2, 0, 0, 2.195}}
