@@ -21,6 +21,26 @@ const (
 	ScopeGroup  Scope = "group"  // all parameters together, plus 1e-12
 )
 
+// Tensors is which tensors AGR applies to. The others keep their gradient.
+type Tensors string
+
+// Choices of tensors.
+const (
+	TensorsAll     Tensors = "all"     // every tensor, as the paper's authors do
+	TensorsVectors Tensors = "vectors" // biases and the weights of norms (optim.Segment.Vector)
+	TensorsWeights Tensors = "weights" // the others: matrices, convolutions, embeddings
+)
+
+// Order is which comes first, the update's clipping or AGR. AGR commutes with scaling:
+// what the order changes is the norm that is clipped.
+type Order string
+
+// Orders.
+const (
+	AfterClip  Order = "after_clip"  // the norm of the gradient, as the paper's authors do
+	BeforeClip Order = "before_clip" // the norm of what AGR leaves; one more reading of the gradient
+)
+
 // Scalars is what happens to tensors of one element.
 type Scalars string
 
@@ -37,6 +57,8 @@ const groupEps = 1e-12
 type Config struct {
 	Scope         Scope   // "" is tensor
 	ScalarTensors Scalars // "" is zero
+	Tensors       Tensors // "" is all; ScopeGroup sums over these alone
+	Order         Order   // "" is after_clip
 }
 
 // Validate reports an unknown choice, naming the key and the choices. The error
@@ -54,7 +76,29 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%w: scalar_tensors is %q, want one of %s, %s",
 			ErrConfig, string(c.ScalarTensors), ScalarZero, ScalarKeep))
 	}
+	switch c.Tensors {
+	case "", TensorsAll, TensorsVectors, TensorsWeights:
+	default:
+		errs = append(errs, fmt.Errorf("%w: tensors is %q, want one of %s, %s, %s", ErrConfig, string(c.Tensors), TensorsAll, TensorsVectors, TensorsWeights))
+	}
+	switch c.Order {
+	case "", AfterClip, BeforeClip:
+	default:
+		errs = append(errs, fmt.Errorf("%w: order is %q, want one of %s, %s", ErrConfig, string(c.Order), AfterClip, BeforeClip))
+	}
 	return errors.Join(errs...)
+}
+
+// Applies reports whether AGR applies to a tensor.
+func (c Config) Applies(s optim.Segment) bool {
+	switch c.Tensors {
+	case TensorsVectors:
+		return s.Vector
+	case TensorsWeights:
+		return !s.Vector
+	default:
+		return true
+	}
 }
 
 // Transform is dst = AGR(g) for one tensor (arXiv 2407.16944, equations 4 and
@@ -87,14 +131,16 @@ var inf32 = float32(math.Inf(1))
 func (c Config) denominators(den []float32, l1 []float64, segments []optim.Segment) {
 	var group float64
 	if c.Scope == ScopeGroup {
-		for _, v := range l1 {
-			group += v
+		for i, v := range l1 {
+			if c.Applies(segments[i]) {
+				group += v
+			}
 		}
 		group += groupEps
 	}
 	for i, s := range segments {
 		switch {
-		case s.Len == 1 && c.ScalarTensors == ScalarKeep:
+		case s.Len == 1 && c.ScalarTensors == ScalarKeep, !c.Applies(s):
 			den[i] = inf32
 		case c.Scope == ScopeGroup:
 			den[i] = float32(group)

@@ -39,8 +39,12 @@
 //   - Where a tensor's L1 norm exceeds the range of float32 (3.4e38) the shares
 //     round to 0 and its gradient passes unchanged.
 //
-// ScopeGroup replaces the tensor's norm by that of all parameters plus 1e-12. It
-// is found in third-party code and is not the paper's rule.
+// # Ablations
+//
+// The zero Config is the paper's rule; the others answer what it is about that rule.
+// ScopeGroup replaces the tensor's norm by that of all parameters plus 1e-12, which is
+// found in third-party code. TensorsVectors and TensorsWeights apply AGR to a part of
+// the tensors. BeforeClip measures the norm that is clipped after AGR instead of before.
 //
 // # Kernels
 //

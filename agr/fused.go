@@ -25,6 +25,7 @@ type fused struct {
 	kernels  kernels
 	meter    *optim.Meter
 	den      []float32
+	again    *remeasure // BeforeClip
 	scratch  [][tile]float32
 
 	adan *adanState // present where an assembly kernel does the second pass
@@ -54,6 +55,9 @@ func newFused(e optim.Elementwise, a *Config, own ownClip, segments []optim.Segm
 	}
 	for i := range p.den {
 		p.den[i] = inf32
+	}
+	if a != nil && a.Order == BeforeClip {
+		p.again = newRemeasure(segments, r)
 	}
 	if o, ok := e.(*optim.Adan); ok && k.adan != nil {
 		p.adan = newAdanState(o, k.adan)
@@ -90,6 +94,9 @@ func (p *fused) Measure(u optim.Update) (optim.Stats, error) {
 	}
 	if p.config != nil {
 		p.config.denominators(p.den, p.meter.L1(), p.segments)
+	}
+	if p.again != nil {
+		norm = p.again.norm(p.u.grads, p.den)
 	}
 	clip := p.own.factor(norm, u.MaxGradNorm)
 	p.clip = float32(clip)

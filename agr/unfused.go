@@ -11,6 +11,7 @@ type unfused struct {
 	size   int
 	own    ownClip
 	t      transform
+	again  *remeasure // BeforeClip
 	runner optim.Runner
 
 	u        update // measured, not applied
@@ -31,6 +32,9 @@ func newUnfused(o optim.Optimizer, a *Config, own ownClip, segments []optim.Segm
 		p.t.config = *a
 	}
 	p.t.prepare(flatLen)
+	if a != nil && a.Order == BeforeClip {
+		p.again = newRemeasure(p.t.segments, r)
+	}
 	p.average = func(i int) {
 		b := p.t.blocks[i]
 		optim.EMA(p.u.ema[b.Lo:b.Hi], p.u.params[b.Lo:b.Hi], p.u.decay)
@@ -48,6 +52,9 @@ func (p *unfused) Measure(u optim.Update) (optim.Stats, error) {
 	p.finite = finite
 	if !finite {
 		return optim.Stats{GradNorm: norm}, nil
+	}
+	if p.again != nil {
+		norm = p.again.norm(p.u.grads, p.t.den)
 	}
 	clip := p.own.factor(norm, u.MaxGradNorm)
 	p.clip = float32(clip)

@@ -84,6 +84,9 @@ type Train struct {
 type Optimizer struct {
 	Name        string    `mapstructure:"name" choices:"adan|adamw|adam|rmsprop|acprop|sgdm|lion" bits:"yes" doc:"adan, adamw, adam, rmsprop, acprop, sgdm or lion"`
 	AGR         bool      `mapstructure:"agr" bits:"yes" doc:"Adaptive Gradient Regularization in front of the optimizer (arXiv 2407.16944)"`
+	AGRTensors  string    `mapstructure:"agr_tensors" choices:"all|vectors|weights" bits:"yes" doc:"ablation of agr: all tensors (the paper), vectors (biases and the weights of norms) or weights (all others)"`
+	AGROrder    string    `mapstructure:"agr_order" choices:"after_clip|before_clip" bits:"yes" doc:"ablation of agr: after_clip (the paper: train.clip_grad_norm bounds the gradient's norm) or before_clip (it bounds the norm of what agr leaves)"`
+	AGRScope    string    `mapstructure:"agr_scope" choices:"tensor|group" bits:"yes" doc:"ablation of agr: the L1 norm of each tensor (the paper) or of the group of all that agr_tensors names"`
 	Betas       []float64 `mapstructure:"betas" bits:"yes" doc:"moment decays, as many as the optimizer has"`
 	Eps         *float64  `mapstructure:"eps" bits:"yes" doc:"denominator's epsilon"`
 	WeightDecay *float64  `mapstructure:"weight_decay" bits:"yes" doc:"weight decay, decoupled or L2 as the optimizer defines it"`
@@ -206,7 +209,7 @@ func Default() Config {
 			Steps: 1200, GlobalBatch: 32, Chunk: 8, Precision: "f32", LossWeighting: "none", LossGamma: 5, ClipGradNorm: 1,
 			EMADecay: 0.99, MaxSkipped: 10, DigestEvery: 100,
 		},
-		Optimizer: Optimizer{Name: "adan", AGR: true},
+		Optimizer: Optimizer{Name: "adan", AGR: true, AGRTensors: "all", AGROrder: "after_clip", AGRScope: "tensor"},
 		LR:        LR{Base: 2e-3, WarmupSteps: 100, Schedule: "cosine"},
 		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Security: "mac", Timeout: "2m"},
 		Cluster: Cluster{

@@ -51,11 +51,11 @@ func TestSegments(t *testing.T) {
 		segments []optim.Segment
 		want     string
 	}{
-		{"overlap", []optim.Segment{{"a", 0, 10}, {"b", 9, 2}}, `"b" (number 1) starts at 9`},
-		{"order", []optim.Segment{{"a", 16, 2}, {"b", 0, 2}}, `"b" (number 1) starts at 0`},
-		{"end", []optim.Segment{{"a", 90, 11}}, "elements 90 to 101 of a buffer of 100"},
-		{"overflow", []optim.Segment{{"a", 90, math.MaxInt}}, `"a"`},
-		{"negative", []optim.Segment{{"a", 0, -1}}, "length -1"},
+		{"overlap", []optim.Segment{{Name: "a", Off: 0, Len: 10}, {Name: "b", Off: 9, Len: 2}}, `"b" (number 1) starts at 9`},
+		{"order", []optim.Segment{{Name: "a", Off: 16, Len: 2}, {Name: "b", Off: 0, Len: 2}}, `"b" (number 1) starts at 0`},
+		{"end", []optim.Segment{{Name: "a", Off: 90, Len: 11}}, "elements 90 to 101 of a buffer of 100"},
+		{"overflow", []optim.Segment{{Name: "a", Off: 90, Len: math.MaxInt}}, `"a"`},
+		{"negative", []optim.Segment{{Name: "a", Off: 0, Len: -1}}, "length -1"},
 	} {
 		_, err := optim.New(c, tc.segments, 100, nil)
 		require.ErrorIs(t, err, optim.ErrSegments, tc.name)

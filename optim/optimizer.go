@@ -16,6 +16,7 @@ var ErrSegments = errors.New("optim: bad segments")
 type Segment struct {
 	Name     string
 	Off, Len int
+	Vector   bool // one dimension: a bias, or the weight of a norm
 }
 
 // Whole is the segment list of n elements that are one tensor.

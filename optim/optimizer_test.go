@@ -211,11 +211,11 @@ func TestStepMatchesPyTorch(t *testing.T) {
 // layout is two tensors that span several blocks, small ones, and padding.
 func layout() ([]optim.Segment, int) {
 	return []optim.Segment{
-		{"conv", 0, optim.BlockSize + 321},
-		{"bias", optim.BlockSize + 336, 3},
-		{"scalar", optim.BlockSize + 352, 1},
-		{"empty", optim.BlockSize + 368, 0},
-		{"linear", optim.BlockSize + 368, 1000},
+		{Name: "conv", Off: 0, Len: optim.BlockSize + 321},
+		{Name: "bias", Off: optim.BlockSize + 336, Len: 3},
+		{Name: "scalar", Off: optim.BlockSize + 352, Len: 1},
+		{Name: "empty", Off: optim.BlockSize + 368, Len: 0},
+		{Name: "linear", Off: optim.BlockSize + 368, Len: 1000},
 	}, optim.BlockSize + 1376
 }
 

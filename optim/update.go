@@ -30,7 +30,7 @@ type Movement struct {
 
 // Stats is what an update saw.
 type Stats struct {
-	GradNorm float64 // L2 norm of the gradient before clipping
+	GradNorm float64 // L2 norm of the gradient before clipping (with agr.BeforeClip, of what AGR leaves of it)
 	Clip     float64 // factor applied, 1 where nothing was clipped, 0 where nothing is written
 	// AGR is the gradient's L1 norm after AGR over that before it: the mean of AGR's
 	// coefficients 1 - |g|/sum|g|, weighted by |g|. 0: no AGR, or not measured. The

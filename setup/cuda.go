@@ -54,8 +54,8 @@ func openCUDA(c DeviceConfig, precision tensor.DType) (*Device, error) {
 	}
 	return &Device{
 		Backend: be, Rounding: rounding,
-		pass: func(o optim.Config, on bool, segments []optim.Segment, flatLen int) (agr.Pass, error) {
-			return cuda.NewPass(be, o, on, segments, flatLen)
+		pass: func(o optim.Config, a *agr.Config, segments []optim.Segment, flatLen int) (agr.Pass, error) {
+			return cuda.NewPassWith(be, o, a, segments, flatLen)
 		},
 		connector: func(e Connector, log *slog.Logger) Connector {
 			lib, err := nccl.Open()

@@ -42,3 +42,14 @@ func TestNoLibraries(t *testing.T) {
 	_, err = Open(DeviceConfig{Device: "cuda"})
 	require.ErrorContains(t, err, none)
 }
+
+// AGR before the clip is refused before anything starts, where a GPU would train.
+func TestGPUsRefuseAGRBeforeTheClip(t *testing.T) {
+	set := []string{"optimizer.agr_order=before_clip"}
+	_, err := Load(config.Source{Set: set, Environ: []string{}})
+	require.ErrorContains(t, err, "optimizer.agr_order is before_clip, which GPUs do not have")
+	_, err = Load(config.Source{Set: append(set, "device=cpu"), Environ: []string{}})
+	require.NoError(t, err)
+	_, err = Load(config.Source{Set: append(set, "optimizer.agr=false"), Environ: []string{}})
+	require.NoError(t, err)
+}

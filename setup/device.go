@@ -33,7 +33,7 @@ type Device struct {
 	// Fallback is why device: auto took the CPU on a machine with a GPU; nil elsewhere.
 	Fallback  error
 	cpu       *cpu.Backend // nil on a GPU
-	pass      func(o optim.Config, agr bool, segments []optim.Segment, flatLen int) (agr.Pass, error)
+	pass      func(o optim.Config, a *agr.Config, segments []optim.Segment, flatLen int) (agr.Pass, error)
 	connector func(Connector, *slog.Logger) Connector
 	free      func() (int64, error) // bytes of device memory that can be had
 	close     func() error          // before the backend's
@@ -115,7 +115,7 @@ func (d *Device) Pass(c *config.Config, p *nn.Params) (agr.Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.pass(o, c.Optimizer.AGR, Segments(p), p.FlatLen())
+	return d.pass(o, AGR(c), Segments(p), p.FlatLen())
 }
 
 // Connector makes the group of a generation.

@@ -47,7 +47,7 @@ func TestPaperRecipes(t *testing.T) {
 			const perEpoch = 50_000 / 128 // the last, short batch is dropped
 			want.Train.Steps, want.Train.GlobalBatch, want.Train.Chunk = 2000*perEpoch, 128, 8
 			want.Train.ClipGradNorm, want.Train.EMADecay, want.Train.DigestEvery = 1, 0.9999, 1000
-			want.Optimizer = config.Optimizer{Name: r.optimizer.Name, AGR: r.agr}
+			want.Optimizer = config.Optimizer{Name: r.optimizer.Name, AGR: r.agr, AGRTensors: "all", AGROrder: "after_clip", AGRScope: "tensor"}
 			want.LR = config.LR{Base: 2e-4, WarmupSteps: 200, Schedule: "constant"}
 			want.AllReduce.BucketMB = 8
 			want.Checkpoint.Every, want.Checkpoint.Keep = 10*perEpoch, 5

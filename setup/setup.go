@@ -128,7 +128,7 @@ func Segments(p *nn.Params) []optim.Segment {
 	list := p.List()
 	out := make([]optim.Segment, len(list))
 	for i, q := range list {
-		out[i] = optim.Segment{Name: q.Name, Off: q.Off, Len: q.Len}
+		out[i] = optim.Segment{Name: q.Name, Off: q.Off, Len: q.Len, Vector: q.Kind == nn.Vector}
 	}
 	return out
 }
@@ -139,7 +139,17 @@ func newPass(c *config.Config, p *nn.Params, r optim.Runner) (agr.Pass, error) {
 	if err != nil {
 		return nil, err
 	}
-	return agr.NewPass(o, c.Optimizer.AGR, Segments(p), p.FlatLen(), r)
+	return agr.NewPassWith(o, AGR(c), Segments(p), p.FlatLen(), r)
+}
+
+// AGR is the variant of AGR; nil is none.
+func AGR(c *config.Config) *agr.Config {
+	if !c.Optimizer.AGR {
+		return nil
+	}
+	return &agr.Config{
+		Tensors: agr.Tensors(c.Optimizer.AGRTensors), Order: agr.Order(c.Optimizer.AGROrder), Scope: agr.Scope(c.Optimizer.AGRScope),
+	}
 }
 
 // Check validates what Config.Validate leaves to the parts.
@@ -147,6 +157,9 @@ func Check(c *config.Config) error {
 	var errs []error
 	if c.Device == "cuda" && !HasCUDA {
 		errs = append(errs, ErrNoCUDA)
+	}
+	if GPUs(c.Device) > 0 && c.Optimizer.AGR && c.Optimizer.AGROrder == string(agr.BeforeClip) {
+		errs = append(errs, errors.New("optimizer.agr_order is before_clip, which GPUs do not have; set it to after_clip, or device to cpu"))
 	}
 	errs = append(errs, UNet(c.Model).Validate())
 	_, err := OptimizerConfig(c)

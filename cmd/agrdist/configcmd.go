@@ -108,7 +108,7 @@ func annotation(cfg *config.Config, origin map[string]string) func(config.Key) s
 // it is.
 func shownDefault(k config.Key, cfg, defaults *config.Config) string {
 	name, ok := strings.CutPrefix(k.Name, "optimizer.")
-	if !ok || name == "name" || name == "agr" {
+	if !ok || name == "name" || strings.HasPrefix(name, "agr") {
 		switch v := k.Value(defaults).(type) {
 		case string:
 			return fmt.Sprintf("%q", v)

@@ -82,7 +82,11 @@ func NewPass(be *Backend, c optim.Config, agrOn bool, segments []optim.Segment, 
 	return NewPassWith(be, c, nil, segments, flatLen)
 }
 
-// NewPassWith is NewPass with the variant of AGR; nil is none.
+// ErrOrder is returned for agr.BeforeClip, which the kernels do not have.
+var ErrOrder = errors.New("cuda: AGR before the clip is for the processor only")
+
+// NewPassWith is NewPass with the variant of AGR; nil is none. ErrOrder is returned for
+// an order that the device does not have.
 func NewPassWith(be *Backend, c optim.Config, a *agr.Config, segments []optim.Segment, flatLen int) (*Pass, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -104,6 +108,9 @@ func NewPassWith(be *Backend, c optim.Config, a *agr.Config, segments []optim.Se
 		if err := a.Validate(); err != nil {
 			return nil, err
 		}
+		if a.Order == agr.BeforeClip {
+			return nil, ErrOrder
+		}
 		p.mode, p.keep = agrTensor, a.ScalarTensors == agr.ScalarKeep
 		if a.Scope == agr.ScopeGroup {
 			p.mode = agrGroup
@@ -114,14 +121,14 @@ func NewPassWith(be *Backend, c optim.Config, a *agr.Config, segments []optim.Se
 			p.rule, p.update = &rules[i], &be.kernels.rules[i]
 		}
 	}
-	if err := p.allocate(segments); err != nil {
+	if err := p.allocate(segments, a); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
 // allocate makes the state, zero, and the tables of the segments.
-func (p *Pass) allocate(segments []optim.Segment) error {
+func (p *Pass) allocate(segments []optim.Segment, a *agr.Config) error {
 	for i, name := range p.rule.slots(p.c) {
 		if name == "" {
 			continue
@@ -148,7 +155,11 @@ func (p *Pass) allocate(segments []optim.Segment) error {
 		first = binary.LittleEndian.AppendUint32(first, uint32(len(blocks)))
 	}
 	for _, s := range segments {
-		lengths = binary.LittleEndian.AppendUint32(lengths, uint32(s.Len))
+		n := int32(s.Len)
+		if a != nil && !a.Applies(s) {
+			n = -1
+		}
+		lengths = binary.LittleEndian.AppendUint32(lengths, uint32(n))
 	}
 	for _, t := range []struct {
 		to   *cu.DevicePtr

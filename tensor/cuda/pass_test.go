@@ -21,11 +21,11 @@ func passSegments() ([]optim.Segment, int) {
 	const b = optim.BlockSize
 	return []optim.Segment{
 		{Name: "conv", Off: 0, Len: b + 321},
-		{Name: "bias", Off: b + 336, Len: 3},
-		{Name: "scalar", Off: b + 352, Len: 1},
+		{Name: "bias", Off: b + 336, Len: 3, Vector: true},
+		{Name: "scalar", Off: b + 352, Len: 1, Vector: true},
 		{Name: "empty", Off: b + 368, Len: 0},
 		{Name: "zero", Off: b + 368, Len: 40},
-		{Name: "odd", Off: b + 411, Len: 1039},
+		{Name: "odd", Off: b + 411, Len: 1039, Vector: true},
 		{Name: "linear", Off: b + 1456, Len: 600},
 	}, b + 2064
 }
@@ -147,7 +147,8 @@ func TestPassHasTheHostsBits(t *testing.T) {
 	be := open(t)
 	segments, n := passSegments()
 	for label, c := range passConfigs(t) {
-		for _, a := range []*agr.Config{nil, {}, {Scope: agr.ScopeGroup, ScalarTensors: agr.ScalarKeep}} {
+		for _, a := range []*agr.Config{nil, {}, {Scope: agr.ScopeGroup, ScalarTensors: agr.ScalarKeep},
+			{Tensors: agr.TensorsVectors}, {Tensors: agr.TensorsWeights, Scope: agr.ScopeGroup}} {
 			if a != nil && a.Scope != "" && c.Name != "adan" || race && a == nil {
 				continue
 			}
@@ -211,6 +212,8 @@ func TestPassErrors(t *testing.T) {
 	require.ErrorIs(t, err, optim.ErrConfig)
 	_, err = cuda.NewPassWith(be, c, &agr.Config{Scope: "all"}, nil, 8)
 	require.ErrorIs(t, err, agr.ErrConfig)
+	_, err = cuda.NewPassWith(be, c, &agr.Config{Order: agr.BeforeClip}, nil, 8)
+	require.ErrorIs(t, err, cuda.ErrOrder)
 	_, total, err := be.MemInfo()
 	require.NoError(t, err)
 	_, err = cuda.NewPass(be, c, true, nil, int(total/4)+1)

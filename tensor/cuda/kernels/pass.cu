@@ -65,7 +65,8 @@ __device__ inline double clipTo(double norm, double max, double eps) {
 
 // pass_verdict sums the blocks in order, decides on the clipping factor (the update's,
 // and what the optimizer's own clipping makes of the norm after it) and writes the
-// denominator of each segment. One block of threads.
+// denominator of each segment. One block of threads. A segment whose length is negative
+// is one that AGR leaves alone.
 extern "C" __global__ void pass_verdict(Verdict* out, float* den, const double* l1, const double* sq,
                                         const int* firstBlock, const int* lengths, int segments, int blocks, int agr,
                                         int keepScalars, double maxNorm, double ownNorm, double ownEps) {
@@ -96,7 +97,9 @@ extern "C" __global__ void pass_verdict(Verdict* out, float* den, const double* 
     group = 0;
     if (agr == agrGroup) {
       double sum = 0;
-      for (int s = 0; s < segments; s++) sum += l1Of(l1, firstBlock, s);
+      for (int s = 0; s < segments; s++) {
+        if (lengths[s] >= 0) sum += l1Of(l1, firstBlock, s);
+      }
       group = sum + 1e-12;
     }
   }
@@ -109,7 +112,7 @@ extern "C" __global__ void pass_verdict(Verdict* out, float* den, const double* 
       double sum = l1Of(l1, firstBlock, s);
       d = sum == 0 ? infinite : (float)sum;
     }
-    if (keepScalars && lengths[s] == 1) d = infinite;
+    if (lengths[s] < 0 || keepScalars && lengths[s] == 1) d = infinite;
     den[s] = d;
   }
 }
