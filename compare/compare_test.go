@@ -290,8 +290,15 @@ func TestShippedExperiments(t *testing.T) {
 			defer f.Close()
 			s, err := Parse(f)
 			require.NoError(t, err)
+			if s.Base != "" {
+				s.Base = filepath.Join(filepath.Dir(file), s.Base)
+			}
 			p, err := NewPlan(*s, resolve)
 			require.NoError(t, err)
+			if s.Base != "" { // the paper's own recipes, without a sweep
+				paperRows(t, p)
+				return
+			}
 			for _, m := range p.Methods {
 				require.NotEmpty(t, p.combinations(m), "a method without a sweep of its learning rate")
 			}
@@ -302,5 +309,22 @@ func TestShippedExperiments(t *testing.T) {
 			require.Equal(t, config.Default().LR.Schedule, c.LR.Schedule)
 			require.Positive(t, c.Data.Holdout, "the sweep goes by the held-out loss")
 		})
+	}
+}
+
+// paperRows checks that the methods of the paper's table are its recipes.
+func paperRows(t *testing.T, p *Plan) {
+	recipes, err := filepath.Glob("../configs/cifar10-*.yaml")
+	require.NoError(t, err)
+	require.Len(t, p.Methods, len(recipes))
+	for _, m := range p.Methods {
+		file := "../configs/cifar10-" + slug(m.Name) + ".yaml"
+		want, err := resolve(file, nil)
+		require.NoError(t, err)
+		c, err := p.config(m, nil, p.Seeds[0], 0, want.Out)
+		require.NoError(t, err)
+		require.Equal(t, string(want.YAML(false)), string(c.YAML(false)), m.Name)
+		require.Equal(t, want.Sample.Steps, p.Eval.Steps)
+		require.Equal(t, []string{"raw"}, p.Eval.Weights)
 	}
 }

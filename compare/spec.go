@@ -16,7 +16,7 @@ import (
 type Spec struct {
 	Title string `yaml:"title"`
 	Out   string `yaml:"out"`  // the experiment's directory
-	Base  string `yaml:"base"` // configuration file; empty: the embedded digits recipe
+	Base  string `yaml:"base"` // configuration file, relative to the experiment's; empty: the embedded digits recipe
 	// Set is settings of all runs, key: value.
 	Set Settings `yaml:"set"`
 	// Methods are what is compared. Vary adds the product of its values to each.
@@ -29,7 +29,7 @@ type Spec struct {
 	Steps    int64    `yaml:"steps"` // train.steps; 0: the base's
 	At       []int64  `yaml:"at"`    // steps that are evaluated; empty: the last
 	Eval     Eval     `yaml:"eval"`
-	Parallel int      `yaml:"parallel"` // runs at once; 0: one for each core of the machine
+	Parallel int      `yaml:"parallel"` // runs at once; 0: one for each core of the machine, one alone where there are GPUs
 
 	// Baseline is the method that all others are tested against; Pairs are further
 	// tests, [method, against].

@@ -73,7 +73,7 @@ and finished runs and evaluations are not repeated.
 	f.StringSliceVar(&o.spec.Eval.Weights, "weights", nil, "raw, ema or raw,ema (default raw)")
 	f.StringVar(&o.spec.Eval.Reference, "reference", "", "train, heldout, test, or an npz file (default train)")
 	f.StringVar(&o.spec.Eval.Inception, "inception", "", "weights of the FID Inception")
-	f.IntVar(&o.spec.Parallel, "parallel", 0, "runs at once; 0: one on each core")
+	f.IntVar(&o.spec.Parallel, "parallel", 0, "runs at once; 0: one on each core, one alone where there are GPUs")
 	f.StringVarP(&o.spec.Out, "out", "o", "", "the experiment's directory")
 	return c
 }
@@ -92,9 +92,9 @@ func (o *comparing) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	parallel := spec.Parallel
-	if parallel <= 0 {
-		parallel = runtime.GOMAXPROCS(0)
+	parallel, err := o.parallel(spec)
+	if err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -117,6 +117,21 @@ func (o *comparing) run(c *cobra.Command, args []string) error {
 	return err
 }
 
+// parallel is how many runs go at once. GPUs are all one run's.
+func (o *comparing) parallel(spec *compare.Spec) (int, error) {
+	if spec.Parallel > 0 {
+		return spec.Parallel, nil
+	}
+	c, err := setup.Load(config.Source{File: spec.Base, Set: spec.Set})
+	if err != nil {
+		return 0, err
+	}
+	if setup.GPUs(c.Device) > 0 {
+		return 1, nil
+	}
+	return runtime.GOMAXPROCS(0), nil
+}
+
 // read makes the experiment of the file and the flags: flags win.
 func (o *comparing) read(args []string) (*compare.Spec, error) {
 	spec := &compare.Spec{}
@@ -129,6 +144,9 @@ func (o *comparing) read(args []string) (*compare.Spec, error) {
 		if err := errors.Join(err, f.Close()); err != nil {
 			return nil, &config.Error{Source: args[0], Err: err}
 		}
+	}
+	if len(args) > 0 && spec.Base != "" && !filepath.IsAbs(spec.Base) {
+		spec.Base = filepath.Join(filepath.Dir(args[0]), spec.Base) // beside the experiment
 	}
 	spec.Set = append(spec.Set, o.set...)
 	for _, list := range []struct {
