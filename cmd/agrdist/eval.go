@@ -197,6 +197,9 @@ func (e *evaluation) print(out io.Writer, r suite.Record, fresh bool) error {
 	for _, n := range names {
 		fmt.Fprintf(out, "  %-18s %s\n", n, r.Metrics[n].Format())
 	}
+	if r.Classifier != nil {
+		fmt.Fprintf(out, "features of a classifier (digest %s) that gets %.1f %% of the images right that it was not trained on\n", r.Network.Digest, 100**r.Classifier)
+	}
 	switch {
 	case !fresh:
 		fmt.Fprintf(out, "computed %s (%s); --again computes it again\n", r.Time.Format(time.DateTime), judge.Records(e.o.RunDir))

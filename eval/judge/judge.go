@@ -104,6 +104,9 @@ func Run(ctx context.Context, m *Model, o Options) (record suite.Record, fresh b
 		Definition: j.definition, ID: id, Metrics: metrics, From: m.Path,
 		Time: time.Now().UTC().Truncate(time.Second), Seconds: math.Round(time.Since(began).Seconds()*10) / 10,
 	}
+	if k, ok := j.network.(own); ok {
+		record.Classifier = &k.right
+	}
 	if o.RunDir != "" {
 		if err := suite.Append(Records(o.RunDir), record); err != nil {
 			return record, true, err

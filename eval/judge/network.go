@@ -52,6 +52,9 @@ func (j *judge) openNetwork(ctx context.Context) error {
 			if own.sum, err = k.Digest(); err != nil {
 				return err
 			}
+			if own.right, err = k.Accuracy(set); err != nil {
+				return err
+			}
 		}
 		w.extract = onWorker{k}
 	}
@@ -110,6 +113,7 @@ func (o onProcessor) extract(features, logits, images []float32, height, width, 
 type own struct {
 	*classifier.Classifier
 	prefix, sum string
+	right       float64 // part of the images that it was not trained on
 }
 
 func (o own) name() string   { return o.prefix }

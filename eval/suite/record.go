@@ -91,6 +91,9 @@ type Record struct {
 	ID      string            `json:"id"` // Definition.Digest
 	Metrics map[string]Metric `json:"metrics"`
 	From    string            `json:"from"` // the directory that was read
+	// Classifier is the part of the data set's images that the classifier was not
+	// trained on and gets right; nil where the features are another network's.
+	Classifier *float64 `json:"classifier_accuracy,omitempty"`
 	Time    time.Time         `json:"time"`
 	Seconds float64           `json:"seconds"`
 }
