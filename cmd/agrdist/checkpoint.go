@@ -28,12 +28,12 @@ func checkpointCommand() *cobra.Command {
 	}
 	list := &cobra.Command{
 		Use: "list RUN", Short: "List a run's checkpoints, newest first", Args: cobra.ExactArgs(1),
-		Example: "  agrdist checkpoint list runs/digits-cpu",
+		Example: "  agrdist checkpoint list runs/digits",
 		RunE:    func(c *cobra.Command, args []string) error { return listCheckpoints(c.OutOrStdout(), args[0]) },
 	}
 	verify := &cobra.Command{
 		Use: "verify RUN|CHECKPOINT", Short: "Read checkpoints whole and compare every checksum", Args: cobra.ExactArgs(1),
-		Example: "  agrdist checkpoint verify runs/digits-cpu\n  agrdist checkpoint verify runs/digits-cpu/checkpoints/step-600",
+		Example: "  agrdist checkpoint verify runs/digits\n  agrdist checkpoint verify runs/digits/checkpoints/step-600",
 		RunE: func(c *cobra.Command, args []string) error {
 			return verifyCheckpoints(c.Context(), c.OutOrStdout(), args[0])
 		},
@@ -41,7 +41,7 @@ func checkpointCommand() *cobra.Command {
 	var raw bool
 	export := &cobra.Command{
 		Use: "export RUN|CHECKPOINT|FILE.pt DIR", Short: "Write a diffusers pipeline directory (averaged weights)", Args: cobra.ExactArgs(2),
-		Example: "  agrdist checkpoint export runs/digits-cpu pipeline   # DDPMPipeline.from_pretrained(\"pipeline\")",
+		Example: "  agrdist checkpoint export runs/digits pipeline   # DDPMPipeline.from_pretrained(\"pipeline\")",
 		RunE: func(c *cobra.Command, args []string) error {
 			return exportCheckpoint(c.Context(), c.OutOrStdout(), args[0], args[1], raw)
 		},

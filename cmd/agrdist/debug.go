@@ -41,7 +41,7 @@ Every worker keeps its last records in memory that outlives it: which phase and 
 collective operation it began and ended. The agent writes them to RUN/debug when a
 worker dies, is killed for hanging or leaves its group, and at SIGQUIT (Ctrl-\). Nodes
 that do not share the run's directory each have their own: give theirs too.`,
-		Example: "  agrdist debug explain runs/digits-cpu\n  agrdist debug explain node1/run node2/run",
+		Example: "  agrdist debug explain runs/digits\n  agrdist debug explain node1/run node2/run",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var all []flight.Dump
@@ -81,7 +81,7 @@ of all other files, and the version.
 
 Images, samples, weights, secrets and the page's tokens stay out; what looks like one in
 a text is replaced. Look at it before you send it: paths and host names are in it.`,
-		Example: "  agrdist debug bundle runs/digits-cpu",
+		Example: "  agrdist debug bundle runs/digits",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			path := out

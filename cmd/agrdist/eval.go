@@ -57,8 +57,8 @@ metrics are those of the papers: fid, is, kid.
 
 Results go to RUN/eval.jsonl with everything that defines them. A killed evaluation
 continues where it stopped; one that is there already is printed again.`,
-		Example: `  agrdist eval --from runs/digits-cpu
-  agrdist eval --from runs/digits-cpu/checkpoints/step-600 --raw -n 1000 --steps 20
+		Example: `  agrdist eval --from runs/digits
+  agrdist eval --from runs/digits/checkpoints/step-600 --raw -n 1000 --steps 20
   agrdist eval --from runs/mine --inception pt_inception-2015-12-05-6726825d.pth --reference cifar10_stats.npz -n 50000
   agrdist eval --from samples/ --reference photos/ --inception pt_inception-2015-12-05-6726825d.pth
   agrdist eval --from samples.npz --data digits`,

@@ -21,7 +21,7 @@ func eventsCommand() *cobra.Command {
 		Long: "Print the step events of a run that count: steps that were taken again after a\n" +
 			"crash appear once. --format csv has a header line; json is one object a line, as\n" +
 			"events.jsonl, with events of all kinds.",
-		Example: "  agrdist events runs/digits-cpu > loss.csv\n" +
+		Example: "  agrdist events runs/digits > loss.csv\n" +
 			"  python -c \"import pandas as pd; pd.read_csv('loss.csv').plot('step', 'loss')\"",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

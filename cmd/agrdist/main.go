@@ -101,7 +101,7 @@ the seed alone: the same bits on 1, 2, 3 or 8 workers, through a killed worker, 
 stop and a resume.
 
   agrdist run            train on the embedded digits, here, on the CPU
-  agrdist sample --from runs/digits-cpu --out grid.png`,
+  agrdist sample --from runs/digits --out grid.png`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,

@@ -58,10 +58,10 @@ and a directory also takes more of the same images (a larger -n).
 
 --trace FILE.png draws how the images of the first batch come out of noise: an
 animated PNG, or with --trace-as strip a row an image.`,
-		Example: `  agrdist sample --from runs/digits-cpu --out grid.png
-  agrdist sample --from runs/digits-cpu/checkpoints/step-600 -n 16 --sampler ddpm --steps 1000 --out grid.png
-  agrdist sample --from runs/digits-cpu -n 50000 --out samples.npz
-  agrdist sample --from runs/digits-cpu -n 16 --out grid.png --trace denoising.png`,
+		Example: `  agrdist sample --from runs/digits --out grid.png
+  agrdist sample --from runs/digits/checkpoints/step-600 -n 16 --sampler ddpm --steps 1000 --out grid.png
+  agrdist sample --from runs/digits -n 50000 --out samples.npz
+  agrdist sample --from runs/digits -n 16 --out grid.png --trace denoising.png`,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()

@@ -35,7 +35,7 @@ func statusCommand() *cobra.Command {
 			"checkpoint, and what it waits for. RUN is a run's directory (default: the newest\n" +
 			"under " + runsDir + "/) and needs no network; HOST:PORT is the page of any node of a run.\n\n" +
 			"Exit code: 0 healthy, 3 waiting, 4 stuck, 5 over, 1 no answer.",
-		Example: "  agrdist status\n  agrdist status runs/digits-cpu --watch\n  agrdist status 10.0.0.1:8081 --json",
+		Example: "  agrdist status\n  agrdist status runs/digits --watch\n  agrdist status 10.0.0.1:8081 --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			look, err := statusSource(args, token)

@@ -21,7 +21,7 @@ func stopCommand() *cobra.Command {
 			"RUN is the directory of any of its nodes on this machine, HOST:PORT the page of any\n" +
 			"node (agrdist run prints it).\n\n" +
 			"Exit code: 0 it has ended, 1 it did not answer or not end in time.",
-		Example: "  agrdist stop runs/digits-cpu\n  agrdist stop 10.0.0.1:8081 --token TOKEN",
+		Example: "  agrdist stop runs/digits\n  agrdist stop 10.0.0.1:8081 --token TOKEN",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			pages, err := pagesOf(args[0], token)

@@ -93,9 +93,9 @@ type Record struct {
 	From    string            `json:"from"` // the directory that was read
 	// Classifier is the part of the data set's images that the classifier was not
 	// trained on and gets right; nil where the features are another network's.
-	Classifier *float64 `json:"classifier_accuracy,omitempty"`
-	Time    time.Time         `json:"time"`
-	Seconds float64           `json:"seconds"`
+	Classifier *float64  `json:"classifier_accuracy,omitempty"`
+	Time       time.Time `json:"time"`
+	Seconds    float64   `json:"seconds"`
 }
 
 // ReadRecords reads an eval.jsonl. A file that does not exist has none; a last line
