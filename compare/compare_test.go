@@ -8,12 +8,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/plot"
 
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/eval/suite"
@@ -165,6 +167,7 @@ func TestExecuteGoesOn(t *testing.T) {
 	golden(t, want[MarkdownFile])
 	require.Contains(t, want, "figures/loss.svg")
 	require.Contains(t, want, "figures/digits-fd-raw.png")
+	require.Contains(t, want, "figures/effects.svg")
 	require.Len(t, strings.Split(strings.TrimSpace(want[CSVFile]), "\n"), 1+4*4*2*2*3)
 
 	for parallel := 1; parallel <= 3; parallel++ {
@@ -193,6 +196,49 @@ func golden(t *testing.T, report string) {
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, string(text), report)
+}
+
+// The figure of paired differences tells those of the report, in percent of the base.
+func TestEffects(t *testing.T) {
+	p := planOf(t, experiment, t.TempDir())
+	r, err := p.Execute(context.Background(), lab(1<<20), Options{Parallel: 1})
+	require.NoError(t, err)
+	effects := r.effects()
+	require.NotEmpty(t, effects)
+	for _, e := range effects {
+		metric, method, found := strings.Cut(e.name, ": ")
+		require.True(t, found, e.name)
+		metric, arrow, found := strings.Cut(metric, " ")
+		require.True(t, found, e.name)
+		require.Equal(t, higherIsBetter(metric), arrow == "↑")
+		var base, difference float64
+		i := slices.IndexFunc(p.Pairs, func(pair [2]string) bool { return pair[0] == method })
+		require.GreaterOrEqual(t, i, 0, e.name)
+		for _, seed := range p.Seeds {
+			with, _ := r.value(method, seed, r.last(), r.primary(), metric)
+			without, _ := r.value(p.Pairs[i][1], seed, r.last(), r.primary(), metric)
+			base, difference = base+without.Value, difference+with.Value-without.Value
+		}
+		require.InDelta(t, 100*difference/base, e.mean, 1e-9, e.name)
+		require.Positive(t, e.half)
+	}
+	svg, png, err := forest("title", effects)
+	require.NoError(t, err)
+	require.NotEmpty(t, png)
+	require.Contains(t, string(svg), effects[0].name)
+}
+
+// Every range has some ticks, and 0 is among those around it.
+func TestTicks(t *testing.T) {
+	for _, r := range [][2]float64{{0.08, 0.2}, {5, 50}, {0.001, 1000}, {1, 2.5}} {
+		require.GreaterOrEqual(t, len(logTicks{}.Ticks(r[0], r[1])), 3, r)
+	}
+	for _, reach := range []float64{0.0123, 1, 7.7, 3500} {
+		ticks := evenTicks{}.Ticks(-reach, reach)
+		require.True(t, slices.ContainsFunc(ticks, func(k plot.Tick) bool { return k.Value == 0 && k.Label == "0" }), ticks)
+		require.Greater(t, len(ticks), 4)
+		require.Less(t, len(ticks), 12)
+	}
 }
 
 // A method that diverges on a seed is reported, and does not end the experiment.

@@ -9,6 +9,7 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/plotutil"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
@@ -39,8 +40,10 @@ var palette = []color.RGBA{
 func picture(title, xLabel, yLabel string, curves []curve) (svg, png []byte, err error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, xLabel, yLabel
-	p.Legend.Top = true
 	p.BackgroundColor = color.White
+	p.X.Padding, p.Y.Padding = 0, 0
+	legend := plot.NewLegend()
+	legend.Top = true
 	p.Add(plotter.NewGrid())
 	for i, c := range curves {
 		ink := palette[i%len(palette)]
@@ -74,21 +77,155 @@ func picture(title, xLabel, yLabel string, curves []curve) (svg, png []byte, err
 			l.Dashes = []vg.Length{vg.Points(5), vg.Points(3)}
 		}
 		p.Add(l, points)
-		p.Legend.Add(c.name, l)
+		legend.Add(c.name, l)
 	}
-	const width, height = 7 * vg.Inch, 4.5 * vg.Inch
+	if lo, hi := extent(curves); lo > 0 && hi > 2*lo {
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, logTicks{}
+	}
+	return render(title, 7*vg.Inch, 4.5*vg.Inch, func(c draw.Canvas) {
+		// The legend beside the curves hides none of them.
+		side := legend.Rectangle(c).Size().X + vg.Points(12)
+		p.Draw(draw.Crop(c, 0, -side, 0, 0))
+		legend.Draw(draw.Crop(c, 0, -vg.Points(4), 0, -vg.Points(30)))
+	})
+}
+
+// extent is the range of the curves and their bands.
+func extent(curves []curve) (lo, hi float64) {
+	lo, hi = math.Inf(1), math.Inf(-1)
+	for _, c := range curves {
+		for i := range c.x {
+			lo, hi = min(lo, c.lo[i]), max(hi, c.hi[i])
+		}
+	}
+	return lo, hi
+}
+
+// logTicks are 1, 2 and 5 times the powers of ten, and steps of one size in a range so
+// narrow that there would be hardly any.
+type logTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (logTicks) Ticks(lo, hi float64) (out []plot.Tick) {
+	if hi < 5*lo {
+		return plot.DefaultTicks{}.Ticks(lo, hi)
+	}
+	for power := math.Floor(math.Log10(lo)); power <= math.Ceil(math.Log10(hi)); power++ {
+		for digit := 1.0; digit < 10; digit++ {
+			v := digit * math.Pow(10, power)
+			if v < lo || v > hi {
+				continue
+			}
+			tick := plot.Tick{Value: v}
+			if digit == 1 || digit == 2 || digit == 5 {
+				tick.Label = fmt.Sprintf("%.3g", v)
+			}
+			out = append(out, tick)
+		}
+	}
+	return out
+}
+
+// render draws on an SVG and on a PNG of the same size.
+func render(title string, width, height vg.Length, paint func(draw.Canvas)) (svg, png []byte, err error) {
 	var vector, bitmap bytes.Buffer
 	canvas := vgsvg.New(width, height)
-	p.Draw(draw.New(canvas))
+	paint(draw.New(canvas))
 	if _, err := canvas.WriteTo(&vector); err != nil {
 		return nil, nil, fmt.Errorf("compare: figure %q: %w", title, err)
 	}
 	raster := vgimg.PngCanvas{Canvas: vgimg.New(width, height)}
-	p.Draw(draw.New(raster))
+	paint(draw.New(raster))
 	if _, err := raster.WriteTo(&bitmap); err != nil {
 		return nil, nil, fmt.Errorf("compare: figure %q: %w", title, err)
 	}
 	return vector.Bytes(), bitmap.Bytes(), nil
+}
+
+// effect is a paired difference in percent of the base, with its 95 % interval.
+type effect struct {
+	name       string
+	mean, half float64
+}
+
+// effects are the paired differences of the metrics that the report's first table has.
+func (r *Results) effects() (out []effect) {
+	for _, metric := range r.metricsOf() {
+		if !headline(metric) {
+			continue
+		}
+		arrow := " ↓" // lower is better
+		if higherIsBetter(metric) {
+			arrow = " ↑"
+		}
+		for _, c := range r.comparisons(metric, r.primary()) {
+			base := c.Target / r.Plan.Effect
+			if r.isPair(c) && c.N > 1 && base > 0 {
+				out = append(out, effect{metric + arrow + ": " + c.Method, 100 * c.Mean / base, 100 * c.Half / base})
+			}
+		}
+	}
+	return out
+}
+
+// forest draws effects as points with intervals, one below the other, around 0.
+func forest(title string, effects []effect) (svg, png []byte, err error) {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text = title, "difference in % of what it is compared with, 95 % interval (the arrow: better)"
+	p.BackgroundColor = color.White
+	p.Add(plotter.NewGrid())
+	names := make([]string, len(effects))
+	points := plotutil.ErrorPoints{XYs: make(plotter.XYs, len(effects)), XErrors: make(plotter.XErrors, len(effects)), YErrors: make(plotter.YErrors, len(effects))}
+	for i, e := range effects {
+		y := len(effects) - 1 - i // the first on top
+		names[y] = e.name
+		points.XYs[i] = plotter.XY{X: e.mean, Y: float64(y)}
+		points.XErrors[i].Low, points.XErrors[i].High = -e.half, e.half
+	}
+	zero, err := plotter.NewLine(plotter.XYs{{X: 0, Y: -0.5}, {X: 0, Y: float64(len(effects)) - 0.5}})
+	if err != nil {
+		return nil, nil, fmt.Errorf("compare: figure %q: %w", title, err)
+	}
+	zero.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}
+	dots, err := plotter.NewScatter(points)
+	if err != nil {
+		return nil, nil, fmt.Errorf("compare: figure %q: %w", title, err)
+	}
+	dots.Color, dots.Shape, dots.Radius = palette[0], draw.CircleGlyph{}, vg.Points(3)
+	bars, err := plotter.NewXErrorBars(points)
+	if err != nil {
+		return nil, nil, fmt.Errorf("compare: figure %q: %w", title, err)
+	}
+	bars.Color, bars.Width = palette[0], vg.Points(1.5)
+	p.Add(zero, bars, dots)
+	p.NominalY(names...)
+	reach := 0.0
+	for _, e := range effects {
+		reach = max(reach, math.Abs(e.mean-e.half), math.Abs(e.mean+e.half))
+	}
+	reach *= 1.1
+	p.X.Min, p.X.Max, p.X.Tick.Marker = -reach, reach, evenTicks{}
+	return render(title, 7.5*vg.Inch, vg.Length(len(effects))*vg.Points(20)+vg.Points(80), func(c draw.Canvas) {
+		p.Draw(draw.Crop(c, vg.Points(8), -vg.Points(12), 0, 0))
+	})
+}
+
+// evenTicks are multiples of 1, 2 or 5 times a power of ten, 0 among them.
+type evenTicks struct{}
+
+// Ticks implements plot.Ticker.
+func (evenTicks) Ticks(lo, hi float64) (out []plot.Tick) {
+	power := math.Pow(10, math.Floor(math.Log10((hi-lo)/4)))
+	step := power
+	for _, m := range []float64{2, 5, 10} {
+		if (hi-lo)/step > 9 {
+			step = m * power
+		}
+	}
+	for k := math.Ceil(lo / step); k*step <= hi; k++ {
+		out = append(out, plot.Tick{Value: k * step, Label: fmt.Sprintf("%.3g", k*step+0)})
+	}
+	return out
 }
 
 // metricCurves are a metric over the evaluated steps, with 95 % intervals over seeds.

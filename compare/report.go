@@ -75,7 +75,7 @@ func (r *Results) summary() section {
 	}
 	t := table{rows: [][]string{{"metric", "method", "against", "difference", "p (Holm)", "verdict"}}}
 	for _, metric := range r.metricsOf() {
-		if kind := kindOf(metric); kind != suite.HeldOutLoss && kind != suite.FID && kind != "fd" && kind != suite.InceptionScore {
+		if !headline(metric) {
 			continue
 		}
 		for _, c := range r.comparisons(metric, r.primary()) {
@@ -88,7 +88,19 @@ func (r *Results) summary() section {
 		s.parts = append(s.parts, t, "\"No detectable difference\" is not \"no difference\": the tables below say how many seeds a difference of "+
 			fmt.Sprintf("%.1f %%", 100*p.Effect)+" would need.")
 	}
+	for _, pair := range p.Pairs {
+		if a, b := r.Chosen[pair[0]], r.Chosen[pair[1]]; !slices.Equal(a, b) {
+			s.parts = append(s.parts, fmt.Sprintf("%s runs with %s, %s with %s: what is compared is each method at its own setting, "+
+				"and a coarse sweep may have told the two settings apart by chance.", pair[0], strings.Join(a, " "), pair[1], strings.Join(b, " ")))
+		}
+	}
 	return s
+}
+
+// headline says whether a metric stands in the first table.
+func headline(metric string) bool {
+	kind := kindOf(metric)
+	return kind == suite.HeldOutLoss || kind == suite.FID || kind == "fd" || kind == suite.InceptionScore
 }
 
 // isPair says whether a comparison is one that the experiment is about: a pair, or,

@@ -52,14 +52,7 @@ func (r *Results) Write(dir string) error {
 // writeFigures draws the training loss, the held-out loss, the distances and scores,
 // and takes the sample grids of the first seed.
 func (r *Results) writeFigures(dir string) (out []figure, err error) {
-	add := func(name, title, y string, curves []curve) error {
-		if len(curves) == 0 {
-			return nil
-		}
-		svg, png, err := picture(title, "step", y, curves)
-		if err != nil {
-			return err
-		}
+	save := func(name, title string, svg, png []byte) error {
 		file := filepath.Join(figuresDir, name)
 		for suffix, b := range map[string][]byte{".svg": svg, ".png": png} {
 			if err := renameio.WriteFile(filepath.Join(dir, file+suffix), b, 0o644); err != nil {
@@ -68,6 +61,26 @@ func (r *Results) writeFigures(dir string) (out []figure, err error) {
 		}
 		out = append(out, figure{file + ".svg", title})
 		return nil
+	}
+	add := func(name, title, y string, curves []curve) error {
+		if len(curves) == 0 {
+			return nil
+		}
+		svg, png, err := picture(title, "step", y, curves)
+		if err != nil {
+			return err
+		}
+		return save(name, title, svg, png)
+	}
+	if effects := r.effects(); len(effects) > 0 && len(r.Plan.Pairs) > 0 {
+		title := fmt.Sprintf("%s, step %d", r.Plan.Title, r.last())
+		svg, png, err := forest(title, effects)
+		if err != nil {
+			return nil, err
+		}
+		if err := save("effects", title, svg, png); err != nil {
+			return nil, err
+		}
 	}
 	if err := add("loss", "Training loss, mean over seeds, 95 % band", "loss", r.lossCurves()); err != nil {
 		return nil, err
