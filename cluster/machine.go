@@ -283,8 +283,11 @@ func (m *Machine) expire() {
 func (m *Machine) agentJoined(e AgentJoined) {
 	if m.state != StateOver && m.state != StateFinishing {
 		m.learnSeen(e.Seen)
-		if e.Committed.Number > m.base.Number {
+		if e.Committed.Number > max(m.base.Number, m.floor) {
 			m.learnBase(e.Committed, Report{})
+		}
+		for _, w := range m.sorted() { // they may have the seats of members just learned of
+			m.replace(w.member)
 		}
 	}
 	m.setSilent(e.Node, false)

@@ -94,6 +94,7 @@ func (m *Machine) looked(s cluster.Status) {
 		m.tellKeptOut(s.Agents[i].KeptOut)
 	}
 	m.proven = m.proven || s.Step >= 0
+	m.askAgain(s.State)
 	h.order = nil
 	for _, a := range s.Agents {
 		h.order = append(h.order, a.Node)

@@ -15,6 +15,8 @@ type slot struct {
 	startAt time.Time // when the next one is to start; zero: not now
 	failed  int       // starts in a row that failed
 	said    string    // the failure that was told last
+	exit    cluster.Exit
+	denied  time.Time // since when no other may be started; zero: one may
 }
 
 func (m *Machine) running() int {
@@ -34,7 +36,7 @@ func (m *Machine) startDue() {
 		if s.startAt.IsZero() || m.now.Before(s.startAt) {
 			continue
 		}
-		s.startAt, s.running = time.Time{}, true
+		s.startAt, s.denied, s.running = time.Time{}, time.Time{}, true
 		m.agreed = time.Time{} // the run continues, whatever the one before agreed to
 		s.count++
 		s.member = cluster.MemberID(fmt.Sprintf("%s/%d/%s.%d", m.cfg.Node, i, m.cfg.Boot, s.count))
@@ -73,18 +75,22 @@ func (m *Machine) exited(e Exited) {
 		return
 	}
 	m.reports++
+	s.exit = cluster.Exit{
+		Member: s.member, Node: m.cfg.Node, Slot: e.Slot, Code: e.Code, Signal: e.Signal, Message: e.Message,
+	}
 	if e.Failed && e.Code != cluster.ExitStopped {
 		m.notice("%s", e.Reason)
 	}
-	m.do(Report{cluster.Exit{
-		Member: s.member, Node: m.cfg.Node, Slot: e.Slot, Code: e.Code, Signal: e.Signal, Message: e.Message,
-	}})
+	m.do(Report{s.exit})
 }
 
 // judged takes in the coordinator's answer to an exit.
 func (m *Machine) judged(j Judged) {
 	m.reports--
 	s := &m.slots[j.Exit.Slot]
+	if j.Exit.Member == s.member && j.Err == nil && !j.Verdict.Restart {
+		s.denied = m.now
+	}
 	switch {
 	case j.Err != nil || m.end != nil || j.Exit.Member != s.member:
 		// The run is over, or the session is, and that is told apart from this.
@@ -97,12 +103,37 @@ func (m *Machine) judged(j Judged) {
 	}
 }
 
-// killOrdered ends a worker, unless that incarnation is gone.
+// askAgain asks whether a worker may be started where none may be, because the run was
+// about to end when the last one died. If the run goes on after a while, that end was lost
+// with the coordinator that knew of it.
+func (m *Machine) askAgain(state cluster.State) {
+	switch state {
+	case cluster.StateStopping, cluster.StateFinishing, cluster.StateOver:
+		return
+	case cluster.StateForming, cluster.StateRecovering, cluster.StateRunning, cluster.StateWaiting:
+	}
+	for i := range m.slots {
+		s := &m.slots[i]
+		if s.running || !s.startAt.IsZero() || s.denied.IsZero() || m.now.Sub(s.denied) < m.cfg.EndPatience || m.left || m.refused != nil {
+			continue
+		}
+		s.denied = m.now
+		m.reports++
+		m.do(Report{s.exit})
+	}
+}
+
+// killOrdered ends a worker. One that is gone already, and whose death a coordinator
+// before this one knew, is certified again.
 func (m *Machine) killOrdered(k cluster.Kill) {
 	i := k.Member.Slot
-	if i < 0 || i >= len(m.slots) || m.slots[i].member != k.Member.ID || !m.slots[i].running {
-		return
+	switch {
+	case i < 0 || i >= len(m.slots):
+	case m.slots[i].running && m.slots[i].member == k.Member.ID:
+		m.notice("killing %s: %s", k.Member, k.Reason)
+		m.do(Kill{i})
+	default:
+		m.reports++
+		m.do(Report{cluster.Exit{Member: k.Member.ID, Node: m.cfg.Node, Slot: i, Message: "it was gone already"}})
 	}
-	m.notice("killing %s: %s", k.Member, k.Reason)
-	m.do(Kill{i})
 }
