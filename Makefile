@@ -92,6 +92,10 @@ paper-small: ## The paper's comparison on digits: 9 methods, tuned, 5 seeds (STE
 e2e-web: ## Drive the page in Chromium, read tb/ with TensorBoard, scrape with Prometheus
 	hack/e2e-web.sh
 
+.PHONY: e2e
+e2e: ## Apply deploy/k8s to a real Kubernetes on this machine and break things (root)
+	hack/e2e-k8s.sh $(E2E)
+
 .PHONY: bench
 bench: ## Short benchmarks of step and all-reduce
 	$(GO) run ./cmd/agrdist bench step --steps 5

@@ -76,4 +76,6 @@ export E2E_CONTROLLERS=$controllers
 unshare -m -n -p -u -i -C --fork --kill-child --mount-proc bash hack/e2e/inside.sh "$work/e2e" "$@" &
 child=$!
 trap 'kill $child 2>/dev/null || true; wait $child 2>/dev/null || true; rm -rf "$work"' EXIT
+# For -hold: the first process inside, by its number out here.
+until pgrep -P $child > "$work/pid" || ! kill -0 $child 2>/dev/null; do sleep 0.1; done
 wait $child

@@ -76,7 +76,7 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.process("kube-apiserver", part("kube-apiserver"), "--etcd-servers", "http://127.0.0.1:2379",
 		"--bind-address", "0.0.0.0", "--advertise-address", serverAddr, "--secure-port", "6443",
 		"--tls-cert-file", d+"apiserver.crt", "--tls-private-key-file", d+"apiserver.key", "--client-ca-file", d+"ca.crt",
-		"--kubelet-client-certificate", d+"apiserver.crt", "--kubelet-client-key", d+"apiserver.key", "--kubelet-certificate-authority", d+"ca.crt",
+		"--kubelet-client-certificate", d+"apiserver.crt", "--kubelet-client-key", d+"apiserver.key", "--kubelet-certificate-authority", d+"ca.crt", "--kubelet-preferred-address-types", "InternalIP",
 		"--service-account-key-file", d+"sa.key", "--service-account-signing-key-file", d+"sa.key", "--service-account-issuer", "https://kubernetes.default.svc",
 		"--service-cluster-ip-range", "10.96.0.0/16", "--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction", "--allow-privileged=true"); err != nil {
 		return err

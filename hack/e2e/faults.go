@@ -11,10 +11,17 @@ import (
 	"time"
 )
 
-// settings of a run that is long enough for what is done to it.
+// settings of a run. Its model at a step does not depend on how many there are to be: the
+// learning rate is constant.
 func settings(steps int) map[string]string {
-	return map[string]string{"train.steps": strconv.Itoa(steps), "log.every": "1", "checkpoint.every": "50"}
+	return map[string]string{
+		"train.steps": strconv.Itoa(steps), "train.global_batch": "16", "train.chunk": "2", "lr.schedule": "constant",
+		"log.every": "1", "checkpoint.every": "50", "sample.count": "0",
+	}
 }
+
+// endless is more steps than are made on any machine while faults strike.
+const endless = 1000000
 
 // reference is the digest of the same configuration on the host: one node, two workers.
 func (r *run) reference(ctx context.Context) (string, error) {
@@ -155,7 +162,7 @@ func faults(ctx context.Context, t *test) error {
 	if err := t.namespace(ctx, "faults"); err != nil {
 		return err
 	}
-	r, err := t.newRun(ctx, "faults", plan{set: settings(300)})
+	r, err := t.newRun(ctx, "faults", plan{set: settings(endless)})
 	if err != nil {
 		return err
 	}
@@ -169,18 +176,19 @@ func faults(ctx context.Context, t *test) error {
 		{"a worker is killed", func() error { return r.kill(1, "worker") }},
 		{"the agent of pod 0 is killed", func() error { return r.kill(0, "run") }},
 		{"pod 1 is deleted", func() error { return r.deletePod(ctx, 1) }},
-		{"the Job is deleted and applied again", func() error {
-			if _, err := t.kubectl(ctx, r.namespace, "delete", "job", r.job, "--timeout=60s"); err != nil {
-				return err
-			}
-			return r.apply(ctx)
-		}},
+		{"the Job is deleted and applied again", func() error { return errors.Join(r.deleteJob(ctx, "background"), r.apply(ctx)) }},
 	} {
 		if err := t.strike(ctx, r, f.name, 3, 3, f.do); err != nil {
 			return err
 		}
 	}
-	return r.ends(ctx, 3)
+	return r.finish(ctx, 3)
+}
+
+// deleteJob deletes the Job; cascade says whether its pods are waited for.
+func (r *run) deleteJob(ctx context.Context, cascade string) error {
+	_, err := r.kubectl(ctx, r.namespace, "delete", "job", r.job, "--timeout=120s", "--cascade="+cascade)
+	return err
 }
 
 func (r *run) deletePod(ctx context.Context, index int) error {

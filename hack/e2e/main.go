@@ -87,7 +87,9 @@ func execute(ctx context.Context, short bool, only string, keep, hold bool) erro
 	}
 	fmt.Printf("e2e: the cluster is up after %.1f s\n", time.Since(began).Seconds())
 	wait := func() {
-		fmt.Printf("e2e: the cluster stays until a signal comes:\n  nsenter -t %s -a kubectl --kubeconfig %s/admin.kubeconfig get pods -A\n", outerPID(), t.state)
+		pid, _ := os.ReadFile(filepath.Join(t.work, "pid")) // for people only
+		fmt.Printf("e2e: the cluster stays until a signal comes:\n  nsenter -t %s -a %s/kubectl --kubeconfig %s/admin.kubeconfig get pods -A\n",
+			strings.TrimSpace(string(pid)), t.kube, t.state)
 		<-ctx.Done()
 	}
 	if hold {
@@ -96,7 +98,7 @@ func execute(ctx context.Context, short bool, only string, keep, hold bool) erro
 	}
 	for _, s := range chosen {
 		began := time.Now()
-		within, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		within, cancel := context.WithTimeout(ctx, 10*time.Minute)
 		err := s.run(within, t)
 		cancel()
 		if err != nil {
@@ -127,15 +129,6 @@ func choose(short bool, only string) (out []scenario, err error) {
 		return nil, fmt.Errorf("no scenario matches %q", only)
 	}
 	return out, nil
-}
-
-// outerPID is this process's number outside its namespaces.
-func outerPID() string {
-	text, _ := os.ReadFile("/proc/self/status") // for people only
-	if m := regexp.MustCompile(`(?m)^NSpid:.*?(\d+)`).FindSubmatch(text); m != nil {
-		return string(m[1])
-	}
-	return "PID"
 }
 
 // up starts everything. The image is built while the control plane starts.

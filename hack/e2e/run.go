@@ -24,6 +24,7 @@ type run struct {
 	volume         string // the claim's directory on this machine
 	name           string // of the run's directory on the volume
 	overlay        string
+	set            map[string]string // settings
 }
 
 // plan says how a run differs from the base.
@@ -77,7 +78,7 @@ spec:
 
 // newRun prepares a run of the base in a namespace; apply starts it.
 func (c *cluster) newRun(ctx context.Context, namespace string, p plan) (*run, error) {
-	r := &run{cluster: c, namespace: namespace, job: "agrdist" + p.suffix, name: "digits"}
+	r := &run{cluster: c, namespace: namespace, job: "agrdist" + p.suffix, name: "digits", set: p.set}
 	var err error
 	if r.volume, err = c.claim(ctx, namespace, "agrdist-runs"+p.suffix); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -15,7 +16,7 @@ func elastic(ctx context.Context, t *test) error {
 	if err := t.namespace(ctx, "elastic"); err != nil {
 		return err
 	}
-	r, err := t.newRun(ctx, "elastic", plan{components: []string{"elastic"}, set: settings(500), patches: `
+	r, err := t.newRun(ctx, "elastic", plan{components: []string{"elastic"}, set: settings(endless), patches: `
 - target: {kind: Job}
   patch: |-
     - {op: replace, path: /spec/completions, value: 2}
@@ -46,7 +47,7 @@ func elastic(ctx context.Context, t *test) error {
 			return err
 		}
 	}
-	return r.ends(ctx, 3)
+	return r.finish(ctx, 3)
 }
 
 // drain takes a node away, as for an upgrade: its pods are evicted, one at a time as the
@@ -55,7 +56,7 @@ func drain(ctx context.Context, t *test) error {
 	if err := t.namespace(ctx, "drain"); err != nil {
 		return err
 	}
-	r, err := t.newRun(ctx, "drain", plan{set: settings(200), patches: `
+	r, err := t.newRun(ctx, "drain", plan{set: settings(endless), patches: `
 - target: {kind: Job}
   patch: |-
     - op: add
@@ -88,11 +89,20 @@ func drain(ctx context.Context, t *test) error {
 			return err
 		}
 	}
-	return r.ends(ctx, 3)
+	return r.finish(ctx, 3)
 }
 
-// ends waits for the end of a run and compares its digest with the host's.
-func (r *run) ends(ctx context.Context, pods int) error {
+// finish ends an endless run: its Job is deleted and applied again with few steps left.
+// The digest must be that of an undisturbed run on the host.
+func (r *run) finish(ctx context.Context, pods int) error {
+	if err := r.deleteJob(ctx, "foreground"); err != nil { // its pods are gone, too
+		return err
+	}
+	stopped := r.step()
+	r.set["train.steps"] = strconv.FormatInt(stopped+10, 10)
+	if err := errors.Join(r.configure(r.set), r.apply(ctx)); err != nil {
+		return err
+	}
 	j, err := r.complete(ctx)
 	if err != nil {
 		return err
@@ -104,7 +114,16 @@ func (r *run) ends(ctx context.Context, pods int) error {
 	if err != nil {
 		return err
 	}
-	return r.digest(want)
+	events, err := r.events()
+	if err != nil {
+		return err
+	}
+	for _, e := range events { // the newest start is the one meant
+		if e.Event == "start" && e.Step > 0 && e.Step == stopped {
+			return r.digest(want)
+		}
+	}
+	return fmt.Errorf("%s did not resume at step %d, where it was stopped", r.job, stopped)
 }
 
 // gpu schedules overlays/gpu on nodes that exist as objects only, with made-up GPUs.

@@ -165,6 +165,9 @@ func check(docs []object) (faults []string) {
 	}
 	for _, b := range kind(docs, "PodDisruptionBudget") {
 		selector("PodDisruptionBudget "+name(b), at(b, "spec", "selector"))
+		if keep, ok := at(b, "spec", "minAvailable").(int); !ok || fmt.Sprint(keep+1) != fmt.Sprint(at(job, "spec", "completions")) {
+			bad("PodDisruptionBudget %s must have minAvailable, a number one less than the Job's pods: for a Job anything else blocks a drain", name(b))
+		}
 	}
 	for _, p := range kind(docs, "NetworkPolicy") {
 		checkPolicy(p, selector, bad)

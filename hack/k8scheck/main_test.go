@@ -31,6 +31,10 @@ kind: Service
 metadata: {name: svc}
 spec: {selector: {app.kubernetes.io/name: agrdist, app.kubernetes.io/instance: one}}
 ---
+kind: PodDisruptionBudget
+metadata: {name: b}
+spec: {minAvailable: 2, selector: {matchLabels: {app.kubernetes.io/instance: one}}}
+---
 kind: NetworkPolicy
 metadata: {name: n}
 spec:
@@ -75,6 +79,8 @@ func TestFaultsAreFound(t *testing.T) {
 		"too many pods":               {`value: "2:3"`, `value: "1:2"`, "AGRDIST_CLUSTER_NODES"},
 		"a short grace period":        {"PeriodSeconds: 140", "PeriodSeconds: 139", "a stop may take 2m20s"},
 		"the default wait":            {"full_disk_wait: 20s", "every: 5", "full_disk_wait"},
+		"a drain of two pods":         {"minAvailable: 2", "minAvailable: 1", "minAvailable"},
+		"a budget that Jobs have not": {"minAvailable: 2", "maxUnavailable: 1", "blocks a drain"},
 		"latest":                      {"agrdist:1.2", "agrdist:latest", "no fixed tag"},
 		"no tag":                      {"agrdist:1.2", "agrdist", "no fixed tag"},
 		"143 counts":                  {"values: [143]", "values: [144]", "exit code 42"},
