@@ -14,6 +14,7 @@ type Series struct {
 	Time      []float64  // unix seconds
 	Smooth    []*float64 // loss, exponential mean, bias-corrected
 	WorldSize []*float64
+	HeldOut   []*float64 // loss on held-out images, in the row that the step it was measured at falls in
 	Marks     []Mark
 	// Columns are those of metrics.Columns, by name.
 	Columns map[string][]*float64
@@ -22,7 +23,7 @@ type Series struct {
 // MarshalJSON implements json.Marshaler: one object with all columns by name.
 func (s Series) MarshalJSON() ([]byte, error) {
 	all := map[string]any{
-		"step": s.Step, "time": s.Time, "loss_smooth": s.Smooth, "world_size": s.WorldSize, "marks": s.Marks,
+		"step": s.Step, "time": s.Time, "loss_smooth": s.Smooth, "world_size": s.WorldSize, "heldout_loss": s.HeldOut, "marks": s.Marks,
 	}
 	for name, c := range s.Columns {
 		all[name] = c
@@ -45,11 +46,15 @@ const smoothing = 0.95
 // averaged, and the smoothed loss is computed before that.
 func NewSeries(events []metrics.Event, points int) Series {
 	var steps []metrics.Event
+	var evals []metrics.Event
 	s := Series{Marks: []Mark{}, Columns: map[string][]*float64{}}
 	for _, e := range events {
 		if e.Event == metrics.EventStep {
 			steps = append(steps, e)
 			continue
+		}
+		if e.Event == metrics.EventEval {
+			evals = append(evals, e)
 		}
 		if m, ok := mark(e); ok {
 			s.Marks = append(s.Marks, m)
@@ -82,6 +87,11 @@ func NewSeries(events []metrics.Event, points int) Series {
 		for _, c := range metrics.Columns {
 			s.Columns[c.Name] = append(s.Columns[c.Name], mean(c.Value))
 		}
+		var held *float64
+		for len(evals) > 0 && evals[0].Step <= last.Step {
+			held, evals = evals[0].HeldOutLoss, evals[1:]
+		}
+		s.HeldOut = append(s.HeldOut, held)
 		s.WorldSize = append(s.WorldSize, positive(float64(last.WorldSize)))
 	}
 	return s

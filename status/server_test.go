@@ -263,7 +263,19 @@ func TestSeries(t *testing.T) {
 		events = append(events, metrics.Event{Event: metrics.EventStep, Step: i, Loss: metrics.Finite(2), ImagesPerSecond: 10})
 	}
 	events = append(events, metrics.Event{Event: metrics.EventStep, Step: 1001}, metrics.Event{Event: metrics.EventFinish, Step: 1001})
+	for step := int64(205); step <= 1001; step += 199 { // 205, 404, 603, 802, 1001
+		events = append(events, metrics.Event{Event: metrics.EventEval, Step: step, HeldOutLoss: metrics.Finite(float64(step))})
+	}
 	s := NewSeries(events, 100)
+	var held []float64
+	for i, v := range s.HeldOut {
+		if v != nil {
+			held = append(held, *v)
+			require.LessOrEqual(t, int64(*v), s.Step[i])
+			require.Greater(t, int64(*v), s.Step[i-1])
+		}
+	}
+	require.Equal(t, []float64{205, 404, 603, 802, 1001}, held, "each in the row of its step")
 	require.LessOrEqual(t, len(s.Step), 100)
 	require.EqualValues(t, 1001, s.Step[len(s.Step)-1], "the last step is shown")
 	require.Equal(t, 2.0, *s.Columns["loss"][0])

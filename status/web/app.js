@@ -72,7 +72,7 @@
   let series = null;
   let plots = [];
   const charts = [
-    { id: 'c-loss', lines: [['loss', 'raw', '--faint', 1], ['loss_smooth', 'smoothed', '--c1', 2]], overlay: 'loss_smooth', log: true },
+    { id: 'c-loss', lines: [['loss', 'raw', '--faint', 1], ['loss_smooth', 'smoothed', '--c1', 2], ['heldout_loss', 'held-out', '--c3', 2]], overlay: 'loss_smooth', log: true },
     { id: 'c-third', lines: [['loss_t_low', 'low t', '--c1', 1.5], ['loss_t_mid', 'middle t', '--c2', 1.5], ['loss_t_high', 'high t', '--c3', 1.5]], log: true },
     { id: 'c-norm', lines: [['grad_norm', 'gradient norm', '--c1', 1.5]], overlay: 'grad_norm', log: true },
     { id: 'c-update', lines: [['update_norm', 'update norm', '--c2', 1.5]], overlay: 'update_norm', log: true },
