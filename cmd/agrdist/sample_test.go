@@ -15,7 +15,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/eval/npz"
+	"github.com/agrdist/agrdist/optim"
+	"github.com/agrdist/agrdist/rundir"
 )
 
 // draw samples into a new file and returns its bytes, which must be a picture of
@@ -315,4 +318,56 @@ func TestSampleContinues(t *testing.T) {
 		require.Equal(t, b, a, name)
 	}
 	refused(t, run(t, args("images", 64, "--seed", "9")...), exitFailed, "another sampler, seed", "choose another directory")
+}
+
+// A length of the average is chosen after the training: the export is the combination of
+// the kept checkpoints' averages.
+func TestExportEMALength(t *testing.T) {
+	t.Parallel()
+	work := t.TempDir()
+	dir := filepath.Join(work, "run")
+	run(t, training(dir, "--set", "checkpoint.keep=10", "--set", "train.ema_decay=0.9", "--set", "checkpoint.every=4", "--set", "lr.base=0.01")...).ended(exitOK)
+	out := filepath.Join(work, "pipe")
+	p := run(t, "checkpoint", "export", "--ema-length", "0.1", dir, out).ended(exitOK)
+	require.Contains(t, p.stdout.String(), "step 32, power-function EMA of length 0.1 from 8 checkpoints")
+
+	var at []int64
+	for s := int64(4); s <= tinySteps; s += 4 {
+		at = append(at, s)
+	}
+	fit, err := optim.FitPowerEMA(at, 0.9, 0.1)
+	require.NoError(t, err)
+	got, err := rundir.OpenWeights(t.Context(), out, false)
+	require.NoError(t, err)
+	want := map[string][]float64{}
+	for i, s := range at {
+		src, err := rundir.Open(t.Context(), filepath.Join(dir, "checkpoints", "step-"+itoa(s)), checkpoint.EMA)
+		require.NoError(t, err)
+		for _, w := range src.State.EMA {
+			if want[w.Name] == nil {
+				want[w.Name] = make([]float64, len(w.Data))
+			}
+			for j, v := range w.Data {
+				want[w.Name][j] += fit.Weights[i] * float64(v)
+			}
+		}
+	}
+	require.Len(t, got.Weights(), len(want))
+	for _, w := range got.Weights() {
+		for j, v := range w.Data {
+			require.InDelta(t, want[w.Name][j], v, 1e-6, w.Name)
+		}
+	}
+	draw(t, out, "--steps", "2")
+
+	export := func(args ...string) *process {
+		return run(t, append([]string{"checkpoint", "export"}, append(args, filepath.Join(work, "no"))...)...)
+	}
+	refused(t, export("--ema-length", "0.5", dir), exitUsage, "0.28")
+	refused(t, export("--ema-length", "0.1", "--raw", dir), exitUsage, "exclude each other")
+	refused(t, export("--ema-length", "0.1", out), exitFailed, "not a run's directory")
+	sparse := filepath.Join(work, "sparse")
+	run(t, training(sparse, "--set", "train.ema_decay=0.5", "--set", "checkpoint.every=16")...).ended(exitOK)
+	refused(t, export("--ema-length", "0.1", sparse), exitFailed, "too far apart", "checkpoint.keep_every of 2 or less")
+	require.NoDirExists(t, filepath.Join(work, "no"))
 }

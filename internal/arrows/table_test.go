@@ -4,7 +4,7 @@ package arrows
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
 	"cmd/agrdist": "internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
-		"diffusion nn/weights internal/grid internal/version",
+		"diffusion nn/weights optim internal/grid internal/version",
 	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
 	"agent": "internal/flight worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
