@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -181,15 +182,63 @@ func certificate(cfg *status.Config, d config.Dashboard) error {
 
 // PageToken is the token of a run's page beyond loopback; see security.DerivePage.
 func PageToken(c *config.Config) (string, error) {
-	secret, err := givenSecret(c)
-	if err != nil {
-		return "", err
+	p, given, err := givenPage(c)
+	if err == nil && !given {
+		err = &config.Error{Source: "cluster.secret", Err: errors.New("there is none to derive the token from; set AGRDIST_CLUSTER_SECRET or cluster.secret_file")}
 	}
-	if len(secret) == 0 {
-		return "", &config.Error{Source: "cluster.secret", Err: errors.New("there is none to derive the token from; set AGRDIST_CLUSTER_SECRET or cluster.secret_file")}
-	}
-	p, err := security.DerivePage(secret, c.Cluster.RunID)
 	return p.Token, err
+}
+
+// givenPage derives what protects a run's page from the secret that the user has given.
+func givenPage(c *config.Config) (page security.Page, given bool, err error) {
+	secret, err := givenSecret(c)
+	if err != nil || len(secret) == 0 {
+		return page, false, err
+	}
+	page, err = security.DerivePage(secret, c.Cluster.RunID)
+	return page, err == nil, err
+}
+
+// PageClient asks the page at an address, HOST:PORT or a URL. With a secret, the server
+// must have the key that follows from it, and the token follows too where none is given.
+// Without one, the server speaks http if it is on the loopback interface, and else must
+// have a certificate that this machine trusts: a token never goes over a network in clear.
+func PageClient(c *config.Config, where, token string) (status.Client, error) {
+	scheme, addr, _ := strings.Cut(where, "://")
+	if addr == "" {
+		scheme, addr = "", where
+	}
+	addr = strings.TrimSuffix(addr, "/")
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || scheme != "" && scheme != "http" && scheme != "https" {
+		return status.Client{}, fmt.Errorf("%q is neither a run's directory nor HOST:PORT nor https://HOST:PORT", where)
+	}
+	p, given, err := givenPage(c)
+	if err != nil {
+		return status.Client{}, err
+	}
+	ip := net.ParseIP(host)
+	local := host == "localhost" || ip != nil && ip.IsLoopback()
+	if scheme == "" {
+		scheme = "https"
+		if local {
+			scheme = "http"
+		}
+	}
+	switch {
+	case scheme == "http" && !local:
+		return status.Client{}, fmt.Errorf("%s: beyond loopback, pages answer https only", where)
+	case scheme == "http":
+		return status.Client{URL: "http://" + addr, Token: token}, nil
+	}
+	client := status.Client{URL: "https://" + addr, Token: token, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}
+	if given && c.Dashboard.CertFile == "" {
+		client.TLS = p.Client()
+	}
+	if given && token == "" {
+		client.Token = p.Token
+	}
+	return client, nil
 }
 
 // protect gives the page its token, and beyond loopback its key.

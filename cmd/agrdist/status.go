@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,23 +27,25 @@ func statusCommand() *cobra.Command {
 	var (
 		watch, asJSON bool
 		token         string
+		s             settings
 	)
 	c := &cobra.Command{
 		Use: "status [RUN|HOST:PORT]", Short: "Show what a run does, and whether it is healthy",
 		Long: "Show what a run does: step, speed, workers and their phases, restarts, the last\n" +
 			"checkpoint, and what it waits for. RUN is a run's directory (default: the newest\n" +
-			"under " + runsDir + "/) and needs no network; HOST:PORT is the page of any node of a run.\n\n" +
+			"under " + runsDir + "/) and needs no network; HOST:PORT is the page of any node of a run.\n\n" + remoteHelp + "\n\n" +
 			"Exit code: 0 healthy, 3 waiting, 4 stuck, 5 over, 1 no answer.",
 		Example: "  agrdist status\n  agrdist status runs/digits --watch\n  agrdist status 10.0.0.1:8081 --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			look, err := statusSource(args, token)
+			look, err := statusSource(args, token, &s)
 			if err != nil {
 				return err
 			}
 			return showStatus(c.Context(), c.OutOrStdout(), look, watch, asJSON)
 		},
 	}
+	s.flags(c)
 	c.Flags().BoolVarP(&watch, "watch", "w", false, "repeat every second until Ctrl-C or the end of the run")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object (with --watch, one a second)")
 	c.Flags().StringVar(&token, "token", os.Getenv("AGRDIST_DASHBOARD_TOKEN"), "token of the page, for HOST:PORT")
@@ -52,7 +53,7 @@ func statusCommand() *cobra.Command {
 }
 
 // statusSource decides whom to ask.
-func statusSource(args []string, token string) (func(ctx context.Context) (status.View, error), error) {
+func statusSource(args []string, token string, s *settings) (func(ctx context.Context) (status.View, error), error) {
 	where := ""
 	if len(args) > 0 {
 		where = args[0]
@@ -64,10 +65,10 @@ func statusSource(args []string, token string) (func(ctx context.Context) (statu
 		where = dirs[0]
 	}
 	if _, err := os.Stat(where); err != nil {
-		if _, _, splits := net.SplitHostPort(where); splits != nil {
-			return nil, &usageError{fmt.Errorf("%q is neither a run's directory nor HOST:PORT", where)}
+		client, err := remotePage(where, token, s)
+		if err != nil {
+			return nil, err
 		}
-		client := status.Client{URL: "http://" + where, Token: token}
 		return func(ctx context.Context) (status.View, error) { return client.View(ctx, "") }, nil
 	}
 	if _, err := os.Stat(filepath.Join(where, "events.jsonl")); err != nil && len(status.Endpoints(where)) == 0 {

@@ -4,33 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/agrdist/agrdist/launch"
 	"github.com/agrdist/agrdist/status"
 )
 
 func stopCommand() *cobra.Command {
 	token, wait := "", 2*time.Minute
+	var s settings
 	c := &cobra.Command{
 		Use: "stop RUN|HOST:PORT", Short: "Save a run on all its nodes and end it",
 		Long: "Ask a run to save a checkpoint and end, on all its nodes, and wait until it has.\n" +
 			"RUN is the directory of any of its nodes on this machine, HOST:PORT the page of any\n" +
-			"node (agrdist run prints it).\n\n" +
+			"node (agrdist run prints it).\n\n" + remoteHelp + "\n\n" +
 			"Exit code: 0 it has ended, 1 it did not answer or not end in time.",
-		Example: "  agrdist stop runs/digits\n  agrdist stop 10.0.0.1:8081 --token TOKEN",
+		Example: "  agrdist stop runs/digits\n  AGRDIST_CLUSTER_SECRET=... agrdist stop 10.0.0.1:8081 --set cluster.run_id=digits",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			pages, err := pagesOf(args[0], token)
+			pages, err := pagesOf(args[0], token, &s)
 			if err != nil {
 				return err
 			}
 			return stopRun(c.Context(), args[0], pages, wait, func(text string) { fmt.Fprintln(c.OutOrStdout(), text) })
 		},
 	}
+	s.flags(c)
 	c.Flags().StringVar(&token, "token", os.Getenv("AGRDIST_DASHBOARD_TOKEN"), "token of the page, for HOST:PORT")
 	c.Flags().DurationVar(&wait, "wait", wait, "how long to wait for the end; 0: do not wait")
 	return c
@@ -43,12 +45,13 @@ type pageOf struct {
 }
 
 // pagesOf finds the pages of a run.
-func pagesOf(where, token string) ([]pageOf, error) {
+func pagesOf(where, token string, s *settings) ([]pageOf, error) {
 	if _, err := os.Stat(where); err != nil {
-		if _, _, splits := net.SplitHostPort(where); splits != nil {
-			return nil, &usageError{fmt.Errorf("%q is neither a run's directory nor HOST:PORT", where)}
+		client, err := remotePage(where, token, s)
+		if err != nil {
+			return nil, err
 		}
-		return []pageOf{{status.Client{URL: "http://" + where, Token: token}, ""}}, nil
+		return []pageOf{{client, ""}}, nil
 	}
 	var pages []pageOf
 	for _, e := range status.Endpoints(where) {
@@ -59,6 +62,23 @@ func pagesOf(where, token string) ([]pageOf, error) {
 			"stop it with SIGINT to any of its agents", where)
 	}
 	return pages, nil
+}
+
+const remoteHelp = "A page beyond loopback answers https. Its key and its token follow from the secret and\n" +
+	"the name of the run: give AGRDIST_CLUSTER_SECRET or cluster.secret_file, and\n" +
+	"cluster.run_id, as the nodes have them (-c or --set)."
+
+// remotePage is a page that is given by its address.
+func remotePage(where, token string, s *settings) (status.Client, error) {
+	cfg, err := s.load()
+	if err != nil {
+		return status.Client{}, err
+	}
+	client, err := launch.PageClient(cfg, where, token)
+	if err != nil {
+		return client, &usageError{err}
+	}
+	return client, nil
 }
 
 // stopRun asks one node after the other until one takes the request, and then waits
