@@ -44,6 +44,7 @@ SEED ?= 1
 .PHONY: simulate
 simulate: ## Run SCHEDULES random schedules of faults (default 10000) of the control plane
 	$(GO) test ./cluster/simulate -run 'Schedules|Planted' -schedules $(SCHEDULES) -seed $(SEED) -timeout 30m -v
+
 MINUTES ?= 2
 
 .PHONY: chaos

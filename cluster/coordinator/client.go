@@ -110,7 +110,7 @@ func (c *Client) connection() (*grpc.ClientConn, error) {
 			MinConnectTimeout: c.cfg.SilentAfter,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(4<<20)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	)
 }
 

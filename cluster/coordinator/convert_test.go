@@ -2,13 +2,32 @@ package coordinator
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agrdist/agrdist/cluster"
+	pb "github.com/agrdist/agrdist/cluster/clusterpb"
 )
+
+// The longest messages of a run of 10,000 workers fit.
+func TestTenThousandMembersFit(t *testing.T) {
+	m := cluster.Member{
+		ID: "node-0123-4-00000001-abcdef01", Node: "node-0123.rack-17.example.org", Slot: 4, DataAddr: "[2001:db8::1234:5678]:29504",
+		Host: "node-0123.rack-17.example.org", RunID: "digits", ConfigHash: strings.Repeat("f", 64), Build: strings.Repeat("b", 64), PID: 1 << 22,
+	}
+	s := cluster.Status{Generation: cluster.Generation{Number: 12}}
+	for range 10000 {
+		s.Generation.Members = append(s.Generation.Members, m)
+		s.Workers = append(s.Workers, cluster.WorkerStatus{Member: m, Report: cluster.Report{Member: m.ID, Step: 1 << 40, Phase: cluster.PhaseCheckpoint, Loss: 1}})
+	}
+	g := toGeneration(s.Generation)
+	for _, m := range []proto.Message{&pb.Join{Member: toMember(m), Holds: g, Committed: g}, &pb.Hello{Seen: g, Committed: g}, toStatus(s)} {
+		require.Less(t, proto.Size(m), maxMessage, "%T", m)
+	}
+}
 
 // Text that is not UTF-8 (a host's name, an error that names a file) does not keep a
 // message from being delivered.

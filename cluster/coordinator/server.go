@@ -153,7 +153,7 @@ func (s *Server) serve(ctx context.Context) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.ConnectionTimeout(10 * time.Second),
-		grpc.MaxRecvMsgSize(1 << 20), // a generation of a thousand members is 200 kB
+		grpc.MaxRecvMsgSize(maxMessage),
 	}
 	lis := s.lis
 	if s.cfg.Credentials != nil {
