@@ -54,6 +54,7 @@ func (r *remote) dial(c coordinator.ClientConfig) (*coordinator.Client, error) {
 func (r *remote) Register(ctx context.Context) (session, error) {
 	s, err := r.client.Supervise(ctx, coordinator.Node{
 		Name: r.cfg.Node, Host: r.meta.Host, Slots: r.cfg.Run.Cluster.Workers, RunID: r.cfg.Run.Cluster.RunID, Seen: r.seen,
+		Refused: func(err error) { r.post(ctx, node.Waiting{For: "a place in the run: " + err.Error()}) },
 	})
 	if err != nil {
 		return nil, err

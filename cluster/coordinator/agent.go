@@ -25,6 +25,9 @@ type Node struct {
 	// Seen returns the newest generation that the node has seen, and the newest that it
 	// knows to have committed a step. It may be nil.
 	Seen func() (last, committed cluster.Generation)
+	// Refused is called when the coordinator refuses the node for now and the session
+	// tries again: another node has its name. It may be nil.
+	Refused func(err error)
 }
 
 // AgentSession is an agent's place in the run. It reconnects by itself.
@@ -173,6 +176,9 @@ func (s *AgentSession) attempt(ctx context.Context, k *keeper) error {
 				return l.err
 			}
 			if err := s.receive(k, m); err != nil {
+				if errors.Is(err, cluster.ErrSlotTaken) && s.node.Refused != nil {
+					s.node.Refused(err)
+				}
 				return err
 			}
 			admitted = admitted || m.GetAdmitted() != nil

@@ -223,8 +223,8 @@ func (o *owner) acceptAgent(now time.Time, e cluster.AgentJoined, r request) clu
 	}
 	if old := o.agents[e.Node]; old != nil {
 		if silent := now.Sub(old.seen); old.instance != r.hello.GetInstance() && silent < o.cfg.Cluster.LostAfter {
-			return refuse(fmt.Errorf("%w: node %q has an agent already, heard %s ago: are two nodes named alike?",
-				cluster.ErrSlotTaken, e.Node, silent.Round(time.Millisecond)))
+			return refuse(fmt.Errorf("%w: another node is named %q and is in the run: give this one another cluster.node",
+				cluster.ErrSlotTaken, e.Node))
 		}
 		old.out.close()
 	}

@@ -39,7 +39,7 @@ const (
 )
 
 // errNoProof is what a dialer finds that has another key than the listener.
-var errNoProof = errors.New("membership: it holds another secret, or none: AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node")
+var errNoProof = errors.New("membership: it holds another secret or none, or belongs to another run: AGRDIST_CLUSTER_SECRET or cluster.secret_file, and cluster.run_id, must be the same on every node")
 
 // door stands between a transport and the library: it lets through the streams of
 // those who know the key.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -42,4 +43,34 @@ func TestJoinAsPrinted(t *testing.T) {
 			require.Equal(t, finish(t, reference(t)).ModelDigest, finish(t, filepath.Join(root, "a")).ModelDigest)
 		})
 	}
+}
+
+// A node that cannot take part for its name, its run's id or its secret says so within
+// seconds, and keeps trying: the other one may be on its way out.
+func TestJoinerSaysWhatKeepsItOut(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	secret := func(s string) []string { return []string{"AGRDIST_CLUSTER_SECRET=" + strings.Repeat(s, 2)} }
+	node := func(dir, s string, more ...string) *process {
+		return startEnv(t, secret(s), training(filepath.Join(root, dir), append([]string{
+			"--nodes", "1:4", "--workers", "1", "--set", "train.steps=100000",
+		}, more...)...)...)
+	}
+	const right, wrong = "0123456789abcdef", "fedcba9876543210"
+	first := node("first", right, "--set", "cluster.node=one")
+	join := []string{"--join", first.says(`--join (\S+)`)}
+	for name, c := range map[string]struct {
+		secret, set, says string
+	}{
+		"name":   {right, "cluster.node=one", `waiting for a place in the run: .* another node is named "one"`},
+		"run id": {right, "cluster.run_id=other", `belongs to another run: .*cluster\.run_id`},
+		"secret": {wrong, "cluster.node=two", `another secret`},
+	} {
+		p := node(name, c.secret, append(join, "--set", c.set)...)
+		p.says("(" + c.says + ")")
+		p.signal(syscall.SIGINT)
+		p.wait()
+	}
+	first.signal(syscall.SIGINT)
+	first.wait()
 }
