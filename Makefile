@@ -97,6 +97,10 @@ e2e-web: ## Drive the page in Chromium, read tb/ with TensorBoard, scrape with P
 e2e: ## Apply deploy/k8s to a real Kubernetes on this machine and break things (root)
 	hack/e2e-k8s.sh $(E2E)
 
+.PHONY: bench-status
+bench-status: build ## What watching a run costs: 10 pairs of runs, then 200 clients (minutes)
+	$(GO) run ./hack/benchstatus ./agrdist
+
 .PHONY: bench
 bench: ## Short benchmarks of step and all-reduce
 	$(GO) run ./cmd/agrdist bench step --steps 5

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Drive the page of a real run in headless Chromium, read a run's TensorBoard files with
-# TensorBoard, scrape a run with Prometheus and test the alert rules. Installs what is
+# TensorBoard, its exports with pandas, pyarrow and MLflow, scrape a run with Prometheus and
+# test the alert rules. Installs what is
 # missing (apt as root, npm, pip). With --images, renew docs/images/dashboard-*.png.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,6 +35,15 @@ wait $pid || [ $? = 143 ] || { cat "$work/log"; exit 1; }
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/agrdist/tensorboard-venv
 [ -x "$venv/bin/tensorboard" ] || { python3 -m venv "$venv" && "$venv/bin/pip" -q install 'tensorboard==2.21.0'; }
 "$venv/bin/python" test/web/tensorboard_test.py "$run" 2>/dev/null
+
+echo "== pandas, mlflow"
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/agrdist/tables-venv
+[ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import pandas, pyarrow, mlflow' 2>/dev/null || { python3 -m venv "$venv" && "$venv/bin/pip" -q install 'pandas==3.1.1' 'pyarrow==26.0.1' 'mlflow-skinny==3.17.2'; }
+"$work/agrdist" events "$run" --format csv >"$work/steps.csv"
+"$work/agrdist" events "$run" --format parquet >"$work/steps.parquet"
+"$work/agrdist" export "$run" --to mlflow --out "$work/mlruns"
+"$work/agrdist" export "$run" --to wandb-jsonl --out "$work/wandb"
+MLFLOW_DISABLE_TELEMETRY=true "$venv/bin/python" test/web/tables_test.py "$run" "$work"
 
 echo "== prometheus"
 promtool check rules deploy/monitoring/alerts.yaml

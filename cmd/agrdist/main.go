@@ -113,7 +113,7 @@ stop and a resume.
 	root.AddCommand(
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
 		configCommand(), benchCommand(), dataCommand(), doctorCommand(), versionCommand(),
-		statusCommand(), stopCommand(), runsCommand(), dashboardCommand(), eventsCommand(), debugCommand(),
+		statusCommand(), stopCommand(), runsCommand(), dashboardCommand(), eventsCommand(), exportCommand(), debugCommand(),
 		evalCommand(), compareCommand(),
 	)
 	for _, c := range extra {

@@ -45,7 +45,7 @@ var verbs = map[string]string{
 	"check": "doctor", "env": "doctor", "info": "doctor", "diagnose": "doctor",
 	"evaluate": "eval", "test": "eval", "fid": "eval", "benchmark": "bench", "ps": "runs", "ls": "runs", "list": "runs",
 	"top": "status", "ui": "dashboard", "tensorboard": "dashboard", "serve": "dashboard",
-	"export": "checkpoint export", "import": "checkpoint import", "validate": "config validate",
+	"import": "checkpoint import", "validate": "config validate",
 	"ckpt": "checkpoint", "checkpoints": "checkpoint", "cfg": "config", "configs": "config", "logs": "events", "sweep": "compare", "dataset": "data",
 }
 

@@ -3,7 +3,7 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
+	"cmd/agrdist": "metrics/export internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
 		"diffusion nn/weights optim internal/grid internal/version",
 	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
@@ -37,6 +37,7 @@ var allowed = map[string]string{
 	"status":              "cluster metrics",
 	"status/trainjob":     "",
 	"metrics":             "",
+	"metrics/export":      "metrics",
 	"metrics/tensorboard": "metrics",
 
 	"cluster":             "",
@@ -107,6 +108,7 @@ var allowed = map[string]string{
 	"hack/e2e":         "",
 	"hack/e2e/pause":   "",
 	"hack/promcheck":   "status",
+	"hack/benchstatus": "metrics status",
 	"hack/k8scheck":    "",
 	"hack/k8sschema":   "",
 	"hack/testreport":  "",
