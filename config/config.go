@@ -220,7 +220,7 @@ func Default() Config {
 		Sample: Sample{
 			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before", Guidance: 1,
 		},
-		Log:       Log{Level: "info", Format: "text", Every: 1, MeasureEvery: 10, TensorBoard: true},
+		Log:       Log{Level: "info", Format: "text", Every: 1, MeasureEvery: 50, TensorBoard: true},
 		Dashboard: Dashboard{Bind: "127.0.0.1:0"},
 	}
 }

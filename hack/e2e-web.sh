@@ -23,7 +23,7 @@ node --test test/web/page.test.mjs
 
 echo "== tensorboard"
 run=$work/runs/tb
-"$work/agrdist" run --set train.steps=60 --set sample.every=20 --set train.global_batch=16 --set train.chunk=4 --out "$run" >"$work/log" 2>&1 &
+"$work/agrdist" run --set train.steps=60 --set sample.every=20 --set log.measure_every=10 --set train.global_batch=16 --set train.chunk=4 --out "$run" >"$work/log" 2>&1 &
 pid=$!
 until [ "$(grep -c . "$run/events.jsonl" 2>/dev/null || true)" -gt 20 ] 2>/dev/null; do
   kill -0 $pid 2>/dev/null || break
@@ -31,7 +31,7 @@ until [ "$(grep -c . "$run/events.jsonl" 2>/dev/null || true)" -gt 20 ] 2>/dev/n
 done
 kill -TERM $pid
 wait $pid || [ $? = 143 ] || { cat "$work/log"; exit 1; }
-"$work/agrdist" run --set train.steps=60 --set sample.every=20 --set train.global_batch=16 --set train.chunk=4 --out "$run" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+"$work/agrdist" run --set train.steps=60 --set sample.every=20 --set log.measure_every=10 --set train.global_batch=16 --set train.chunk=4 --out "$run" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/agrdist/tensorboard-venv
 [ -x "$venv/bin/tensorboard" ] || { python3 -m venv "$venv" && "$venv/bin/pip" -q install 'tensorboard==2.21.0'; }
 "$venv/bin/python" test/web/tensorboard_test.py "$run" 2>/dev/null

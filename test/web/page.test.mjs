@@ -17,7 +17,7 @@ const axe = fs.readFileSync(new URL('./node_modules/axe-core/axe.min.js', import
 const patience = { timeout: 60_000 };
 
 const settings = (more) => ['run', '--set', 'train.global_batch=16', '--set', 'train.chunk=4', '--set', 'sample.count=16',
-  '--set', 'sample.steps=4', '--set', 'log.every=1', ...more.flatMap((s) => ['--set', s])];
+  '--set', 'sample.steps=4', '--set', 'log.every=1', '--set', 'log.measure_every=1', ...more.flatMap((s) => ['--set', s])];
 
 // launch starts a run and waits for the address of its page.
 async function launch(dir, more) {
@@ -91,7 +91,7 @@ test('numbers move while the run trains', async () => {
 });
 
 test('curves are drawn', async () => {
-  for (const id of ['c-loss', 'c-norm', 'c-speed', 'c-lr']) assert.ok(await inked(page, id) > 500, id);
+  for (const id of ['c-loss', 'c-third', 'c-norm', 'c-update', 'c-ema', 'c-agr', 'c-times', 'c-speed', 'c-lr']) assert.ok(await inked(page, id) > 500, id);
   const before = await page.evaluate(() => Number(document.body.dataset.charts));
   await page.waitForFunction((n) => Number(document.body.dataset.charts) > n, before, patience);
   await page.uncheck('#log');
