@@ -23,6 +23,7 @@ type Config struct {
 	HeldOut    HeldOut    `mapstructure:"heldout"`
 	Log        Log        `mapstructure:"log"`
 	Dashboard  Dashboard  `mapstructure:"dashboard"`
+	Telemetry  Telemetry  `mapstructure:"telemetry"`
 
 	given map[string]bool // keys that a file, the environment or --set gave
 }
@@ -191,6 +192,12 @@ type Dashboard struct {
 	// CertFile and KeyFile are PEM files.
 	CertFile string `mapstructure:"cert_file" is:"path" scope:"node" doc:"certificate of the page, PEM, its chain after it; empty: one that follows from the secret"`
 	KeyFile  string `mapstructure:"key_file" is:"path" scope:"node" doc:"private key of dashboard.cert_file, PEM"`
+}
+
+// Telemetry is what a run sends elsewhere by itself.
+type Telemetry struct {
+	OTLP     string `mapstructure:"otlp" scope:"node" doc:"HOST:PORT of an OpenTelemetry collector (OTLP over gRPC) that gets traces; empty: none"`
+	Insecure bool   `mapstructure:"insecure" scope:"node" doc:"talk to the collector without TLS"`
 }
 
 // Default is what every key is where nothing gives it: a small model of the embedded

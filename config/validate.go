@@ -51,6 +51,10 @@ func (c *Config) Validate() error {
 		check(step >= 1, "checkpoint.keep_at has step %d; steps count from 1", step)
 	}
 	check(c.Checkpoint.Resume != "", "checkpoint.resume is empty; choose auto, never or a directory")
+	if c.Telemetry.OTLP != "" {
+		_, port, err := net.SplitHostPort(c.Telemetry.OTLP)
+		check(err == nil && port != "", "telemetry.otlp is %q; it must be HOST:PORT, as in localhost:4317", c.Telemetry.OTLP)
+	}
 	check(c.Log.Every >= 1, "log.every is %d; it must be 1 or more", c.Log.Every)
 	check(c.Log.MeasureEvery >= 0, "log.measure_every is %d; it must be 1 or more, or 0 for never", c.Log.MeasureEvery)
 	return errors.Join(errs...)

@@ -24,6 +24,7 @@ import (
 	"github.com/agrdist/agrdist/internal/flight"
 	"github.com/agrdist/agrdist/internal/version"
 	"github.com/agrdist/agrdist/metrics"
+	"github.com/agrdist/agrdist/metrics/otlp"
 	"github.com/agrdist/agrdist/metrics/tensorboard"
 	"github.com/agrdist/agrdist/recipe"
 	"github.com/agrdist/agrdist/rundir"
@@ -287,7 +288,10 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if p.Pass, err = dev.Pass(c, model.Params()); err != nil {
 		return p, err
 	}
-	observer := w.observer(dev.Backend, model.Params().Count())
+	observer, err := w.observer(dev.Backend, model.Params().Count())
+	if err != nil {
+		return p, err
+	}
 	grid, err := newGridTask(c, model, w.spec.RunDir, observer.sample)
 	if err != nil {
 		return p, err
@@ -324,7 +328,7 @@ func (w *worker) loader(set data.Dataset) *data.Loader {
 	return l.WithStallLimit(config.Duration(w.cfg.Cluster.StepDeadline) / 2)
 }
 
-func (w *worker) observer(be tensor.Backend, parameters int) *observer {
+func (w *worker) observer(be tensor.Backend, parameters int) (*observer, error) {
 	dir := rundir.Dir(w.spec.RunDir)
 	file := metrics.New(dir.Events())
 	events := metrics.Fan{file}
@@ -334,6 +338,15 @@ func (w *worker) observer(be tensor.Backend, parameters int) *observer {
 			HParams: hparams(w.cfg), Settings: string(w.cfg.YAML(false)),
 		}))
 	}
+	if t := w.cfg.Telemetry; t.OTLP != "" {
+		traces, err := otlp.New(otlp.Config{
+			Endpoint: t.OTLP, Insecure: t.Insecure, Run: filepath.Base(w.spec.RunDir), Version: version.Build(), Log: w.log,
+		})
+		if err != nil {
+			return nil, &config.Error{Source: "telemetry.otlp", Err: err}
+		}
+		events = append(events, traces)
+	}
 	w.later(events.Close)
 	return &observer{
 		events: events, file: file, dir: rundir.Dir(w.spec.RunDir), records: w.out, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
@@ -341,7 +354,7 @@ func (w *worker) observer(be tensor.Backend, parameters int) *observer {
 			Version: version.Build(), ConfigHash: w.cfg.Hash(), Backend: be.Name(),
 			Parameters: parameters, Order: w.cfg.AllReduce.Order,
 		},
-	}
+	}, nil
 }
 
 // hparams are the settings that TensorBoard compares runs by: those that change the

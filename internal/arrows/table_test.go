@@ -8,7 +8,7 @@ var allowed = map[string]string{
 	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
 	"agent": "internal/flight worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
-	"worker": "internal/flight worker/spec worker/usage cluster/supervise recipe setup rundir trainer config metrics metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
+	"worker": "internal/flight worker/spec worker/usage cluster/supervise recipe setup rundir trainer config metrics metrics/otlp metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
 		"diffusion diffusion/unet eval/heldout nn/weights tensor internal/grid internal/version",
 	"worker/spec":  "cluster internal/text",
 	"worker/usage": "cluster",
@@ -38,6 +38,7 @@ var allowed = map[string]string{
 	"status/trainjob":     "",
 	"metrics":             "",
 	"metrics/export":      "metrics",
+	"metrics/otlp":        "metrics",
 	"metrics/tensorboard": "metrics",
 
 	"cluster":             "",
