@@ -232,7 +232,7 @@ func TestConfigurationOfTheRun(t *testing.T) {
 		w.admit <- nil
 		<-w.ended
 		require.EqualError(t, w.endErr, "node n1: it was given other settings than the run has: train.steps is 8 here and 7 in the run; "+
-			"lr.base is 1 here and 0.002 in the run; leave them out (a node takes the run's) or make them equal")
+			"lr.base is 1 here and 0.004 in the run; leave them out (a node takes the run's) or make them equal")
 		var bad *config.Error
 		require.ErrorAs(t, w.endErr, &bad, "no retry fixes it")
 		require.NotContains(t, w.took(), "start 0: <nil>")
