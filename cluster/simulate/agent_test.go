@@ -206,6 +206,9 @@ func (a *agent) register(w *world, o *holder) {
 	a.line = newLine[cluster.Event, any](w, a.host.id, func() bool { return a.gone }, o)
 	o.agents[a.host.id] = a.line
 	last, committed := a.machine.Seen()
+	if w.plant == noFloor { // nor does anybody tell the one who takes over
+		last, committed = cluster.Generation{}, cluster.Generation{}
+	}
 	if w.plant == forgetful {
 		last, committed = cluster.Generation{}, cluster.Generation{}
 	}

@@ -23,7 +23,7 @@ const (
 	sound        plant = iota
 	noMajority         // a generation may form without a majority
 	noFence            // a worker commits whatever generation the others are in
-	noFloor            // who takes over forgets the generations that were
+	noFloor            // who takes over forgets the generations that were, and nobody tells
 	noFounder          // whoever takes over may begin the run
 	forgetful          // a node does not tell a coordinator which generations it has seen
 	earlyGoodbye       // a stop is answered before the checkpoint is durable
