@@ -360,6 +360,7 @@ func TestShippedExperiments(t *testing.T) {
 
 // paperRows checks that the methods of the paper's table are its recipes.
 func paperRows(t *testing.T, p *Plan) {
+	t.Helper()
 	recipes, err := filepath.Glob("../configs/cifar10-*.yaml")
 	require.NoError(t, err)
 	require.Len(t, p.Methods, len(recipes))
