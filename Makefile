@@ -80,6 +80,10 @@ release: ## Build the archives of VERSION=1.2.3 into dist/ (reproducible; TARGET
 release-check: ## Build a release twice and compare the bytes
 	hack/release-check.sh
 
+.PHONY: arm64-check
+arm64-check: ## Check the arm64 kernels under qemu-user (skipped where there is none)
+	hack/arm64-check.sh
+
 .PHONY: manifests
 manifests: ## Validate deploy/k8s with kubeconform -strict
 	hack/manifests.sh

@@ -8,6 +8,9 @@ import (
 	"github.com/agrdist/agrdist/optim"
 )
 
+// Also for arm64 from any machine: go generate passes over the files of other architectures.
+//go:generate go run ./internal/neon -out kernels_gen_arm64.s
+
 // kernels is one implementation of the two passes. All of them give the same
 // bits.
 type kernels struct {

@@ -2,8 +2,6 @@ package agr
 
 import "github.com/agrdist/agrdist/internal/isa"
 
-//go:generate go run ./internal/neon -out kernels_gen_arm64.s
-
 // vectorKernels lists the assembly kernels.
 var vectorKernels = []kernels{{isa.NEON, normsVector(normsNEON), adanNEON}}
 

@@ -176,11 +176,11 @@ func encodeRun(store bool, kind string, v, n, base, step int) (word uint32, text
 		code |= 0x00400000
 		name = "ld"
 	}
-	all := ""
-	for i := range n {
-		all += fmt.Sprintf(", v%d.4s", v+i)
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("v%d.4s", v+i)
 	}
-	text = fmt.Sprintf("%s%s {%s}, [x%d]", name, kind, all[2:], base)
+	text = fmt.Sprintf("%s%s {%s}, [x%d]", name, kind, strings.Join(all, ", "), base)
 	if step >= 0 {
 		code |= 0x00800000 | uint32(step)<<16
 		text += fmt.Sprintf(", x%d", step)
@@ -197,7 +197,7 @@ func encodeEvery(size string, v, base int) (word uint32, text string) {
 	return code | uint32(base)<<5 | uint32(v), fmt.Sprintf("ld1r {v%d.%s}, [x%d]", v, size, base)
 }
 
-// encodeLaneMemory loads or stores lane 2.
+// encodeThird loads or stores lane 2.
 func encodeThird(store bool, v, base int) (word uint32, text string) {
 	code, name := uint32(0x4D408000), "ld1"
 	if store {

@@ -2,11 +2,11 @@ package neon
 
 import "fmt"
 
-// V is a virtual vector register, R a virtual integer register.
-type (
-	V struct{ id int }
-	R struct{ id int }
-)
+// V is a virtual vector register.
+type V struct{ id int }
+
+// R is a virtual integer register.
+type R struct{ id int }
 
 // Shifted is a register shifted left, as an operand of ADD.
 type Shifted struct {

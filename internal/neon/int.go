@@ -90,8 +90,8 @@ func (f *Func) Do2(name string, x any, y R, d ...R) {
 			first = fmt.Sprintf("$%d", x)
 		}
 		s := fmt.Sprintf("\t%s %s, R%d", name, first, at[y.id])
-		for _, r := range d {
-			s += fmt.Sprintf(", R%d", at[r.id])
+		if len(d) > 0 {
+			s += fmt.Sprintf(", R%d", at[d[0].id])
 		}
 		return s
 	})

@@ -23,7 +23,7 @@ type Config struct {
 	// Threads is how many threads compute, the caller's included; at least 1.
 	// It changes no result.
 	Threads int
-	// Kernels is the set of inner loops: "go", "avx2", "avx512" or "avx512bf16"
+	// Kernels is the set of inner loops: "go", "avx2", "avx512", "neon" or "avx512bf16"
 	// (AVX-512 and, in precision BF16, its bf16 instruction for matmuls and
 	// convolutions). Empty means the environment's AGRDIST_CPU or else the best of
 	// this processor. Sets differ in the last bits of their results.

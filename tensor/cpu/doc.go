@@ -3,8 +3,8 @@
 // Its one idea: everything that costs is one of two small matrix kernels, a
 // tile of C += A B and a tile of C += A^T B over rows found through offset
 // tables, so that convolution (forward, both gradients, any stride and padding)
-// and matrix multiplication are the same few loops, written in plain Go and, on
-// amd64, in generated AVX2 and AVX-512 assembly. The plain Go is the oracle the
+// and matrix multiplication are the same few loops, written in plain Go and in generated
+// assembly: AVX2 and AVX-512 on amd64, NEON on arm64. The plain Go is the oracle the
 // assembly is tested against. 3x3 convolutions of stride 1 and both their
 // gradients go through the same tiles by Winograd's minimal filtering, by a fixed
 // table of shapes (winograd.go).
@@ -12,7 +12,7 @@
 // Work is cut by the shapes alone and handed to a parallel.Pool; every sum has
 // one order. Results are the same bits for any number of threads. They differ
 // in the last bits between kernel sets, so the set is part of the backend's
-// name; AGRDIST_CPU=go|avx2|avx512|avx512bf16 forces one.
+// name; AGRDIST_CPU=go|avx2|avx512|avx512bf16|neon forces one.
 //
 // Operations run when they are called: Sync and Download wait for nothing. In
 // the steady state nothing is allocated; scratch memory belongs to the backend

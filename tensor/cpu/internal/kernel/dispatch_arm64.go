@@ -1,9 +1,5 @@
 package kernel
 
-//go:generate go run ./neon -group tile -out tile_arm64.s
-//go:generate go run ./neon -group vector -out vector_arm64.s
-//go:generate go run ./neon -group patch -out patch_arm64.s
-
 // NN runs one tile.
 func (s Shape) NN(t *Tile) {
 	switch {

@@ -1,5 +1,5 @@
-// Package kernel holds the inner loops of the host backend, in one plain Go form
-// and, on amd64, in generated AVX2 and AVX-512 assembly.
+// Package kernel holds the inner loops of the host backend, in one plain Go form and in
+// generated assembly: AVX2 and AVX-512 on amd64, NEON on arm64.
 //
 // Its one idea: a Tile finds its rows through tables of offsets. NN adds A B to a
 // small block of C, where row i of A under tap t begins at ARow[i]+Tap[t]: with
@@ -9,7 +9,7 @@
 //
 // A Set is chosen once. All sets compute the same sums; they differ in the order
 // of the additions inside a tile and in fused multiply-add, so their results
-// differ in the last bits and one run uses one set. Every loop multiplies every
+// differ in the last bits and one run uses one set. NEON rounds as AVX2 does. Every loop multiplies every
 // element: a zero does not hide a NaN. AVX512BF16 is AVX512 with tiles whose
 // operands are pairs of bf16 (bf16.go).
 //

@@ -2,6 +2,11 @@ package kernel
 
 import "github.com/agrdist/agrdist/internal/isa"
 
+// Also for arm64 from any machine: go generate passes over the files of other architectures.
+//go:generate go run ./neon -group tile -out tile_arm64.s
+//go:generate go run ./neon -group vector -out vector_arm64.s
+//go:generate go run ./neon -group patch -out patch_arm64.s
+
 // Set names an implementation of all the kernels, by the instructions it uses.
 type Set isa.Set
 

@@ -3777,7 +3777,6 @@ TEXT ·transpose4NEON(SB), NOSPLIT, $0-40
 	MOVD lds+24(FP), R3
 	LSL $2, R3, R3
 	MOVD blocks+32(FP), R4
-	MOVD R2, R2
 	ADD R3, R2, R5
 	ADD R3, R5, R6
 	ADD R3, R6, R3

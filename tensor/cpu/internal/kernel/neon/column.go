@@ -40,8 +40,8 @@ func (v columnVector) centre() { v.Do("fsub.4s", v.x, v.x, v.p[0]) }
 // affine is (x-A) B + C for x-A.
 func (v columnVector) affine() neon.V { return v.madd(v.x, v.p[1], v.p[2]) }
 
-// add is sum i plus y.
-func (v columnVector) add(i int, y neon.V) { v.Do("fadd.4s", v.sum[i], v.sum[i], y) }
+// add adds y to the first sum.
+func (v columnVector) add(y neon.V) { v.Do("fadd.4s", v.sum[0], v.sum[0], y) }
 
 // columns are the kernels that treat every column alike.
 func columns() []fn {
@@ -62,7 +62,7 @@ func columns() []fn {
 			g := v.e.siluSlope(v.affine())
 			v.drop(v.y)
 			v.Do("fmul.4s", g, g, v.y)
-			v.add(0, g)
+			v.add(g)
 			v.Do("fmla.4s", v.sum[1], g, v.x)
 			return g
 		},
@@ -72,7 +72,7 @@ func columns() []fn {
 		{
 			name: "colSums", doc: "Sum[0] = the sum of X", sums: 1, wide: 4,
 			row: func(v columnVector) neon.V {
-				v.add(0, v.x)
+				v.add(v.x)
 				return v.x
 			},
 		},
@@ -80,7 +80,7 @@ func columns() []fn {
 			name: "colMoments", doc: "Sum[0] = the sum of X-A, Sum[1] = the sum of (X-A)^2", params: 1, sums: 2, wide: 4,
 			row: func(v columnVector) neon.V {
 				v.centre()
-				v.add(0, v.x)
+				v.add(v.x)
 				v.Do("fmla.4s", v.sum[1], v.x, v.x)
 				return v.x
 			},
@@ -88,7 +88,7 @@ func columns() []fn {
 		{
 			name: "colGrads", doc: "Sum[0] = the sum of Y, Sum[1] = the sum of Y (X-A)", y: true, params: 1, sums: 2, wide: 4,
 			row: func(v columnVector) neon.V {
-				v.add(0, v.y)
+				v.add(v.y)
 				v.centre()
 				v.Do("fmla.4s", v.sum[1], v.y, v.x)
 				return v.x

@@ -55,10 +55,12 @@ func (l lines) by(name string, d, x neon.V, c float64) neon.V {
 	return d
 }
 
-func (l lines) sum(x, y neon.V) neon.V             { return l.New("fadd.4s", x, y) }
-func (l lines) difference(x, y neon.V) neon.V      { return l.New("fsub.4s", x, y) }
-func (l lines) times(c float64, x neon.V) neon.V   { return l.by("fmul", l.Vector(), x, c) }
-func (l lines) less(c float64, x, y neon.V) neon.V { return l.by("fmla", l.New("fneg.4s", y), x, c) }
+func (l lines) sum(x, y neon.V) neon.V           { return l.New("fadd.4s", x, y) }
+func (l lines) difference(x, y neon.V) neon.V    { return l.New("fsub.4s", x, y) }
+func (l lines) times(c float64, x neon.V) neon.V { return l.by("fmul", l.Vector(), x, c) }
+
+// less is b^2 x - y.
+func (l lines) less(x, y neon.V) neon.V { return l.by("fmla", l.New("fneg.4s", y), x, b2) }
 
 // add makes acc acc + c x, and returns it.
 func (l lines) add(acc neon.V, c float64, x neon.V) neon.V {
@@ -72,7 +74,7 @@ func (l lines) add(acc neon.V, c float64, x neon.V) neon.V {
 func (l lines) plus(y neon.V, c float64, x neon.V) neon.V { return l.add(l.New("mov.16b", y), c, x) }
 
 func (l lines) input(d []neon.V) []neon.V {
-	even, odd := l.less(b2, d[2], d[4]), l.less(b2, d[1], d[3])
+	even, odd := l.less(d[2], d[4]), l.less(d[1], d[3])
 	y := []neon.V{{}, l.plus(even, a, odd), l.add(even, -a, odd)}
 	even, odd = l.plus(d[4], -a2, d[2]), l.plus(d[3], -a2, d[1])
 	y = append(y, l.plus(even, b, odd), l.add(even, -b, odd))
@@ -85,7 +87,7 @@ func (l lines) inputPoint(d func(j int) neon.V, i int) neon.V {
 	sign := float64(2*(i%2) - 1)
 	switch i {
 	case 1, 2:
-		return l.add(l.less(b2, d(2), d(4)), sign*a, l.less(b2, d(1), d(3)))
+		return l.add(l.less(d(2), d(4)), sign*a, l.less(d(1), d(3)))
 	case 3, 4:
 		return l.add(l.add(d(4), -a2, d(2)), sign*b, l.add(d(3), -a2, d(1)))
 	}

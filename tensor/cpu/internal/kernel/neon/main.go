@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/agrdist/agrdist/internal/neon"
 )
@@ -40,18 +41,22 @@ func main() {
 	group := flag.String("group", "", "which kernels to write")
 	out := flag.String("out", "", "the file to write")
 	flag.Parse()
-	write, ok := groups[*group]
-	if !ok || *out == "" {
+	if _, ok := groups[*group]; !ok || *out == "" {
 		fmt.Fprintf(os.Stderr, "neon: want -out FILE and a -group of kernels, not %q\n", *group)
 		os.Exit(2)
 	}
-	data, all := write()
-	text := neon.Header("go run ./neon -group "+*group) + data
-	for _, f := range all {
-		text += f.Text()
-	}
-	if err := os.WriteFile(*out, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(*out, []byte(text(*group)), 0o600); err != nil {
 		fmt.Fprintln(os.Stderr, "neon:", err)
 		os.Exit(1)
 	}
+}
+
+// text is the file of a group.
+func text(group string) string {
+	data, all := groups[group]()
+	parts := []string{neon.Header("go run ./neon -group " + group), data}
+	for _, f := range all {
+		parts = append(parts, f.Text())
+	}
+	return strings.Join(parts, "")
 }

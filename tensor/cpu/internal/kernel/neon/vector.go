@@ -243,15 +243,10 @@ func transpose4() fn {
 	f := begin("transpose4", "dst[c, r] = src[r, c] for four r and 4*blocks c", "dst", "ldd", "src", "lds", "blocks")
 	dst, ldd, src, lds := f.Arg("dst"), f.times4(f.Arg("ldd")), f.Arg("src"), f.times4(f.Arg("lds"))
 	blocks := f.Arg("blocks")
-	var from [4]neon.R
-	for i := range from {
-		from[i] = f.Int()
-		if i == 0 {
-			f.Move(src, from[i])
-		} else {
-			f.Do2("ADD", lds, from[i-1], from[i])
-		}
-	}
+	from := [4]neon.R{src, f.Int(), f.Int(), f.Int()}
+	f.Do2("ADD", lds, from[0], from[1])
+	f.Do2("ADD", lds, from[1], from[2])
+	f.Do2("ADD", lds, from[2], from[3])
 	f.Label("block")
 	var r [4]neon.V
 	for i := range r {
