@@ -26,22 +26,29 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 # check PACKAGE ARGUMENT...: its tests for arm64, within 10 minutes.
 check() {
-  local package=$1 start=$SECONDS
+  local package=$1 start=$SECONDS at=$dir/${1//\//-}
   shift
-  GOOS=linux GOARCH=arm64 go test -c -o "$dir/test" "./$package"
-  (cd "$package" && timeout 600 qemu-aarch64 "$dir/test" "$@" >"$dir/log" 2>&1) || {
-    grep -E -B 20 -A 20 -m 5 -e '--- FAIL|panic:|^FAIL' "$dir/log" || tail -n 40 "$dir/log"
+  GOOS=linux GOARCH=arm64 go test -c -o "$at" "./$package"
+  (cd "$package" && timeout 600 qemu-aarch64 "$at" "$@" >"$at.log" 2>&1) || {
+    grep -E -B 20 -A 20 -m 5 -e '--- FAIL|panic:|^FAIL' "$at.log" || tail -n 40 "$at.log"
     echo "arm64-check: $package fails under qemu" >&2
-    exit 1
+    return 1
   }
-  grep -q '^PASS' "$dir/log" || { echo "arm64-check: $package ran no test" >&2; exit 1; }
+  grep -q '^PASS' "$at.log" || { echo "arm64-check: $package ran no test" >&2; return 1; }
   echo "ok $package in $((SECONDS - start)) s"
 }
 
+# Two at once: a test under qemu keeps one core busy.
 export AGRDIST_CPU=neon
-check internal/isa
-check tensor/cpu/internal/kernel
-check agr
-check tensor/cpu -test.run '^(TestConformance|TestThreadsChangeNoBit|TestBF16IsExactOnIntegers|TestBF16KeepsNaNAndInf)$/^neon|^TestWinograd'
-check diffusion/unet -test.run Golden
-check trainer -test.run '^(TestAnyWorldSizeGivesTheSameBits|TestNEONRoundsAsAVX2)$'
+(
+  set -e
+  check internal/isa
+  check tensor/cpu/internal/kernel
+  check agr
+) &
+others=$!
+failed=0
+check tensor/cpu -test.run '^(TestConformance|TestThreadsChangeNoBit|TestBF16IsExactOnIntegers|TestBF16KeepsNaNAndInf)$/^neon|^TestWinograd' &&
+  check trainer -test.run '^(TestAnyWorldSizeGivesTheSameBits|TestNEONRoundsAsAVX2)$' || failed=1
+wait $others || failed=1
+[ $failed = 0 ] && check diffusion/unet -test.run Golden
