@@ -266,14 +266,14 @@ func TestVary(t *testing.T) {
 	}
 	require.Equal(t, []string{"adan agr=true", "adan agr=false", "adam agr=true", "adam agr=false"}, names)
 	require.Equal(t, "adan agr=true", p.Baseline)
-	require.Equal(t, []int64{1200}, p.At)
+	require.Equal(t, []int64{1600}, p.At)
 	c, err := p.config(p.Methods[2], nil, 3, 0, "/x y")
 	require.NoError(t, err)
 	require.Equal(t, "adam", c.Optimizer.Name)
 	require.True(t, c.Optimizer.AGR)
 	require.Equal(t, uint64(3), c.Seed)
 	require.Equal(t, "/x y", c.Out)
-	require.Equal(t, []int64{1200}, c.Checkpoint.KeepAt)
+	require.Equal(t, []int64{1600}, c.Checkpoint.KeepAt)
 }
 
 func TestRefusals(t *testing.T) {
@@ -289,7 +289,7 @@ func TestRefusals(t *testing.T) {
 		"out: x\nmethods: [{name: a}]\nbaseline: b\n":                `baseline names "b"`,
 		"out: x\nmethods: [{name: a}]\npairs: [[a, b]]\n":            `pairs names "b"`,
 		"out: x\nmethods: [{name: a}]\neval: {weights: [both]}\n":    "choose raw, ema",
-		"out: x\nmethods: [{name: a}]\nat: [2000]\n":                 "at has step 2000; a run has 1200",
+		"out: x\nmethods: [{name: a}]\nat: [2000]\n":                 "at has step 2000; a run has 1600",
 		"out: x\nmethods: [{name: a}]\nat: [5, 1]\n":                 "increasing order",
 		"out: x\nmethods: [{name: a}]\nseeds: [5, 5]\n":              "seeds has 5 twice",
 		"out: x\nmethods: [{name: a, set: {optimizer.nam: adam}}]\n": `did you mean "optimizer.name"`,

@@ -105,6 +105,10 @@ is refused. The run begins with its averaged weights, with --raw with the others
 				return err
 			}
 			model, process := made.Config.Model, made.Config.Diffusion
+			if s.file == "" { // the quickstart's settings suit its own model
+				defaults := config.Default()
+				s.base = &defaults
+			}
 			const imported = "the imported model's"
 			cfg, err := s.load(
 				config.Flag{Name: "RUN", Key: "out", Text: args[1]},

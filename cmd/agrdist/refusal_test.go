@@ -161,7 +161,7 @@ func TestNodesThatDoNotFit(t *testing.T) {
 	}{
 		"secret": {
 			env1: secret("a"), env2: secret("b"), code: exitFailed,
-			one: "1 of 2 workers registered within 10s", two: "AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node",
+			one: "1 of 2 workers registered within 10s", two: "AGRDIST_CLUSTER_SECRET or cluster.secret_file, and cluster.run_id, must be the same on every node",
 		},
 		"no secret": {
 			env1: secret("a"), code: exitFailed,
