@@ -138,12 +138,14 @@ func TestPace(t *testing.T) {
 			p.Observe(&Progress{Step: step, Steps: 100, Remaining: -1})
 			time.Sleep(500 * time.Millisecond)
 		}
+		synctest.Wait()
 		require.Len(t, f.at, 4, "50 s")
 		require.Equal(t, []time.Duration{0, 15 * time.Second, 30 * time.Second, 45 * time.Second},
 			[]time.Duration{f.at[0].Sub(began), f.at[1].Sub(began), f.at[2].Sub(began), f.at[3].Sub(began)})
 		require.InDelta(t, 30, f.percent(t, 1), 1, "the newest, not the first that was missed")
 		p.Observe(nil) // another node leads
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		require.LessOrEqual(t, len(f.at), 5)
 		p.Close(&Progress{Step: 100, Steps: 100})
 		require.EqualValues(t, 100, f.percent(t, len(f.at)-1))
@@ -171,6 +173,7 @@ func TestRefusals(t *testing.T) {
 			p.Observe(&Progress{Step: step, Steps: 1000, Remaining: -1})
 			time.Sleep(time.Second)
 		}
+		synctest.Wait()
 		require.Equal(t, 40*time.Second, f.at[1].Sub(f.at[0]), "Retry-After")
 		for i := 2; i < 9; i++ {
 			require.GreaterOrEqual(t, f.at[i].Sub(f.at[i-1]), 15*time.Second)
