@@ -151,6 +151,9 @@ func (t *test) strike(ctx context.Context, r *run, fault string, pods, then int,
 		return err
 	}
 	failures := after.Status.Failed - before.Status.Failed
+	if after.Metadata.UID != before.Metadata.UID { // another Job, with a count of its own
+		failures = after.Status.Failed
+	}
 	t.table = append(t.table, row{fault, d.standstill, d.again, failures})
 	fmt.Printf("     %s: at step %d after %.1f s; standstill %.1f s, %d steps again, %d failures counted\n",
 		fault, r.step(), time.Since(at).Seconds(), d.standstill.Seconds(), d.again, failures)
