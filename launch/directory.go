@@ -108,6 +108,7 @@ func (r *run) resumable(ctx context.Context) (done *Outcome, err error) {
 		// What is saved from now on is this run's own: its workers continue from
 		// it when all of them were lost, and so does the next invocation.
 		r.cfg.Checkpoint.Resume = "auto"
+		r.fresh = len(r.cfg.Cluster.Join) == 0 // a node that joins says nothing about the run
 		return nil, r.setAside()
 	}
 	if len(r.cfg.Cluster.Join) > 0 {
@@ -128,7 +129,11 @@ func (r *run) resumable(ctx context.Context) (done *Outcome, err error) {
 		if !src.own {
 			from = src.Path
 		}
-		r.notice(fmt.Sprintf("resuming %s at step %d of %d", from, src.State.Step, r.cfg.Train.Steps))
+		text := fmt.Sprintf("resuming %s at step %d of %d", from, src.State.Step, r.cfg.Train.Steps)
+		if r.cfg.Cluster.Nodes != "1" {
+			text += ", or at a newer checkpoint of another node"
+		}
+		r.notice(text)
 		return nil, nil
 	}
 	return &Outcome{

@@ -63,6 +63,7 @@ type run struct {
 	cfg    *config.Config // a copy
 	dir    rundir.Dir
 	images *data.Index // of an image folder; nil: another data set
+	fresh  bool        // the run was to start from scratch
 	node   string
 	peers  []string // where other nodes of the run were last
 	page   page
@@ -285,7 +286,7 @@ func (r *run) command(slot int, s spec.Spec) (supervise.Command, error) {
 		}
 		c.Path, c.Argv0, c.Args = self, os.Args[0], []string{"worker"}
 	}
-	s.AllowOtherBits = r.AllowOtherBits
+	s.AllowOtherBits, s.Fresh = r.AllowOtherBits, r.fresh
 	var err error
 	if r.cfg.Cluster.Nodes != "1" {
 		if s.Executable, err = version.Executable(); err != nil {

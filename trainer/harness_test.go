@@ -292,6 +292,8 @@ func (m *memory) Restore(_ context.Context, s *State) (bool, error) {
 	return true, s.Restore(m.saved[len(m.saved)-1])
 }
 
+func (m *memory) RestoreSource(context.Context, *State) (bool, error) { return false, nil }
+
 func (m *memory) Save(_ context.Context, s *State) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -61,12 +61,15 @@ type Connector interface {
 	Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.Group, error)
 }
 
-// Store keeps and finds checkpoints. Rank 0 calls it, and at the end other ranks where
-// rank 0 cannot.
+// Store keeps and finds checkpoints. The lowest rank of each node reads them; rank 0
+// saves, and at the end other ranks where rank 0 cannot.
 type Store interface {
-	// Restore loads the newest checkpoint into s and reports whether there was
-	// one.
+	// Restore loads the run's newest checkpoint on this node into s and reports whether
+	// there was one. An error leaves s as it was.
 	Restore(ctx context.Context, s *State) (bool, error)
+	// RestoreSource loads what a run that no node has a checkpoint of begins with, and
+	// reports whether there is such a thing. Rank 0 calls it.
+	RestoreSource(ctx context.Context, s *State) (bool, error)
 	// Save starts to write the state, whose host slices are up to date. The state
 	// may change when it returns; the write continues in the background. An error
 	// of an earlier write may surface here.

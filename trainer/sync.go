@@ -6,13 +6,18 @@ import (
 	"fmt"
 )
 
-// standing is what a rank has when a generation begins: 1 byte "has a state",
-// then step, updates, skips in a row, the generation that committed the step, the
+// standing is what a rank has when a generation begins: 1 byte of flags, then step, updates, skips in a row, the generation that committed the step, the
 // fingerprint of the generation that begins (8 bytes each) and the state's digest.
 const standingLen = 1 + 5*8 + 16
 
+const (
+	standsHas = 1 << iota
+	standsFresh
+)
+
 type standing struct {
-	has             bool
+	has             bool // a state
+	fresh           bool // its node was told to start from scratch
 	step, upd, skip int64
 	generation      uint64
 	group           uint64
@@ -22,7 +27,10 @@ type standing struct {
 func (s standing) bytes() []byte {
 	b := make([]byte, 1, standingLen)
 	if s.has {
-		b[0] = 1
+		b[0] |= standsHas
+	}
+	if s.fresh {
+		b[0] |= standsFresh
 	}
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.step))
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.upd))
@@ -36,7 +44,7 @@ func parseStanding(b []byte) (s standing, err error) {
 	if len(b) != standingLen {
 		return s, fmt.Errorf("trainer: a rank's standing has %d bytes, expected %d", len(b), standingLen)
 	}
-	s.has = b[0] == 1
+	s.has, s.fresh = b[0]&standsHas != 0, b[0]&standsFresh != 0
 	s.step = int64(binary.LittleEndian.Uint64(b[1:]))
 	s.upd = int64(binary.LittleEndian.Uint64(b[9:]))
 	s.skip = int64(binary.LittleEndian.Uint64(b[17:]))
@@ -59,30 +67,21 @@ func source(all []standing) int {
 }
 
 // sync brings all ranks of the generation to one state: that of the rank that is
-// furthest; where nobody has one, that of rank 0's newest checkpoint; where there
-// is none, the initial one, which every rank computes by itself.
+// furthest; where nobody has one, that of the newest checkpoint on any node; where
+// there is none, the initial one, which every rank computes by itself.
 func (r *round) sync(ctx context.Context) error {
 	all, err := r.standings(ctx)
 	if err != nil {
 		return err
 	}
-	from := source(all)
-	if from < 0 {
-		if err := r.begin(ctx); err != nil {
-			return err
-		}
-		if all, err = r.standings(ctx); err != nil {
-			return err
-		}
-		if from = source(all); from < 0 {
-			return r.initialise(ctx)
-		}
+	if from := source(all); from >= 0 {
+		return r.copyFrom(ctx, from, all)
 	}
-	return r.copyFrom(ctx, from, all)
+	return r.begin(ctx)
 }
 
 func (r *round) standings(ctx context.Context) ([]standing, error) {
-	own := standing{has: r.ready, step: r.state.Step, upd: r.state.Updates, skip: r.state.InARow, generation: r.state.Generation, group: r.gen.Fingerprint()}
+	own := standing{has: r.ready, fresh: r.parts.Fresh && r.firstOfNode(), step: r.state.Step, upd: r.state.Updates, skip: r.state.InARow, generation: r.state.Generation, group: r.gen.Fingerprint()}
 	if r.ready {
 		var err error
 		if own.digest, err = r.state.digest(); err != nil {
@@ -106,28 +105,6 @@ func (r *round) standings(ctx context.Context) ([]standing, error) {
 		}
 	}
 	return all, nil
-}
-
-// begin lets rank 0 look for a checkpoint. The others wait in the next gather,
-// which is patient: they tell rank 0 apart from a dead peer by its heartbeats.
-func (r *round) begin(ctx context.Context) error {
-	if r.rank != 0 || r.parts.Store == nil {
-		_, err := r.background(ctx, func(context.Context) error { return nil }, false)
-		return err
-	}
-	var found bool
-	_, err := r.background(ctx, func(ctx context.Context) (err error) {
-		found, err = r.parts.Store.Restore(ctx, r.state)
-		return err
-	}, false)
-	if err != nil {
-		return err
-	}
-	if found {
-		r.ready, r.restored = true, true
-		r.progress.state(r.state, true)
-	}
-	return nil
 }
 
 // initialise sets the model's first weights.

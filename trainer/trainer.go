@@ -47,6 +47,7 @@ type Parts struct {
 	Member                 cluster.MemberID
 	Node                   string // where Member is, for people
 	Store                  Store  // nil: nothing is saved or restored
+	Fresh                  bool   // this node was told to start from scratch
 	Tasks                  []Task // done in this order
 	Observer               Observer
 	Flight                 *flight.Recorder     // of what the rank does; nil: nothing is recorded

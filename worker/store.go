@@ -59,8 +59,7 @@ func newStore(c *config.Config, runDir string, model unet.Config, log *slog.Logg
 	}, nil
 }
 
-// Restore takes over the newest checkpoint that verifies: the run's own, or, in a
-// run that has none, that of the directory named by checkpoint.resume.
+// Restore takes over the run's newest checkpoint in this node's directory that verifies.
 func (s *store) Restore(ctx context.Context, state *trainer.State) (bool, error) {
 	if s.cfg.Checkpoint.Resume == "never" {
 		return false, nil
@@ -69,21 +68,30 @@ func (s *store) Restore(ctx context.Context, state *trainer.State) (bool, error)
 	for _, k := range skipped {
 		s.log.Warn("checkpoint passed over", "step", k.Step, "path", k.Path, "err", k.Reason)
 	}
-	path := info.Path
 	if errors.Is(err, checkpoint.ErrNoCheckpoint) {
-		if s.cfg.Checkpoint.Resume == "auto" {
-			return false, nil
-		}
-		var src *rundir.Source
-		if src, err = rundir.Open(ctx, s.cfg.Checkpoint.Resume, checkpoint.All); err != nil {
-			err = &config.Error{Source: "checkpoint.resume", Err: err}
-		} else {
-			snap, path = src.State, src.Path
-		}
+		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
+	return s.restore(state, snap, info.Path)
+}
+
+// RestoreSource takes over the checkpoint of the directory that checkpoint.resume names.
+func (s *store) RestoreSource(ctx context.Context, state *trainer.State) (bool, error) {
+	resume := s.cfg.Checkpoint.Resume
+	if resume == "never" || resume == "auto" {
+		return false, nil
+	}
+	src, err := rundir.Open(ctx, resume, checkpoint.All)
+	if err != nil {
+		return false, &config.Error{Source: "checkpoint.resume", Err: err}
+	}
+	return s.restore(state, src.State, src.Path)
+}
+
+// restore takes over a checkpoint that fits the run.
+func (s *store) restore(state *trainer.State, snap *checkpoint.Snapshot, path string) (bool, error) {
 	if err := recipe.Fits(s.cfg, snap, path); err != nil {
 		return false, err
 	}

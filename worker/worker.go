@@ -96,7 +96,7 @@ func fatal(err error) bool {
 		none *checkpoint.NoneValidError
 		left *trainer.UnsavedError
 	)
-	return errors.Is(err, trainer.ErrDigest) || errors.As(err, &left) || errors.As(err, &save) || errors.As(err, &none)
+	return errors.Is(err, trainer.ErrDigest) || errors.Is(err, trainer.ErrHistories) || errors.As(err, &left) || errors.As(err, &save) || errors.As(err, &none)
 }
 
 var errStopped = errors.New("worker: stopped")
@@ -304,6 +304,7 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if err != nil {
 		return p, err
 	}
+	p.Fresh = w.spec.Fresh
 	store.meta, store.otherBits = recipe.Meta(c, dev.Rounding), w.spec.AllowOtherBits
 	w.later(store.Close)
 	load := usage.Start()

@@ -103,15 +103,26 @@ func (s *nodes) takenOver(among ...int) (holder int) {
 func (s *nodes) saved() (step int64, digest string) {
 	s.t.Helper()
 	for _, dir := range s.dirs {
-		infos, err := filepath.Glob(filepath.Join(dir, "checkpoints", "step-*"))
-		require.NoError(s.t, err)
-		for _, path := range infos {
-			n, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), "step-"), 10, 64)
-			require.NoError(s.t, err)
-			if n > step {
-				step, digest = n, newestDigest(s.t, dir)
-			}
+		if n, d := newestOn(s.t, dir); n > step {
+			step, digest = n, d
 		}
+	}
+	return step, digest
+}
+
+// newestOn is a directory's newest checkpoint, which verifies; -1: there is none.
+func newestOn(t *testing.T, dir string) (step int64, digest string) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "checkpoints", "step-*"))
+	require.NoError(t, err)
+	step = -1
+	for _, path := range paths {
+		n, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), "step-"), 10, 64)
+		require.NoError(t, err)
+		step = max(step, n)
+	}
+	if step >= 0 {
+		digest = newestDigest(t, dir)
 	}
 	return step, digest
 }
@@ -243,10 +254,21 @@ func TestFinishIsHeardLater(t *testing.T) {
 func TestOrphan(t *testing.T) {
 	t.Parallel()
 	s := startNodes(t, 2, "--set", "train.steps=100000", "--set", "cluster.orphan_timeout=2s")
+	whole := s.world(s.agents[0], 2, 0)
+	s.step(s.agents[0], whole.Generation, whole.Step+2)
 	s.agents[0].signal(syscall.SIGKILL)
 	s.agents[0].wait()
 	require.NotZero(t, s.agents[1].wait())
 	require.Contains(t, s.agents[1].stderr.String(), "cluster.orphan_timeout")
+	last := int64(-1) // that the killed rank 0 told of
+	for _, e := range s.all() {
+		if e.Event == metrics.EventStep {
+			last = max(last, e.Step)
+		}
+	}
+	step, digest := newestOn(t, s.dirs[1])
+	require.GreaterOrEqual(t, step, last-1, "saved, but for a step that rank 0 may have died in")
+	requireAlone(t, step, digest)
 }
 
 // SIGTERM takes one node out of an elastic run, be it the one that holds the

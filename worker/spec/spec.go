@@ -27,6 +27,8 @@ type Spec struct {
 	Config      string // the resolved configuration, YAML
 	// AllowOtherBits lets the run continue a checkpoint that other kernels computed.
 	AllowOtherBits bool
+	// Fresh says that this node was told to start the run from scratch.
+	Fresh bool
 }
 
 // Encode returns the spec as bytes for Read. They are not JSON: paths may hold bytes
