@@ -122,6 +122,9 @@ func TestRestore(t *testing.T) {
 	fresh := recipeIn(t)
 	fresh.Checkpoint.Resume = "/no/such/run"
 	_, fourth := state(t, fresh)
-	_, err = fourth.Restore(t.Context(), other)
+	found, err = fourth.Restore(t.Context(), other)
+	require.NoError(t, err)
+	require.False(t, found, "the directory that is named is not the run's own")
+	_, err = fourth.RestoreSource(t.Context(), other)
 	require.ErrorContains(t, err, "checkpoint.resume: /no/such/run: no such directory")
 }
