@@ -27,7 +27,7 @@ func newGroup(g Generation) *group { return &group{Generation: g} }
 func (g *group) Rank(id MemberID) int {
 	if g.ranks == nil {
 		g.ranks = make(map[MemberID]int, len(g.Members))
-		for i := len(g.Members) - 1; i >= 0; i-- {
+		for i := range slices.Backward(g.Members) {
 			g.ranks[g.Members[i].ID] = i
 		}
 	}

@@ -106,6 +106,7 @@ func processorTime() time.Duration {
 }
 
 func eachSize(b *testing.B, run func(b *testing.B, n int, cpu *meter)) {
+	b.Helper()
 	for _, n := range sizes {
 		b.Run(fmt.Sprintf("workers=%d", n), func(b *testing.B) { run(b, n, &meter{}) })
 	}
@@ -115,6 +116,7 @@ func eachSize(b *testing.B, run func(b *testing.B, n int, cpu *meter)) {
 // generation.
 func BenchmarkRegistration(b *testing.B) {
 	eachSize(b, func(b *testing.B, n int, cpu *meter) {
+		b.Helper()
 		for b.Loop() {
 			f := newFleet(b, n)
 			cpu.run(f.register)
@@ -128,6 +130,7 @@ func BenchmarkRegistration(b *testing.B) {
 // core the heartbeats of all workers take.
 func BenchmarkHeartbeat(b *testing.B) {
 	eachSize(b, func(b *testing.B, n int, cpu *meter) {
+		b.Helper()
 		f := newFleet(b, n)
 		f.register()
 		f.train(1)
@@ -154,7 +157,9 @@ func BenchmarkLoss(b *testing.B) { benchmarkChange(b, true) }
 func BenchmarkGeneration(b *testing.B) { benchmarkChange(b, false) }
 
 func benchmarkChange(b *testing.B, loss bool) {
+	b.Helper()
 	eachSize(b, func(b *testing.B, n int, cpu *meter) {
+		b.Helper()
 		f := newFleet(b, n)
 		f.register()
 		step, i := int64(1), 0
@@ -181,6 +186,7 @@ func benchmarkChange(b *testing.B, loss bool) {
 // What the machine holds, of the workers and the generations.
 func BenchmarkMemory(b *testing.B) {
 	eachSize(b, func(b *testing.B, n int, _ *meter) {
+		b.Helper()
 		for b.Loop() {
 			var before, after runtime.MemStats
 			runtime.GC()

@@ -12,8 +12,8 @@ import (
 
 // wishart is the statistics of n rows of dim values whose scales differ widely, as those
 // of Inception's features do.
-func wishart(t testing.TB, dim, n int, seed uint64) Statistics {
-	t.Helper()
+func wishart(tb testing.TB, dim, n int, seed uint64) Statistics {
+	tb.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
 	m := NewMoments(dim)
 	row := make([]float32, dim)
@@ -25,7 +25,7 @@ func wishart(t testing.TB, dim, n int, seed uint64) Statistics {
 		m.Add(row)
 	}
 	s, err := m.Statistics()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return s
 }
 

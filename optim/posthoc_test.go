@@ -54,8 +54,14 @@ func TestFitPowerEMA(t *testing.T) {
 		at            []int64
 		decay, length float64
 	}{
-		{nil, 0.9, 0.1}, {[]int64{0, 5}, 0.9, 0.1}, {[]int64{5, 5}, 0.9, 0.1}, {[]int64{5}, 0, 0.1}, {[]int64{5}, 1, 0.1},
-		{[]int64{5}, 0.9, 0}, {[]int64{5}, 0.9, 0.29}, {[]int64{5}, 0.9, math.NaN()},
+		{nil, 0.9, 0.1},
+		{[]int64{0, 5}, 0.9, 0.1},
+		{[]int64{5, 5}, 0.9, 0.1},
+		{[]int64{5}, 0, 0.1},
+		{[]int64{5}, 1, 0.1},
+		{[]int64{5}, 0.9, 0},
+		{[]int64{5}, 0.9, 0.29},
+		{[]int64{5}, 0.9, math.NaN()},
 	} {
 		_, err := FitPowerEMA(bad.at, bad.decay, bad.length)
 		require.ErrorIs(t, err, ErrPostHoc)

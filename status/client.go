@@ -117,8 +117,7 @@ func (c Client) do(ctx context.Context, method, path string, v any) error {
 	q.Header.Set("Authorization", "Bearer "+c.Token)
 	transport := &http.Transport{TLSClientConfig: c.TLS, DisableKeepAlives: true}
 	r, err := (&http.Client{Transport: transport}).Do(q)
-	var unknown *tls.CertificateVerificationError
-	if errors.As(err, &unknown) {
+	if _, unknown := errors.AsType[*tls.CertificateVerificationError](err); unknown {
 		return fmt.Errorf("status: %w; give the run's secret and cluster.run_id as its nodes have them, and the server is known by its key", err)
 	}
 	if err != nil {

@@ -38,6 +38,13 @@ func speakJSON(c *cobra.Command, node string) {
 
 func newJSONLog(out io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(out, nil)) }
 
+// sayJSON makes a record whose message is text for people, not a constant.
+func sayJSON(log *slog.Logger, level slog.Level, text string, fields ...any) {
+	r := slog.NewRecord(time.Now(), level, text, 0)
+	r.Add(fields...)
+	_ = log.Handler().Handle(context.Background(), r) // as slog.Logger does
+}
+
 // wantsJSON tells what the environment says, for errors of the configuration itself.
 func wantsJSON() bool { return strings.TrimSpace(os.Getenv("AGRDIST_LOG_FORMAT")) == config.JSON }
 
@@ -45,7 +52,7 @@ func wantsJSON() bool { return strings.TrimSpace(os.Getenv("AGRDIST_LOG_FORMAT")
 func (j *jsonLines) Write(p []byte) (int, error) {
 	for line := range strings.Lines(string(p)) {
 		if line = strings.TrimSpace(strings.TrimPrefix(line, "agrdist: ")); line != "" {
-			j.log.Info(line)
+			sayJSON(j.log, slog.LevelInfo, line)
 		}
 	}
 	return len(p), nil
@@ -57,7 +64,7 @@ func (j *jsonLines) ended(code int, text string) {
 	if code == exitSignal {
 		level = slog.LevelInfo
 	}
-	j.log.Log(context.Background(), level, text, "exit_code", code)
+	sayJSON(j.log, level, text, "exit_code", code)
 }
 
 // How often progress is reported as JSON: the log of a long run stays readable, and a
@@ -73,7 +80,7 @@ const (
 func (d *display) report(s cluster.Status, leads bool) {
 	log := d.json.log
 	if text := d.news(s); text != "" && (leads || s.State != cluster.StateRunning) {
-		log.Info(text, "state", string(s.State), "generation", s.Generation.Number)
+		sayJSON(log, slog.LevelInfo, text, "state", string(s.State), "generation", s.Generation.Number)
 	}
 	passed := time.Since(d.line)
 	due := passed >= jsonLeast && (s.Step-d.lineStep >= max(1, s.TotalSteps/jsonPart) || passed >= jsonMost)
@@ -100,7 +107,7 @@ func (j *jsonLines) finished(o launch.Outcome) {
 	if o.Ending == launch.Already {
 		msg = "already finished; raise train.steps to continue"
 	}
-	j.log.Info(msg, fields...)
+	sayJSON(j.log, slog.LevelInfo, msg, fields...)
 }
 
 // pageNotice says where the page is. Logs are collected and kept: the token of the link

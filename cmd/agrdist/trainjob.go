@@ -53,8 +53,11 @@ func progressOf(s cluster.Status, batch int) *trainjob.Progress {
 		p.Remaining = time.Duration(float64(s.TotalSteps-s.Step) * float64(batch) / s.ImagesPerSecond * float64(time.Second))
 	}
 	p.Metrics = []trainjob.Metric{
-		{Name: "step", Value: float64(s.Step)}, {Name: "loss", Value: s.Loss}, {Name: "grad_norm", Value: s.GradNorm},
-		{Name: "learning_rate", Value: s.LR}, {Name: "images_per_second", Value: s.ImagesPerSecond},
+		{Name: "step", Value: float64(s.Step)},
+		{Name: "loss", Value: s.Loss},
+		{Name: "grad_norm", Value: s.GradNorm},
+		{Name: "learning_rate", Value: s.LR},
+		{Name: "images_per_second", Value: s.ImagesPerSecond},
 		{Name: "workers", Value: float64(len(s.Generation.Members))},
 	}
 	return p

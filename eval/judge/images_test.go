@@ -14,16 +14,16 @@ import (
 )
 
 // archive is an npz file with one array.
-func archive(t testing.TB, name, descr, shape string, body []byte) []byte {
-	t.Helper()
+func archive(tb testing.TB, name, descr, shape string, body []byte) []byte {
+	tb.Helper()
 	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': %s, }\n", descr, shape)
 	var out bytes.Buffer
 	z := zip.NewWriter(&out)
 	w, err := z.Create(name + ".npy")
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	_, err = fmt.Fprintf(w, "\x93NUMPY\x01\x00%c%c%s%s", len(header)&255, len(header)>>8, header, body)
-	require.NoError(t, err)
-	require.NoError(t, z.Close())
+	require.NoError(tb, err)
+	require.NoError(tb, z.Close())
 	return out.Bytes()
 }
 

@@ -101,10 +101,10 @@ func compare(binary, home string) error {
 		}
 		ratios = append(ratios, on.cpu.Seconds()/off.cpu.Seconds())
 		extra = append(extra, float64(on.memory-off.memory)/1e6)
-		fmt.Printf("pair %2d: processor time %.2f s off, %.2f s on, ratio %.4f; agent %.0f MB off, %.0f MB on\n",
+		fmt.Fprintf(os.Stdout, "pair %2d: processor time %.2f s off, %.2f s on, ratio %.4f; agent %.0f MB off, %.0f MB on\n",
 			i+1, off.cpu.Seconds(), on.cpu.Seconds(), ratios[i], float64(off.memory)/1e6, float64(on.memory)/1e6)
 	}
-	fmt.Printf("on against off, %d pairs: processor time median %+.2f %% (from %+.2f %% to %+.2f %%), agent's memory median %+.1f MB, digests equal\n",
+	fmt.Fprintf(os.Stdout, "on against off, %d pairs: processor time median %+.2f %% (from %+.2f %% to %+.2f %%), agent's memory median %+.1f MB, digests equal\n",
 		*pairs, 100*(median(ratios)-1), 100*(slices.Min(ratios)-1), 100*(slices.Max(ratios)-1), median(extra))
 	return nil
 }
@@ -116,7 +116,7 @@ func once(binary, dir string, on bool) (r result, err error) {
 			args = append(args, "--set", s)
 		}
 	}
-	c := exec.Command(binary, args...)
+	c := exec.CommandContext(context.Background(), binary, args...)
 	var out strings.Builder
 	c.Stdout, c.Stderr = &out, &out
 	if err := c.Start(); err != nil {
@@ -166,18 +166,16 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // scrapes asks for /metrics each second.
-func scrapes(ctx context.Context, dir string) (n int) {
+func scrapes(ctx context.Context, dir string) {
 	for ctx.Err() == nil {
 		for _, e := range status.Endpoints(dir) {
 			if body, err := get(ctx, e, "/metrics"); err == nil {
 				_, _ = io.Copy(io.Discard, body)
 				_ = body.Close()
-				n++
 			}
 		}
 		sleep(ctx, time.Second)
 	}
-	return n
 }
 
 func get(ctx context.Context, e status.Endpoint, path string) (io.ReadCloser, error) {
@@ -203,7 +201,7 @@ const rounds = 3
 // crowd lets many clients watch a run, in rounds with pauses of the same length.
 func crowd(binary, home string) error {
 	dir := filepath.Join(home, "crowd")
-	c := exec.Command(binary, "run", "--out", dir, "--set", "train.steps=100000000", "--set", "sample.count=0", "--set", "checkpoint.every=0")
+	c := exec.CommandContext(context.Background(), binary, "run", "--out", dir, "--set", "train.steps=100000000", "--set", "sample.count=0", "--set", "checkpoint.every=0")
 	if err := c.Start(); err != nil {
 		return err
 	}
@@ -216,7 +214,7 @@ func crowd(binary, home string) error {
 		if pids = workers(dir); len(pids) > 0 && newest(dir) > 20 {
 			break
 		}
-		time.Sleep(100 * time.Millisecond)
+		sleep(context.Background(), 100*time.Millisecond)
 	}
 	if len(pids) == 0 {
 		return errors.New("the run does not begin")
@@ -227,9 +225,9 @@ func crowd(binary, home string) error {
 		alone = append(alone, perStep(dir, pids, length, nil))
 		var got atomic.Int64
 		watched = append(watched, perStep(dir, pids, length, func(ctx context.Context) { watch(ctx, dir, &got) }))
-		fmt.Printf("round %d: worker processor time a step %.2f ms alone, %.2f ms with %d clients (%d KB streamed)\n", i+1, alone[i], watched[i], *clients, got.Load()/1000)
+		fmt.Fprintf(os.Stdout, "round %d: worker processor time a step %.2f ms alone, %.2f ms with %d clients (%d KB streamed)\n", i+1, alone[i], watched[i], *clients, got.Load()/1000)
 	}
-	fmt.Printf("%d clients and a scrape a second, %d s: median %.2f ms a step, %.2f ms alone (%+.2f %%)\n",
+	fmt.Fprintf(os.Stdout, "%d clients and a scrape a second, %d s: median %.2f ms a step, %.2f ms alone (%+.2f %%)\n",
 		*clients, *seconds, median(watched), median(alone), 100*(median(watched)/median(alone)-1))
 	return nil
 }

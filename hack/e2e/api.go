@@ -57,7 +57,7 @@ func fields(s string) []string { return strings.Fields(s) }
 
 // do asks the API server; into may be nil.
 func (c *cluster) do(method, path, contentType string, body []byte, into any) error {
-	request, err := http.NewRequest(method, server+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(context.Background(), method, server+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

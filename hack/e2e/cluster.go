@@ -26,7 +26,6 @@ type cluster struct {
 	work, state, kube, repo string // directories: see hack/e2e-k8s.sh
 	ca                      *authority
 	api                     *http.Client
-	version                 string // of the image
 }
 
 // process starts a part in the background; its output goes to log/NAME.log. The kernel
@@ -37,7 +36,7 @@ func (c *cluster) process(name string, args ...string) error {
 		return err
 	}
 	defer func() { _ = out.Close() }() // the process has its own descriptor
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -88,9 +87,11 @@ func (c *cluster) start(ctx context.Context) error {
 		k := d + name + ".kubeconfig"
 		return []string{"--kubeconfig", k, "--authentication-kubeconfig", k, "--authorization-kubeconfig", k, "--leader-elect=false", "--bind-address", "127.0.0.1"}
 	}
-	if err := c.process("kube-controller-manager", append([]string{part("kube-controller-manager"),
+	if err := c.process("kube-controller-manager", append([]string{
+		part("kube-controller-manager"),
 		"--use-service-account-credentials", "--service-account-private-key-file", d + "sa.key", "--root-ca-file", d + "ca.crt",
-		"--cluster-signing-cert-file", d + "ca.crt", "--cluster-signing-key-file", d + "ca.key"}, login("kube-controller-manager")...)...); err != nil {
+		"--cluster-signing-cert-file", d + "ca.crt", "--cluster-signing-key-file", d + "ca.key",
+	}, login("kube-controller-manager")...)...); err != nil {
 		return err
 	}
 	if err := c.process("kube-scheduler", append([]string{part("kube-scheduler")}, login("kube-scheduler")...)...); err != nil {
@@ -137,7 +138,11 @@ func (c *cluster) dns(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, "DNS", func() bool {
-		r, err := http.Get("http://127.0.0.1:8181/ready")
+		q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:8181/ready", http.NoBody)
+		if err != nil {
+			return false
+		}
+		r, err := http.DefaultClient.Do(q)
 		if err != nil {
 			return false
 		}

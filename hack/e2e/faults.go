@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -155,7 +156,7 @@ func (t *test) strike(ctx context.Context, r *run, fault string, pods, then int,
 		failures = after.Status.Failed
 	}
 	t.table = append(t.table, row{fault, d.standstill, d.again, failures})
-	fmt.Printf("     %s: at step %d after %.1f s; standstill %.1f s, %d steps again, %d failures counted\n",
+	fmt.Fprintf(os.Stdout, "     %s: at step %d after %.1f s; standstill %.1f s, %d steps again, %d failures counted\n",
 		fault, r.step(), time.Since(at).Seconds(), d.standstill.Seconds(), d.again, failures)
 	return nil
 }

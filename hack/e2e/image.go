@@ -40,8 +40,10 @@ func (c *cluster) images(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		buildah := func(args ...string) error {
-			_, err := command(ctx, append([]string{"env", "TMPDIR=" + dir + "/tmp", "CONTAINERS_CONF=/dev/null", "CONTAINERS_REGISTRIES_CONF=" + dir + "/registries.conf",
-				"buildah", "--root", dir + "/storage", "--runroot", dir + "/run", "--storage-driver", "overlay"}, args...)...)
+			_, err := command(ctx, append([]string{
+				"env", "TMPDIR=" + dir + "/tmp", "CONTAINERS_CONF=/dev/null", "CONTAINERS_REGISTRIES_CONF=" + dir + "/registries.conf",
+				"buildah", "--root", dir + "/storage", "--runroot", dir + "/run", "--storage-driver", "overlay",
+			}, args...)...)
 			return err
 		}
 		if err := buildah("bud", "--isolation", "chroot", "--signature-policy", dir+"/policy.json", "--build-arg", "VERSION="+version,

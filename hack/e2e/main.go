@@ -85,10 +85,10 @@ func execute(ctx context.Context, short bool, only string, keep, hold bool) erro
 	if err := t.up(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("e2e: the cluster is up after %.1f s\n", time.Since(began).Seconds())
+	fmt.Fprintf(os.Stdout, "e2e: the cluster is up after %.1f s\n", time.Since(began).Seconds())
 	wait := func() {
 		pid, _ := os.ReadFile(filepath.Join(t.work, "pid")) // for people only
-		fmt.Printf("e2e: the cluster stays until a signal comes:\n  nsenter -t %s -a %s/kubectl --kubeconfig %s/admin.kubeconfig get pods -A\n",
+		fmt.Fprintf(os.Stdout, "e2e: the cluster stays until a signal comes:\n  nsenter -t %s -a %s/kubectl --kubeconfig %s/admin.kubeconfig get pods -A\n",
 			strings.TrimSpace(string(pid)), t.kube, t.state)
 		<-ctx.Done()
 	}
@@ -103,13 +103,13 @@ func execute(ctx context.Context, short bool, only string, keep, hold bool) erro
 		cancel()
 		if err != nil {
 			t.explain(context.WithoutCancel(ctx))
-			fmt.Printf("FAIL %s after %.1f s: %v\n", s.name, time.Since(began).Seconds(), err)
+			fmt.Fprintf(os.Stdout, "FAIL %s after %.1f s: %v\n", s.name, time.Since(began).Seconds(), err)
 			if keep {
 				wait()
 			}
 			return fmt.Errorf("scenario %s: %w", s.name, err)
 		}
-		fmt.Printf("ok   %s (%.1f s)\n", s.name, time.Since(began).Seconds())
+		fmt.Fprintf(os.Stdout, "ok   %s (%.1f s)\n", s.name, time.Since(began).Seconds())
 	}
 	t.print()
 	return nil
@@ -179,12 +179,12 @@ func (t *test) explain(ctx context.Context) {
 		{"get", "nodes"}, {"get", "pods,jobs", "-A", "-o", "wide"}, {"get", "events", "-A", "--sort-by=.lastTimestamp"},
 	} {
 		out, err := t.kubectl(ctx, "", args...)
-		fmt.Println(tail(out, 25), err)
+		fmt.Fprintln(os.Stdout, tail(out, 25), err)
 	}
 	logs, _ := filepath.Glob(filepath.Join(t.work, "log", "node-*", "*", "agrdist", "*.log"))
 	for _, l := range logs {
 		text, _ := os.ReadFile(l)
-		fmt.Printf("== %s\n%s\n", l, tail(string(text), 15))
+		fmt.Fprintf(os.Stdout, "== %s\n%s\n", l, tail(string(text), 15))
 	}
 }
 
@@ -198,8 +198,8 @@ func (t *test) print() {
 	if len(t.table) == 0 {
 		return
 	}
-	fmt.Println("\n| fault | standstill, s | steps made again | failures counted | digest |\n|---|---|---|---|---|")
+	fmt.Fprintln(os.Stdout, "\n| fault | standstill, s | steps made again | failures counted | digest |\n|---|---|---|---|---|")
 	for _, r := range t.table {
-		fmt.Printf("| %s | %.1f | %d | %d | equal |\n", r.fault, r.standstill.Seconds(), r.again, r.failures)
+		fmt.Fprintf(os.Stdout, "| %s | %.1f | %d | %d | equal |\n", r.fault, r.standstill.Seconds(), r.again, r.failures)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -68,7 +67,7 @@ func trainJob(ctx context.Context, t *test) error {
 	if err != nil {
 		return err
 	}
-	fmt.Print("     " + strings.ReplaceAll(strings.TrimSpace(out), "\n", "\n     ") + "\n")
+	fmt.Fprint(os.Stdout, "     "+strings.ReplaceAll(strings.TrimSpace(out), "\n", "\n     ")+"\n")
 	if f := fields(out); len(f) != 8 || f[5] != "100" || f[6] != "0" {
 		return fmt.Errorf("the TrainJob's status: %s", out)
 	}
@@ -149,9 +148,11 @@ func (t *test) expand(ctx context.Context, namespace, name string) error {
 	list := object{"apiVersion": "v1", "kind": "List", "items": []object{
 		{"apiVersion": "v1", "kind": "ConfigMap", "metadata": object{"name": name + "-tls-config"}, "data": object{"ca.crt": string(ca)}},
 		{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": object{"name": "agrdist-runs"}, "spec": object{
-			"accessModes": []string{"ReadWriteMany"}, "resources": object{"requests": object{"storage": "10Gi"}}}},
+			"accessModes": []string{"ReadWriteMany"}, "resources": object{"requests": object{"storage": "10Gi"}},
+		}},
 		{"apiVersion": "v1", "kind": "Service", "metadata": object{"name": name}, "spec": object{
-			"clusterIP": "None", "publishNotReadyAddresses": at(runtime, "spec", "template", "spec", "network", "publishNotReadyAddresses"), "selector": labels}},
+			"clusterIP": "None", "publishNotReadyAddresses": at(runtime, "spec", "template", "spec", "network", "publishNotReadyAddresses"), "selector": labels,
+		}},
 		{"apiVersion": "batch/v1", "kind": "Job", "metadata": object{"name": name + "-node-0"}, "spec": spec},
 	}}
 	text, err := json.Marshal(list)
@@ -189,7 +190,7 @@ func (t *test) statusServer(namespace, name string) (end func(), err error) {
 			err = t.patch(statusPath(namespace, name), fmt.Sprintf(`{"status":%s}`, text))
 		}
 		if err != nil {
-			slog.Error("status server", "err", err)
+			fmt.Fprintln(os.Stderr, "e2e: status server:", err)
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		}
 	})

@@ -137,23 +137,28 @@ func TestExplain(t *testing.T) {
 		want    []string
 	}{
 		"behind in its own computing": {
-			[]Dump{dump(0, "", begin, waits(2), left), dump(1, "", begin, left), dump(2, "SIGKILL", forward)}, 2,
+			[]Dump{dump(0, "", begin, waits(2), left), dump(1, "", begin, left), dump(2, "SIGKILL", forward)},
+			2,
 			[]string{"rank 2 (n/2, pid 102) stopped first: last in forward 1 of step 5", "SIGKILL", "never began operation 9, all_reduce of bucket 7, which rank 0 and rank 1 began"},
 		},
 		"stopped inside the operation": {
-			[]Dump{dump(0, "", begin, waits(1), left), dump(1, "SIGKILL", begin), dump(2, "", begin, waits(1), left)}, 1,
+			[]Dump{dump(0, "", begin, waits(1), left), dump(1, "SIGKILL", begin), dump(2, "", begin, waits(1), left)},
+			1,
 			[]string{"rank 1 stopped first: rank 0 and rank 2 waited for it in operation 9"},
 		},
 		"no dump of its own": {
-			[]Dump{dump(0, "", begin, waits(1), left), dump(2, "", begin, waits(1), left)}, 1,
+			[]Dump{dump(0, "", begin, waits(1), left), dump(2, "", begin, waits(1), left)},
+			1,
 			[]string{"rank 1 stopped first", "no dump of its own", "1     no dump"},
 		},
 		"nobody said for whom it waits": {
-			[]Dump{dump(0, "", begin, left), dump(1, "", begin, left), dump(2, "", begin)}, 2,
+			[]Dump{dump(0, "", begin, left), dump(1, "", begin, left), dump(2, "", begin)},
+			2,
 			[]string{"rank 2 (n/2, pid 102) stopped first", "it did not"},
 		},
 		"all well": {
-			[]Dump{dump(0, "", begin, end), dump(1, "", begin, end), dump(2, "", begin, end)}, -1,
+			[]Dump{dump(0, "", begin, end), dump(1, "", begin, end), dump(2, "", begin, end)},
+			-1,
 			[]string{"no rank is behind", "done"},
 		},
 	} {

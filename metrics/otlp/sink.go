@@ -49,9 +49,7 @@ type Sink struct {
 	warned   sync.Once
 	endpoint string
 
-	run, generation trace.Span // under way; nil: none
-	inRun           context.Context
-	inGeneration    context.Context
+	run, generation trace.Span    // under way; nil: none
 	last            metrics.Event // the newest step
 	times           []float64     // of the last steps, milliseconds
 }
@@ -76,8 +74,6 @@ func New(c Config) (*Sink, error) {
 		attribute.String("service.name", "agrdist"), attribute.String("service.version", c.Version), attribute.String("agrdist.run", c.Run),
 	)))
 	s.tracer = s.provider.Tracer("github.com/agrdist/agrdist")
-	s.inRun = context.Background()
-	s.inGeneration = s.inRun
 	s.endpoint = c.Endpoint
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(s.warn))
 	return s, nil
@@ -100,7 +96,7 @@ func (s *Sink) Write(e metrics.Event) error {
 	case metrics.EventGeneration:
 		s.begin(at)
 		s.endGeneration(at)
-		s.inGeneration, s.generation = s.tracer.Start(s.inRun, "generation", trace.WithTimestamp(at), trace.WithAttributes(
+		_, s.generation = s.tracer.Start(trace.ContextWithSpan(context.Background(), s.run), "generation", trace.WithTimestamp(at), trace.WithAttributes(
 			attribute.Int64("agrdist.generation", int64(e.Generation)), attribute.Int("agrdist.world_size", e.WorldSize),
 			attribute.StringSlice("agrdist.members", e.Members), attribute.String("agrdist.reason", e.Reason), attribute.Int64("agrdist.step", e.Step),
 		))
@@ -134,7 +130,7 @@ func (s *Sink) Write(e metrics.Event) error {
 // begin begins the run's span.
 func (s *Sink) begin(at time.Time) {
 	if s.run == nil {
-		s.inRun, s.run = s.tracer.Start(context.Background(), "run", trace.WithTimestamp(at))
+		_, s.run = s.tracer.Start(context.Background(), "run", trace.WithTimestamp(at))
 	}
 }
 
@@ -149,7 +145,7 @@ func (s *Sink) current() trace.Span {
 func (s *Sink) endGeneration(at time.Time) {
 	if s.generation != nil {
 		s.generation.End(trace.WithTimestamp(at))
-		s.generation, s.inGeneration = nil, s.inRun
+		s.generation = nil
 	}
 }
 
@@ -157,12 +153,16 @@ func (s *Sink) end(at time.Time) {
 	s.endGeneration(at)
 	if s.run != nil {
 		s.run.End(trace.WithTimestamp(at))
-		s.run, s.inRun, s.inGeneration = nil, context.Background(), context.Background()
+		s.run = nil
 	}
 }
 
 func (s *Sink) span(name string, from, to time.Time, attributes ...attribute.KeyValue) {
-	_, span := s.tracer.Start(s.inGeneration, name, trace.WithTimestamp(from), trace.WithAttributes(attributes...))
+	ctx := context.Background()
+	if s.generation != nil {
+		ctx = trace.ContextWithSpan(ctx, s.generation)
+	}
+	_, span := s.tracer.Start(ctx, name, trace.WithTimestamp(from), trace.WithAttributes(attributes...))
 	span.End(trace.WithTimestamp(to))
 }
 

@@ -177,7 +177,7 @@ func (p *Pusher) next(err error, failures int) time.Duration {
 		return min(r.after, p.cfg.Longest)
 	}
 	d := min(time.Second<<min(failures-1, 20), p.cfg.Longest)
-	return d - time.Duration(rand.Int64N(int64(d)/4+1))
+	return d - time.Duration(rand.Int64N(int64(d)/4+1)) //nolint:gosec // spreads the retries, is no secret
 }
 
 // note logs a failure when it is another than the last, and its end.

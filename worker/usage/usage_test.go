@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"runtime"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -70,7 +71,9 @@ func TestNothingToRead(t *testing.T) {
 
 func TestThisProcess(t *testing.T) {
 	s := Start()
-	require.GreaterOrEqual(t, s.Usage().RSSBytes, uint64(0))
+	if u := s.Usage(); runtime.GOOS == "linux" {
+		require.Positive(t, u.RSSBytes)
+	}
 	require.NoError(t, s.Close())
 }
 

@@ -52,6 +52,6 @@ func TestGenerated(t *testing.T) {
 	for group, file := range map[string]string{"tile": "../tile_arm64.s", "vector": "../vector_arm64.s", "patch": "../patch_arm64.s"} {
 		have, err := os.ReadFile(file)
 		require.NoError(t, err)
-		require.Equal(t, text(group), string(have), "run make generate") //nolint:testifylint // the generator is right
+		require.Equal(t, text(group), string(have), "run make generate")
 	}
 }
