@@ -97,8 +97,8 @@ func (r *round) consistent(from int, all []standing) error {
 			return fmt.Errorf("%w: nodes %s and %s have different checkpoints of step %d; move the one that is not of this run out of its --out directory",
 				ErrHistories, at, node, s.step)
 		case s.fresh && !s.has && node != at:
-			return fmt.Errorf("%w: node %s was given --resume never, and node %s has a checkpoint of step %d; give --resume never on both nodes or on neither",
-				ErrHistories, node, at, newest.step)
+			return fmt.Errorf("%w: node %s was given --resume never, and node %s has a checkpoint of step %d; give node %s --resume never too, or another --out",
+				ErrHistories, node, at, newest.step, at)
 		}
 	}
 	return nil
