@@ -195,6 +195,9 @@ func DecodeMeta(data []byte) (Meta, error) {
 		}
 		last, rest = tag, rest[1+n+int(size):]
 	}
+	if m.EndOutcome == 0 {
+		m.EndStep = 0 // a step without an end says nothing
+	}
 	return m, nil
 }
 

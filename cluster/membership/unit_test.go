@@ -66,6 +66,7 @@ func FuzzDecodeMeta(f *testing.F) {
 	f.Add(data)
 	f.Add([]byte{metaVersion})
 	f.Add([]byte("\x01\x01\x05abc"))
+	f.Add([]byte{metaVersion, tagEndStep, 1, 0}) // a step without an outcome
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := DecodeMeta(data)
 		if err != nil {
