@@ -95,6 +95,7 @@ func (m *Machine) looked(s cluster.Status) {
 	}
 	m.proven = m.proven || s.Step >= 0
 	m.askAgain(s.State)
+	m.repeatStop(s.State)
 	h.order = nil
 	for _, a := range s.Agents {
 		h.order = append(h.order, a.Node)

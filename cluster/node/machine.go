@@ -23,20 +23,22 @@ type Machine struct {
 	step     int64 // last committed step heard of; -1 none
 	holder   holder
 
-	signals  int          // asked to stop
-	draining time.Time    // since when it waits to be let go; zero: it does not
-	leaves   bool         // the first signal was to leave
-	left     bool         // it was let go
-	reports  int          // certificates that were not answered yet
-	end      *cluster.End // how the run ended
-	endAt    time.Time
-	waited   string    // what it waits for, as told last
-	keptOut  string    // why its workers are kept out of the run, as told last
-	killBy   time.Time // workers that are still here then are killed
-	agreed   time.Time // the last time a worker left by agreement
-	refused  error     // a worker cannot take part
-	giveUp   time.Time // when that ends this node's part
-	orphaned time.Time // since when it leaves for want of a coordinator
+	signals   int          // asked to stop
+	draining  time.Time    // since when it waits to be let go; zero: it does not
+	stop      string       // why this node asked for the end of the whole run; "": it did not
+	stopAsked time.Time    // when it asked last
+	leaves    bool         // the first signal was to leave
+	left      bool         // it was let go
+	reports   int          // certificates that were not answered yet
+	end       *cluster.End // how the run ended
+	endAt     time.Time
+	waited    string    // what it waits for, as told last
+	keptOut   string    // why its workers are kept out of the run, as told last
+	killBy    time.Time // workers that are still here then are killed
+	agreed    time.Time // the last time a worker left by agreement
+	refused   error     // a worker cannot take part
+	giveUp    time.Time // when that ends this node's part
+	orphaned  time.Time // since when it leaves for want of a coordinator
 }
 
 // SignalError says that a signal ended the node's part before the run began.
@@ -196,8 +198,26 @@ func (m *Machine) signalled(name string) {
 // others in their next step even where the coordinator is away.
 func (m *Machine) stopRun(why string) {
 	if m.end == nil {
-		m.do(RequestStop{why + " on " + m.cfg.Node})
+		m.stop, m.stopAsked = why+" on "+m.cfg.Node, m.now
+		m.do(RequestStop{m.stop})
 		m.do(Terminate{})
+	}
+}
+
+// stopAgain is how long the coordinator may take to hear of a stop.
+const stopAgain = 2 * time.Second
+
+// repeatStop asks again where the run goes on: the coordinator that heard of the stop was
+// lost, and the next one does not know of it.
+func (m *Machine) repeatStop(state cluster.State) {
+	switch state {
+	case cluster.StateStopping, cluster.StateFinishing, cluster.StateOver:
+		return
+	case cluster.StateForming, cluster.StateRecovering, cluster.StateRunning, cluster.StateWaiting:
+	}
+	if m.stop != "" && m.end == nil && m.now.Sub(m.stopAsked) >= stopAgain {
+		m.stopAsked = m.now
+		m.do(RequestStop{m.stop})
 	}
 }
 
