@@ -27,6 +27,7 @@ func TestCheckpointsOfTwoNodes(t *testing.T) {
 	}
 	cfg := smallConfig(6)
 	begin := func(t *testing.T, stores [2]Store, fresh bool) (ranks [2]*rank) {
+		t.Helper()
 		w := newWorld(t, cfg.Chunks())
 		for i, s := range stores {
 			ranks[i] = w.add(cfg, func(_ *Config, p *Parts) { p.Store, p.Fresh = s, fresh && i == 0 })
