@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command e2e applies deploy/k8s to a real Kubernetes and breaks things: control plane,
 // two nodes (kubelet and containerd), DNS. Its one idea: the model's digest after each
 // fault is that of an undisturbed run on the host, and the cluster's own records (Job
