@@ -113,7 +113,9 @@ func TestFailedLenderSpoilsNothing(t *testing.T) {
 		}
 		allreducetest.AllOK(t, groups, func(g allreduce.Group) error { return g.Close() })
 	}
-	require.Greater(t, completed, rounds*world*4-1)
+	// The culprit completed buckets 0 to 3. Its abort may overtake the end of
+	// bucket 3 at the others, but each gave its part of 3 only once it had 2.
+	require.GreaterOrEqual(t, completed, rounds*(3*world+1))
 }
 
 // spoiling is AllReduce; a culprit gives up after a while, and overwrites its
