@@ -156,8 +156,9 @@ func History(path string) ([]Event, error) {
 // count, and the earlier ones are dropped as soon as a run starts behind them.
 type Series struct{ events []Event }
 
-// Add takes events in the order of the file.
-func (s *Series) Add(events ...Event) {
+// Add takes events in the order of the file. It reports whether earlier ones were
+// dropped, so that whoever summarised those must start over.
+func (s *Series) Add(events ...Event) (dropped bool) {
 	for _, e := range events {
 		if e.Event == EventStart || e.Event == EventStep {
 			n := len(s.events)
@@ -165,11 +166,12 @@ func (s *Series) Add(events ...Event) {
 				n--
 			}
 			if n < len(s.events) {
-				s.events = slices.Clone(s.events[:n]) // others hold the old one
+				s.events, dropped = slices.Clone(s.events[:n]), true // others hold the old one
 			}
 		}
 		s.events = append(s.events, e)
 	}
+	return dropped
 }
 
 // replaced reports whether what was told before is told again from e on.

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,32 +15,106 @@ import (
 )
 
 // history follows one run's events and answers questions on them. It is safe for
-// concurrent use: many browsers share one reading of the file.
+// concurrent use: many browsers share one reading of the file. Each event is read and
+// summarised once, so that a page that is open on a long run costs no more than one on
+// a short run.
 type history struct {
-	mu     sync.Mutex
-	reader *metrics.Reader
-	series metrics.Series
-	epoch  int // counts how often the file began again
+	mu      sync.Mutex
+	reader  *metrics.Reader
+	series  metrics.Series
+	summary summary
+	epoch   int // counts how often the file began again
+	charts  map[int]chart
+	// counts are called with every event of the file, once, with mu locked.
+	counts []func([]metrics.Event)
+}
+
+// glance is what the events say at a time.
+type glance struct {
+	View
+	events   int // that count
+	epoch    int
+	lastStep time.Time // when the newest step event was written; zero: none
+}
+
+// chart is an encoded Series, and what it was made of.
+type chart struct {
+	events, epoch int
+	json          []byte
 }
 
 func newHistory(dir string) *history {
-	return &history{reader: metrics.OpenReader(filepath.Join(dir, "events.jsonl"))}
+	return &history{reader: metrics.OpenReader(filepath.Join(dir, "events.jsonl")), charts: map[int]chart{}}
 }
 
-// refresh reads what is new. It returns the events that count and the epoch.
-func (h *history) refresh() ([]metrics.Event, int, error) {
+// look reads what is new and returns what the events say.
+func (h *history) look(name string, now time.Time) (glance, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err := h.read(); err != nil {
+		return glance{}, err
+	}
+	return glance{View: h.summary.view(name, now), events: h.summary.events, epoch: h.epoch, lastStep: h.summary.lastStep}, nil
+}
+
+// subscribe calls count with every event, those that were read before included. count
+// must not call the history.
+func (h *history) subscribe(count func([]metrics.Event)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	count(h.series.Events())
+	h.counts = append(h.counts, count)
+}
+
+// chart reads what is new and returns NewSeries of it, encoded. Browsers that ask for
+// the same events share one encoding.
+func (h *history) chart(points int) ([]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.read(); err != nil {
+		return nil, err
+	}
+	if c, ok := h.charts[points]; ok && c.events == h.summary.events && c.epoch == h.epoch {
+		return c.json, nil
+	}
+	b, err := json.Marshal(NewSeries(h.series.Events(), points))
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	if len(h.charts) >= maxCharts {
+		clear(h.charts)
+	}
+	h.charts[points] = chart{h.summary.events, h.epoch, b}
+	return b, nil
+}
+
+// maxCharts bounds the encodings that are kept: the page asks for two.
+const maxCharts = 4
+
+// read appends what is new. The caller has h.mu.
+func (h *history) read() error {
 	b, err := h.reader.Read()
 	if err != nil {
-		return nil, 0, err
+		return err
+	}
+	for _, count := range h.counts {
+		count(b.Events)
 	}
 	if b.Restarted {
 		h.series.Reset()
+		h.summary = summary{}
 		h.epoch++
 	}
-	h.series.Add(b.Events...)
-	return h.series.Events(), h.epoch, nil
+	if h.series.Add(b.Events...) {
+		// Steps are taken again: rare, so the summary starts over. What was shown
+		// of them is shown no more, as after a new beginning.
+		h.summary = summary{}
+		h.summary.add(h.series.Events()...)
+		h.epoch++
+		return nil
+	}
+	h.summary.add(b.Events...)
+	return nil
 }
 
 func (h *history) close() error {
@@ -48,10 +123,25 @@ func (h *history) close() error {
 	return h.reader.Close()
 }
 
-// FromEvents makes the view of a run from its files alone.
-func FromEvents(name string, events []metrics.Event, now time.Time) View {
-	v := View{Run: name, Health: Waiting, State: "new", Step: -1, RestartsLeft: -1, CheckpointStep: -1}
-	for _, e := range events {
+// summary is a run's view from its files alone, as its events make it, one after
+// another. The zero value is that of no events.
+type summary struct {
+	v          View
+	events     int
+	newest     time.Time // event
+	lastStep   time.Time
+	checkpoint time.Time
+}
+
+// add takes events in the order of the file.
+func (s *summary) add(events ...metrics.Event) {
+	v := &s.v
+	for i := range events {
+		e := &events[i]
+		if s.events == 0 {
+			*v = newView()
+		}
+		s.events++
 		v.Step = max(v.Step, e.Step)
 		switch e.Event {
 		case metrics.EventStart:
@@ -62,6 +152,7 @@ func FromEvents(name string, events []metrics.Event, now time.Time) View {
 		case metrics.EventStep:
 			v.Loss, v.GradNorm, v.LR, v.ImagesPerSecond = value(e.Loss), value(e.GradNorm), value(e.LR), e.ImagesPerSecond
 			v.State = "running"
+			s.lastStep = e.When()
 			if e.UpdateNorm != nil || e.LossLow != nil || e.LossMid != nil || e.LossHigh != nil {
 				v.Measured = &Measured{
 					Step: e.Step, LossLow: e.LossLow, LossMid: e.LossMid, LossHigh: e.LossHigh,
@@ -70,17 +161,35 @@ func FromEvents(name string, events []metrics.Event, now time.Time) View {
 			}
 		case metrics.EventCheckpoint:
 			v.Checkpoint, v.CheckpointStep = e.Path, e.Step
-			v.CheckpointAge = max(0, now.Sub(e.When()).Seconds())
+			s.checkpoint = e.When()
 		case metrics.EventStop:
 			v.State = "stopped"
 		case metrics.EventFinish:
 			v.State, v.Digest = "finished", e.ModelDigest
 		}
 	}
-	if len(events) == 0 {
+	if n := len(events); n > 0 {
+		s.newest = events[n-1].When()
+	}
+}
+
+func newView() View {
+	return View{Health: Waiting, State: "new", Step: -1, RestartsLeft: -1, CheckpointStep: -1}
+}
+
+// view is the view of the run at a time.
+func (s *summary) view(name string, now time.Time) View {
+	if s.events == 0 {
+		v := newView()
+		v.Run = name
 		return v
 	}
-	v.Age = max(0, now.Sub(events[len(events)-1].When()).Seconds())
+	v := s.v
+	v.Run = name
+	v.Age = max(0, now.Sub(s.newest).Seconds())
+	if v.CheckpointStep >= 0 {
+		v.CheckpointAge = max(0, now.Sub(s.checkpoint).Seconds())
+	}
 	switch {
 	case v.State == "stopped", v.State == "finished":
 		v.Health, v.ImagesPerSecond = Over, 0

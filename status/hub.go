@@ -91,15 +91,11 @@ func (h *hub) run(ctx context.Context, r *Run, t *topic) {
 }
 
 func compose(ctx context.Context, r *Run) ([]byte, error) {
-	events, epoch, err := r.history.refresh()
+	g, err := r.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.View(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(message{View: v, Events: len(events), Epoch: epoch})
+	return json.Marshal(message{View: g.View, Events: g.events, Epoch: g.epoch})
 }
 
 func (h *hub) send(t *topic, m []byte) {

@@ -3,7 +3,6 @@ package status
 import (
 	"context"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -21,8 +20,6 @@ type exporter struct {
 
 	durations prometheus.Histogram
 	skipped   prometheus.Counter
-	seen      int // events that the two above have counted
-	epoch     int
 }
 
 // scrapeTimeout bounds how long a scrape waits for the coordinator.
@@ -80,6 +77,7 @@ func Metrics(r *Run) http.Handler {
 		}),
 		skipped: prometheus.NewCounter(prometheus.CounterOpts{Name: "agrdist_steps_skipped_total", Help: "Steps skipped since their loss or gradient was not finite."}),
 	}
+	r.history.subscribe(e.count)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 2 * scrapeTimeout})
@@ -103,22 +101,13 @@ func (e *exporter) Describe(c chan<- *prometheus.Desc) {
 func (e *exporter) Collect(c chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	e.run.counting.Lock()
-	defer e.run.counting.Unlock()
-	events, epoch, err := e.run.history.refresh()
+	v, err := e.run.look(ctx)
 	if err != nil {
 		c <- prometheus.NewInvalidMetric(descStep, err)
 		return
 	}
-	e.count(events, epoch)
 	e.durations.Collect(c)
 	e.skipped.Collect(c)
-
-	v, err := e.run.View(ctx)
-	if err != nil {
-		c <- prometheus.NewInvalidMetric(descStep, err)
-		return
-	}
 	gauge := func(d *prometheus.Desc, x float64, labels ...string) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, x, labels...)
 	}
@@ -146,14 +135,14 @@ func (e *exporter) Collect(c chan<- prometheus.Metric) {
 		gauge(descSpeed, v.ImagesPerSecond)
 	}
 	measured(v.Measured, gauge)
-	if t := lastStep(events); t > 0 {
-		gauge(descLast, t)
+	if !v.lastStep.IsZero() {
+		gauge(descLast, float64(v.lastStep.UnixMilli())/1000)
 	}
 	if v.CheckpointStep >= 0 {
 		gauge(descCkptStep, float64(v.CheckpointStep))
 		gauge(descCkptTime, float64(time.Now().UnixMilli())/1000-v.CheckpointAge)
 	}
-	e.workers(v, gauge)
+	e.workers(v.View, gauge)
 }
 
 // measured tells what only some steps measure.
@@ -215,26 +204,13 @@ func (e *exporter) workers(v View, gauge func(d *prometheus.Desc, x float64, lab
 
 // count adds what is new since the last scrape. Where the history was cut (steps that
 // are taken again), what was counted stays counted: counters do not go down.
-func (e *exporter) count(events []metrics.Event, epoch int) {
-	if epoch != e.epoch || len(events) < e.seen {
-		e.seen, e.epoch = min(e.seen, len(events)), epoch
-	}
-	for _, ev := range events[e.seen:] {
-		switch ev.Event {
+func (e *exporter) count(events []metrics.Event) {
+	for i := range events {
+		switch events[i].Event {
 		case metrics.EventStep:
-			e.durations.Observe(ev.StepMillis / 1000)
+			e.durations.Observe(events[i].StepMillis / 1000)
 		case metrics.EventSkip:
 			e.skipped.Inc()
 		}
 	}
-	e.seen = len(events)
-}
-
-func lastStep(events []metrics.Event) float64 {
-	for _, e := range slices.Backward(events) {
-		if e.Event == metrics.EventStep {
-			return unix(e)
-		}
-	}
-	return 0
 }

@@ -14,7 +14,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/agrdist/agrdist/cluster"
@@ -34,8 +33,7 @@ type Run struct {
 	// Differs lists the settings that are not the defaults; nil: not shown.
 	Differs func(yaml []byte) ([]Setting, error)
 
-	history  *history
-	counting sync.Mutex // one scrape at a time
+	history *history
 }
 
 // Setting is a key whose value is not the default.
@@ -47,13 +45,23 @@ type Setting struct {
 
 // View is the run as it is now.
 func (r *Run) View(ctx context.Context) (View, error) {
-	events, _, err := r.history.refresh()
-	if err != nil {
-		return View{}, err
+	g, err := r.look(ctx)
+	return g.View, err
+}
+
+// look returns the view with what the events alone tell.
+func (r *Run) look(ctx context.Context) (glance, error) {
+	g, err := r.history.look(r.Name, time.Now())
+	if err == nil {
+		g.View = r.live(ctx, g.View)
 	}
-	v := FromEvents(r.Name, events, time.Now())
+	return g, err
+}
+
+// live completes the files' view by what the coordinator says.
+func (r *Run) live(ctx context.Context, v View) View {
 	if r.Status == nil {
-		return v, nil
+		return v
 	}
 	s, err := r.Status(ctx)
 	if err != nil {
@@ -61,12 +69,12 @@ func (r *Run) View(ctx context.Context) (View, error) {
 		if v.Health == Healthy {
 			v.Health = Waiting
 		}
-		return v, nil
+		return v
 	}
 	live := FromCluster(r.Name, s, r.Batch)
 	live.Checkpoint, live.CheckpointStep, live.CheckpointAge = v.Checkpoint, v.CheckpointStep, v.CheckpointAge
 	live.Digest, live.Measured = v.Digest, v.Measured
-	return live, nil
+	return live
 }
 
 // Sample is one grid of generated images.

@@ -149,8 +149,8 @@ func (s *Server) handler() http.Handler {
 		return reply(w, v, err)
 	}))
 	inner.HandleFunc("GET /api/runs/{run}/series", s.withRun(func(w http.ResponseWriter, q *http.Request, r *Run) error {
-		events, _, err := r.history.refresh()
-		return reply(w, NewSeries(events, number(q, "points", 2000)), err)
+		b, err := r.history.chart(number(q, "points", 2000))
+		return reply(w, json.RawMessage(b), err)
 	}))
 	inner.HandleFunc("GET /api/runs/{run}/stream", s.withRun(s.stream))
 	inner.HandleFunc("GET /api/runs/{run}/samples", s.withRun(func(w http.ResponseWriter, _ *http.Request, r *Run) error {

@@ -247,13 +247,13 @@ func TestHealthFromFiles(t *testing.T) {
 		return e
 	}
 	start := at(time.Hour, metrics.Event{Event: metrics.EventStart, Steps: 10})
-	require.Equal(t, Waiting, FromEvents("r", nil, now).Health)
-	require.Equal(t, Healthy, FromEvents("r", []metrics.Event{start, at(time.Second, metrics.Event{Event: metrics.EventStep, Step: 1})}, now).Health)
-	require.Equal(t, Stuck, FromEvents("r", []metrics.Event{start}, now).Health)
-	over := FromEvents("r", []metrics.Event{start, at(time.Hour, metrics.Event{Event: metrics.EventFinish, Step: 10, ModelDigest: "abc"})}, now)
+	require.Equal(t, Waiting, fromEvents("r", nil, now).Health)
+	require.Equal(t, Healthy, fromEvents("r", []metrics.Event{start, at(time.Second, metrics.Event{Event: metrics.EventStep, Step: 1})}, now).Health)
+	require.Equal(t, Stuck, fromEvents("r", []metrics.Event{start}, now).Health)
+	over := fromEvents("r", []metrics.Event{start, at(time.Hour, metrics.Event{Event: metrics.EventFinish, Step: 10, ModelDigest: "abc"})}, now)
 	require.Equal(t, Over, over.Health)
 	require.Equal(t, "abc", over.Digest)
-	again := FromEvents("r", []metrics.Event{start, at(time.Hour, metrics.Event{Event: metrics.EventStop, Step: 5}), at(time.Second, metrics.Event{Event: metrics.EventStart, Step: 5, Steps: 10})}, now)
+	again := fromEvents("r", []metrics.Event{start, at(time.Hour, metrics.Event{Event: metrics.EventStop, Step: 5}), at(time.Second, metrics.Event{Event: metrics.EventStart, Step: 5, Steps: 10})}, now)
 	require.Equal(t, Healthy, again.Health, "a stopped run that was resumed")
 }
 
