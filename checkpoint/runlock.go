@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
+	"github.com/agrdist/agrdist/internal/filelock"
 )
 
 // LockFile is the name of the lock in a run's directory.
@@ -38,7 +39,7 @@ func LockRun(run string) (*RunLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: lock run: %w%s", err, semicolon(advise(err, run, 0, 1)))
 	}
-	if err := vfs.Lock(f); err != nil {
+	if err := filelock.Lock(f); err != nil {
 		holder := readHolder(f)
 		closeErr := f.Close()
 		switch {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/agrdist/agrdist/eval/npz"
+	"github.com/agrdist/agrdist/internal/filelock"
 	"github.com/agrdist/agrdist/internal/grid"
 )
 
@@ -28,8 +29,11 @@ type npzSink struct {
 func openNPZ(path string, s sheet, definition []byte) (*npzSink, error) {
 	sum := sha256.Sum256(fmt.Append(definition, s.size, s.channels))
 	name := "." + filepath.Base(path) + "." + hex.EncodeToString(sum[:6]) + ".part"
-	f, err := os.OpenFile(filepath.Join(filepath.Dir(path), name), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
+	f, err := filelock.Open(filepath.Join(filepath.Dir(path), name))
+	switch {
+	case errors.Is(err, filelock.ErrLocked):
+		return nil, fmt.Errorf("--out %s: another agrdist sample is writing it (%s); wait for it, or choose another file", path, name)
+	case err != nil:
 		return nil, fmt.Errorf("--out: %w", err)
 	}
 	n := &npzSink{path: path, sheet: s, part: f}
@@ -96,7 +100,7 @@ func (n *npzSink) finish() (err error) {
 	if err := os.Rename(f.Name(), n.path); err != nil {
 		return err
 	}
-	err = errors.Join(n.part.Close(), os.Remove(n.part.Name()))
+	err = errors.Join(os.Remove(n.part.Name()), n.part.Close()) // in this order: see filelock
 	n.part = nil
 	return err
 }
@@ -105,9 +109,8 @@ func (n *npzSink) abandon() {
 	if n.part == nil {
 		return
 	}
-	info, err := n.part.Stat()
-	_ = n.part.Close() // its images were flushed
-	if err == nil && info.Size() == 0 {
+	if info, err := n.part.Stat(); err == nil && info.Size() == 0 {
 		_ = os.Remove(n.part.Name())
 	}
+	_ = n.part.Close() // its images were flushed
 }

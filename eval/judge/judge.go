@@ -115,7 +115,10 @@ func Run(ctx context.Context, m *Model, o Options) (record suite.Record, fresh b
 	if work == "" {
 		return record, true, nil
 	}
-	return record, true, os.Remove(work)
+	if err := os.Remove(work); !errors.Is(err, os.ErrNotExist) { // another that was as far may have removed it
+		return record, true, err
+	}
+	return record, true, nil
 }
 
 // judge is one evaluation.

@@ -9,6 +9,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+
+	"github.com/agrdist/agrdist/internal/filelock"
 )
 
 // A work file is its blocks, one after another, appended as they are finished:
@@ -34,9 +36,12 @@ func openBlocks(path string, row int) (*blockFile, error) {
 	}
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
-		b.f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		b.f, err = filelock.Open(path)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, filelock.ErrLocked):
+		return nil, fmt.Errorf("suite: another process computes this evaluation (%s); wait for it, then the same command prints its result", path)
+	case err != nil:
 		return nil, fmt.Errorf("suite: cannot keep the work: %w", err)
 	}
 	return b, nil

@@ -3,7 +3,7 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "metrics/export internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
+	"cmd/agrdist": "internal/filelock metrics/export internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
 		"diffusion nn/weights optim internal/grid internal/version",
 	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
@@ -28,7 +28,7 @@ var allowed = map[string]string{
 	"eval/inception":                  "checkpoint/safetensors checkpoint/pth tensor",
 	"eval/judge":                      "recipe setup config data diffusion diffusion/unet eval eval/classifier eval/heldout eval/inception eval/npz eval/suite nn/weights",
 	"eval/npz":                        "",
-	"eval/suite":                      "eval",
+	"eval/suite":                      "eval internal/filelock",
 
 	"recipe":              "internal/isa rundir setup config checkpoint diffusion diffusion/unet",
 	"rundir":              "checkpoint checkpoint/pytorchddpm nn/weights",
@@ -51,10 +51,10 @@ var allowed = map[string]string{
 	"cluster/simulate":    "",
 	"cluster/supervise":   "",
 
-	"checkpoint":                  "checkpoint/pth checkpoint/safetensors checkpoint/internal/vfs nn/weights",
+	"checkpoint":                  "internal/filelock checkpoint/pth checkpoint/safetensors checkpoint/internal/vfs nn/weights",
 	"checkpoint/pth":              "",
 	"checkpoint/pytorchddpm":      "checkpoint/pth nn/weights",
-	"checkpoint/internal/vfs":     "",
+	"checkpoint/internal/vfs":     "internal/filelock",
 	"checkpoint/internal/vfstest": "checkpoint/internal/vfs",
 	"checkpoint/safetensors":      "",
 	"data":                        "data/imagefile rng",
@@ -94,6 +94,7 @@ var allowed = map[string]string{
 	"internal/cuda/driver":   "internal/cuda/dl",
 	"internal/cuda/nvrtc":    "internal/cuda/dl",
 	"internal/cuda/selftest": "internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver internal/cuda/nvrtc",
+	"internal/filelock":      "",
 	"internal/flight":        "",
 	"internal/gate":          "",
 	"internal/grid":          "",

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/agrdist/agrdist/internal/filelock"
 )
 
 // OS is the operating system's file system.
@@ -109,7 +111,7 @@ func (OS) LockDir(dir string) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := Lock(f); err != nil {
+	if err := filelock.Lock(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

@@ -13,13 +13,15 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+
+	"github.com/agrdist/agrdist/internal/filelock"
 )
 
 // ErrLocked says that another process, or another handle, holds the lock.
-var ErrLocked = errors.New("vfs: locked")
+var ErrLocked = filelock.ErrLocked
 
 // ErrNoLocks says that the file system or the platform has no locks.
-var ErrNoLocks = errors.New("vfs: the file system has no locks")
+var ErrNoLocks = filelock.ErrNoLocks
 
 // FS is a file system. Paths are those of the operating system. Errors name the
 // operation and the path, as *fs.PathError does.
