@@ -5,10 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,13 +16,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/agrdist/agrdist/internal/sealed"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
-// Identity is what a node keeps over its processes, in RUN/nodes: its name, its ports, and where it last found the others. The same
-// command that is given again, after a kill or a power cut, is the same node
-// (docs/adr/0020).
+// Identity is what a node keeps over its processes, in RUN/nodes: its name, its ports,
+// and where it last found the others. The same command that is given again, after a kill
+// or a power cut, is the same node (docs/adr/0020).
 //
 // Two locks guard it. One is the agent's: an identity without it is free. The
 // other is on a file that the workers have open too: who gets it knows that the
@@ -62,8 +64,11 @@ func Identify(ctx context.Context, dir, name, host string, alone bool) (*Identit
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of the node's identity: %w", err)
 	}
+	if err := sealed.Sweep(vfs.OS{}, dir); err != nil {
+		return nil, fmt.Errorf("clear the directory of the node's identity: %w", err)
+	}
 	if name != "" {
-		id, err := claim(ctx, filepath.Join(dir, file(name)))
+		id, err := claim(ctx, filepath.Join(dir, file(name)), alone)
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +83,7 @@ func Identify(ctx context.Context, dir, name, host string, alone bool) (*Identit
 		if i > 0 {
 			base = fmt.Sprintf("%s.%d", base, i)
 		}
-		id, err := claim(ctx, filepath.Join(dir, base))
+		id, err := claim(ctx, filepath.Join(dir, base), alone)
 		if err != nil {
 			return nil, err
 		}
@@ -109,8 +114,9 @@ func file(name string) string {
 }
 
 // claim takes an identity, waiting for the workers of its last process to go; nil
-// if an agent has it.
-func claim(ctx context.Context, path string) (*Identity, error) {
+// if an agent has it. A damaged one of a node that is alone in its run is made again:
+// the locks prove that its predecessor is gone, and nobody else knows its name.
+func claim(ctx context.Context, path string, alone bool) (*Identity, error) {
 	id := &Identity{path: path}
 	var err error
 	if id.agent, err = lock(ctx, path+".agent.lock", 0); err != nil || id.agent == nil {
@@ -124,19 +130,39 @@ func claim(ctx context.Context, path string) (*Identity, error) {
 		return fail(fmt.Errorf("workers of this node's last process are still there after %s (a hung driver, perhaps): "+
 			"end them, or choose another --out", workersWait))
 	}
-	text, err := os.ReadFile(path + ".json")
-	if errors.Is(err, fs.ErrNotExist) {
-		return id, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &id.kept)
-	}
-	if err != nil {
-		return fail(fmt.Errorf("read the node's identity: %w; remove %s.json to make this a new node of the run", err, path))
+	err = id.kept.read(path + ".json")
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, sealed.ErrDamaged) && alone:
+		id.kept = kept{}
+	case errors.Is(err, sealed.ErrDamaged):
+		return fail(fmt.Errorf("%s.json, which says what node of the run this is, cannot be used (%w); no checkpoint is affected: "+
+			"move the file away and give the same command again with --set cluster.node=NAME, "+
+			"where NAME is what this node's logs begin with (RUN/logs/NAME-agent.log), and with --join HOST:PORT if another node is running", path, err))
+	case err != nil:
+		return fail(fmt.Errorf("read the node's identity: %w", err))
 	}
 	id.back = id.Node != ""
 	return id, nil
 }
+
+// read reads the file. What was changed since it was written is refused: with another
+// name, the node would be another node of its run.
+func (k *kept) read(path string) error {
+	if _, err := sealed.Read(vfs.OS{}, path, k); err != nil {
+		return err
+	}
+	valid := k.Node != "" && port(k.GossipPort) && port(k.RPCPort)
+	for _, p := range k.Peers {
+		_, _, err := net.SplitHostPort(p)
+		valid = valid && err == nil
+	}
+	if !valid {
+		return fmt.Errorf("%w: its values make no sense", sealed.ErrDamaged)
+	}
+	return nil
+}
+
+func port(n int) bool { return n >= 0 && n <= 65535 }
 
 // lock takes the lock of a file, trying for as long as patience lasts; nil if
 // somebody else has it.
@@ -167,11 +193,7 @@ func lock(ctx context.Context, path string, patience time.Duration) (*os.File, e
 
 // save writes the file.
 func (id *Identity) save() error {
-	text, err := json.MarshalIndent(id.kept, "", "  ")
-	if err == nil {
-		err = renameio.WriteFile(id.path+".json", append(text, '\n'), 0o644)
-	}
-	if err != nil {
+	if err := sealed.Write(vfs.OS{}, id.path+".json", id.kept); err != nil {
 		return fmt.Errorf("keep the node's identity: %w", err)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,11 +79,53 @@ func TestIdentityWaitsForTheWorkers(t *testing.T) {
 	require.NoError(t, again.Close())
 }
 
+// Any damage is an error that says how to continue; never another node.
 func TestIdentityDamaged(t *testing.T) {
 	dir := t.TempDir()
 	a := identify(t, dir, "")
+	require.NoError(t, a.ports(7001, 7002))
+	require.NoError(t, a.meet([]string{"10.0.0.2:1"}, 5))
 	require.NoError(t, a.Close())
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "host.json"), []byte("{"), 0o600))
-	_, err := Identify(t.Context(), dir, "", "host", false)
-	require.ErrorContains(t, err, "remove "+filepath.Join(dir, "host")+".json")
+	path := filepath.Join(dir, "host.json")
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+
+	var damaged [][]byte
+	for i := range good {
+		flipped := bytes.Clone(good)
+		flipped[i] ^= 1 << (i % 8)
+		damaged = append(damaged, flipped, good[:i])
+	}
+	for _, text := range []string{"{}", "null", `{"node":""}`, `{"node":"n"} {}`, `{"node":"n","other":1}`,
+		`{"node":"n","gossip_port":70000}`, `{"node":"n","rpc_port":-1}`, `{"node":"n","peers":["x"]}`} {
+		damaged = append(damaged, []byte(text))
+	}
+	for _, text := range damaged {
+		require.NoError(t, os.WriteFile(path, text, 0o600))
+		for _, name := range []string{"", "host"} {
+			_, err := Identify(t.Context(), dir, name, "host", false)
+			require.ErrorContains(t, err, path, "%q", text)
+			require.ErrorContains(t, err, "--set cluster.node=NAME", "%q", text)
+			require.NotContains(t, err.Error(), "\n")
+		}
+	}
+	id, err := Identify(t.Context(), dir, "", "host", true)
+	require.NoError(t, err, "a node that is alone needs nothing of it")
+	require.Equal(t, kept{Node: "host"}, id.kept)
+	require.NoError(t, id.Close())
+
+	// As it was before there was a checksum.
+	require.NoError(t, os.WriteFile(path, []byte(`{"node": "host-1", "gossip_port": 7}`), 0o600))
+	old := identify(t, dir, "")
+	require.Equal(t, kept{Node: "host-1", GossipPort: 7}, old.kept)
+	require.NoError(t, old.Close())
+}
+
+// What a process left that was killed while it wrote is cleared by the next one.
+func TestIdentityClearsLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, ".host.json.17-1.tmp")
+	require.NoError(t, os.WriteFile(left, []byte("{"), 0o600))
+	require.NoError(t, identify(t, dir, "").Close())
+	require.NoFileExists(t, left)
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfstest"
+	"github.com/agrdist/agrdist/internal/vfs/vfstest"
 )
 
 func scramble(s *Snapshot) {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
-	"github.com/agrdist/agrdist/checkpoint/internal/vfstest"
+	"github.com/agrdist/agrdist/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs/vfstest"
 )
 
 const memDir = "/run/checkpoints"

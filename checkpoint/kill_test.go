@@ -17,8 +17,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
-	"github.com/agrdist/agrdist/checkpoint/internal/vfstest"
+	"github.com/agrdist/agrdist/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs/vfstest"
 )
 
 // The test binary is its own helper: with helperMode set it does one of the

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
-	"github.com/agrdist/agrdist/checkpoint/internal/vfstest"
+	"github.com/agrdist/agrdist/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs/vfstest"
 )
 
 func TestMain(m *testing.M) {

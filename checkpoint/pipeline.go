@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // Pipeline is an unconditional diffusion pipeline as diffusers stores it: two

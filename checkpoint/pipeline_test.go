@@ -12,9 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
-	"github.com/agrdist/agrdist/checkpoint/internal/vfstest"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
+	"github.com/agrdist/agrdist/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs/vfstest"
 )
 
 func testPipeline(t *testing.T, raw bool) Pipeline {

@@ -11,8 +11,8 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // Parts says which tensors to read.

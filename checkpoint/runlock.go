@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
 	"github.com/agrdist/agrdist/internal/filelock"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // LockFile is the name of the lock in a run's directory.

@@ -14,8 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // save writes, verifies and installs a checkpoint, then lets old ones go. The

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // Options of a store. The zero value keeps everything and logs nothing.

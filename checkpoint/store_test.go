@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 func TestSaveAndLoad(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // mountTmpfs mounts a tiny file system, if this process may.

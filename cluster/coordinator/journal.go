@@ -1,28 +1,45 @@
 package coordinator
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/internal/sealed"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
-// journalVersion is that of the file's form.
-const journalVersion = 1
+// journalVersion is that of the file's form. The first had no checksum.
+const journalVersion = 2
 
 type journalFile struct {
 	Version int
 	Journal cluster.Journal
 }
 
-// ReadJournal reads the journal of a run; one that is not there is empty.
-func ReadJournal(path string) (cluster.Journal, error) {
-	raw, err := os.ReadFile(path)
+// DamagedJournalError says that the journal of a run is not what was written.
+type DamagedJournalError struct {
+	Path string
+	Err  error
+}
+
+// Error says what is lost and how to continue.
+func (e *DamagedJournalError) Error() string {
+	return fmt.Sprintf("coordinator: %s, the record of which nodes are in the run, cannot be used (%v); no checkpoint is affected: "+
+		"if another node of this run is running, move the file away and join that node (--join HOST:PORT); "+
+		"if none is, move it away and give the same commands again, and the run continues from its newest checkpoint", e.Path, e.Err)
+}
+
+// Unwrap returns the damage.
+func (e *DamagedJournalError) Unwrap() error { return e.Err }
+
+// ReadJournal reads the journal of a run; one that is not there is empty. The error is a
+// *DamagedJournalError if there is one that says nothing certain.
+func ReadJournal(path string) (cluster.Journal, error) { return readJournal(vfs.OS{}, path) }
+
+func readJournal(fsys vfs.FS, path string) (cluster.Journal, error) {
+	raw, err := vfs.ReadFile(fsys, path, sealed.Limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cluster.NewJournal(), nil
 	}
@@ -31,8 +48,7 @@ func ReadJournal(path string) (cluster.Journal, error) {
 	}
 	j, err := parseJournal(raw)
 	if err != nil {
-		return cluster.Journal{}, fmt.Errorf("coordinator: journal %s: %w; "+
-			"remove it to start without (the workers' own reports then tell where the run is)", path, err)
+		return cluster.Journal{}, &DamagedJournalError{path, err}
 	}
 	return j, nil
 }
@@ -41,58 +57,36 @@ func ReadJournal(path string) (cluster.Journal, error) {
 // the run, unless it has kept something newer.
 func KeepJournal(path string, seen cluster.Journal) error {
 	kept, err := ReadJournal(path)
+	if _, damaged := errors.AsType[*DamagedJournalError](err); damaged {
+		// It was good when this process began, and had nothing newer than what was
+		// seen since.
+		return writeJournal(vfs.OS{}, path, seen)
+	}
 	if err != nil || !seen.Supersedes(kept) {
 		return err
 	}
-	return writeJournal(path, seen)
+	return writeJournal(vfs.OS{}, path, seen)
 }
 
 func parseJournal(raw []byte) (cluster.Journal, error) {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
 	var f journalFile
-	if err := dec.Decode(&f); err != nil {
+	checked, err := sealed.Unmarshal(raw, &f)
+	switch {
+	case err != nil:
 		return cluster.Journal{}, err
-	}
-	if f.Version != journalVersion {
-		return cluster.Journal{}, fmt.Errorf("form %d, this build reads %d", f.Version, journalVersion)
+	case f.Version < 1 || f.Version > journalVersion:
+		return cluster.Journal{}, fmt.Errorf("it has form %d, and this build reads up to %d", f.Version, journalVersion)
+	case f.Version > 1 && !checked:
+		return cluster.Journal{}, fmt.Errorf("%w: it has no checksum", sealed.ErrDamaged)
 	}
 	return f.Journal, nil
 }
 
 // writeJournal replaces the file in one step: after a crash it is the old or the
 // new one, whole.
-func writeJournal(path string, j cluster.Journal) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("coordinator: write journal: %w", err)
-		}
-	}()
-	raw, err := json.MarshalIndent(journalFile{Version: journalVersion, Journal: j}, "", "  ")
-	if err != nil {
-		return err
+func writeJournal(fsys vfs.FS, path string, j cluster.Journal) error {
+	if err := sealed.Write(fsys, path, journalFile{Version: journalVersion, Journal: j}); err != nil {
+		return fmt.Errorf("coordinator: write journal: %w", err)
 	}
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(tmp.Name()))
-		}
-	}()
-	_, err = tmp.Write(raw)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	if err = os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil // the rename is done; only its durability is unsure
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

@@ -1,10 +1,12 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -20,6 +22,8 @@ import (
 	"github.com/agrdist/agrdist/cluster"
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
 	"github.com/agrdist/agrdist/cluster/security"
+	"github.com/agrdist/agrdist/internal/sealed"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 func TestPlaintextIsForLoopbackOnly(t *testing.T) {
@@ -158,7 +162,7 @@ func TestJournalSurvivesTheDisk(t *testing.T) {
 	fill(t, reflect.ValueOf(&j).Elem(), &n)
 	for range 2 { // the second replaces the first
 		j.Step++
-		require.NoError(t, writeJournal(path, j))
+		require.NoError(t, writeJournal(vfs.OS{}, path, j))
 		got, err := ReadJournal(path)
 		require.NoError(t, err)
 		require.Empty(t, cmp.Diff(j, got))
@@ -166,14 +170,65 @@ func TestJournalSurvivesTheDisk(t *testing.T) {
 	left, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Len(t, left, 1, "no temporary file stays")
+	require.Error(t, writeJournal(vfs.OS{}, filepath.Join(path, "no", "folder"), j))
 
-	require.Error(t, writeJournal(filepath.Join(path, "no", "folder"), j))
-	for _, bad := range []string{"", "{", `{"Version":2,"Journal":{}}`, `{"Version":1,"Other":{}}`} {
-		require.NoError(t, os.WriteFile(path, []byte(bad), 0o600))
-		_, err := Listen(ServerConfig{Cluster: cluster.DefaultConfig(), Addr: "127.0.0.1:0", JournalPath: path})
-		require.ErrorContains(t, err, path)
-		require.ErrorContains(t, err, "remove it")
+	require.NoError(t, os.WriteFile(path, old(t, j), 0o600))
+	got, err := ReadJournal(path)
+	require.NoError(t, err, "what was written before there was a checksum")
+	require.Empty(t, cmp.Diff(j, got))
+}
+
+// Any damage is an error that says what is lost and how to continue.
+func TestJournalDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.json")
+	var j cluster.Journal
+	n := 0
+	fill(t, reflect.ValueOf(&j).Elem(), &n)
+	good, err := sealed.Marshal(journalFile{Version: journalVersion, Journal: j})
+	require.NoError(t, err)
+	refused := func(bad []byte, what string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(path, bad, 0o600))
+		_, err := ReadJournal(path)
+		var damaged *DamagedJournalError
+		require.ErrorAs(t, err, &damaged, what)
+		for _, part := range []string{path, "no checkpoint is affected", "--join HOST:PORT", "move it away and give the same commands again"} {
+			require.ErrorContains(t, err, part)
+		}
+		require.NotContains(t, err.Error(), "\n")
 	}
+	for k := range 100 { // package sealed tries every bit
+		i := k * len(good) / 100
+		bad := bytes.Clone(good)
+		bad[i] ^= 1 << (k % 8)
+		refused(bad, fmt.Sprintf("byte %d flipped", i))
+		refused(good[:i], fmt.Sprintf("cut to %d", i))
+	}
+	for _, bad := range []string{"", "{", `{"Version":1,"Other":{}}`, `{"Version":1,"Journal":{}} {}`, `{"Version":2,"Journal":{}}`, `{"Version":0,"Journal":{}}`} {
+		refused([]byte(bad), bad)
+	}
+	refused(bytes.Replace(old(t, j), []byte(`"Version":1`), []byte(`"Version":3`), 1), "of a newer build")
+
+	_, err = Listen(ServerConfig{Cluster: cluster.DefaultConfig(), Addr: "127.0.0.1:0", JournalPath: path})
+	require.ErrorContains(t, err, path)
+	// What this process saw itself is newer than what the file said.
+	seen := cluster.NewJournal()
+	seen.Last = cluster.Generation{Number: 7, Members: []cluster.Member{{ID: "a", Node: "n"}}}
+	s, err := Listen(ServerConfig{Cluster: cluster.DefaultConfig(), Addr: "127.0.0.1:0", JournalPath: path, Seen: seen})
+	require.NoError(t, err)
+	require.Equal(t, uint64(7), s.machine.Journal().Last.Number)
+	require.NoError(t, s.lis.Close())
+	require.NoError(t, KeepJournal(path, seen))
+	got, err := ReadJournal(path)
+	require.NoError(t, err)
+	require.Equal(t, seen.Last, got.Last)
+}
+
+func old(t *testing.T, j cluster.Journal) []byte {
+	t.Helper()
+	raw, err := json.Marshal(journalFile{Version: 1, Journal: j})
+	require.NoError(t, err)
+	return raw
 }
 
 // Whatever a damaged journal says, it is an error or a machine that works.

@@ -110,7 +110,12 @@ func machine(cfg ServerConfig) (*cluster.Machine, error) {
 	var kept cluster.Journal
 	var err error
 	if cfg.JournalPath != "" {
-		if kept, err = ReadJournal(cfg.JournalPath); err != nil {
+		kept, err = ReadJournal(cfg.JournalPath)
+		if _, damaged := errors.AsType[*DamagedJournalError](err); damaged && cfg.Seen.Last.Number > 0 {
+			cfg.Logger.Warn("the journal is damaged; continuing from what this node saw of the run", "err", err)
+			kept, err = cluster.NewJournal(), nil
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

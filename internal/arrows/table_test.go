@@ -7,7 +7,7 @@ var allowed = map[string]string{
 		"diffusion nn/weights optim internal/grid internal/version",
 	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
-	"agent": "internal/flight worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
+	"agent": "internal/flight internal/sealed internal/vfs worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "internal/flight worker/spec worker/usage cluster/supervise recipe setup rundir trainer config metrics metrics/otlp metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
 		"diffusion diffusion/unet eval/heldout nn/weights tensor internal/grid internal/version",
 	"worker/spec":  "cluster internal/text",
@@ -43,7 +43,7 @@ var allowed = map[string]string{
 
 	"cluster":             "",
 	"cluster/clusterpb":   "",
-	"cluster/coordinator": "internal/text cluster cluster/clusterpb cluster/security",
+	"cluster/coordinator": "internal/sealed internal/text internal/vfs cluster cluster/clusterpb cluster/security",
 	"cluster/node":        "cluster",
 	"cluster/membership":  "cluster/security internal/gate",
 	"cluster/preflight":   "",
@@ -51,15 +51,13 @@ var allowed = map[string]string{
 	"cluster/simulate":    "",
 	"cluster/supervise":   "",
 
-	"checkpoint":                  "internal/filelock checkpoint/pth checkpoint/safetensors checkpoint/internal/vfs nn/weights",
-	"checkpoint/pth":              "",
-	"checkpoint/pytorchddpm":      "checkpoint/pth nn/weights",
-	"checkpoint/internal/vfs":     "internal/filelock",
-	"checkpoint/internal/vfstest": "checkpoint/internal/vfs",
-	"checkpoint/safetensors":      "",
-	"data":                        "data/imagefile rng",
-	"data/fetch":                  "data",
-	"data/imagefile":              "",
+	"checkpoint":             "internal/filelock checkpoint/pth checkpoint/safetensors internal/vfs nn/weights",
+	"checkpoint/pth":         "",
+	"checkpoint/pytorchddpm": "checkpoint/pth nn/weights",
+	"checkpoint/safetensors": "",
+	"data":                   "data/imagefile rng",
+	"data/fetch":             "data",
+	"data/imagefile":         "",
 
 	"diffusion":          "parallel rng",
 	"diffusion/unet":     "nn autograd tensor rng",
@@ -100,9 +98,12 @@ var allowed = map[string]string{
 	"internal/grid":          "",
 	"internal/isa":           "",
 	"internal/neon":          "",
+	"internal/sealed":        "internal/vfs",
 	"internal/sharedmem":     "",
 	"internal/text":          "",
 	"internal/version":       "",
+	"internal/vfs":           "internal/filelock",
+	"internal/vfs/vfstest":   "internal/vfs",
 	"parallel":               "",
 	"rng":                    "",
 

@@ -1,4 +1,4 @@
-// Package vfstest has two file systems for tests of the checkpoint store: Mem,
+// Package vfstest has two file systems for tests of what must survive a crash: Mem,
 // which loses what was not synced when it crashes, and Hooked, which shows
 // every call to a function that can make it fail or end the process there.
 //

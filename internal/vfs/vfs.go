@@ -1,8 +1,9 @@
-// Package vfs is the file system as the checkpoint store sees it: the dozen
-// calls that it makes and no more.
+// Package vfs is the file system as those parts see it that promise something about
+// crashes: the checkpoint store and the small documents of package sealed. It has the
+// dozen calls that they make and no more.
 //
-// Its one idea: what a store promises about crashes and full disks can be
-// tested only if every call can be made to fail, or to be the last one. OS is
+// Its one idea: what is promised about crashes and full disks can be tested only if
+// every call can be made to fail, or to be the last one. OS is
 // the real file system; package vfstest has one in memory that forgets what was
 // not synced, and a wrapper that fails the n-th call.
 //
@@ -38,8 +39,8 @@ type FS interface {
 	ReadDir(dir string) ([]string, error)
 	// Exists tells whether there is anything at path, not following a link.
 	Exists(path string) (bool, error)
-	// Rename moves a file or directory to a name that is free; a directory
-	// also to that of an empty directory, which it replaces.
+	// Rename moves a file or directory. A file replaces a file of the new name, a
+	// directory an empty directory.
 	Rename(from, to string) error
 	// RemoveAll removes path and what is below; nothing there is no error.
 	RemoveAll(path string) error

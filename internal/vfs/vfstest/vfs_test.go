@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
-	"github.com/agrdist/agrdist/checkpoint/internal/vfstest"
+	"github.com/agrdist/agrdist/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs/vfstest"
 )
 
 func put(t *testing.T, fsys vfs.FS, path, text string, sync bool) {
@@ -78,6 +78,12 @@ func TestContract(t *testing.T) {
 			require.NoError(t, fsys.RemoveAll(e))
 			require.NoError(t, fsys.Rename(d, e))
 
+			put(t, fsys, filepath.Join(e, "g"), "new", true)
+			require.NoError(t, fsys.Rename(filepath.Join(e, "g"), filepath.Join(e, "f")), "onto a file")
+			b, err = vfs.ReadFile(fsys, filepath.Join(e, "f"), 5)
+			require.NoError(t, err)
+			require.Equal(t, "new", string(b))
+
 			require.NoError(t, fsys.SyncDir(root))
 			names, err := fsys.ReadDir(root)
 			require.NoError(t, err)
@@ -128,4 +134,30 @@ func TestMemForgetsWhatWasNotSynced(t *testing.T) {
 	require.Positive(t, seen["loose=hello"])
 	require.Positive(t, seen["unnamed=hello"])
 	require.Less(t, seen["unnamed=hello"], 300)
+}
+
+func TestMemCrashWith(t *testing.T) {
+	m := vfstest.NewMem()
+	require.NoError(t, m.MkdirAll("/d"))
+	require.NoError(t, m.SyncDir("/"))
+	put(t, m, "/d/synced", "hello", true)
+	put(t, m, "/d/loose", "hello", false)
+	require.NoError(t, m.SyncDir("/d"))
+	require.NoError(t, m.Rename("/d/loose", "/d/renamed"))
+	for loss, want := range map[vfstest.Loss]map[string]string{
+		vfstest.Kept: {"synced": "hello", "renamed": "hello"},
+		vfstest.Lost: {"synced": "hello", "loose": ""},
+		vfstest.Torn: {"synced": "hello", "renamed": "he\x00\x00\x00"},
+	} {
+		c := m.CrashWith(loss)
+		names, err := c.ReadDir("/d")
+		require.NoError(t, err)
+		got := map[string]string{}
+		for _, n := range names {
+			b, err := vfs.ReadFile(c, "/d/"+n, 100)
+			require.NoError(t, err)
+			got[n] = string(b)
+		}
+		require.Equal(t, want, got, loss)
+	}
 }

@@ -4,7 +4,7 @@ import (
 	"io"
 	"sync/atomic"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // Call is one call on a file system, before it is made.

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/agrdist/agrdist/checkpoint/internal/vfs"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // Mem is a file system in memory that knows what is durable: the data of a file
@@ -54,56 +54,115 @@ func (c change) apply(m map[string]*node) {
 	}
 }
 
-func (n *node) isEmptyDir() bool { return n.entries != nil && len(n.entries) == 0 }
+// replaces tells whether n may be renamed to the name of there.
+func (n *node) replaces(there *node) bool {
+	if n.entries == nil || there.entries == nil {
+		return n.entries == nil && there.entries == nil
+	}
+	return len(there.entries) == 0
+}
 
 func (n *node) change(c change) {
 	c.apply(n.entries)
 	n.pending = append(n.pending, c)
 }
 
+// Loss is what a crash does to that which was not synced.
+type Loss int
+
+const (
+	// Kept: all of it is there. A process was killed, the machine runs.
+	Kept Loss = iota
+	// Lost: none of it is there.
+	Lost
+	// Torn: the names are there; of the data, half, and zeroes after that.
+	Torn
+)
+
+// Losses are all of them.
+var Losses = []Loss{Kept, Lost, Torn}
+
+// String names a loss.
+func (l Loss) String() string { return [...]string{"kept", "lost", "torn"}[l] }
+
+// CrashWith returns what a crash of a known kind leaves.
+func (m *Mem) CrashWith(loss Loss) *Mem {
+	return m.crash(func(unsynced int) int {
+		if loss == Lost {
+			return 0
+		}
+		return unsynced
+	}, func(n *node) []byte {
+		switch {
+		case loss == Lost:
+			return bytes.Clone(n.synced)
+		case loss == Torn && !bytes.Equal(n.data, n.synced):
+			data := bytes.Clone(n.data)
+			common := 0
+			for common < min(len(data), len(n.synced)) && data[common] == n.synced[common] {
+				common++
+			}
+			clear(data[common+(len(data)-common)/2:])
+			return data
+		}
+		return bytes.Clone(n.data)
+	})
+}
+
 // Crash returns what a power cut would leave: of every directory the synced
 // names and some first part of the later changes, of every file the synced data
 // and some of the later data, cut short or zero. The rand decides.
 func (m *Mem) Crash(r *rand.Rand) *Mem {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return &Mem{root: m.root.crash(r, map[*node]*node{})}
+	return m.crash(func(unsynced int) int { return r.IntN(unsynced + 1) }, func(n *node) []byte {
+		data := bytes.Clone(n.data)
+		if bytes.Equal(n.data, n.synced) {
+			return data
+		}
+		kept := r.IntN(len(n.data) + 1)
+		if bytes.HasPrefix(n.data, n.synced) {
+			kept = len(n.synced) + r.IntN(len(n.data)-len(n.synced)+1)
+		}
+		switch r.IntN(3) {
+		case 0: // cut short
+			return data[:kept]
+		case 1: // the length is there, the blocks are not
+			clear(data[kept:])
+		case 2: // all of it made it
+		}
+		return data
+	})
 }
 
-func (n *node) crash(r *rand.Rand, done map[*node]*node) *node {
-	if c := done[n]; c != nil {
-		return c
-	}
-	c := &node{}
-	done[n] = c
-	if n.entries == nil {
-		c.data = bytes.Clone(n.data)
-		if !bytes.Equal(n.data, n.synced) {
-			kept := r.IntN(len(n.data) + 1)
-			if bytes.HasPrefix(n.data, n.synced) {
-				kept = len(n.synced) + r.IntN(len(n.data)-len(n.synced)+1)
-			}
-			switch r.IntN(3) {
-			case 0: // cut short
-				c.data = c.data[:kept]
-			case 1: // the length is there, the blocks are not
-				clear(c.data[kept:])
-			case 2: // all of it made it
-			}
+// crash copies the tree: names says how many of a directory's changes are on the disk,
+// data what of a file is.
+func (m *Mem) crash(names func(unsynced int) int, data func(*node) []byte) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	done := map[*node]*node{}
+	var visit func(n *node) *node
+	visit = func(n *node) *node {
+		if c := done[n]; c != nil {
+			return c
 		}
-		c.synced = bytes.Clone(c.data)
+		c := &node{}
+		done[n] = c
+		if n.entries == nil {
+			c.data = data(n)
+			c.synced = bytes.Clone(c.data)
+			return c
+		}
+		now := maps.Clone(n.durable)
+		for _, p := range n.pending[:names(len(n.pending))] {
+			p.apply(now)
+		}
+		c.entries = map[string]*node{}
+		for _, name := range slices.Sorted(maps.Keys(now)) {
+			c.entries[name] = visit(now[name])
+		}
+		c.durable = maps.Clone(c.entries)
 		return c
 	}
-	now := maps.Clone(n.durable)
-	for _, p := range n.pending[:r.IntN(len(n.pending)+1)] {
-		p.apply(now)
-	}
-	c.entries = map[string]*node{}
-	for _, name := range slices.Sorted(maps.Keys(now)) {
-		c.entries[name] = now[name].crash(r, done)
-	}
-	c.durable = maps.Clone(c.entries)
-	return c
+	return &Mem{root: visit(m.root)}
 }
 
 func fail(op, path string, err error) error { return &fs.PathError{Op: op, Path: path, Err: err} }
@@ -238,7 +297,8 @@ func (m *Mem) Rename(from, to string) error {
 		return fail("rename", to, errors.New("not in the same directory"))
 	case dir.entries[name] == nil:
 		return fail("rename", from, fs.ErrNotExist)
-	case dir.entries[newName] != nil && (dir.entries[name].entries == nil || !dir.entries[newName].isEmptyDir()):
+	}
+	if there := dir.entries[newName]; there != nil && !dir.entries[name].replaces(there) {
 		return fail("rename", to, fs.ErrExist)
 	}
 	dir.change(change{del: name, add: newName, n: dir.entries[name]})
