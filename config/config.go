@@ -31,10 +31,11 @@ type Config struct {
 // Model is the UNet; names and meanings are those of diffusers' UNet2DModel.
 type Model struct {
 	SampleSize        int     `mapstructure:"sample_size" bits:"yes" doc:"height and width of an image, pixels"`
-	InChannels        int     `mapstructure:"in_channels" bits:"yes" doc:"image channels: 1 or 3"`
+	InChannels        int     `mapstructure:"in_channels" bits:"yes" doc:"image channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA; any number with data.name npz"`
 	BlockOutChannels  []int   `mapstructure:"block_out_channels" bits:"yes" doc:"channels of each level"`
 	LayersPerBlock    int     `mapstructure:"layers_per_block" bits:"yes" doc:"residual blocks a level on the way down (one more on the way up)"`
-	AttentionLevels   []int   `mapstructure:"attention_levels" bits:"yes" doc:"levels with self-attention, 0 is the full size; the middle always has it"`
+	AttentionLevels   []int   `mapstructure:"attention_levels" bits:"yes" doc:"levels with self-attention, 0 is the full size"`
+	AddAttention      bool    `mapstructure:"add_attention" bits:"yes" doc:"self-attention in the middle of the network"`
 	NormNumGroups     int     `mapstructure:"norm_num_groups" bits:"yes" doc:"groups of every GroupNorm; divides every channel count"`
 	NormEps           float64 `mapstructure:"norm_eps" bits:"yes" doc:"epsilon of every GroupNorm"`
 	Dropout           float64 `mapstructure:"dropout" bits:"yes" doc:"dropout probability inside residual blocks, in [0, 1)"`
@@ -54,8 +55,8 @@ type Diffusion struct {
 
 // Data is the training set.
 type Data struct {
-	Name         string  `mapstructure:"name" choices:"digits|cifar10|records|folder" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records) or folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF)"`
-	Dir          string  `mapstructure:"dir" is:"path" scope:"node" doc:"where the files are; all but digits need it"`
+	Name         string  `mapstructure:"name" choices:"digits|cifar10|records|folder|npz" bits:"yes" doc:"digits (embedded), cifar10 (its files), records (any *.bin of such records), folder (images: PNG, JPEG, WebP, BMP, GIF, TIFF) or npz (NumPy array, uint8 N x H x W x C; labels beside it)"`
+	Dir          string  `mapstructure:"dir" is:"path" scope:"node" doc:"where the files are, of npz the file; all but digits need it"`
 	Flip         bool    `mapstructure:"flip" bits:"yes" doc:"flip images left to right with probability 1/2"`
 	LabelDropout float64 `mapstructure:"label_dropout" bits:"yes" doc:"probability that a conditional model sees no label (the last class embedding); guidance needs about 0.1"`
 	Holdout      int     `mapstructure:"holdout" bits:"yes" doc:"images that are not trained on, spread evenly over the data set; 0: none"`
@@ -208,7 +209,7 @@ func Default() Config {
 		Seed: 42, Out: "runs/digits", Device: "auto",
 		Model: Model{
 			SampleSize: 8, InChannels: 1, BlockOutChannels: []int{32, 64}, LayersPerBlock: 1,
-			AttentionLevels: []int{1}, NormNumGroups: 8, NormEps: 1e-5, DownsamplePadding: 1,
+			AttentionLevels: []int{1}, AddAttention: true, NormNumGroups: 8, NormEps: 1e-5, DownsamplePadding: 1,
 		},
 		Diffusion: Diffusion{Timesteps: 1000, Schedule: "linear", Prediction: "epsilon"},
 		Data:      Data{Name: "digits", Verify: "auto", Corrupt: "refuse"},

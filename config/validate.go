@@ -74,7 +74,7 @@ func (c *Config) validateClasses(check func(bool, string, ...any)) {
 func (c *Config) validateModel(check func(bool, string, ...any)) {
 	m := c.Model
 	check(m.SampleSize >= 1, "model.sample_size is %d; it must be 1 or more", m.SampleSize)
-	check(m.InChannels == 1 || m.InChannels == 3, "model.in_channels is %d; images have 1 or 3", m.InChannels)
+	check(m.InChannels >= 1, "model.in_channels is %d; it must be 1 or more", m.InChannels)
 	check(len(m.BlockOutChannels) >= 1, "model.block_out_channels is empty; give the channels of each level")
 	check(m.NormNumGroups >= 1, "model.norm_num_groups is %d; it must be 1 or more", m.NormNumGroups)
 	check(m.Dropout >= 0 && m.Dropout < 1, "model.dropout is %g; it must be in [0, 1)", m.Dropout)

@@ -15,6 +15,7 @@ const (
 	CIFAR10 = "cifar10" // 50,000 + 10,000 photographs, 32x32x3, the binary version's files
 	Records = "records" // any *.bin files of CIFAR-10 records, 32x32x3
 	Folder  = "folder"  // image files below a directory
+	NPZ     = "npz"     // an array of NumPy's, uint8 [N, H, W, C], in a file
 )
 
 // Splits. SplitTest and SplitAll are cifar10's alone; SplitHeldOut is what
@@ -45,15 +46,15 @@ type Dataset interface {
 
 // Config names a data set.
 type Config struct {
-	Name  string // Digits, CIFAR10, Records or Folder
-	Dir   string // where the files are; digits needs none
+	Name  string // Digits, CIFAR10, Records, Folder or NPZ
+	Dir   string // where the files are, of NPZ the file; digits needs none
 	Split string // SplitTrain, ...; empty is train
 	// Holdout is the number of images that SplitTrain leaves out and SplitHeldOut
 	// has; see Split. 0: all are trained on.
 	Holdout int
 
-	// Height = width in pixels, and 1 (gray) or 3 (RGB) channels. folder
-	// converts every image to them; the other data sets have a size of their
+	// Height = width in pixels, and channels. folder converts every image to them (1
+	// gray, 2 gray and alpha, 3 RGB, 4 RGBA); the other data sets have a size of their
 	// own, which these must equal unless they are 0.
 	Size, Channels int
 
@@ -78,9 +79,9 @@ func DefaultConfig() Config {
 // Validate reports everything that is wrong without looking at the disk, one
 // line each, by the key's name.
 func (c Config) Validate() error {
-	errs := []error{choice("data.name", c.Name, Digits, CIFAR10, Records, Folder)}
+	errs := []error{choice("data.name", c.Name, Digits, CIFAR10, Records, Folder, NPZ)}
 	if c.Name != Digits && c.Dir == "" {
-		errs = append(errs, fmt.Errorf("data.dir is empty; data.name %s needs the directory that holds it", c.Name))
+		errs = append(errs, fmt.Errorf("data.dir is empty; data.name %s needs the directory that holds it (of npz, the file)", c.Name))
 	}
 	if c.Split != "" {
 		errs = append(errs, choice("the split", c.Split, SplitTrain, SplitTest, SplitAll, SplitHeldOut))
@@ -91,8 +92,8 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("the split is %q and data.holdout %d; images are held out of the %s split", c.Split, c.Holdout, SplitTrain))
 		}
 	}
-	if c.Channels != 0 && c.Channels != 1 && c.Channels != 3 {
-		errs = append(errs, fmt.Errorf("channels is %d; images have 1 (gray) or 3 (RGB)", c.Channels))
+	if c.Channels < 0 || c.Name == Folder && c.Channels > 4 {
+		errs = append(errs, fmt.Errorf("model.in_channels is %d; image files have 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA), and data.name npz any number", c.Channels))
 	}
 	if c.Size < 0 || c.Size > maxSide {
 		errs = append(errs, fmt.Errorf("image size is %d; it must be 1 to %d", c.Size, maxSide))
@@ -123,7 +124,10 @@ func Open(c Config) (Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	height, _, channels := d.Size()
+	height, width, channels := d.Size()
+	if c.Size != 0 && height != width {
+		return nil, errors.Join(fmt.Errorf("%s has images of %dx%d pixels; a model's are squares: crop them first", d.Name(), width, height), Close(d))
+	}
 	if (c.Size != 0 && c.Size != height) || (c.Channels != 0 && c.Channels != channels) {
 		err := fmt.Errorf("%s has images of size %d with %d channels, not of size %d with %d: set model.sample_size %d and model.in_channels %d",
 			d.Name(), height, channels, c.Size, c.Channels, height, channels)
@@ -140,6 +144,8 @@ func open(c Config) (Dataset, error) {
 		return openRecordsDir(c.Dir)
 	case Folder:
 		return openFolder(c)
+	case NPZ:
+		return openNPZ(c.Dir)
 	default:
 		return openDigits()
 	}

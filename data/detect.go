@@ -9,7 +9,7 @@ import (
 )
 
 // Detect finds out what a path holds, by names alone: CIFAR-10 in one of its
-// versions, record files, or else a folder of images. The name of the embedded
+// versions, record files, an .npz file, or else a folder of images. The name of the embedded
 // data set stands for itself.
 func Detect(path string) (Config, error) {
 	if path == Digits && !exists(path) {
@@ -28,6 +28,10 @@ func Detect(path string) (Config, error) {
 		return c, nil
 	}
 	info, err := os.Stat(path)
+	if err == nil && info.Mode().IsRegular() && strings.EqualFold(filepath.Ext(path), ".npz") {
+		c.Name = NPZ
+		return c, nil
+	}
 	if err != nil || !info.IsDir() {
 		return c, &MissingError{Path: path, Fix: fixFolder, Err: missing(err), Reason: map[bool]string{true: "is no directory"}[err == nil]}
 	}

@@ -11,7 +11,7 @@
 //
 // Data sets, by name: digits (embedded, 8x8 grayscale), cifar10 (the files of
 // either version), records (any files in CIFAR-10's record format), folder (image
-// files). Images are [H, W, C] float32 in [-1, 1].
+// files), npz (an array of NumPy's, of any number of channels). Images are [H, W, C] float32 in [-1, 1].
 //
 // An image folder is looked at once, by Scan; the Index that it makes is the list
 // of images, the same for all workers. Split keeps a part from training, by

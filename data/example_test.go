@@ -39,7 +39,7 @@ func ExampleOpen() {
 	// | .o  o: |
 	// |  O.oo  |
 	// |  .Oo   |
-	// data.name is "mnist"; choose one of digits, cifar10, records, folder
+	// data.name is "mnist"; choose one of digits, cifar10, records, folder, npz
 }
 
 func ExampleLoader() {

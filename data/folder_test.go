@@ -100,11 +100,12 @@ func TestFolder(t *testing.T) {
 func TestConfigErrorsNameTheKey(t *testing.T) {
 	require.NoError(t, DefaultConfig().Validate())
 	for want, c := range map[string]Config{
-		`data.name is "mnist"; choose one of digits, cifar10, records, folder`: {Name: "mnist", Dir: "x"},
-		"data.dir is empty; data.name cifar10 needs":                           {Name: CIFAR10},
-		`the split is "val"; choose one of train, test, all, heldout`:          {Name: CIFAR10, Dir: "x", Split: "val"},
-		`the split is "test"; only cifar10 has one (see data.holdout)`:         {Name: Digits, Split: SplitTest},
-		"channels is 2":                   {Name: Digits, Channels: 2},
+		`data.name is "mnist"; choose one of digits, cifar10, records, folder, npz`: {Name: "mnist", Dir: "x"},
+		"data.dir is empty; data.name cifar10 needs":                                {Name: CIFAR10},
+		`the split is "val"; choose one of train, test, all, heldout`:               {Name: CIFAR10, Dir: "x", Split: "val"},
+		`the split is "test"; only cifar10 has one (see data.holdout)`:              {Name: Digits, Split: SplitTest},
+		"model.in_channels is 5; image files have":                                  {Name: Folder, Dir: "x", Size: 8, Channels: 5},
+		"channels is -1":                  {Name: Digits, Channels: -1},
 		"image size is -1":                {Name: Digits, Size: -1},
 		"data.name folder needs the size": {Name: Folder, Dir: "x"},
 		"cache is -1 bytes":               {Name: Digits, CacheBytes: -1},

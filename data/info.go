@@ -10,18 +10,19 @@ import (
 
 // Info describes a data set.
 type Info struct {
-	Config  Config // how it was opened, without size and channels
-	Images  int
-	Formats []Count // of a folder's files
-	Modes   []Count // gray, rgb, ...
-	Sizes   []Count // "640x480", the most frequent first
-	Turned  int     // images with an EXIF orientation that turns or mirrors them
-	Moving  int     // animations, of which the first frame is used
-	Classes []Count // by label; empty where there are none
-	Short   int     // the shorter side of the middle image, by that side
-	Square  bool    // all images are squares of one size
-	Colour  bool    // some image is not gray by its mode
-	Index   *Index  // of a folder
+	Config   Config // how it was opened, without size and channels
+	Images   int
+	Formats  []Count // of a folder's files
+	Modes    []Count // gray, rgb, ...
+	Sizes    []Count // "640x480", the most frequent first
+	Turned   int     // images with an EXIF orientation that turns or mirrors them
+	Moving   int     // animations, of which the first frame is used
+	Classes  []Count // by label; empty where there are none
+	Short    int     // the shorter side of the middle image, by that side
+	Square   bool    // all images are squares of one size
+	Colour   bool    // some image is not gray by its mode
+	Channels int     // of every image; 0: a folder's images are converted
+	Index    *Index  // of a folder
 }
 
 // Count is how many images have a property.
@@ -57,9 +58,10 @@ func Describe(c Config, index *Index) (*Info, error) {
 		return nil, err
 	}
 	height, width, channels := d.Size()
-	info.Images, info.Short, info.Square, info.Colour = d.Len(), min(height, width), height == width, channels == 3
+	info.Images, info.Short, info.Square, info.Colour = d.Len(), min(height, width), height == width, channels >= 3
+	info.Channels = channels
 	info.Sizes = []Count{{fmt.Sprintf("%dx%d", width, height), d.Len()}}
-	info.Modes = []Count{{map[int]string{1: "gray", 3: "rgb"}[channels], d.Len()}}
+	info.Modes = []Count{{mode(channels), d.Len()}}
 	info.Classes = classCounts(d)
 	return info, Close(d)
 }
@@ -93,6 +95,14 @@ func (info *Info) folder(x *Index) {
 			info.Classes[l].N++
 		}
 	}
+}
+
+// mode names what channels usually mean.
+func mode(channels int) string {
+	if m := [...]string{1: "gray", 2: "gray+alpha", 3: "rgb", 4: "rgba"}; channels < len(m) {
+		return m[channels]
+	}
+	return fmt.Sprint(channels, " channels")
 }
 
 // classCounts counts the images of each label.

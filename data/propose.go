@@ -39,9 +39,17 @@ func Propose(info *Info) (Proposal, error) {
 		set("out", "%q", filepath.Join("runs", FileName(info.Config)))
 	}
 	set("model.sample_size", "%d", side)
-	channels := 1
-	if info.Colour {
+	channels := info.Channels
+	switch {
+	case channels > 0:
+		side, levels = info.Short, 1
+		for levels < 3 && side%(2<<(levels-1)) == 0 && side>>levels >= 4 {
+			levels++
+		}
+	case info.Colour:
 		channels = 3
+	default:
+		channels = 1
 	}
 	set("model.in_channels", "%d", channels)
 	if info.Config.Name == Digits {

@@ -2,7 +2,6 @@ package recipe
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -99,12 +98,7 @@ func Trainable(src *rundir.Source, r *Recipe) error {
 // trainable refuses what diffusers and package unet can have and a configuration
 // cannot say.
 func trainable(m unet.Config) error {
-	switch {
-	case m.NoMidAttention:
-		return errors.New("add_attention is false; agrdist has attention in the middle block: only models with add_attention true can be used")
-	case m.InChannels != 1 && m.InChannels != 3:
-		return fmt.Errorf("in_channels is %d; images have 1 or 3", m.InChannels)
-	case m.OutChannels != m.InChannels:
+	if m.OutChannels != m.InChannels {
 		return fmt.Errorf("out_channels is %d and in_channels %d; they must be equal", m.OutChannels, m.InChannels)
 	}
 	return nil

@@ -51,15 +51,19 @@ func TestRecipeOfARunAndItsPipeline(t *testing.T) {
 // What diffusers has and a configuration cannot say is refused by the field's name.
 func TestUnsupportedPipelines(t *testing.T) {
 	for want, src := range map[string]*rundir.Source{
-		"PIPE: unet/config.json: add_attention is false": pipeline(t, replaced(t, `"add_attention": true`, `"add_attention": false`), as),
-		"PIPE: unet/config.json: in_channels is 6":       pipeline(t, replaced(t, `"in_channels": 1`, `"in_channels": 6`), as),
-		"PIPE: unet/config.json: out_channels is 2":      pipeline(t, replaced(t, `"out_channels": 1`, `"out_channels": 2`), as),
-		"thresholding true is not supported":             pipeline(t, as, replaced(t, `"thresholding": false`, `"thresholding": true`)),
+		"PIPE: unet/config.json: out_channels is 2": pipeline(t, replaced(t, `"out_channels": 1`, `"out_channels": 2`), as),
+		"thresholding true is not supported":        pipeline(t, as, replaced(t, `"thresholding": false`, `"thresholding": true`)),
 	} {
 		_, err := recipe.Of(src)
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "\n")
 	}
+	bare, err := recipe.Of(pipeline(t, func(s string) string {
+		return strings.NewReplacer(`"add_attention": true`, `"add_attention": false`, `"in_channels": 1`, `"in_channels": 6`, `"out_channels": 1`, `"out_channels": 6`).Replace(s)
+	}, as))
+	require.NoError(t, err)
+	require.False(t, bare.Config.Model.AddAttention)
+	require.Equal(t, 6, bare.Config.Model.InChannels)
 	// It can be sampled from, and not trained.
 	src := pipeline(t, as, replaced(t, `"beta_schedule": "linear"`, `"beta_schedule": "scaled_linear"`))
 	made, err := recipe.Of(src)

@@ -19,7 +19,7 @@ func UNet(m config.Model) unet.Config {
 	return unet.Config{
 		SampleSize: m.SampleSize, InChannels: m.InChannels, OutChannels: m.InChannels,
 		BlockOutChannels: m.BlockOutChannels, LayersPerBlock: m.LayersPerBlock,
-		AttentionLevels: m.AttentionLevels, NormNumGroups: m.NormNumGroups, NormEps: m.NormEps,
+		AttentionLevels: m.AttentionLevels, NoMidAttention: !m.AddAttention, NormNumGroups: m.NormNumGroups, NormEps: m.NormEps,
 		Dropout: m.Dropout, FreqShift: m.FreqShift, FlipSinToCos: m.FlipSinToCos,
 		DownsamplePadding: m.DownsamplePadding, AttentionHeadDim: m.AttentionHeadDim,
 		NumClassEmbeds: m.NumClassEmbeds,
@@ -31,7 +31,7 @@ func ModelSection(u unet.Config) config.Model {
 	return config.Model{
 		SampleSize: u.SampleSize, InChannels: u.InChannels,
 		BlockOutChannels: u.BlockOutChannels, LayersPerBlock: u.LayersPerBlock,
-		AttentionLevels: u.AttentionLevels, NormNumGroups: u.NormNumGroups, NormEps: u.NormEps,
+		AttentionLevels: u.AttentionLevels, AddAttention: !u.NoMidAttention, NormNumGroups: u.NormNumGroups, NormEps: u.NormEps,
 		Dropout: u.Dropout, FreqShift: u.FreqShift, FlipSinToCos: u.FlipSinToCos,
 		DownsamplePadding: u.DownsamplePadding, AttentionHeadDim: u.AttentionHeadDim,
 		NumClassEmbeds: u.NumClassEmbeds,

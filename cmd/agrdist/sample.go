@@ -54,7 +54,8 @@ alone: the same command writes the same bytes, whatever the batch and the worker
 --out FILE.png is a grid of all images. --out DIR writes every image as a PNG named
 by its index, and --out FILE.npz all of them as uint8 (arr_0, N x height x width x
 channels): as many as the disk holds. These two continue where they were interrupted,
-and a directory also takes more of the same images (a larger -n).
+and a directory also takes more of the same images (a larger -n). A PNG of two channels
+is gray with alpha, of four RGBA; of more, the channels are gray images side by side.
 
 --trace FILE.png draws how the images of the first batch come out of noise: an
 animated PNG, or with --trace-as strip a row an image.`,

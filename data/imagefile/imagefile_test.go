@@ -114,6 +114,22 @@ func TestSquare(t *testing.T) {
 	got, err = square(encodePNG(t, paint(8, 8, flat(0, 0, 0, 128))), 4, 1, all)
 	require.NoError(t, err)
 	require.InDelta(t, 127, got[5], 1)
+	// With an alpha channel colours stay what they are, also where nobody sees them.
+	shades := func(x, y int) color.NRGBA { return color.NRGBA{uint8(10 * x), uint8(20 * y), 7, uint8(80 * x)} }
+	got, err = square(encodePNG(t, paint(4, 4, shades)), 4, 4, all)
+	require.NoError(t, err)
+	for i := range 16 {
+		x, y := i%4, i/4
+		require.Equal(t, []byte{byte(10 * x), byte(20 * y), 7, byte(80 * x)}, got[4*i:4*i+4])
+	}
+	got, err = square(encodePNG(t, paint(3, 3, flat(90, 90, 90, 40))), 3, 2, all)
+	require.NoError(t, err)
+	require.Equal(t, bytes.Repeat([]byte{90, 40}, 9), got)
+	got, err = square(encodePNG(t, paint(64, 64, flat(200, 100, 50, 128))), 8, 4, all)
+	require.NoError(t, err)
+	for i, want := range []byte{200, 100, 50, 128} {
+		require.InDelta(t, want, got[4*27+i], 2, "scaled")
+	}
 	// Gray stays as it is, from every source; colours go to their luma.
 	gray := image.NewGray(image.Rect(0, 0, 2, 2))
 	copy(gray.Pix, []byte{0, 77, 200, 255})
@@ -299,7 +315,7 @@ func FuzzDecode(f *testing.F) {
 		require.NoError(t, headerErr)
 		require.Equal(t, header, h)
 		require.LessOrEqual(t, h.Width*h.Height, 1<<12)
-		for _, channels := range []int{1, 3} {
+		for _, channels := range []int{1, 2, 3, 4} {
 			require.Len(t, Square(m, h.Orientation, 4, channels), 16*channels)
 		}
 	})

@@ -2,6 +2,8 @@ package unet_test
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -57,6 +59,38 @@ func TestGoldenOdd(t *testing.T) {
 	unet.NHWCToNCHW(got, pred, n, c.OutChannels, size, size)
 	requireClose(t, "prediction", ref.values("pred"), got, 1e-5, 0)
 
+	loss, grads, err := m.LossAndGradients(unet.HostBatch{
+		XT: ref.values("x_t"), Target: ref.values("eps"), T: ref.integers("t"), Layout: unet.NCHW,
+	})
+	require.NoError(t, err)
+	require.InEpsilon(t, float64(ref.values("loss")[0]), loss, 1e-5)
+	requireGrads(t, ref, "", grads, 1e-4)
+}
+
+// diffusers' model of four channels and without attention in the middle.
+func TestGoldenChannels(t *testing.T) {
+	ref := readGolden(t, "unet-channels.safetensors")
+	text, err := os.ReadFile(filepath.Join("testdata", "unet-channels.json"))
+	require.NoError(t, err)
+	c, err := unet.ConfigFromDiffusers(text)
+	require.NoError(t, err)
+	require.True(t, c.NoMidAttention)
+	require.Equal(t, 4, c.InChannels)
+	again, err := c.ToDiffusers()
+	require.NoError(t, err)
+	back, err := unet.ConfigFromDiffusers(again)
+	require.NoError(t, err)
+	require.Equal(t, c, back)
+
+	m := newModel(t, newCPU(t, 2), c)
+	require.NoError(t, m.Load(ref.under("weight.")))
+	n, size := 2, c.SampleSize
+	x, pred := make([]float32, n*size*size*4), make([]float32, n*size*size*4)
+	unet.NCHWToNHWC(x, ref.values("x_t"), n, 4, size, size)
+	require.NoError(t, m.Predict(pred, x, ref.integers("t")))
+	got := make([]float32, len(pred))
+	unet.NHWCToNCHW(got, pred, n, 4, size, size)
+	requireClose(t, "prediction", ref.values("pred"), got, 1e-5, 0)
 	loss, grads, err := m.LossAndGradients(unet.HostBatch{
 		XT: ref.values("x_t"), Target: ref.values("eps"), T: ref.integers("t"), Layout: unet.NCHW,
 	})

@@ -55,7 +55,7 @@ var allowed = map[string]string{
 	"checkpoint/pth":         "",
 	"checkpoint/pytorchddpm": "checkpoint/pth nn/weights",
 	"checkpoint/safetensors": "",
-	"data":                   "data/imagefile rng",
+	"data":                   "data/imagefile eval/npz rng",
 	"data/fetch":             "data",
 	"data/imagefile":         "",
 

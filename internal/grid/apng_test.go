@@ -62,7 +62,7 @@ func read(t *testing.T, b []byte) (still image.Image, plays uint32, frames []fra
 }
 
 func TestAnimation(t *testing.T) {
-	for _, channels := range []int{1, 3} {
+	for _, channels := range []int{1, 2, 3, 4, 5} {
 		var a Animation
 		o := Options{Columns: 2, Scale: 1}
 		var want []image.Image

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 const (
@@ -71,20 +72,22 @@ func Byte(x float32) (uint8, bool) {
 
 // Bytes is the memory that a drawing of so many images takes, or why there can be none.
 func Bytes(n, height, width, channels int, o Options) (int64, error) {
-	_, drawing, err := o.resolve(n, height, width)
+	_, drawing, err := o.resolve(n, height, width*planes(channels))
 	if err != nil {
 		return 0, err
 	}
-	each := int64(1)
-	if channels > 1 {
-		each = 4
+	each := int64(4)
+	if channels == 1 || channels > 4 {
+		each = 1
 	}
 	return int64(drawing.X) * int64(drawing.Y) * each, nil
 }
 
 // Write writes images, [n, height, width, channels] in [-1, 1], to w as a PNG:
-// gray for one channel, RGB for three. Values outside are clipped; a value that
-// is not a number is an error that names the image.
+// gray for one channel, gray with alpha for two, RGB for three, RGBA for four (colours
+// are not multiplied by alpha). An image of more channels is drawn as so many gray ones
+// beside one another. Values outside are clipped; a value that is not a number is an
+// error that names the image.
 func Write(w io.Writer, images []float32, n, height, width, channels int, o Options) error {
 	m, err := draw(images, n, height, width, channels, o)
 	if err != nil {
@@ -135,16 +138,19 @@ func whole(path string, write func(io.Writer) error) (err error) {
 
 // draw lays the images out.
 func draw(images []float32, n, height, width, channels int, o Options) (image.Image, error) {
-	if n < 1 || height < 1 || width < 1 || (channels != 1 && channels != 3) {
-		return nil, fmt.Errorf("grid: %d images of %d x %d with %d channels; there must be at least one, with 1 or 3 channels", n, height, width, channels)
-	}
-	o, drawing, err := o.resolve(n, height, width)
-	if err != nil {
-		return nil, err
+	if n < 1 || height < 1 || width < 1 || channels < 1 {
+		return nil, fmt.Errorf("grid: %d images of %d x %d with %d channels; there must be at least one", n, height, width, channels)
 	}
 	size := height * width * channels
 	if len(images) != n*size {
 		return nil, fmt.Errorf("grid: %d values for %d images of %d x %d x %d", len(images), n, height, width, channels)
+	}
+	if beside := planes(channels); beside > 1 {
+		images, width, channels = split(images, width, channels), width*beside, 1
+	}
+	o, drawing, err := o.resolve(n, height, width)
+	if err != nil {
+		return nil, err
 	}
 	c := newCanvas(drawing, channels)
 	for i := range n {
@@ -153,8 +159,39 @@ func draw(images []float32, n, height, width, channels int, o Options) (image.Im
 			return nil, fmt.Errorf("grid: image %d has a value that is not a number", i)
 		}
 	}
+	if channels == 2 || channels == 4 {
+		// Every drawing of a run has the same form, also one that is opaque.
+		return translucent{c.image}, nil
+	}
 	return c.image, nil
 }
+
+// planes is how many gray images an image is drawn as: a PNG has at most four channels.
+func planes(channels int) int {
+	if channels > 4 {
+		return channels
+	}
+	return 1
+}
+
+// split puts the channels of each row beside one another.
+func split(images []float32, width, channels int) []float32 {
+	out := make([]float32, 0, len(images))
+	for row := range slices.Chunk(images, width*channels) {
+		for k := range channels {
+			for x := range width {
+				out = append(out, row[x*channels+k])
+			}
+		}
+	}
+	return out
+}
+
+// translucent is an image whose PNG has an alpha channel, whatever its pixels.
+type translucent struct{ image.Image }
+
+// Opaque is what package png asks.
+func (translucent) Opaque() bool { return false }
 
 // canvas is the bytes of an image.Gray or image.NRGBA.
 type canvas struct {
@@ -163,6 +200,9 @@ type canvas struct {
 	stride int // bytes of a row
 	bytes  int // bytes of a pixel: 1, or 4 with the last one alpha
 }
+
+// places says at which byte of a pixel a channel goes; a gray one is repeated.
+var places = [...][]int{1: {0}, 2: {0, 3}, 3: {0, 1, 2}, 4: {0, 1, 2, 3}}
 
 // newCanvas is a drawing of nothing but gap.
 func newCanvas(size image.Point, channels int) canvas {
@@ -192,7 +232,10 @@ func (c canvas) paste(corner image.Point, pixels []float32, width, channels, sca
 				if !ok {
 					return false
 				}
-				line[x*c.bytes+k] = v
+				line[x*c.bytes+places[channels][k]] = v
+			}
+			if channels == 2 {
+				line[x*c.bytes+1], line[x*c.bytes+2] = line[x*c.bytes], line[x*c.bytes]
 			}
 		}
 		for repeat := 1; repeat < scale; repeat++ {

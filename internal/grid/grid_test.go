@@ -37,7 +37,7 @@ func level(v float32) uint8 { return uint8(math.Round((float64(v) + 1) * 127.5))
 // Every pixel of the drawing, gray and colour, is the one it should be.
 func TestWriteIsThePixelsOfTheImages(t *testing.T) {
 	const n, height, width = 5, 3, 2
-	for _, channels := range []int{1, 3} {
+	for _, channels := range []int{1, 2, 3, 4} {
 		for _, o := range []Options{{Columns: 2, Gap: 3, Scale: 4}, {Columns: 9, Gap: -1, Scale: 1}, {Columns: 1, Gap: 1, Scale: 2}} {
 			x := ramp(n, height*width*channels)
 			m := render(t, x, n, height, width, channels, o)
@@ -46,18 +46,21 @@ func TestWriteIsThePixelsOfTheImages(t *testing.T) {
 			require.Equal(t, image.Rect(0, 0, gap+columns*(width*o.Scale+gap), gap+rows*(height*o.Scale+gap)), m.Bounds())
 			for py := range m.Bounds().Dy() {
 				for px := range m.Bounds().Dx() {
-					want := color.RGBA{gapGray, gapGray, gapGray, 0xff}
+					want := color.NRGBA{gapGray, gapGray, gapGray, 0xff}
 					column, dx := (px-gap)/(width*o.Scale+gap), (px-gap)%(width*o.Scale+gap)
 					row, dy := (py-gap)/(height*o.Scale+gap), (py-gap)%(height*o.Scale+gap)
 					if i := row*columns + column; px >= gap && py >= gap && dx < width*o.Scale && dy < height*o.Scale && i < n {
 						at := ((i*height+dy/o.Scale)*width + dx/o.Scale) * channels
 						r, g, b := x[at], x[at], x[at]
-						if channels == 3 {
+						if channels >= 3 {
 							g, b = x[at+1], x[at+2]
 						}
-						want = color.RGBA{level(r), level(g), level(b), 0xff}
+						want = color.NRGBA{level(r), level(g), level(b), 0xff}
+						if channels%2 == 0 {
+							want.A = level(x[at+channels-1])
+						}
 					}
-					got := color.RGBAModel.Convert(m.At(px, py))
+					got := color.NRGBAModel.Convert(m.At(px, py))
 					if got != want {
 						require.Equal(t, want, got, "%+v channels %d pixel %d, %d", o, channels, px, py)
 					}
@@ -67,6 +70,21 @@ func TestWriteIsThePixelsOfTheImages(t *testing.T) {
 			require.Equal(t, channels == 1, gray)
 		}
 	}
+}
+
+// More channels than a PNG has are drawn beside one another.
+func TestManyChannelsAreDrawnBesideOneAnother(t *testing.T) {
+	const n, height, width, channels = 3, 2, 4, 5
+	x := ramp(n, height*width*channels)
+	m := render(t, x, n, height, width, channels, Options{Columns: 1, Gap: -1, Scale: 1})
+	require.Equal(t, image.Rect(0, 0, width*channels, n*height), m.Bounds())
+	for i, v := range x {
+		k, at := i%channels, i/channels
+		require.Equal(t, level(v), m.(*image.Gray).GrayAt(k*width+at%width, at/width).Y)
+	}
+	bytes, err := Bytes(n, height, width, channels, Options{Columns: 1, Gap: -1, Scale: 1})
+	require.NoError(t, err)
+	require.EqualValues(t, len(x), bytes)
 }
 
 func TestAutomaticLayout(t *testing.T) {
@@ -95,7 +113,7 @@ func TestWriteErrors(t *testing.T) {
 	x := make([]float32, 8)
 	for want, call := range map[string]func() error{
 		"0 images of":                          func() error { return Write(nil, nil, 0, 2, 2, 1, Options{}) },
-		"with 2 channels":                      func() error { return Write(nil, x, 1, 2, 2, 2, Options{}) },
+		"with 0 channels":                      func() error { return Write(nil, nil, 1, 2, 2, 0, Options{}) },
 		"8 values for 3 images":                func() error { return Write(nil, x, 3, 2, 2, 1, Options{}) },
 		"-1 columns":                           func() error { return Write(nil, x, 2, 2, 2, 1, Options{Columns: -1}) },
 		"do not fit into":                      func() error { return Write(nil, x, 2, 2, 2, 1, Options{Scale: math.MaxInt}) },
