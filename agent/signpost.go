@@ -7,8 +7,8 @@ import (
 	"os"
 	"sync"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/agrdist/agrdist/internal/sealed"
+	"github.com/agrdist/agrdist/internal/vfs"
 	"github.com/agrdist/agrdist/rundir"
 )
 
@@ -37,7 +37,7 @@ func (s *signpost) point(addr string) error {
 	}
 	s.addr = addr
 	s.mu.Unlock()
-	if err := renameio.WriteFile(s.path, []byte(addr+"\n"), 0o644); err != nil {
+	if err := sealed.Replace(vfs.OS{}, s.path, []byte(addr+"\n")); err != nil {
 		return fmt.Errorf("agent: write the coordinator's address: %w", err)
 	}
 	return nil

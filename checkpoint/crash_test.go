@@ -17,13 +17,22 @@ import (
 
 var errPowerCut = errors.New("power cut")
 
-// powerCuts is the number of ways to lose what was not synced, at every call.
-const powerCuts = 2
+// crashes is what may be found after a crash: of what was not synced, all, nothing, a part,
+// or any mixture.
+func crashes(mem *vfstest.Mem, r *rand.Rand) map[string]*vfstest.Mem {
+	after := map[string]*vfstest.Mem{"any": mem.Crash(r)}
+	for _, loss := range vfstest.Losses {
+		after[loss.String()] = mem.CrashWith(loss)
+	}
+	return after
+}
 
-// The power goes at every single call of a save, and the disk keeps any part of
-// what was not synced: what is found afterwards is the old state or the new one,
-// whole; and the new one for certain once Save has returned.
-func TestPowerCutAtEveryCall(t *testing.T) {
+// The end comes at every single call of a save, before it, in the middle of it (half a
+// write) and after it (that is, before the next), and the disk keeps all, nothing or a part
+// of what was not synced. What is found afterwards is the old state or the new one, whole;
+// the new one for certain once Save has returned; and nothing that claims to be a
+// checkpoint and is none. The next start clears the rest away.
+func TestCrashAtEveryCall(t *testing.T) {
 	for name, replace := range map[string]bool{"new step": false, "replacing another history": true} {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(3, 4))
@@ -37,25 +46,18 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 				_, err := open(mem, memDir, testOptions(1)).Save(t.Context(), other)
 				require.NoError(t, err)
 				require.NoError(t, mem.SyncDir(memDir))
-				base = func() *vfstest.Mem { return mem.Crash(r) }
+				base = func() *vfstest.Mem { return mem.CrashWith(vfstest.Kept) }
 			}
 			for i := int64(0); ; i++ {
 				mem := base()
-				off := false
-				h := &vfstest.Hooked{FS: mem, Hook: func(c vfstest.Call) error {
-					off = off || c.N >= i
-					if off {
-						return errPowerCut
-					}
-					return nil
-				}}
+				h := cutAfter(mem, i)
 				_, err := open(h, memDir, testOptions(1)).Save(t.Context(), state(target))
-				for cut := range powerCuts {
-					after := mem.Crash(r)
+				for loss, after := range crashes(mem, r) {
+					where := fmt.Sprintf("call %d, unsynced data: %s", i, loss)
 					s := open(after, memDir, testOptions(1))
 					snap, _, skipped, newestErr := s.Newest(t.Context())
-					require.NoError(t, newestErr, "call %d", i)
-					require.Empty(t, skipped, "a name that was given means a whole checkpoint, call %d", i)
+					require.NoError(t, newestErr, where)
+					require.Empty(t, skipped, "a name that was given means a whole checkpoint, %s", where)
 					want := state(2)
 					if replace {
 						want.Seed = 7
@@ -66,20 +68,108 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 					requireState(t, want, snap)
 					_, bad, verifyErr := s.Verify(t.Context())
 					require.NoError(t, verifyErr)
-					require.Empty(t, bad, "not even an old one, half deleted, call %d", i)
+					require.Empty(t, bad, "not even an old one, half deleted, %s", where)
 
-					if cut == 0 { // life goes on from there
+					require.NoError(t, s.Tidy(t.Context()))
+					for _, left := range names(t, after, memDir) {
+						require.Regexp(t, "^step-[0-9]+$", left, where)
+					}
+					again, _, skipped, newestErr := s.Newest(t.Context())
+					require.NoError(t, newestErr, where)
+					require.Empty(t, skipped, where)
+					requireState(t, want, again)
+					if loss == "any" { // life goes on from there
 						mustSave(t, s, 9)
 						require.Equal(t, []string{"step-9"}, names(t, after, memDir))
 					}
 				}
-				if !off {
+				if h.Calls() <= i {
+					require.NoError(t, err)
 					require.Greater(t, i, int64(50))
 					return
 				}
 			}
 		})
 	}
+}
+
+// The end comes at every call of clearing up, which a start does: no checkpoint is lost by
+// it, and the next start clears up.
+func TestCrashAtEveryCallOfTidy(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	left := func() *vfstest.Mem {
+		mem := sceneFS(t, 2)()
+		s := open(mem, memDir, testOptions(2))
+		mustSave(t, s, 3)
+		for _, dir := range []string{".tmp-step-4-77-1", ".trash-step-1-77"} {
+			require.NoError(t, mem.Mkdir(memDir+"/"+dir))
+			f, err := mem.Create(memDir + "/" + dir + "/" + ModelFile)
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+		}
+		require.NoError(t, mem.Rename(memDir+"/step-3", memDir+"/.replaced-step-3"))
+		return mem
+	}
+	for i := int64(0); ; i++ {
+		mem := left()
+		h := cutAfter(mem, i)
+		_ = open(h, memDir, testOptions(2)).Tidy(t.Context())
+		for loss, after := range crashes(mem, r) {
+			where := fmt.Sprintf("call %d, unsynced data: %s", i, loss)
+			s := open(after, memDir, testOptions(2))
+			requireNewest(t, s, 3)
+			require.NoError(t, s.Tidy(t.Context()))
+			require.Equal(t, []string{"step-2", "step-3"}, names(t, after, memDir), where)
+			requireNewest(t, s, 3)
+		}
+		if h.Calls() <= i {
+			require.Greater(t, i, int64(8))
+			return
+		}
+	}
+}
+
+// The end comes at every call of an export: there is a whole pipeline or none, and the
+// next export clears up.
+func TestCrashAtEveryCallOfExport(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	const dir = "/out/pipeline"
+	for i := int64(0); ; i++ {
+		mem := vfstest.NewMem()
+		h := cutAfter(mem, i)
+		err := export(h, dir, testPipeline(t, false))
+		for loss, after := range crashes(mem, r) {
+			where := fmt.Sprintf("call %d, unsynced data: %s", i, loss)
+			there, existsErr := after.Exists(dir)
+			require.NoError(t, existsErr)
+			if err == nil {
+				require.True(t, there, where)
+			}
+			if there {
+				for _, file := range []string{indexFile, "scheduler/" + schedulerFile, "unet/" + unetFile, "unet/" + weightsFile("", ".safetensors")} {
+					want, err := vfs.ReadFile(wholeExport(t), dir+"/"+file, 1<<20)
+					require.NoError(t, err)
+					got, err := vfs.ReadFile(after, dir+"/"+file, 1<<20)
+					require.NoError(t, err, where)
+					require.Equal(t, want, got, where)
+				}
+				require.NoError(t, after.RemoveAll(dir))
+			}
+			require.NoError(t, export(after, dir, testPipeline(t, false)))
+			require.Equal(t, []string{"pipeline"}, names(t, after, "/out"), where)
+		}
+		if h.Calls() <= i {
+			require.Greater(t, i, int64(30))
+			return
+		}
+	}
+}
+
+func wholeExport(t *testing.T) vfs.FS {
+	t.Helper()
+	mem := vfstest.NewMem()
+	require.NoError(t, export(mem, "/out/pipeline", testPipeline(t, false)))
+	return mem
 }
 
 // cutAfter returns a file system that ends, with everything still as it was, at

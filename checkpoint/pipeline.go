@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
@@ -103,13 +104,16 @@ func writePipeline(fsys vfs.FS, dir string, p Pipeline) (err error) {
 	if err := makeDir(fsys, filepath.Dir(dir)); err != nil {
 		return err
 	}
-	tmp := filepath.Join(filepath.Dir(dir), fmt.Sprintf(".%s.tmp-%d", filepath.Base(dir), os.Getpid()))
-	if err := fsys.RemoveAll(tmp); err != nil { // of a dead process that had this id
+	tmp, lock, err := exportTmp(fsys, dir)
+	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
 			err = also(err, fsys.RemoveAll(tmp))
+		}
+		if lock != nil {
+			err = also(err, lock.Close())
 		}
 	}()
 	s := open(fsys, tmp, Options{})
@@ -139,6 +143,41 @@ func writePipeline(fsys vfs.FS, dir string, p Pipeline) (err error) {
 		return err
 	}
 	return fsys.SyncDir(filepath.Dir(dir))
+}
+
+// exportTmp makes the directory beside dir that an export is written to, with a lock that
+// shows that its writer lives (nil where there are none), and removes those of the dead.
+func exportTmp(fsys vfs.FS, dir string) (tmp string, lock io.Closer, err error) {
+	parent, prefix := filepath.Dir(dir), "."+filepath.Base(dir)+".tmp-"
+	names, err := fsys.ReadDir(parent)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, name := range names {
+		pid, ours := strings.CutPrefix(name, prefix)
+		if _, err := strconv.Atoi(pid); !ours || err != nil {
+			continue
+		}
+		left := filepath.Join(parent, name)
+		held, err := fsys.LockDir(left)
+		if err != nil {
+			continue // somebody writes it, or nobody can tell
+		}
+		if err := also(fsys.RemoveAll(left), held.Close()); err != nil {
+			return "", nil, err
+		}
+	}
+	tmp = filepath.Join(parent, fmt.Sprintf("%s%d", prefix, os.Getpid()))
+	if err := fsys.RemoveAll(tmp); err != nil { // of a dead process that had this id
+		return "", nil, err
+	}
+	if err := fsys.Mkdir(tmp); err != nil {
+		return "", nil, err
+	}
+	if lock, err = fsys.LockDir(tmp); err != nil && !errors.Is(err, vfs.ErrNoLocks) {
+		return "", nil, also(err, fsys.RemoveAll(tmp))
+	}
+	return tmp, lock, nil
 }
 
 func text(b []byte) func(io.Writer) error {

@@ -116,16 +116,38 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := makeDir(s.fs, s.dir); err != nil {
 		return err
 	}
+	return s.tidy(ctx)
+}
+
+// Tidy clears away what dead processes left of saves and removals; a checkpoint that was
+// being replaced gets its name back. Every save begins with it. The caller has the right
+// to write.
+func (s *Store) Tidy(ctx context.Context) error {
+	if err := s.acquire(ctx); err != nil {
+		return err
+	}
+	defer s.release()
+	if there, err := s.fs.Exists(s.dir); err != nil || !there {
+		return err
+	}
+	if err := s.tidy(ctx); err != nil {
+		return fmt.Errorf("checkpoint: tidy %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+func (s *Store) tidy(ctx context.Context) error {
 	names, err := s.fs.ReadDir(s.dir)
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(names, func(n string) bool { kind, _ := leftover(n); return kind != "" }) {
-		// The dead may not have come to this: their renames go before what
-		// follows from them.
-		if err := s.fs.SyncDir(s.dir); err != nil {
-			return err
-		}
+	if !slices.ContainsFunc(names, func(n string) bool { kind, _ := leftover(n); return kind != "" }) {
+		return nil
+	}
+	// The dead may not have come to this: their renames go before what follows from
+	// them.
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return err
 	}
 	for _, name := range names {
 		if err := s.clear(name); err != nil {

@@ -2,10 +2,12 @@ package data
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"slices"
 	"strconv"
@@ -101,22 +103,45 @@ func fingerprint(images int, sum []byte) string {
 // The text form is a line a file, fields separated by tabs; names are Go string
 // literals, so that any bytes survive and a person can read it:
 //
-//	agrdist image index 1
+//	agrdist image index 2
 //	image  SIZE  MTIME  VERIFIED  FORMAT  WIDTH  HEIGHT  MODE  ORIENTATION  ANIMATED  "PATH"
 //	skip   SIZE  MTIME  REASON  "DETAIL"  "PATH"
-const indexMagic = "agrdist image index 1"
+//	sum    SHA-256 of the lines above
+const indexMagic = "agrdist image index 2"
+
+// indexWriter writes the text form; close writes its last line.
+type indexWriter struct {
+	out *bufio.Writer
+	sum hash.Hash
+}
+
+func newIndexWriter(w io.Writer) *indexWriter {
+	x := &indexWriter{out: bufio.NewWriter(w), sum: sha256.New()}
+	fmt.Fprintln(x, indexMagic)
+	return x
+}
+
+// Write implements io.Writer. Its errors are those of close.
+func (x *indexWriter) Write(p []byte) (int, error) {
+	x.sum.Write(p)
+	return x.out.Write(p)
+}
+
+func (x *indexWriter) close() error {
+	fmt.Fprintf(x.out, "sum\t%x\n", x.sum.Sum(nil))
+	return x.out.Flush() // the first error of all writes
+}
 
 // Encode writes the index in its text form.
 func (x *Index) Encode(w io.Writer) error {
-	out := bufio.NewWriter(w)
-	fmt.Fprintln(out, indexMagic)
+	out := newIndexWriter(w)
 	for _, m := range x.Images {
 		writeImage(out, m)
 	}
 	for _, s := range x.Skipped {
 		writeSkip(out, cachedSkip{Skip: s})
 	}
-	return out.Flush() // the first error of all writes
+	return out.close()
 }
 
 func writeImage(w io.Writer, m Image) {
@@ -142,33 +167,62 @@ func DecodeIndex(r io.Reader) (*Index, error) {
 	return x, err
 }
 
+var errIndexDamaged = errors.New("the list of images is damaged")
+
 func readIndex(r io.Reader, image func(Image), skip func(cachedSkip)) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
+	lines.Split(wholeLines)
+	sum, ended := sha256.New(), false
 	for n := 1; lines.Scan(); n++ {
-		fields := strings.Split(lines.Text(), "\t")
+		line := strings.TrimSuffix(lines.Text(), "\n")
+		fields := strings.Split(line, "\t")
 		switch {
-		case n == 1 && lines.Text() == indexMagic:
-			continue
-		case n == 1:
+		case n == 1 && line != indexMagic:
 			return errors.New("not an image index of this version")
+		case n == 1:
+		case ended:
+			return fmt.Errorf("%w: line %d follows its end", errIndexDamaged, n)
+		case fields[0] == "sum":
+			if lines.Text() != fmt.Sprintf("sum\t%x\n", sum.Sum(nil)) {
+				return fmt.Errorf("%w: its checksum does not match", errIndexDamaged)
+			}
+			ended = true
 		case fields[0] == "image" && len(fields) == 11:
 			m, err := parseImage(fields)
 			if err != nil {
-				return fmt.Errorf("line %d: %w", n, err)
+				return fmt.Errorf("%w: line %d: %w", errIndexDamaged, n, err)
 			}
 			image(m)
 		case fields[0] == "skip" && len(fields) == 6:
 			s, err := parseSkip(fields)
 			if err != nil {
-				return fmt.Errorf("line %d: %w", n, err)
+				return fmt.Errorf("%w: line %d: %w", errIndexDamaged, n, err)
 			}
 			skip(s)
 		default:
-			return fmt.Errorf("line %d: neither an image nor a skip", n)
+			return fmt.Errorf("%w: line %d: neither an image nor a skip", errIndexDamaged, n)
 		}
+		sum.Write(lines.Bytes())
 	}
-	return lines.Err()
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	if !ended {
+		return fmt.Errorf("%w: it is cut short", errIndexDamaged)
+	}
+	return nil
+}
+
+// wholeLines splits at newlines and leaves them in: a checksum is of every byte.
+func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i+1], nil
+	}
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
 }
 
 // fieldReader parses fields and keeps the first error.

@@ -3,8 +3,10 @@ package data
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -443,12 +445,37 @@ func TestIndexText(t *testing.T) {
 	require.Regexp(t, `^3-[0-9a-f]{16}$`, x.Fingerprint())
 }
 
+// Any bit flipped, any length cut to: an error, never another list.
+func TestIndexDamaged(t *testing.T) {
+	w := newTree(t)
+	w.png("a.png", "d/e.png")
+	w.file("x.txt", nil)
+	x, err := Scan(t.Context(), ScanConfig{Dir: w.dir})
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, x.Encode(&out))
+	good := out.Bytes()
+	for i := range good {
+		_, err := DecodeIndex(bytes.NewReader(good[:i]))
+		require.Error(t, err, "cut to %d", i)
+		for bit := range 8 {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1 << bit
+			_, err := DecodeIndex(bytes.NewReader(bad))
+			require.Error(t, err, "byte %d, bit %d", i, bit)
+		}
+	}
+	_, err = DecodeIndex(bytes.NewReader(append(bytes.Clone(good), good...)))
+	require.ErrorIs(t, err, errIndexDamaged)
+}
+
 func FuzzDecodeIndex(f *testing.F) {
 	f.Add(indexMagic + "\nimage\t3\t4\ttrue\tPNG\t5\t6\trgb\t1\tfalse\t\"a\\xff\"\nskip\t0\t0\tempty\t\"\"\t\"b\"\n")
 	f.Add(indexMagic + "\n")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
-		x, err := DecodeIndex(strings.NewReader(text))
+		_, _ = DecodeIndex(strings.NewReader(text)) // no panic
+		x, err := DecodeIndex(strings.NewReader(fmt.Sprintf("%ssum\t%x\n", text, sha256.Sum256([]byte(text)))))
 		if err != nil {
 			return
 		}

@@ -81,8 +81,8 @@ func (c scanCache) store(path string, files []string, verdicts []verdict, now ti
 	if path == "" {
 		return
 	}
-	var out bytes.Buffer
-	out.WriteString(indexMagic + "\n")
+	var text bytes.Buffer
+	out := newIndexWriter(&text)
 	news := false
 	for i, v := range verdicts {
 		news = news || !v.cached
@@ -92,17 +92,17 @@ func (c scanCache) store(path string, files []string, verdicts []verdict, now ti
 		switch v.skip.Reason {
 		case "":
 			v.image.Path = files[i]
-			writeImage(&out, v.image)
+			writeImage(out, v.image)
 		case SkipEmpty, SkipDamaged, SkipTooLarge, SkipNotRead: // of its contents
 			v.skip.Path = files[i]
-			writeSkip(&out, cachedSkip{Skip: v.skip, size: v.size, modTime: v.modTime})
+			writeSkip(out, cachedSkip{Skip: v.skip, size: v.size, modTime: v.modTime})
 		default: // of its name or its place, which costs nothing to find out again
 		}
 	}
 	if !news {
 		return
 	}
-	if os.MkdirAll(filepath.Dir(path), 0o755) == nil {
-		_ = renameio.WriteFile(path, out.Bytes(), 0o644)
+	if out.close() == nil && os.MkdirAll(filepath.Dir(path), 0o755) == nil {
+		_ = renameio.WriteFile(path, text.Bytes(), 0o644)
 	}
 }

@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/internal/sealed"
 	"github.com/agrdist/agrdist/internal/version"
+	"github.com/agrdist/agrdist/internal/vfs"
 	"github.com/agrdist/agrdist/recipe"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
@@ -55,6 +55,7 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 			}
 		}
 	}
+	r.tidy(ctx)
 	if done, err = r.resumable(ctx); err == nil && done == nil {
 		err = r.writeIndex()
 	}
@@ -65,12 +66,28 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 				r.cfg.Data.Dir = d
 			}
 		}
-		err = renameio.WriteFile(r.dir.Config(), r.cfg.YAML(false), 0o644)
+		err = sealed.Replace(vfs.OS{}, r.dir.Config(), r.cfg.YAML(false))
 	}
 	if err != nil || done != nil {
 		unlock()
 	}
 	return unlock, done, err
+}
+
+// tidy clears what killed processes left in the run's directory. A node that joins has
+// no lock, and may share the directory with a run that is under way: then it leaves the
+// checkpoints to that run.
+func (r *run) tidy(ctx context.Context) {
+	mine := len(r.cfg.Cluster.Join) == 0
+	if !mine {
+		if lock, err := r.dir.Lock(); err == nil {
+			mine = true
+			defer func() { _ = lock.Unlock() }() // it ends with the process at the latest
+		}
+	}
+	if err := r.dir.Tidy(ctx, mine); err != nil {
+		r.notice(fmt.Sprintf("what an earlier process left is not cleared: %v", err))
+	}
 }
 
 // adopted takes the settings of the run that this node has joined: its data is looked
@@ -83,7 +100,7 @@ func (r *run) adopted(ctx context.Context, run *config.Config) error {
 	if err := r.writeIndex(); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(r.dir.Config(), run.YAML(false), 0o644); err != nil {
+	if err := sealed.Replace(vfs.OS{}, r.dir.Config(), run.YAML(false)); err != nil {
 		return fmt.Errorf("cannot write the configuration: %w", err)
 	}
 	return nil

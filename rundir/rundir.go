@@ -1,6 +1,7 @@
 package rundir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/agrdist/agrdist/checkpoint"
+	"github.com/agrdist/agrdist/internal/sealed"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // Dir is the directory of a run.
@@ -86,6 +89,19 @@ func (d Dir) Lock() (*checkpoint.RunLock, error) { return checkpoint.LockRun(str
 // Store opens the run's checkpoints.
 func (d Dir) Store(o checkpoint.Options) *checkpoint.Store {
 	return checkpoint.Open(d.Checkpoints(), o)
+}
+
+// Tidy removes what killed processes left unfinished in the directory: temporary files,
+// and, for the holder of the lock, temporary directories of checkpoints.
+func (d Dir) Tidy(ctx context.Context, locked bool) error {
+	var errs []error
+	for _, dir := range []string{string(d), d.Nodes(), d.join("data")} {
+		errs = append(errs, sealed.Sweep(vfs.OS{}, dir))
+	}
+	if locked {
+		errs = append(errs, d.Store(checkpoint.Options{}).Tidy(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // SetAside moves what an earlier run left into a new directory beside it, so that

@@ -176,3 +176,29 @@ func TestSetAside(t *testing.T) {
 	}
 	require.Equal(t, []string{"earlier-20261128-120000", "earlier-20261128-120000-2", "earlier-20261128-120000-3"}, dirs)
 }
+
+func TestTidy(t *testing.T) {
+	d := at(t)
+	require.NoError(t, d.Tidy(t.Context(), true), "nothing is there")
+	save(t, d, 1, 1, true)
+	require.NoError(t, os.MkdirAll(d.Nodes(), 0o755))
+	files := []string{
+		filepath.Join(string(d), ".config.yaml.17-1.tmp"), filepath.Join(string(d), ".coordinator.json.17-2.tmp"), filepath.Join(d.Nodes(), ".n.json.17-3.tmp"),
+	}
+	for _, f := range files {
+		require.NoError(t, os.WriteFile(f, []byte("half"), 0o600))
+	}
+	half := filepath.Join(d.Checkpoints(), ".tmp-step-2-17-1")
+	require.NoError(t, os.Mkdir(half, 0o755))
+	require.NoError(t, os.WriteFile(d.Config(), []byte("seed: 7\n"), 0o600))
+
+	require.NoError(t, d.Tidy(t.Context(), false))
+	for _, f := range files {
+		require.NoFileExists(t, f)
+	}
+	require.DirExists(t, half, "the checkpoints belong to who has the lock")
+	require.NoError(t, d.Tidy(t.Context(), true))
+	require.NoDirExists(t, half)
+	require.FileExists(t, d.Config())
+	require.DirExists(t, d.Checkpoint(1))
+}

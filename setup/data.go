@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/agrdist/agrdist/config"
 	"github.com/agrdist/agrdist/data"
+	"github.com/agrdist/agrdist/internal/sealed"
+	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 // DataConfig translates the data section; index is the list of images of a
@@ -111,7 +111,7 @@ func WriteIndex(runDir string, index *data.Index) (skipped string, err error) {
 	if err := index.Encode(&list); err != nil {
 		return "", err
 	}
-	if err := renameio.WriteFile(indexFile(runDir, index.Fingerprint()), list.Bytes(), 0o644); err != nil {
+	if err := sealed.Replace(vfs.OS{}, indexFile(runDir, index.Fingerprint()), list.Bytes()); err != nil {
 		return "", err
 	}
 	if len(index.Skipped) == 0 {
@@ -122,7 +122,7 @@ func WriteIndex(runDir string, index *data.Index) (skipped string, err error) {
 		fmt.Fprintln(&list, s)
 	}
 	skipped = filepath.Join(runDir, dataDir, skippedFile)
-	return skipped, renameio.WriteFile(skipped, list.Bytes(), 0o644)
+	return skipped, sealed.Replace(vfs.OS{}, skipped, list.Bytes())
 }
 
 // Dataset opens the training images of a run. A folder's list of images is the
@@ -161,7 +161,7 @@ func readIndex(c *config.Config, runDir string) (*data.Index, error) {
 	}
 	index, err := data.DecodeIndex(f)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w; remove the file, and the folder is read again", path, err)
 	}
 	return index, nil
 }

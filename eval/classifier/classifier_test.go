@@ -135,6 +135,12 @@ func TestCache(t *testing.T) {
 	require.NoError(t, os.Truncate(files[0], 1000))
 	require.Equal(t, first, open(), "a damaged file is replaced")
 	require.Equal(t, 2, trained)
+	b, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	b[len(b)-5] ^= 1 // of a weight
+	require.NoError(t, os.WriteFile(files[0], b, 0o600))
+	require.Equal(t, first, open(), "a weight that was changed is found")
+	require.Equal(t, 3, trained)
 }
 
 // unlabelled has no classes.

@@ -32,6 +32,10 @@ var digitsWeights []byte
 // keyEntry of a file's metadata says what the weights are a function of.
 const keyEntry = "agrdist.classifier"
 
+// sumEntry of a file's metadata is the digest of its weights; files of earlier versions
+// have none.
+const sumEntry = "agrdist.sha256"
+
 // Identity is everything that a classifier's weights are a function of.
 type Identity struct {
 	Config  Config
@@ -142,6 +146,11 @@ func (k *Classifier) load(f *safetensors.File) error {
 		}
 		list = append(list, nn.Tensor{Name: e.Name, Shape: shape, Data: values})
 	}
+	if want, ok := f.Metadata()[sumEntry]; ok {
+		if sum, err := digest(list); err != nil || sum != want {
+			return errors.New("classifier: the weights are damaged")
+		}
+	}
 	flat := make([]float32, k.params.FlatLen())
 	if err := k.params.Flatten(flat, list, nil); err != nil {
 		return fmt.Errorf("classifier: %w", err)
@@ -160,7 +169,11 @@ func (k *Classifier) Save(w io.Writer) error {
 	for i, t := range list {
 		out[i] = safetensors.Tensor{Name: t.Name, DType: safetensors.F32, Shape: t.Shape, Data: safetensors.Float32s(t.Data)}
 	}
-	return safetensors.Write(w, out, map[string]string{keyEntry: k.identity.text()})
+	sum, err := digest(list)
+	if err != nil {
+		return err
+	}
+	return safetensors.Write(w, out, map[string]string{keyEntry: k.identity.text(), sumEntry: sum})
 }
 
 func (k *Classifier) tensors() ([]nn.Tensor, error) {
@@ -178,6 +191,10 @@ func (k *Classifier) Digest() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return digest(list)
+}
+
+func digest(list []nn.Tensor) (string, error) {
 	h := sha256.New()
 	for _, t := range list {
 		fmt.Fprintln(h, t.Name, t.Shape)

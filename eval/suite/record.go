@@ -98,6 +98,44 @@ type Record struct {
 	Seconds    float64   `json:"seconds"`
 }
 
+// ErrDamaged says that a line of an eval.jsonl is not what was written.
+var ErrDamaged = errors.New("the line is damaged")
+
+// A line ends with a field of its own: 16 hexadecimal digits of the SHA-256 of what
+// stands before it.
+const (
+	sumKey    = `,"sum":"`
+	sumDigits = 16
+	sumEnd    = `"}`
+)
+
+func sumOf(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:sumDigits/2])
+}
+
+// line returns the record as a line of the file, without its newline.
+func (r Record) line() ([]byte, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	body := b[:len(b)-1] // a struct with fields: it ends with a brace
+	return append(body, sumKey+sumOf(body)+sumEnd...), nil
+}
+
+// parse reads a line. Those of earlier versions have no sum.
+func parse(line []byte) (r Record, err error) {
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	n := len(line) - len(sumKey) - sumDigits - len(sumEnd)
+	if n >= 0 && bytes.HasPrefix(line[n:], []byte(sumKey)) && string(line[n+len(sumKey):len(line)-len(sumEnd)]) != sumOf(line[:n]) {
+		return r, fmt.Errorf("%w: its checksum does not match", ErrDamaged)
+	}
+	return r, nil
+}
+
 // ReadRecords reads an eval.jsonl. A file that does not exist has none; a last line
 // that was cut off, by a crash, is left out.
 func ReadRecords(path string) ([]Record, error) {
@@ -112,12 +150,12 @@ func ReadRecords(path string) ([]Record, error) {
 	for n := 1; len(text) > 0; n++ {
 		line, rest, whole := bytes.Cut(text, []byte("\n"))
 		text = rest
-		var r Record
-		if err := json.Unmarshal(line, &r); err != nil {
-			if !whole {
-				break
-			}
-			return nil, fmt.Errorf("suite: %s, line %d: %w; remove the line", path, n, err)
+		if !whole {
+			break
+		}
+		r, err := parse(line)
+		if err != nil {
+			return nil, fmt.Errorf("suite: %s, line %d: %w; remove the line, and what it was the result of is evaluated again", path, n, err)
 		}
 		out = append(out, r)
 	}
@@ -136,7 +174,7 @@ func Find(records []Record, id string) (Record, bool) {
 
 // Append adds a record to an eval.jsonl, after the line that a crash cut off, if any.
 func Append(path string, r Record) (err error) {
-	b, err := json.Marshal(r)
+	b, err := r.line()
 	if err != nil {
 		return fmt.Errorf("suite: %w", err)
 	}

@@ -1,10 +1,12 @@
 package suite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -199,4 +201,43 @@ func TestRecords(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("nonsense\n{}\n"), 0o644))
 	_, err = ReadRecords(path)
 	require.ErrorContains(t, err, "line 1")
+}
+
+// Any bit flipped, any length cut to: the right record, none, or an error; never
+// another number.
+func TestRecordsDamaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "eval.jsonl")
+	d := Definition{Step: 7, Weights: "raw"}
+	r := Record{Definition: d, ID: d.Digest(), Metrics: map[string]Metric{"fid": {Value: 3.25}}, From: "runs/a"}
+	require.NoError(t, Append(path, r))
+	good, err := os.ReadFile(path)
+	require.NoError(t, err)
+	line := bytes.TrimSuffix(good, []byte("\n"))
+	for i := range line {
+		for bit := range 8 {
+			bad := bytes.Clone(line)
+			bad[i] ^= 1 << bit
+			got, err := parse(bad)
+			if err == nil {
+				require.Equal(t, r, got, "byte %d, bit %d", i, bit)
+				require.GreaterOrEqual(t, i, len(line)-len(sumKey)-sumDigits-len(sumEnd), "only what names the checksum is not in it")
+				continue
+			}
+			require.ErrorIs(t, err, ErrDamaged)
+		}
+		require.NoError(t, os.WriteFile(path, good[:i], 0o600))
+		got, err := ReadRecords(path)
+		require.NoError(t, err, "a line that was cut off, by a crash")
+		require.Empty(t, got)
+	}
+	old := strings.Replace(string(good), sumField(good), "", 1)
+	require.NoError(t, os.WriteFile(path, []byte(old), 0o600))
+	got, err := ReadRecords(path)
+	require.NoError(t, err, "of a version without checksums")
+	require.Equal(t, []Record{r}, got)
+}
+
+func sumField(line []byte) string {
+	at := strings.Index(string(line), sumKey)
+	return string(line[at : at+len(sumKey)+sumDigits+1])
 }

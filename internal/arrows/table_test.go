@@ -5,7 +5,7 @@ package arrows
 var allowed = map[string]string{
 	"cmd/agrdist": "internal/filelock metrics/export internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
 		"diffusion nn/weights optim internal/grid internal/version",
-	"launch": "internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
+	"launch": "internal/sealed internal/vfs internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
 	"agent": "internal/flight internal/sealed internal/vfs worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "internal/flight worker/spec worker/usage cluster/supervise recipe setup rundir trainer config metrics metrics/otlp metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
@@ -17,7 +17,7 @@ var allowed = map[string]string{
 	"bench": "setup config agr optim allreduce allreduce/mesh diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
 		"internal/sharedmem internal/version",
 	"bench/probe": "internal/isa",
-	"setup": "config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
+	"setup": "internal/sealed internal/vfs config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
 		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver internal/cuda/nvrtc",
 
 	"compare":                         "config eval/suite",
@@ -31,7 +31,7 @@ var allowed = map[string]string{
 	"eval/suite":                      "eval internal/filelock",
 
 	"recipe":              "internal/isa rundir setup config checkpoint diffusion diffusion/unet",
-	"rundir":              "checkpoint checkpoint/pytorchddpm nn/weights",
+	"rundir":              "internal/sealed internal/vfs checkpoint checkpoint/pytorchddpm nn/weights",
 	"trainer":             "internal/flight cluster checkpoint allreduce diffusion diffusion/unet nn agr optim tensor rng",
 	"config":              "",
 	"status":              "cluster metrics",
