@@ -42,7 +42,7 @@ func (m *Machine) exited(event WorkerExited) {
 		}
 		m.lose(w, true, why)
 	} else if e.Member != "" {
-		m.certifyAbsent(e.Member, e.String())
+		m.certifyAbsent(e.Member, e.Code == ExitStopped && e.Signal == "", e.String())
 	}
 	// A worker that was never let in speaks for its own node: what does not fit there
 	// does not end the run of the others. Before the run has begun, the node that came

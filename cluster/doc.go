@@ -48,11 +48,15 @@
 // coordinator that hears a majority of an older one hears of the newer one too
 // (dynamic voting).
 //
-// A generation formed since then has no such vote, but it may be committing
-// unheard: losing the coordinator stops nothing. So a successor needs one member
-// of each of those, unless all are certified dead or one is known to have moved
-// on. That one is enough to end it, for no generation commits without all its
-// members.
+// A generation formed since then may have committed too, unheard: losing the
+// coordinator stops nothing, and of its members some may have had all words of its
+// first step when it broke, and others not. So a successor needs a majority of each
+// of those as well, until one of their members reports that it left without giving
+// its part of a word: no generation commits without all its members, so that one
+// never did and never will. (These are the ambiguous attempts of Yeger Lotem,
+// Keidar and Dolev, "Dynamic voting for consistent primary components", PODC 1997.)
+// A worker names the generations in which it gave its part to every coordinator that
+// it registers with, which may not know of them.
 //
 // Members whose death their node's supervisor certified (it reaped the process)
 // are not counted: the dead do not vote for the other side. Without that, two

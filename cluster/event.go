@@ -12,7 +12,9 @@ type WorkerJoined struct {
 	// Committed is the generation in which it committed a step last, with members;
 	// Number 0 for none.
 	Committed Generation
-	Report    Report // its state at the time
+	// Pledged are those of Report.Pledged, with members.
+	Pledged []Generation
+	Report  Report // its state at the time
 	// Request comes back in the Admit or Refuse that answers.
 	Request uint64
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 )
 
 // finished takes in a rank's word that the last step is reached.
@@ -153,5 +154,5 @@ func (m *Machine) stopped(reason string) {
 
 // gone tells whether all members of the last generation are certainly dead.
 func (m *Machine) gone() bool {
-	return len(m.living(m.last)) == 0
+	return !slices.ContainsFunc(m.last.Members, func(w Member) bool { return !m.dead[w.ID] })
 }

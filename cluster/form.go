@@ -93,8 +93,8 @@ func (m *Machine) reform(members []*worker) {
 // runs well. It is left alone if its successor would have no quorum because a
 // member of it is about to leave.
 func (m *Machine) joinDue(members []*worker) bool {
-	ok, _ := quorum(m.electorate().Generation, m.dead, m.choose(members))
-	return ok && m.joinTime()
+	_, _, barred := m.barred(m.choose(members))
+	return !barred && m.joinTime()
 }
 
 func (m *Machine) joinTime() bool {
@@ -104,24 +104,20 @@ func (m *Machine) joinTime() bool {
 // propose forms a generation if it has a quorum.
 func (m *Machine) propose(members []*worker, reason string) {
 	in := m.choose(members)
-	ok, unheard := quorum(m.electorate().Generation, m.dead, in)
-	if !ok && !m.cfg.AllowMinority {
-		what := "the last that committed a step"
-		if m.base.Number == 0 {
+	g, unheard, barred := m.barred(in)
+	if barred && !m.cfg.AllowMinority {
+		what := "which may have committed a step"
+		switch {
+		case m.base.Number == 0 && g == m.first:
 			what = "the first, which may have committed a step"
+		case g == m.base:
+			what = "the last that committed a step"
 		}
 		m.block("no majority of generation %d (%s): unheard, and not certified dead: %s; "+
-			"bring them back, or set cluster.allow_minority if they are certainly dead", m.electorate().Number, what, names(unheard))
+			"bring them back, or set cluster.allow_minority if they are certainly dead", g.Number, what, names(unheard))
 		return
 	}
-	if g, open := m.unsettled(in); open && !m.cfg.AllowMinority {
-		m.block("generation %d may still be committing steps unheard: %s; bring one of them back, "+
-			"or set cluster.allow_minority if they are certainly dead", g.Number, names(m.living(g)))
-		return
-	} else if open {
-		ok = false
-	}
-	if !ok {
+	if barred {
 		reason += "; formed by a minority, as the operator allowed"
 	}
 	for _, w := range m.ranks() {
@@ -170,24 +166,16 @@ func (m *Machine) bound(id MemberID) bool {
 	return m.electorate().Rank(id) >= 0 || slices.ContainsFunc(m.issued, func(g *group) bool { return g.Rank(id) >= 0 })
 }
 
-// unsettled returns a generation that may commit a step, or may have, without
-// the machine knowing: it is newer than base, not all of it are certified dead,
-// and no member of it is in the next one. Any one will do: a member that moves on
-// takes part in no further commit of the old generation, and next cannot commit
-// before it has moved.
-func (m *Machine) unsettled(next func(MemberID) bool) (*group, bool) {
-	for _, g := range m.issued {
-		alive := func(w Member) bool { return !m.dead[w.ID] }
-		if slices.ContainsFunc(g.Members, alive) && !slices.ContainsFunc(g.Members, func(w Member) bool { return alive(w) && next(w.ID) }) {
-			return g, true
+// barred returns a generation of which next has no majority, and who of it is unheard:
+// the last that is known to have committed, or one since that may have (see "Why a
+// quorum" in the package's text).
+func (m *Machine) barred(next func(MemberID) bool) (g *group, unheard []Member, is bool) {
+	for _, g := range append([]*group{m.electorate()}, m.issued...) {
+		if ok, unheard := quorum(g.Generation, m.dead, next); !ok {
+			return g, unheard, true
 		}
 	}
-	return nil, false
-}
-
-// living returns the members of a generation that are not certified dead.
-func (m *Machine) living(g *group) []Member {
-	return slices.DeleteFunc(slices.Clone(g.Members), func(w Member) bool { return m.dead[w.ID] })
+	return nil, nil, false
 }
 
 // block says why a generation cannot form. It is not asked again until something changes.

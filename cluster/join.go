@@ -50,6 +50,11 @@ func (m *Machine) join(e WorkerJoined) {
 	if e.Committed.Rank(id) >= 0 {
 		m.learnBase(e.Committed, e.Report)
 	}
+	for _, g := range e.Pledged {
+		if g.Rank(id) >= 0 {
+			m.learnIssued(g)
+		}
+	}
 	m.learnCommit(e.Report, e.Holds)
 	m.reported(e.Report)
 	m.tell(w, e.Holds.Number)
@@ -71,7 +76,7 @@ func (m *Machine) replace(by Member) {
 	}
 	for _, g := range append([]*group{m.electorate(), m.last}, m.issued...) { // not back since a restart
 		if id := g.holder(at); id != "" && id != by.ID && !m.dead[id] {
-			m.certifyAbsent(id, why)
+			m.certifyAbsent(id, false, why)
 		}
 	}
 }
@@ -184,6 +189,7 @@ func (m *Machine) reported(r Report) {
 		w.connectAt = m.now
 	}
 	m.weigh(w)
+	m.dropVoid(r)
 	if r.Stopping && r.HasState && r.Step > m.saved {
 		m.saved = r.Step
 		m.rev++
@@ -195,7 +201,6 @@ func (m *Machine) reported(r Report) {
 		m.steps.interrupted = true
 	}
 	m.commit(r.CommitGeneration, r.Step)
-	m.movedOn(r)
 	if r.Broken != "" && m.breaks.at.IsZero() {
 		m.breaks.at = m.now
 		m.breaks.text = fmt.Sprintf("%s: %s", w.member, r.Broken)
@@ -241,21 +246,22 @@ func (m *Machine) commit(generation uint64, step int64) {
 	}
 }
 
-// movedOn drops the generations that can never commit: a member of them is in a
-// newer one and had not committed in them.
-func (m *Machine) movedOn(r Report) {
+// dropVoid drops the generations that never committed and never will: a member of them
+// has left them, or passed them by, without its part of a commit word. That stays true
+// whatever happens to the member.
+func (m *Machine) dropVoid(r Report) {
 	if len(m.issued) == 0 {
 		return
 	}
-	kept := m.issued[:0:0]
-	for _, g := range m.issued {
-		if g.Number < r.Generation && g.Number > r.CommitGeneration && g.Rank(r.Member) >= 0 {
-			m.rev++
-		} else {
-			kept = append(kept, g)
-		}
+	void := func(g *group) bool {
+		left := g.Number < r.Generation || g.Number == r.Generation && r.Left
+		return left && g.Number > r.CommitGeneration && g.Rank(r.Member) >= 0 && !slices.Contains(r.Pledged, g.Number)
 	}
-	m.issued = kept
+	kept := slices.DeleteFunc(slices.Clone(m.issued), void)
+	if len(kept) < len(m.issued) {
+		m.issued = kept
+		m.rev++
+	}
 }
 
 // learn takes in a generation that a worker is in and the machine never heard
@@ -277,11 +283,17 @@ func (m *Machine) learn(g Generation) {
 // learnSeen takes in a generation that a node has seen. One that is not newer than the
 // last may be another coordinator's, and may have committed unheard.
 func (m *Machine) learnSeen(g Generation) {
-	known := func(o *group) bool { return o.Same(g) }
-	switch {
-	case g.Number > max(m.last.Number, m.floor):
+	if g.Number > max(m.last.Number, m.floor) {
 		m.learn(g)
-	case g.Number > max(m.base.Number, m.floor) && !known(m.last) && !slices.ContainsFunc(m.issued, known):
+	} else {
+		m.learnIssued(g)
+	}
+}
+
+// learnIssued takes in a generation that may have committed.
+func (m *Machine) learnIssued(g Generation) {
+	known := func(o *group) bool { return o.Same(g) }
+	if g.Number > max(m.base.Number, m.floor) && !known(m.last) && !slices.ContainsFunc(m.issued, known) {
 		m.issue(newGroup(g))
 		slices.SortStableFunc(m.issued, func(a, b *group) int { return cmp.Compare(a.Number, b.Number) })
 		m.rev++

@@ -337,7 +337,9 @@ func (m *Machine) lose(w *worker, certified bool, why string) {
 		return
 	}
 	m.drained = agreed
-	if !agreed || m.state != StateStopping {
+	// Who leaves together with the others leaves nobody behind.
+	together := w.report.Generation == m.last.Number && !w.report.Left
+	if !agreed || m.state != StateStopping || !together {
 		m.cause("lost %s: %s", w.member, why)
 	}
 }
@@ -360,13 +362,15 @@ func (m *Machine) workerLost(e WorkerLost) {
 		m.agreed[e.ID] = e.Certified
 		m.lose(w, e.Certified, e.Why)
 	case e.Certified:
-		m.certifyAbsent(e.ID, e.Why)
+		m.certifyAbsent(e.ID, true, e.Why)
 	}
 }
 
-// certifyAbsent takes in the death of a member that is not registered.
-func (m *Machine) certifyAbsent(id MemberID, why string) {
-	if r := m.last.Rank(id); r >= 0 && !m.dead[id] && m.state == StateRecovering {
+// certifyAbsent takes in the death of a member that is not registered: the others may
+// not have noticed while they had no coordinator.
+func (m *Machine) certifyAbsent(id MemberID, agreed bool, why string) {
+	missed := m.state == StateRecovering || m.state == StateStopping && !agreed
+	if r := m.last.Rank(id); r >= 0 && !m.dead[id] && missed {
 		m.cause("lost %s: %s", m.last.Members[r], why)
 	}
 	m.certify(id)

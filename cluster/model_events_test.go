@@ -34,6 +34,9 @@ func (w *model) act() {
 		if p.id != "" && w.rng.IntN(4) == 0 { // an old word, late
 			r := w.report(p)
 			r.Generation, r.Step, r.CommitGeneration = r.Generation/2, r.Step+5, r.CommitGeneration/2
+			for g := uint64(1); g <= w.newest; g++ { // it tells nothing of what it left
+				r.Pledged = append(r.Pledged, g)
+			}
 			w.step(Reported{r})
 		}
 	case 7:

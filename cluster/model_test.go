@@ -79,7 +79,7 @@ func (w *model) report(p *process) Report {
 	if p.aborted {
 		phase = PhaseSync
 	}
-	return Report{Member: p.id, Generation: p.holds.Number, Step: p.step, CommitGeneration: p.commit, HasState: p.step >= 0, Phase: phase}
+	return Report{Member: p.id, Generation: p.holds.Number, Step: p.step, CommitGeneration: p.commit, HasState: p.step >= 0, Left: p.aborted, Phase: phase}
 }
 
 func (w *model) find(id MemberID) *process {

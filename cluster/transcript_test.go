@@ -23,7 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //
 //	config KEY=VALUE...               first line only; workers=N sets min and max, begin=false MayBegin
 //	agent NODE SLOTS [seen=NUMBER:ID,ID] | agentlost NODE | silent NODE | drain NODE
-//	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID, committed=... and the keys of report
+//	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID, committed=..., gave=... and the keys of report
 //	report ID,... KEY=VALUE...        changes the last report of each and sends it
 //	mute ID                           no heartbeats from now on, though connected
 //	cut ID | lost ID | left ID        stream broke | lost uncertified | said good-bye
@@ -200,7 +200,11 @@ func (p *player) join(id, at string, keys map[string]string) {
 	}
 	p.reports[id] = p.report(r, keys)
 	p.order = append(without(p.order, id), id)
-	p.step(WorkerJoined{Member: m, Holds: holds, Committed: p.generation(keys["committed"]), Report: p.reports[id]})
+	var gave []Generation
+	if keys["gave"] != "" {
+		gave = append(gave, p.generation(keys["gave"]))
+	}
+	p.step(WorkerJoined{Member: m, Holds: holds, Committed: p.generation(keys["committed"]), Pledged: gave, Report: p.reports[id]})
 }
 
 // generation reads NUMBER:ID,ID.
@@ -229,6 +233,13 @@ func (p *player) report(r Report, keys map[string]string) Report {
 			r.Bucket = p.int(v)
 		case "stopping":
 			r.Stopping = v == "true"
+		case "left":
+			r.Left = v == "true"
+		case "pledged":
+			r.Pledged = nil
+			for n := range strings.SplitSeq(v, ",") {
+				r.Pledged = append(r.Pledged, uint64(p.int(n)))
+			}
 		case "broken":
 			r.Broken = v
 		case "blame":

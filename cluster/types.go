@@ -112,10 +112,15 @@ type Report struct {
 	// with the state when a peer copies it. 0: Step was read from a checkpoint,
 	// or there is none.
 	CommitGeneration uint64
-	HasState         bool   // it holds parameters and optimizer state of Step
-	Phase            string // one of the Phase constants, or any text
-	Bucket           int    // all-reduce buckets completed within the step
-	Stopping         bool   // it agreed to stop, and Step is saved: no further step; its exit is no crash
+	HasState         bool // it holds parameters and optimizer state of Step
+	Left             bool // it takes part in Generation no more
+	// Pledged are the generations in which it gave its part of a commit word, perhaps
+	// without learning whether the step was committed. Those up to the last one in which
+	// it committed itself are left out.
+	Pledged  []uint64
+	Phase    string // one of the Phase constants, or any text
+	Bucket   int    // all-reduce buckets completed within the step
+	Stopping bool   // it agreed to stop, and Step is saved: no further step; its exit is no crash
 	// Of the whole run, so the same on all ranks, at Step.
 	Loss            float64
 	GradNorm        float64

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ func (p *progress) enter(gen cluster.Generation, rank int) {
 	p.rank = rank
 	p.flight.Add(flight.Record{Kind: flight.Joined, Generation: gen.Number, Rank: rank, Peer: len(gen.Members)})
 	p.change(func(r *cluster.Report) {
-		r.Generation, r.Broken, r.Blame = gen.Number, "", ""
+		r.Generation, r.Left, r.Broken, r.Blame = gen.Number, false, "", ""
 		r.Phase, r.Bucket = cluster.PhaseConnect, 0
 	})
 }
@@ -48,7 +49,7 @@ func (p *progress) set(phase string, bucket int) {
 	})
 }
 
-// left notes how the generation ended for this rank.
+// left notes how the generation ended for this rank. Without an error it ended for all.
 func (p *progress) left(err error) {
 	why := "failed"
 	switch {
@@ -59,9 +60,10 @@ func (p *progress) left(err error) {
 	case errors.Is(err, errCollective):
 		why = "broken"
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.flight.Add(flight.Record{Kind: flight.Left, Generation: p.report.Generation, Rank: p.rank, Step: p.report.Step, Name: why})
+	p.change(func(r *cluster.Report) {
+		r.Left = err != nil
+		p.flight.Add(flight.Record{Kind: flight.Left, Generation: r.Generation, Rank: p.rank, Step: r.Step, Name: why})
+	})
 }
 
 // tick says that long work continues: silence would look like a hang.
@@ -74,7 +76,28 @@ func (p *progress) state(s *State, has bool) {
 		if has {
 			r.Step, r.CommitGeneration = s.Step, s.Generation
 		}
+		settle(r)
 	})
+}
+
+// pledge notes that this rank is about to give its part of the commit word of a step.
+// Only the first step matters: who has committed one knows that the generation commits.
+func (p *progress) pledge(s *State, gen uint64) {
+	if s.Generation == gen {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.report.Pledged); n == 0 || p.report.Pledged[n-1] != gen {
+		p.report.Pledged = append(slices.Clip(p.report.Pledged), gen)
+	}
+}
+
+// settle forgets what was pledged before the worker committed a step itself.
+func settle(r *cluster.Report) {
+	if r.CommitGeneration == r.Generation {
+		r.Pledged = nil
+	}
 }
 
 // smoothing is the weight of the past in the means of a rank's own times: about the
@@ -87,6 +110,7 @@ func (p *progress) committed(s *State, info StepInfo, spent timing) {
 	defer p.mu.Unlock()
 	r := &p.report
 	r.HasState, r.Step, r.CommitGeneration = true, s.Step, s.Generation
+	settle(r)
 	r.Loss, r.GradNorm, r.LR, r.ImagesPerSecond = info.Loss, info.GradNorm, info.LR, info.ImagesPerSecond
 	r.Chunks = spent.chunks
 	if p.usage != nil {

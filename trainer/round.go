@@ -94,6 +94,7 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 		r.measure(&w)
 	}
 	r.word = w.append(r.word[:0])
+	r.progress.pledge(s, r.gen.Number)
 	words, err := r.group.AllGather(ctx, r.word)
 	if err != nil {
 		return v, err

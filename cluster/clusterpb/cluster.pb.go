@@ -325,11 +325,16 @@ type Report struct {
 	// there is no connection yet.
 	Blame string `protobuf:"bytes,13,opt,name=blame,proto3" json:"blame,omitempty"`
 	// This worker's own part of its last steps, exponential means.
-	DataMs        float64 `protobuf:"fixed64,14,opt,name=data_ms,json=dataMs,proto3" json:"data_ms,omitempty"`
-	ComputeMs     float64 `protobuf:"fixed64,15,opt,name=compute_ms,json=computeMs,proto3" json:"compute_ms,omitempty"`
-	WaitMs        float64 `protobuf:"fixed64,16,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
-	Chunks        int32   `protobuf:"varint,17,opt,name=chunks,proto3" json:"chunks,omitempty"`
-	Usage         *Usage  `protobuf:"bytes,18,opt,name=usage,proto3" json:"usage,omitempty"`
+	DataMs    float64 `protobuf:"fixed64,14,opt,name=data_ms,json=dataMs,proto3" json:"data_ms,omitempty"`
+	ComputeMs float64 `protobuf:"fixed64,15,opt,name=compute_ms,json=computeMs,proto3" json:"compute_ms,omitempty"`
+	WaitMs    float64 `protobuf:"fixed64,16,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
+	Chunks    int32   `protobuf:"varint,17,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	Usage     *Usage  `protobuf:"bytes,18,opt,name=usage,proto3" json:"usage,omitempty"`
+	// It takes part in its generation no more.
+	Left bool `protobuf:"varint,19,opt,name=left,proto3" json:"left,omitempty"`
+	// Generations in which it gave its part of a commit word, since the last one in which it
+	// committed a step itself.
+	Pledged       []uint64 `protobuf:"varint,20,rep,packed,name=pledged,proto3" json:"pledged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +495,20 @@ func (x *Report) GetUsage() *Usage {
 	return nil
 }
 
+func (x *Report) GetLeft() bool {
+	if x != nil {
+		return x.Left
+	}
+	return false
+}
+
+func (x *Report) GetPledged() []uint64 {
+	if x != nil {
+		return x.Pledged
+	}
+	return nil
+}
+
 // Usage is what the operating system says of a worker. Rates are of its last seconds.
 type Usage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -601,7 +620,9 @@ type Join struct {
 	// The generation in which the worker itself committed a step last, with all its
 	// members; unset for none. It tells a coordinator that took over, or was behind a
 	// partition, whose majority counts.
-	Committed     *Generation `protobuf:"bytes,4,opt,name=committed,proto3" json:"committed,omitempty"`
+	Committed *Generation `protobuf:"bytes,4,opt,name=committed,proto3" json:"committed,omitempty"`
+	// Those of report.pledged, with all their members.
+	Pledged       []*Generation `protobuf:"bytes,5,rep,name=pledged,proto3" json:"pledged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -660,6 +681,13 @@ func (x *Join) GetReport() *Report {
 func (x *Join) GetCommitted() *Generation {
 	if x != nil {
 		return x.Committed
+	}
+	return nil
+}
+
+func (x *Join) GetPledged() []*Generation {
+	if x != nil {
+		return x.Pledged
 	}
 	return nil
 }
@@ -2664,7 +2692,7 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x124\n" +
 	"\amembers\x18\x02 \x03(\v2\x1a.agrdist.cluster.v1.MemberR\amembers\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x85\x04\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xb3\x04\n" +
 	"\x06Report\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -2687,7 +2715,9 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"compute_ms\x18\x0f \x01(\x01R\tcomputeMs\x12\x17\n" +
 	"\await_ms\x18\x10 \x01(\x01R\x06waitMs\x12\x16\n" +
 	"\x06chunks\x18\x11 \x01(\x05R\x06chunks\x12/\n" +
-	"\x05usage\x18\x12 \x01(\v2\x19.agrdist.cluster.v1.UsageR\x05usage\"\xf8\x01\n" +
+	"\x05usage\x18\x12 \x01(\v2\x19.agrdist.cluster.v1.UsageR\x05usage\x12\x12\n" +
+	"\x04left\x18\x13 \x01(\bR\x04left\x12\x18\n" +
+	"\apledged\x18\x14 \x03(\x04R\apledged\"\xf8\x01\n" +
 	"\x05Usage\x12\x1b\n" +
 	"\trss_bytes\x18\x01 \x01(\x04R\brssBytes\x12\x1f\n" +
 	"\varena_bytes\x18\x02 \x01(\x04R\n" +
@@ -2697,12 +2727,13 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x05steal\x18\x05 \x01(\x01R\x05steal\x12!\n" +
 	"\fmajor_faults\x18\x06 \x01(\x01R\vmajorFaults\x12\x1c\n" +
 	"\tpreempted\x18\a \x01(\x01R\tpreempted\x12 \n" +
-	"\vretransmits\x18\b \x01(\x01R\vretransmits\"\xe2\x01\n" +
+	"\vretransmits\x18\b \x01(\x01R\vretransmits\"\x9c\x02\n" +
 	"\x04Join\x122\n" +
 	"\x06member\x18\x01 \x01(\v2\x1a.agrdist.cluster.v1.MemberR\x06member\x124\n" +
 	"\x05holds\x18\x02 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\x05holds\x122\n" +
 	"\x06report\x18\x03 \x01(\v2\x1a.agrdist.cluster.v1.ReportR\x06report\x12<\n" +
-	"\tcommitted\x18\x04 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\tcommitted\"\xe7\x01\n" +
+	"\tcommitted\x18\x04 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\tcommitted\x128\n" +
+	"\apledged\x18\x05 \x03(\v2\x1e.agrdist.cluster.v1.GenerationR\apledged\"\xe7\x01\n" +
 	"\vWorkRequest\x12.\n" +
 	"\x04join\x18\x01 \x01(\v2\x18.agrdist.cluster.v1.JoinH\x00R\x04join\x124\n" +
 	"\x06report\x18\x02 \x01(\v2\x1a.agrdist.cluster.v1.ReportH\x00R\x06report\x121\n" +
@@ -2916,57 +2947,58 @@ var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	3,  // 3: agrdist.cluster.v1.Join.holds:type_name -> agrdist.cluster.v1.Generation
 	4,  // 4: agrdist.cluster.v1.Join.report:type_name -> agrdist.cluster.v1.Report
 	3,  // 5: agrdist.cluster.v1.Join.committed:type_name -> agrdist.cluster.v1.Generation
-	6,  // 6: agrdist.cluster.v1.WorkRequest.join:type_name -> agrdist.cluster.v1.Join
-	4,  // 7: agrdist.cluster.v1.WorkRequest.report:type_name -> agrdist.cluster.v1.Report
-	8,  // 8: agrdist.cluster.v1.WorkRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	10, // 9: agrdist.cluster.v1.WorkRequest.probed:type_name -> agrdist.cluster.v1.Probed
-	12, // 10: agrdist.cluster.v1.WorkResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	14, // 11: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	3,  // 12: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	15, // 13: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
-	17, // 14: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
-	13, // 15: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	16, // 16: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	9,  // 17: agrdist.cluster.v1.WorkResponse.probe:type_name -> agrdist.cluster.v1.Probe
-	0,  // 18: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
-	1,  // 19: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
-	21, // 20: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
-	13, // 21: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	8,  // 22: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
-	19, // 23: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
-	3,  // 24: agrdist.cluster.v1.Hello.seen:type_name -> agrdist.cluster.v1.Generation
-	3,  // 25: agrdist.cluster.v1.Hello.committed:type_name -> agrdist.cluster.v1.Generation
-	12, // 26: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
-	14, // 27: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
-	23, // 28: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
-	17, // 29: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
-	13, // 30: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
-	16, // 31: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
-	20, // 32: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
-	3,  // 33: agrdist.cluster.v1.SuperviseResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	3,  // 34: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
-	32, // 35: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
-	33, // 36: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
-	17, // 37: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
-	2,  // 38: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
-	4,  // 39: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
-	7,  // 40: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
-	18, // 41: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
-	24, // 42: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
-	26, // 43: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
-	28, // 44: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
-	30, // 45: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
-	11, // 46: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
-	22, // 47: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
-	25, // 48: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
-	27, // 49: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
-	29, // 50: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
-	31, // 51: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
-	46, // [46:52] is the sub-list for method output_type
-	40, // [40:46] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	3,  // 6: agrdist.cluster.v1.Join.pledged:type_name -> agrdist.cluster.v1.Generation
+	6,  // 7: agrdist.cluster.v1.WorkRequest.join:type_name -> agrdist.cluster.v1.Join
+	4,  // 8: agrdist.cluster.v1.WorkRequest.report:type_name -> agrdist.cluster.v1.Report
+	8,  // 9: agrdist.cluster.v1.WorkRequest.leave:type_name -> agrdist.cluster.v1.Leave
+	10, // 10: agrdist.cluster.v1.WorkRequest.probed:type_name -> agrdist.cluster.v1.Probed
+	12, // 11: agrdist.cluster.v1.WorkResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	14, // 12: agrdist.cluster.v1.WorkResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	3,  // 13: agrdist.cluster.v1.WorkResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	15, // 14: agrdist.cluster.v1.WorkResponse.abort:type_name -> agrdist.cluster.v1.Abort
+	17, // 15: agrdist.cluster.v1.WorkResponse.end:type_name -> agrdist.cluster.v1.End
+	13, // 16: agrdist.cluster.v1.WorkResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	16, // 17: agrdist.cluster.v1.WorkResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	9,  // 18: agrdist.cluster.v1.WorkResponse.probe:type_name -> agrdist.cluster.v1.Probe
+	0,  // 19: agrdist.cluster.v1.Refused.refusal:type_name -> agrdist.cluster.v1.Refusal
+	1,  // 20: agrdist.cluster.v1.End.outcome:type_name -> agrdist.cluster.v1.Outcome
+	21, // 21: agrdist.cluster.v1.SuperviseRequest.hello:type_name -> agrdist.cluster.v1.Hello
+	13, // 22: agrdist.cluster.v1.SuperviseRequest.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	8,  // 23: agrdist.cluster.v1.SuperviseRequest.leave:type_name -> agrdist.cluster.v1.Leave
+	19, // 24: agrdist.cluster.v1.SuperviseRequest.drain:type_name -> agrdist.cluster.v1.Drain
+	3,  // 25: agrdist.cluster.v1.Hello.seen:type_name -> agrdist.cluster.v1.Generation
+	3,  // 26: agrdist.cluster.v1.Hello.committed:type_name -> agrdist.cluster.v1.Generation
+	12, // 27: agrdist.cluster.v1.SuperviseResponse.admitted:type_name -> agrdist.cluster.v1.Admitted
+	14, // 28: agrdist.cluster.v1.SuperviseResponse.refused:type_name -> agrdist.cluster.v1.Refused
+	23, // 29: agrdist.cluster.v1.SuperviseResponse.kill:type_name -> agrdist.cluster.v1.Kill
+	17, // 30: agrdist.cluster.v1.SuperviseResponse.end:type_name -> agrdist.cluster.v1.End
+	13, // 31: agrdist.cluster.v1.SuperviseResponse.heartbeat:type_name -> agrdist.cluster.v1.Heartbeat
+	16, // 32: agrdist.cluster.v1.SuperviseResponse.stop:type_name -> agrdist.cluster.v1.Stop
+	20, // 33: agrdist.cluster.v1.SuperviseResponse.drained:type_name -> agrdist.cluster.v1.Drained
+	3,  // 34: agrdist.cluster.v1.SuperviseResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	3,  // 35: agrdist.cluster.v1.StatusResponse.generation:type_name -> agrdist.cluster.v1.Generation
+	32, // 36: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
+	33, // 37: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
+	17, // 38: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
+	2,  // 39: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
+	4,  // 40: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
+	7,  // 41: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
+	18, // 42: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
+	24, // 43: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
+	26, // 44: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
+	28, // 45: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
+	30, // 46: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
+	11, // 47: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
+	22, // 48: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
+	25, // 49: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
+	27, // 50: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
+	29, // 51: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
+	31, // 52: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
+	47, // [47:53] is the sub-list for method output_type
+	41, // [41:47] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_agrdist_cluster_v1_cluster_proto_init() }

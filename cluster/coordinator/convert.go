@@ -51,12 +51,26 @@ func fromGeneration(p *pb.Generation) cluster.Generation {
 	return g
 }
 
+func toGenerations(gs []cluster.Generation) (ps []*pb.Generation) {
+	for _, g := range gs {
+		ps = append(ps, toGeneration(g))
+	}
+	return ps
+}
+
+func fromGenerations(ps []*pb.Generation) (gs []cluster.Generation) {
+	for _, p := range ps {
+		gs = append(gs, fromGeneration(p))
+	}
+	return gs
+}
+
 func toReport(r cluster.Report) *pb.Report {
 	return &pb.Report{
 		Generation: r.Generation, Step: r.Step, CommitGeneration: r.CommitGeneration, HasState: r.HasState,
 		Phase: r.Phase, Bucket: int32(r.Bucket), Stopping: r.Stopping,
 		Loss: r.Loss, GradNorm: r.GradNorm, Lr: r.LR, ImagesPerSecond: r.ImagesPerSecond,
-		Broken: text.Valid(r.Broken), Blame: string(r.Blame),
+		Broken: text.Valid(r.Broken), Blame: string(r.Blame), Left: r.Left, Pledged: r.Pledged,
 		DataMs: r.DataMillis, ComputeMs: r.ComputeMillis, WaitMs: r.WaitMillis, Chunks: int32(r.Chunks),
 		Usage: toUsage(r.Usage),
 	}
@@ -67,7 +81,7 @@ func fromReport(p *pb.Report, id cluster.MemberID) cluster.Report {
 		Member: id, Generation: p.GetGeneration(), Step: p.GetStep(), CommitGeneration: p.GetCommitGeneration(), HasState: p.GetHasState(),
 		Phase: p.GetPhase(), Bucket: int(p.GetBucket()), Stopping: p.GetStopping(),
 		Loss: p.GetLoss(), GradNorm: p.GetGradNorm(), LR: p.GetLr(), ImagesPerSecond: p.GetImagesPerSecond(),
-		Broken: p.GetBroken(), Blame: cluster.MemberID(p.GetBlame()),
+		Broken: p.GetBroken(), Blame: cluster.MemberID(p.GetBlame()), Left: p.GetLeft(), Pledged: p.GetPledged(),
 		DataMillis: p.GetDataMs(), ComputeMillis: p.GetComputeMs(), WaitMillis: p.GetWaitMs(), Chunks: int(p.GetChunks()),
 		Usage: fromUsage(p.GetUsage()),
 	}

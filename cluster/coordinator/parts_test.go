@@ -303,16 +303,26 @@ func TestDelays(t *testing.T) {
 }
 
 // A worker names the generation in which it committed itself, not the one that it is in
-// nor the one whose step it copied.
+// nor the one whose step it copied, and those since in which its word may have counted.
 func TestSessionKnowsWhereItCommitted(t *testing.T) {
-	s := &Session{changed: make(chan struct{}, 1), holds: cluster.Generation{Number: 3}}
+	generation := func(number uint64) *pb.WorkResponse {
+		return &pb.WorkResponse{Message: &pb.WorkResponse_Generation{Generation: &pb.Generation{Number: number}}}
+	}
+	s := &Session{changed: make(chan struct{}, 1), generations: make(chan cluster.Generation, 1)}
+	require.NoError(t, s.receive(generation(3)))
 	s.Report(cluster.Report{Generation: 3, CommitGeneration: 2, Step: 5})
 	require.Zero(t, s.proven.Number, "copied")
 	s.Report(cluster.Report{Generation: 3, CommitGeneration: 3, Step: 6})
 	require.Equal(t, uint64(3), s.proven.Number)
-	s.holds = cluster.Generation{Number: 4}
-	s.Report(cluster.Report{Generation: 4, CommitGeneration: 3, Step: 6})
+	for number := uint64(4); number <= 6; number++ {
+		require.NoError(t, s.receive(generation(number)))
+	}
+	s.Report(cluster.Report{Generation: 5, CommitGeneration: 3, Step: 6, Pledged: []uint64{4, 5}})
 	require.Equal(t, uint64(3), s.proven.Number)
-	s.Report(cluster.Report{Generation: 3, CommitGeneration: 3, Step: 6})
-	require.Equal(t, uint64(3), s.proven.Number, "late")
+	require.Equal(t, []cluster.Generation{{Number: 4}, {Number: 5}}, s.pledged())
+	s.Report(cluster.Report{Generation: 5, CommitGeneration: 5, Step: 7})
+	require.Equal(t, uint64(5), s.proven.Number, "though 6 has arrived")
+	require.Empty(t, s.pledged())
+	s.Report(cluster.Report{Generation: 5, CommitGeneration: 5, Step: 7})
+	require.Equal(t, uint64(5), s.proven.Number)
 }

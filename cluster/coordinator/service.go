@@ -54,7 +54,10 @@ func (s *service) Work(stream pb.CoordinatorService_WorkServer) error {
 		return err
 	}
 	out := newOutbox(staleWork)
-	event := cluster.WorkerJoined{Member: m, Holds: fromGeneration(join.GetHolds()), Committed: fromGeneration(join.GetCommitted()), Report: fromReport(join.GetReport(), m.ID)}
+	event := cluster.WorkerJoined{
+		Member: m, Holds: fromGeneration(join.GetHolds()), Committed: fromGeneration(join.GetCommitted()), Pledged: fromGenerations(join.GetPledged()),
+		Report: fromReport(join.GetReport(), m.ID),
+	}
 	if err := s.server.put(ctx, request{event: event, work: out}); err != nil {
 		return errAway
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,8 +30,9 @@ type Session struct {
 
 	mu     sync.Mutex
 	report cluster.Report
-	holds  cluster.Generation // newest that arrived
-	proven cluster.Generation // in which this worker committed a step last
+	holds  cluster.Generation   // newest that arrived
+	proven cluster.Generation   // in which this worker committed a step last
+	since  []cluster.Generation // that arrived, newer than proven
 
 	changed chan struct{}   // has room for one
 	probed  chan *pb.Probed // has room for one
@@ -82,14 +84,32 @@ func (s *Session) Report(r cluster.Report) {
 	r.Member = s.member.ID
 	s.mu.Lock()
 	s.report = r
-	if r.Generation == s.holds.Number && r.CommitGeneration == r.Generation {
-		s.proven = s.holds
+	if r.CommitGeneration == r.Generation {
+		s.commits(r.Generation)
 	}
 	s.mu.Unlock()
 	select {
 	case s.changed <- struct{}{}:
 	default:
 	}
+}
+
+// commits notes that the worker committed a step in a generation.
+func (s *Session) commits(number uint64) {
+	i := slices.IndexFunc(s.since, func(g cluster.Generation) bool { return g.Number == number })
+	if i >= 0 {
+		s.proven, s.since = s.since[i], s.since[i+1:]
+	}
+}
+
+// pledged returns the generations of Report.Pledged with their members.
+func (s *Session) pledged() (gs []cluster.Generation) {
+	for _, g := range s.since {
+		if slices.Contains(s.report.Pledged, g.Number) {
+			gs = append(gs, g)
+		}
+	}
+	return gs
 }
 
 // Finish says that the run reached its last step and that the final checkpoint
@@ -128,7 +148,10 @@ func (s *Session) attempt(ctx context.Context, k *keeper) error {
 	defer l.close()
 	s.mu.Lock()
 	r := s.report
-	join := &pb.Join{Member: toMember(s.member), Holds: toGeneration(s.holds), Committed: toGeneration(s.proven), Report: toReport(r)}
+	join := &pb.Join{
+		Member: toMember(s.member), Holds: toGeneration(s.holds), Committed: toGeneration(s.proven), Pledged: toGenerations(s.pledged()),
+		Report: toReport(r),
+	}
 	s.mu.Unlock()
 	if err := l.Send(&pb.WorkRequest{Message: &pb.WorkRequest_Join{Join: join}}); err != nil {
 		return s.ended(l, err)
@@ -168,7 +191,7 @@ func (s *Session) exchange(k *keeper, l *workLink, sent cluster.Report) error {
 			s.mu.Lock()
 			r := s.report
 			s.mu.Unlock()
-			urgent := r.Generation != sent.Generation || r.Stopping != sent.Stopping || r.Broken != sent.Broken
+			urgent := r.Generation != sent.Generation || r.Left != sent.Left || r.Stopping != sent.Stopping || r.Broken != sent.Broken
 			if wait := cfg.ReportEvery - time.Since(sentAt); wait > 0 && !urgent {
 				heartbeat.Reset(wait)
 			} else {
@@ -218,7 +241,7 @@ func (s *Session) receive(m *pb.WorkResponse) error {
 		s.mu.Lock()
 		newer := g.Number > s.holds.Number
 		if newer {
-			s.holds = g
+			s.holds, s.since = g, append(s.since, g)
 		}
 		s.mu.Unlock()
 		if newer {

@@ -18,6 +18,7 @@ type agent struct {
 	stopped int // until this tick
 	holder  *holder
 	end     cluster.End // that it announces
+	saved   int64       // step that its workers heard to be durable; -1: none
 
 	pointed  string // node that holds the coordinator
 	line     *agentLine
@@ -58,7 +59,7 @@ func (w *world) boot(h *host) {
 		panic(err)
 	}
 	a := &agent{
-		host: h, machine: m, alive: make([]bool, w.nodes), known: make([]bool, w.nodes), since: make([]int, w.nodes),
+		host: h, machine: m, saved: -1, alive: make([]bool, w.nodes), known: make([]bool, w.nodes), since: make([]int, w.nodes),
 	}
 	a.alive[h.id] = true
 	h.agent, h.startAt = a, 0
@@ -314,7 +315,7 @@ func (a *agent) carryOut(w *world, action node.Action) {
 // returned ends an agent, its coordinator and its workers.
 func (w *world) returned(a *agent, r node.Return) {
 	h := a.host
-	w.checkReturn(h, r)
+	w.checkReturn(a, r)
 	w.killAgent(h, w.tick)
 	h.startAt = 0
 	for slot, p := range h.workers {

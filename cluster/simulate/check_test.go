@@ -52,10 +52,13 @@ func (w *world) checkCommit(g *group, members []*worker) {
 }
 
 // checkReturn checks what a node says when its part is over.
-func (w *world) checkReturn(h *host, r node.Return) {
+func (w *world) checkReturn(a *agent, r node.Return) {
+	h := a.host
 	var early *node.SignalError
 	var left *node.LeftError
-	durable := slices.ContainsFunc(w.hosts, func(h *host) bool { return h.disk.checkpoint.has && h.disk.checkpoint.step >= r.End.Step })
+	durable := func(step int64) bool {
+		return slices.ContainsFunc(w.hosts, func(h *host) bool { return h.disk.checkpoint.has && h.disk.checkpoint.step >= step })
+	}
 	switch {
 	case errors.As(r.Err, &early): // nothing had begun on this node
 	case errors.As(r.Err, &left):
@@ -65,12 +68,13 @@ func (w *world) checkReturn(h *host, r node.Return) {
 	case r.End.Outcome == cluster.OutcomeFailed:
 		w.fail("the run failed: %s", r.End.Reason)
 	case r.End.ExitCode == cluster.ExitStopped:
-		if !durable && r.End.Step >= 0 {
-			w.fail("%s says that step %d was saved, and it is on no disk", h.name(), r.End.Step)
+		// Package launch says "saved" only where a worker of the node has heard so.
+		if a.saved >= 0 && !durable(a.saved) {
+			w.fail("%s says that step %d was saved, and it is on no disk", h.name(), a.saved)
 		}
 	case r.End.Outcome == cluster.OutcomeFinished:
-		if r.End.Step != w.steps || !durable {
-			w.fail("%s says that the run finished at step %d of %d (durable %t)", h.name(), r.End.Step, w.steps, durable)
+		if r.End.Step != w.steps || !durable(w.steps) {
+			w.fail("%s says that the run finished at step %d of %d (durable %t)", h.name(), r.End.Step, w.steps, durable(w.steps))
 		}
 	}
 }

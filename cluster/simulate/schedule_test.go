@@ -87,12 +87,17 @@ func draw(seed uint64) schedule {
 	if r.IntN(4) == 0 { // the run finishes in the middle of it all
 		s.steps = 20 + r.Int64N(180)
 	}
-	early := r.IntN(4) == 0 // in one of four, what goes wrong does so while the run begins
+	// In one of four, what goes wrong does so while the run begins; in another one, within
+	// a few seconds of it.
+	from, within := 2*second, trouble-2*second
+	switch r.IntN(4) {
+	case 0:
+		from, within = 1, 6*second
+	case 1:
+		from, within = 2*second+r.IntN(trouble-10*second), 8*second
+	}
 	for range 1 + r.IntN(8) {
-		at := 2*second + r.IntN(trouble-2*second)
-		if early {
-			at = 1 + at%(6*second)
-		}
+		at := from + r.IntN(within)
 		f := fault{
 			at: at, kind: kind(r.IntN(int(kinds))), node: r.IntN(s.nodes),
 			last: second/2 + r.IntN(1<<r.IntN(8)*second/4),

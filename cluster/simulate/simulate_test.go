@@ -70,12 +70,21 @@ func TestFoundSchedules(t *testing.T) {
 		// n1 and n2 train in a generation that n0 has not heard of. n2's worker dies, and
 		// is no member any more that could tell of it.
 		"what the dead knew": {schedule{
-			seed: 7128, nodes: 3, slots: 1, least: 2, steps: 93, elastic: true, faults: []fault{
+			seed: 1, nodes: 3, slots: 1, least: 2, steps: 93, elastic: true, faults: []fault{
 				{at: 119, kind: split, node: 1, also: 6, last: 94},
 				{at: 208, kind: killAgent, node: 2, last: 5},
 				{at: 213, kind: oneWay, node: 0, also: 1, last: 13},
 			},
 		}, forgetful},
+		// The nodes part in the first step of generation 4, of all four: some have heard all
+		// words for it and others have not. Each side has a majority of one of the last two.
+		"a word that was given": {schedule{
+			nodes: 2, slots: 2, least: 3, steps: 1 << 40, faults: []fault{
+				{at: 289, kind: killAgent, node: 0, last: 9},
+				{at: 332, kind: killWorker, node: 1, last: 7},
+				{at: 346, kind: split, node: 1, also: 2, last: 62},
+			},
+		}, forgetsWord},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if broken := newWorld(f.schedule, sound).run(); broken != "" {

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 
 	"github.com/agrdist/agrdist/cluster"
@@ -25,7 +26,8 @@ type worker struct {
 	retry    int
 
 	holds    cluster.Generation
-	proven   cluster.Generation // in which it committed last
+	proven   cluster.Generation   // in which it committed last
+	pledged  []cluster.Generation // since then, in which it gave its part of a commit word
 	aborted  bool
 	broken   string // why it left the group of holds
 	blame    cluster.MemberID
@@ -69,7 +71,10 @@ func (p *worker) member() cluster.Member {
 func (p *worker) report() cluster.Report {
 	r := cluster.Report{
 		Member: p.id, Generation: p.holds.Number, Step: p.state.step, CommitGeneration: p.state.commit, HasState: p.state.has,
-		Phase: cluster.PhaseAllReduce, Broken: p.broken, Blame: p.blame, Stopping: p.saved,
+		Phase: cluster.PhaseAllReduce, Broken: p.broken, Blame: p.blame, Stopping: p.saved, Left: p.aborted || p.broken != "",
+	}
+	for _, g := range p.pledged {
+		r.Pledged = append(r.Pledged, g.Number)
 	}
 	switch {
 	case p.aborted || p.broken != "" || p.holds.Number == 0:
@@ -100,9 +105,6 @@ func (p *worker) run(w *world) {
 			}
 		}
 	}
-	if p.wantStop && !p.state.has && !p.saved { // there is nothing to save
-		p.saved, p.leaveAt = true, w.tick
-	}
 	p.saveAlone(w)
 	if p.dead {
 		return
@@ -120,7 +122,7 @@ func (p *worker) run(w *world) {
 		w.die(p, "", cluster.ExitStopped)
 		return
 	}
-	if r := p.report(); p.line != nil && p.admitted && (r != p.said || w.tick-p.saidAt >= second/2) {
+	if r := p.report(); p.line != nil && p.admitted && (!reflect.DeepEqual(r, p.said) || w.tick-p.saidAt >= second/2) {
 		p.said, p.saidAt = r, w.tick
 		p.line.say(w, cluster.Reported{Report: r})
 	}
@@ -130,17 +132,20 @@ func (p *worker) run(w *world) {
 // together.
 const stopPatience = 3 * second
 
-// saveAlone saves what a worker holds that is to stop and has no group.
+// saveAlone saves what a worker holds, if anything, that is to stop and has no group.
 func (p *worker) saveAlone(w *world) {
-	if waits := p.wantStop && p.state.has && !p.saved && p.finished == 0 && (p.holds.Number == 0 || p.aborted || p.broken != ""); !waits {
+	if waits := p.wantStop && !p.saved && p.finished == 0 && (p.holds.Number == 0 || p.aborted || p.broken != ""); !waits {
 		p.aloneAt = w.tick
 	}
 	switch {
 	case w.tick-p.aloneAt < stopPatience:
+	case !p.state.has:
+		p.saved, p.leaveAt = true, w.tick
 	case w.tick < p.host.full:
 		w.die(p, "", 1)
 	default:
 		w.save(p)
+		p.agent.saved = p.state.step
 		p.saved, p.leaveAt = true, w.tick+2
 	}
 }
@@ -178,7 +183,7 @@ func (p *worker) register(w *world, o *holder) {
 	l := newLine[cluster.Event, any](w, p.host.id, func() bool { return p.dead }, o)
 	p.line = l
 	o.put(request{
-		event: cluster.WorkerJoined{Member: p.member(), Holds: p.holds, Committed: p.proven, Report: p.report()}, work: l,
+		event: cluster.WorkerJoined{Member: p.member(), Holds: p.holds, Committed: p.proven, Pledged: p.pledged, Report: p.report()}, work: l,
 		reply: func(a cluster.Action) {
 			if r, ok := a.(cluster.Refuse); ok {
 				if errors.Is(r.Err, cluster.ErrSlotTaken) { // it tries again
@@ -232,6 +237,7 @@ type group struct {
 	members []cluster.MemberID
 	age     int // ticks that it has been whole
 	steps   int
+	pledged bool // all gave their part of the word for the step that it is at
 	lastly  int  // tick at which the checkpoint of a stop is durable; 0: none
 	worked  bool // it was whole a tick ago
 	left    bool // it was whole once
@@ -309,7 +315,7 @@ func (w *world) train() {
 				w.wait(g)
 				continue
 			}
-			if g.worked && g.age > 2 && g.lastly == 0 && w.rng.IntN(4) == 0 {
+			if g.worked && g.age >= 2 && g.lastly == 0 {
 				w.tear(g)
 			}
 			g.worked, g.left, g.age, g.lastly = false, true, 0, 0
@@ -325,13 +331,19 @@ func (w *world) work(g *group, members []*worker) {
 	case g.age < 2: // connecting
 	case g.age == 2:
 		w.sync(members)
+		g.pledged = false
 	case g.lastly > 0:
 		if w.tick >= g.lastly || w.plant == earlyGoodbye {
 			w.part(g, members)
 		}
 	case members[0].state.step >= w.steps:
 		g.lastly = w.tick + 3
-	case g.age%2 == 0:
+	case g.age%2 == 1: // the step is computed, and the words are on their way
+		for _, p := range members {
+			p.pledge(w, g)
+		}
+		g.pledged = true
+	default:
 		w.commit(g, members)
 		if slices.ContainsFunc(members, func(p *worker) bool { return p.wantStop }) {
 			g.lastly = w.tick + 3
@@ -368,21 +380,38 @@ func (w *world) commit(g *group, members []*worker) {
 	for _, p := range members {
 		p.state.step++
 		p.state.applied++
-		p.state.commit, p.doubt, p.proven = g.Number, false, g.Generation
+		p.state.commit, p.doubt, p.proven, p.pledged = g.Number, false, g.Generation, nil
 	}
 	g.steps++
+	g.pledged = false
 }
 
-// tear lets some members of a group that has just broken commit the step that it was at,
-// and others not: each needs the word of all, and the last words may not arrive.
+// pledge gives a worker's part of the commit word.
+func (p *worker) pledge(w *world, g *group) {
+	if p.proven.Same(g.Generation) || w.plant == forgetsWord || slices.ContainsFunc(p.pledged, g.Same) {
+		return
+	}
+	p.pledged = append(slices.Clone(p.pledged), g.Generation)
+}
+
+// tear lets the members of a group that has just broken leave in the middle of the step
+// that it was at: some gave their part of the word and others did not, or, if all have
+// given it, some have heard all words and commit, and others have not.
 func (w *world) tear(g *group) {
 	for _, id := range g.members {
-		if p := w.worker(id); p != nil && p.takesPart(g) && p.state.step < w.steps && w.rng.IntN(2) == 0 {
-			p.state.step++
-			p.state.applied++
-			p.state.commit, p.doubt, p.proven = g.Number, true, g.Generation
+		p := w.worker(id)
+		if p == nil || !p.takesPart(g) || p.state.step >= w.steps || w.rng.IntN(2) == 0 {
+			continue
 		}
+		if !g.pledged {
+			p.pledge(w, g)
+			continue
+		}
+		p.state.step++
+		p.state.applied++
+		p.state.commit, p.doubt, p.proven, p.pledged = g.Number, true, g.Generation, nil
 	}
+	g.pledged = false
 }
 
 // wait lets the members of a group that was never whole say whom they miss, and leave it
@@ -430,7 +459,7 @@ func (w *world) breakUp(g *group) {
 }
 
 func (w *world) save(p *worker) {
-	if w.tick >= p.host.full && p.state.step > p.host.disk.checkpoint.step {
+	if old := p.host.disk.checkpoint; w.tick >= p.host.full && (!old.has || p.state.step > old.step) {
 		p.host.disk.checkpoint = p.state
 	}
 }
@@ -449,6 +478,7 @@ func (w *world) part(g *group, members []*worker) {
 		return
 	}
 	for _, p := range members {
+		p.agent.saved = p.state.step
 		if p.state.step >= w.steps {
 			p.finished = w.tick
 		} else {

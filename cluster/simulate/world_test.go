@@ -26,6 +26,7 @@ const (
 	noFloor            // who takes over forgets the generations that were, and nobody tells
 	noFounder          // whoever takes over may begin the run
 	forgetful          // a node does not tell a coordinator which generations it has seen
+	forgetsWord        // a worker does not say in which generations it gave its part of a commit word
 	earlyGoodbye       // a stop is answered before the checkpoint is durable
 )
 
