@@ -2,6 +2,7 @@ package classifier
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	_ "embed" // digits.safetensors
@@ -13,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/renameio/v2"
 
@@ -147,7 +149,7 @@ func (k *Classifier) load(f *safetensors.File) error {
 		list = append(list, nn.Tensor{Name: e.Name, Shape: shape, Data: values})
 	}
 	if want, ok := f.Metadata()[sumEntry]; ok {
-		if sum, err := digest(list); err != nil || sum != want {
+		if sum, err := fileSum(list); err != nil || sum != want {
 			return errors.New("classifier: the weights are damaged")
 		}
 	}
@@ -169,7 +171,7 @@ func (k *Classifier) Save(w io.Writer) error {
 	for i, t := range list {
 		out[i] = safetensors.Tensor{Name: t.Name, DType: safetensors.F32, Shape: t.Shape, Data: safetensors.Float32s(t.Data)}
 	}
-	sum, err := digest(list)
+	sum, err := fileSum(list)
 	if err != nil {
 		return err
 	}
@@ -191,6 +193,13 @@ func (k *Classifier) Digest() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return digest(list)
+}
+
+// fileSum is digest in the order of the names: a file has one of its own.
+func fileSum(list []nn.Tensor) (string, error) {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b nn.Tensor) int { return cmp.Compare(a.Name, b.Name) })
 	return digest(list)
 }
 
