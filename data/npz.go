@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ func openNPZ(path string) (images *npzImages, err error) {
 		}
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = cmp.Or(err, f.Close()) }()
 	return arrayOf(f, path)
 }
 
@@ -79,7 +80,7 @@ func readImages(f *npz.File, path, name string) (images *npzImages, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, a.Close()) }()
+	defer func() { err = cmp.Or(err, a.Close()) }()
 	s := a.Shape
 	if a.DType != "u1" || a.Fortran || len(s) != 4 || slices.Min(s) < 1 || s[1] > maxSide || s[2] > maxSide || s[3] > maxSide {
 		return nil, fmt.Errorf("%s: array %q is %s %v; images are u1 (uint8) [N, height, width, channels], in C order", path, name, a.DType, s)
@@ -102,7 +103,7 @@ func readLabels(f *npz.File, path, name string, n int) (labels []int, err error)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, a.Close()) }()
+	defer func() { err = cmp.Or(err, a.Close()) }()
 	if len(a.Shape) != 1 || a.Shape[0] != n {
 		return nil, fmt.Errorf("%s: array %q has shape %v; labels are one number for each of the %d images", path, name, a.Shape, n)
 	}

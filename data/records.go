@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -62,7 +63,7 @@ func openRecords(name string, paths []string, limits recordLimits) (*records, er
 	d.buffer.New = func() any { return new([3 * recordPlane]byte) }
 	for _, path := range paths {
 		if err := d.add(path); err != nil {
-			return nil, errors.Join(err, d.Close())
+			return nil, cmp.Or(err, d.Close())
 		}
 	}
 	d.names = classNames(filepath.Dir(paths[0]))

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -362,7 +363,7 @@ func openRegular(path string) (*os.File, fs.FileInfo, error) {
 		err = &specialError{kindOf(info.Mode().Type())}
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
+		return nil, nil, cmp.Or(err, f.Close())
 	}
 	return f, info, nil
 }

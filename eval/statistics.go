@@ -1,7 +1,7 @@
 package eval
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 
@@ -46,7 +46,7 @@ func readArray(f *npz.File, name string) (values []float64, shape []int, err err
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, a.Close()) }()
+	defer func() { err = cmp.Or(err, a.Close()) }()
 	for _, d := range a.Shape {
 		if d < 1 || d > maxFeatures {
 			return nil, nil, fmt.Errorf("eval: statistics: %s has shape %v; a dimension may be 1 to %d", name, a.Shape, maxFeatures)

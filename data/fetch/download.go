@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -135,7 +136,7 @@ func (d Download) once(ctx context.Context, part string) (got int64, err error) 
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = cmp.Or(err, f.Close()) }()
 	have, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return 0, err

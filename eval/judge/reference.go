@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -111,7 +112,7 @@ func (r *reference) read(path string, features int) (err error) {
 	if err != nil {
 		return refuse(err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = cmp.Or(err, f.Close()) }()
 	s, err := eval.ReadStatistics(f)
 	if err != nil {
 		return refuse(fmt.Errorf("%s: %w", path, err))

@@ -107,7 +107,8 @@ func (f *File) Open(name string) (*Array, error) {
 		err = a.fits(entry.UncompressedSize64, header)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("npz: %s: %w", label, err), body.Close())
+		_ = body.Close() // says no more than err
+		return nil, fmt.Errorf("npz: %s: %w", label, err)
 	}
 	return a, nil
 }

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -182,7 +183,7 @@ func Append(path string, r Record) (err error) {
 	if err != nil {
 		return fmt.Errorf("suite: cannot write the result: %w", err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = cmp.Or(err, f.Close()) }()
 	end, err := wholeLines(f)
 	if err != nil {
 		return fmt.Errorf("suite: cannot write the result: %w", err)
