@@ -113,10 +113,10 @@ func (t tree) read(name string) (b []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = also(err, f.Close()) }()
-	if size > manifestLimit {
+	if size > ManifestLimit {
 		return nil, fmt.Errorf("%w: %s has %d bytes", ErrPipeline, name, size)
 	}
-	return io.ReadAll(io.LimitReader(f, manifestLimit))
+	return io.ReadAll(io.LimitReader(f, ManifestLimit))
 }
 
 // first reads the first of the names that exists.

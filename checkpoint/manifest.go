@@ -16,7 +16,6 @@ import (
 const (
 	manifestFormat  = "agrdist-checkpoint"
 	manifestVersion = 1
-	manifestLimit   = 16 << 20
 	documentLimit   = 64 << 20
 )
 
@@ -98,6 +97,12 @@ func (m Manifest) text() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
+// ManifestLimit is the size of a manifest that is read, at most, in bytes.
+const ManifestLimit = 16 << 20
+
+// ParseManifest reads the text of a manifest. A change of any bit of it is an error.
+func ParseManifest(text []byte) (*Manifest, error) { return decodeManifest(text) }
+
 func decodeManifest(text []byte) (*Manifest, error) {
 	var head struct {
 		Format  string `json:"format"`
@@ -155,6 +160,9 @@ func (m *Manifest) check() error {
 
 // DirName returns the name of the directory of a step: "step-600".
 func DirName(step int64) string { return "step-" + strconv.FormatInt(step, 10) }
+
+// ParseDirName is the inverse of DirName.
+func ParseDirName(name string) (step int64, ok bool) { return parseStep(name) }
 
 // parseStep is the inverse of DirName; "step-07" and "step-+7" are no steps.
 func parseStep(name string) (int64, bool) {

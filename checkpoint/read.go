@@ -112,7 +112,7 @@ func (r reading) run(ctx context.Context) (*Snapshot, Info, error) {
 }
 
 func readManifest(fsys vfs.FS, dir string) (*Manifest, error) {
-	text, err := vfs.ReadFile(fsys, filepath.Join(dir, ManifestFile), manifestLimit)
+	text, err := vfs.ReadFile(fsys, filepath.Join(dir, ManifestFile), ManifestLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		if there, existsErr := fsys.Exists(dir); existsErr == nil && there {
 			return nil, errNoManifest

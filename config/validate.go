@@ -50,6 +50,11 @@ func (c *Config) Validate() error {
 	for _, step := range c.Checkpoint.KeepAt {
 		check(step >= 1, "checkpoint.keep_at has step %d; steps count from 1", step)
 	}
+	if _, err := ParseMirror(c.Checkpoint.Mirror); err != nil {
+		check(false, "checkpoint.mirror %w", err)
+	}
+	wait, err = time.ParseDuration(c.Checkpoint.MirrorWait)
+	check(err == nil && wait >= 0, "checkpoint.mirror_wait is %q; write a time such as 10m, or 0s", c.Checkpoint.MirrorWait)
 	check(c.Checkpoint.Resume != "", "checkpoint.resume is empty; choose auto, never or a directory")
 	if c.Telemetry.OTLP != "" {
 		_, port, err := net.SplitHostPort(c.Telemetry.OTLP)

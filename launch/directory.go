@@ -56,7 +56,10 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 		}
 	}
 	r.tidy(ctx)
-	if done, err = r.resumable(ctx); err == nil && done == nil {
+	if err = r.openMirror(ctx); err == nil {
+		done, err = r.resumable(ctx)
+	}
+	if err == nil && done == nil {
 		err = r.writeIndex()
 	}
 	if err == nil && done == nil {

@@ -73,6 +73,7 @@ type run struct {
 	last    atomic.Pointer[cluster.Status] // the newest that was seen; nil: none yet
 	saved   atomic.Pointer[spec.Saved]     // the word that this node's workers heard; nil: none
 	stopped atomic.Bool                    // this node was asked to stop
+	mirror  mirrored                       // of checkpoint.mirror
 
 	// unpublish takes the run's own secret back from where other nodes find it.
 	unpublish func()
@@ -133,9 +134,12 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 		return r.early(err)
 	}
 	if done != nil {
+		defer r.mirror.close()
+		done.Mirror = r.awaitMirror(stop, config.Duration(r.cfg.Checkpoint.MirrorWait))
 		return *done, nil
 	}
 	defer unlock()
+	defer r.mirror.close()
 	id, err := agent.Identify(ctx, r.dir.Nodes(), r.cfg.Cluster.Node, hostName(), r.cfg.Cluster.Nodes == "1")
 	if err != nil {
 		return Outcome{}, err
@@ -187,7 +191,13 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	if err != nil {
 		return r.early(err)
 	}
-	return r.outcome(end, time.Since(began)), nil
+	out := r.outcome(end, time.Since(began))
+	wait := stopWait
+	if out.Ending == Finished {
+		wait = config.Duration(r.cfg.Checkpoint.MirrorWait)
+	}
+	out.Mirror = r.awaitMirror(stop, wait)
+	return out, nil
 }
 
 // early is the outcome of a run that ended for this node before it began, or before it
@@ -233,6 +243,8 @@ func (r *run) record(slot int, record spec.Record) {
 	switch {
 	case record.Notice != nil:
 		r.notice(fmt.Sprintf("[%s] %s", r.logName(fmt.Sprintf("worker-%d", slot)), record.Notice.Text))
+	case record.Written != nil:
+		r.copyOut(record.Written.Step)
 	case record.Saved != nil:
 		r.saved.Store(record.Saved)
 	}

@@ -33,6 +33,9 @@ type Outcome struct {
 	// Saved is where the state is that the run ended or stopped with, as this node's
 	// workers heard from the one that wrote; nil: they heard nothing of the kind.
 	Saved *spec.Saved
+	// Mirror is what checkpoint.mirror has of it; nil: there is none, or this node wrote no
+	// checkpoint.
+	Mirror *Mirror
 	// Newest is the step of the newest checkpoint in this node's directory; -1: none.
 	Newest int64
 	// Loss of the last step; nil where it is not known: the node of rank 0 has the

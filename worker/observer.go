@@ -161,6 +161,7 @@ func (o *observer) saved(info checkpoint.Info, err error) {
 		return
 	}
 	o.log.Info("checkpoint", "step", info.Step, "path", info.Path)
+	o.records.write(spec.Record{Written: &spec.Written{Step: info.Step}})
 	o.write(metrics.Event{Event: metrics.EventCheckpoint, Step: info.Step, Path: info.Path})
 }
 

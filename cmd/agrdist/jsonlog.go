@@ -103,6 +103,9 @@ func (j *jsonLines) finished(o launch.Outcome) {
 	if o.Loss != nil {
 		fields = append(fields, "loss", *o.Loss)
 	}
+	if m := o.Mirror; m != nil {
+		fields = append(fields, "mirror", m.Place, "mirrored", m.Err == nil)
+	}
 	msg := "finished"
 	if o.Ending == launch.Already {
 		msg = "already finished; raise train.steps to continue"

@@ -24,6 +24,9 @@ func (r *runner) conclude(o launch.Outcome) error {
   continue   add --set train.steps=%d
   start over add --resume never (the old run is set aside), or --out DIR
 `, r.cfg.Out, o.Step, o.Steps, short(o.Digest), 2*o.Step)
+		if o.Mirror != nil {
+			fmt.Fprintf(r.stdout, "  %-10s %s\n", "mirror", mirrorText(o.Mirror))
+		}
 		return nil
 	case launch.Stopped:
 		return &exitError{o.Code, r.stopped(o)}
@@ -54,8 +57,27 @@ func (r *runner) stopped(o launch.Outcome) string {
 	return fmt.Sprintf("stopped after step %d of %d; saved %s\nresume with: %s", o.Step, o.Steps, r.place(o), r.command)
 }
 
+// mirrorText says whether an object store has the last checkpoint.
+func mirrorText(m *launch.Mirror) string {
+	switch {
+	case m.Err == nil:
+		return m.Place + " has it"
+	case m.Step < 0:
+		return fmt.Sprintf("%s does NOT have it: %v", m.Place, m.Err)
+	}
+	return fmt.Sprintf("%s does NOT have it, its newest is that of step %d: %v", m.Place, m.Step, m.Err)
+}
+
 // place says where the last state was saved.
 func (r *runner) place(o launch.Outcome) string {
+	text := r.placeHere(o)
+	if o.Mirror != nil {
+		text += "; " + mirrorText(o.Mirror)
+	}
+	return text
+}
+
+func (r *runner) placeHere(o launch.Outcome) string {
 	if exists(o.Dir.Checkpoint(o.Saved.Step)) {
 		return "in " + filepath.Join(r.cfg.Out, "checkpoints")
 	}
@@ -86,6 +108,9 @@ func (r *runner) finished(o launch.Outcome) {
 		if exists(f.path) {
 			fmt.Fprintf(r.stdout, "  %-11s %s%s\n", f.what, f.path, f.note)
 		}
+	}
+	if o.Mirror != nil {
+		fmt.Fprintf(r.stdout, "  %-11s %s\n", "mirror", mirrorText(o.Mirror))
 	}
 	fmt.Fprintf(r.stdout, "  %-11s %s\nsample more: %s sample --from %s --out grid.png\n", "digest", o.Digest, program(os.Args[0]), quoted(out))
 }

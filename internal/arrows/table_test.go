@@ -5,7 +5,7 @@ package arrows
 var allowed = map[string]string{
 	"cmd/agrdist": "internal/filelock metrics/export internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster allreduce " +
 		"diffusion nn/weights optim internal/grid internal/version",
-	"launch": "internal/sealed internal/vfs internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
+	"launch": "checkpoint/mirror checkpoint/mirror/s3 internal/sealed internal/vfs internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
 	"agent": "internal/flight internal/sealed internal/vfs worker/spec rundir config cluster cluster/coordinator cluster/membership cluster/node cluster/security cluster/supervise",
 	"worker": "internal/flight worker/spec worker/usage cluster/supervise recipe setup rundir trainer config metrics metrics/otlp metrics/tensorboard data checkpoint cluster cluster/coordinator cluster/security allreduce allreduce/mesh " +
@@ -52,6 +52,8 @@ var allowed = map[string]string{
 	"cluster/supervise":   "",
 
 	"checkpoint":             "internal/filelock checkpoint/pth checkpoint/safetensors internal/vfs nn/weights",
+	"checkpoint/mirror":      "checkpoint",
+	"checkpoint/mirror/s3":   "checkpoint/mirror",
 	"checkpoint/pth":         "",
 	"checkpoint/pytorchddpm": "checkpoint/pth nn/weights",
 	"checkpoint/safetensors": "",
@@ -136,6 +138,10 @@ var (
 )
 
 var bans = []ban{
+	{
+		except: []string{"checkpoint/mirror/s3"}, to: []string{"github.com/minio/minio-go/..."}, tests: true, direct: true,
+		why: "object stores are reached through checkpoint/mirror.Bucket",
+	},
 	{
 		except: []string{"config", "cmd/agrdist"}, to: []string{"github.com/spf13/viper/..."}, tests: true, direct: true,
 		why: "settings are typed Config structs; viper stays in config",

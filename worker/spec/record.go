@@ -10,15 +10,22 @@ import (
 
 // Record is one line on a worker's record pipe: exactly one field is set.
 type Record struct {
-	Notice *Notice `json:"notice,omitempty"`
-	Saved  *Saved  `json:"saved,omitempty"`
-	End    *End    `json:"end,omitempty"`
+	Notice  *Notice  `json:"notice,omitempty"`
+	Written *Written `json:"written,omitempty"`
+	Saved   *Saved   `json:"saved,omitempty"`
+	End     *End     `json:"end,omitempty"`
 }
 
 // Notice is what a person should read while the run is under way.
 type Notice struct {
 	Level string `json:"level"` // "WARN" or "ERROR"
 	Text  string `json:"text"`
+}
+
+// Written says that this worker wrote the checkpoint of a step: it is verified, and has
+// its name in the run's directory.
+type Written struct {
+	Step int64 `json:"step"`
 }
 
 // Saved is the word that the state a run ends or stops with is on a disk: written,
@@ -74,13 +81,13 @@ func ParseRecord(line []byte) (Record, error) {
 		return Record{}, fmt.Errorf("worker record: %w", err)
 	}
 	n := 0
-	for _, set := range []bool{r.Notice != nil, r.Saved != nil, r.End != nil} {
+	for _, set := range []bool{r.Notice != nil, r.Written != nil, r.Saved != nil, r.End != nil} {
 		if set {
 			n++
 		}
 	}
 	if n != 1 {
-		return Record{}, fmt.Errorf("worker record: %d of notice, saved and end are set, want one: %.100q", n, line)
+		return Record{}, fmt.Errorf("worker record: %d of notice, written, saved and end are set, want one: %.100q", n, line)
 	}
 	return r, nil
 }

@@ -42,6 +42,7 @@ func TestReachable(t *testing.T) {
 func TestRecordsSurviveTheLine(t *testing.T) {
 	for _, r := range []Record{
 		{Notice: &Notice{"WARN", "two\nlines"}},
+		{Written: &Written{Step: 58}},
 		{Saved: &Saved{Step: 58, Node: "n1", Path: "/r/checkpoints/step-58"}},
 		{End: &End{Code: 42, Source: "data", Text: "no images"}},
 	} {
