@@ -38,6 +38,15 @@ build_kube() {
   touch "$dir/done"
 }
 
+# An S3 server, for checkpoint.mirror: the tests of checkpoint/mirror/s3 use it too.
+VERSITYGW=v1.8.0
+build_s3() {
+  s3=$cache/s3-versitygw-$VERSITYGW
+  [ -e "$s3/versitygw" ] && return
+  echo "building an S3 server (once; about 2 CPU minutes)"
+  (cd / && GOBIN="$s3" CGO_ENABLED=0 GOFLAGS=-buildvcs=false nice -n 10 go install -trimpath -ldflags "-s -w" "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW")
+}
+
 # Debian's packages are unpacked, not installed.
 fetch_packages() {
   local packages="containerd runc containernetworking-plugins iptables buildah" release
@@ -56,6 +65,7 @@ fetch_packages() {
 exec 9>"$cache/lock"
 flock 9 # a build in the background may be under way
 build_kube
+build_s3
 fetch_packages
 flock -u 9
 [ "${1:-}" != --build ] || exit 0
@@ -64,7 +74,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/agrdist-e2e-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 # The custom resources of Kubeflow Trainer are in its module.
 E2E_TRAINER=$(cd / && GOFLAGS= go mod download -json github.com/kubeflow/trainer/v2@v2.2.0 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
-export E2E_TRAINER E2E_WORK=$work E2E_KUBE=$kube E2E_DEBS=$debs/root E2E_REPO=$repo
+export E2E_TRAINER E2E_WORK=$work E2E_S3=$s3 E2E_KUBE=$kube E2E_DEBS=$debs/root E2E_REPO=$repo
 mkdir -p "$work/pause"
 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$work/pause/pause" ./hack/e2e/pause
 go build -o "$work/e2e" ./hack/e2e

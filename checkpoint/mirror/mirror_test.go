@@ -218,7 +218,7 @@ func TestPushCutAnywhere(t *testing.T) {
 		}
 		if err != nil {
 			require.ErrorIs(t, err, cut)
-			requireRestored(t, m, 10, 0)
+			require.Empty(t, requireRestored(t, m, 10, 0), "not even a damaged one")
 		} else {
 			requireRestored(t, m, 20, 0) // only the removal of step 10 was cut
 		}

@@ -100,10 +100,8 @@ func (b *Bucket) Put(ctx context.Context, key, file string) error {
 
 // Get implements mirror.Bucket.
 func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
-	o, err := b.client.GetObject(ctx, b.bucket, b.key(key), minio.GetObjectOptions{})
-	if err == nil {
-		_, err = o.Stat() // the request itself
-	}
+	// One request, whose answer says what is missing: the object or the bucket.
+	o, _, _, err := minio.Core{Client: b.client}.GetObject(ctx, b.bucket, b.key(key), minio.GetObjectOptions{})
 	if err != nil {
 		return nil, b.failed("read "+key, err)
 	}
@@ -112,13 +110,13 @@ func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 
 // object gives errors of reading the form of others.
 type object struct {
-	*minio.Object
+	io.ReadCloser
 	bucket *Bucket
 	key    string
 }
 
 func (o *object) Read(p []byte) (int, error) {
-	n, err := o.Object.Read(p)
+	n, err := o.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = o.bucket.failed("read "+o.key, err)
 	}
@@ -182,12 +180,15 @@ func (b *Bucket) failed(op string, err error) error {
 	case minio.NoSuchBucket:
 		e.Err, e.Permanent = errors.New("there is no such bucket"), true
 		e.Advice = fmt.Sprintf("make the bucket %s first, or name another", b.bucket)
-	case minio.AccessDenied, "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired":
-		e.Permanent = true
-		e.Advice = "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the service account's role) and that they may list, read, write and delete there"
 	case "AuthorizationHeaderMalformed", "PermanentRedirect", "IllegalLocationConstraintException":
 		e.Permanent = true
 		e.Advice = "give the bucket's region, as ?region=eu-central-1 or AWS_REGION"
+	default:
+		// The last is what the Versity gateway calls an unknown key.
+		if s := answer.StatusCode; s == http.StatusUnauthorized || s == http.StatusForbidden || answer.Code == "XAdminUserNotFound" {
+			e.Permanent = true
+			e.Advice = "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the service account's role) and that they may list, read, write and delete there"
+		}
 	}
 	return e
 }
