@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/minio/minio-go/v7"
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/checkpoint/mirror/s3/s3test"
@@ -25,10 +24,9 @@ func mirrored(dir, endpoint string, more ...string) []string {
 // inBucket are the steps that a bucket has, by their manifests.
 func inBucket(t *testing.T, endpoint string) (steps []string) {
 	t.Helper()
-	for o := range s3test.Client(t, endpoint).ListObjects(t.Context(), s3test.Bucket, minio.ListObjectsOptions{Recursive: true}) {
-		require.NoError(t, o.Err)
-		if strings.HasSuffix(o.Key, "/manifest.json") {
-			steps = append(steps, filepath.Base(filepath.Dir(o.Key)))
+	for _, key := range s3test.Keys(t, endpoint) {
+		if strings.HasSuffix(key, "/manifest.json") {
+			steps = append(steps, filepath.Base(filepath.Dir(key)))
 		}
 	}
 	return steps

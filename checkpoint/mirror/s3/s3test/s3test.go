@@ -118,6 +118,18 @@ func Client(t testing.TB, endpoint string) *minio.Client {
 	return c
 }
 
+// Keys returns the keys of everything that a server has.
+func Keys(t testing.TB, endpoint string) (keys []string) {
+	t.Helper()
+	for o := range Client(t, endpoint).ListObjects(t.Context(), Bucket, minio.ListObjectsOptions{Recursive: true}) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+		keys = append(keys, o.Key)
+	}
+	return keys
+}
+
 // Environment are the variables by which a process may use the servers.
 func Environment() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + Access, "AWS_SECRET_ACCESS_KEY=" + Secret, "AWS_REGION=us-east-1"}
