@@ -51,6 +51,12 @@ MINUTES ?= 2
 chaos: ## Three nodes in network namespaces under random faults for MINUTES (root; default 2)
 	CHAOS_MINUTES=$(MINUTES) $(GO) test ./cmd/agrdist -run '^TestChaos$$' -v -timeout 2h
 
+TIMES ?= 3
+
+.PHONY: reliability
+reliability: build ## Break real runs, measure it, write docs/reliability.md (root; ROWS=REGEXP: only show)
+	$(GO) run ./hack/reliability $(if $(ROWS),-rows '$(ROWS)',-times $(TIMES) -write docs/reliability.md) ./agrdist
+
 .PHONY: lint
 lint: ## Run golangci-lint, and find exports without a caller
 	hack/lint.sh $(GOLANGCI_LINT_VERSION)

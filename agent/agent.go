@@ -268,6 +268,7 @@ func machineConfig(c *config.Config) cluster.Config {
 	m.FormationTimeout = config.Duration(c.Cluster.FormWait)
 	m.StartTimeout = config.Duration(c.Cluster.StartTimeout)
 	m.MinStepDeadline = config.Duration(c.Cluster.StepDeadline)
+	m.FirstStepDeadline = config.Duration(c.Cluster.FirstDeadline)
 	m.MaxRestarts, m.RestartWindow = c.Cluster.MaxRestarts, time.Hour
 	m.StopTimeout += config.Duration(c.Checkpoint.FullDiskWait)
 	m.AllowMinority = c.Cluster.AllowMinority

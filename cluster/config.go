@@ -49,8 +49,12 @@ type Config struct {
 	// changed for max(MinStepDeadline, HangFactor x p99 of the step time); the
 	// p99 is over the last 128 steps, scaled to the world size. Before a step
 	// time is known: FirstStepDeadline. While a member is in a phase that may
-	// take long (init, sync, checkpoint, sample, eval): LongPhaseDeadline.
+	// take long (init, sync, checkpoint, sample, eval): LongPhaseDeadline. Where
+	// all members wait for one another nobody computes or reads, and only a link
+	// can be at fault: MinWaitDeadline stands for MinStepDeadline, if it is less, and
+	// doubles with each generation that ends without a step.
 	MinStepDeadline   time.Duration
+	MinWaitDeadline   time.Duration
 	HangFactor        float64
 	FirstStepDeadline time.Duration
 	LongPhaseDeadline time.Duration
@@ -107,6 +111,7 @@ func DefaultConfig() Config {
 		LostAfter:         2 * time.Second,
 		SilentAfter:       3 * time.Second,
 		MinStepDeadline:   30 * time.Second,
+		MinWaitDeadline:   10 * time.Second,
 		HangFactor:        5,
 		FirstStepDeadline: 5 * time.Minute,
 		LongPhaseDeadline: 15 * time.Minute,
@@ -146,6 +151,7 @@ func (c Config) Validate() error {
 		{"rejoin_timeout", c.RejoinTimeout},
 		{"lost_after", c.LostAfter},
 		{"min_step_deadline", c.MinStepDeadline},
+		{"min_wait_deadline", c.MinWaitDeadline},
 		{"first_step_deadline", c.FirstStepDeadline},
 		{"long_phase_deadline", c.LongPhaseDeadline},
 		{"link_deadline", c.LinkDeadline},

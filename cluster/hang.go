@@ -63,8 +63,16 @@ func (m *Machine) deadline() time.Duration {
 	if !known {
 		return max(m.cfg.FirstStepDeadline, m.cfg.MinStepDeadline)
 	}
-	return max(m.cfg.MinStepDeadline, time.Duration(m.cfg.HangFactor*float64(p99)))
+	floor := m.cfg.MinStepDeadline
+	if m.allWait() {
+		floor = min(floor, m.cfg.MinWaitDeadline<<m.breaks.inRow) // at most MaxBroken times
+	}
+	return max(floor, time.Duration(m.cfg.HangFactor*float64(p99)))
 }
+
+// allWait tells whether every member waits for others in a step: then no word has come
+// through between two of them, and to blame whoever is behind would be a guess.
+func (m *Machine) allWait() bool { return m.number(isWaiting) == len(m.last.Members) }
 
 // checkHang evicts the worker that all the others wait for.
 func (m *Machine) checkHang() {
@@ -81,7 +89,7 @@ func (m *Machine) checkHang() {
 	ranks := m.ranks()
 	culprit, others := laggard(ranks)
 	text := fmt.Sprintf("no progress for %s (deadline %s)", round(stalled), round(deadline))
-	if culprit == nil {
+	if culprit == nil || m.allWait() && len(ranks) > 1 {
 		m.noCulprit(text + ": all ranks wait, " + where(ranks[0].report))
 		return
 	}

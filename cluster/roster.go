@@ -52,7 +52,7 @@ func (g *group) holder(of place) MemberID {
 }
 
 // marks are what decisions count workers by.
-type marks uint8
+type marks uint16
 
 const (
 	isRanked     marks = 1 << iota // of the last generation
@@ -60,6 +60,7 @@ const (
 	isUnsteady                     // ranked, and without a stream or stopping
 	isLate                         // ranked, has not taken up the generation and is in no long phase
 	isLoading                      // ranked, and in a long phase
+	isWaiting                      // ranked, has taken up the generation, and waits for the other ranks in a step
 	isConnecting                   // ranked, and misses a connection to a peer
 	isSurvivor                     // ranked, and may be in the next generation
 	isFresh                        // not ranked, and may be in the next generation
@@ -247,6 +248,8 @@ func (m *Machine) weigh(w *worker) {
 		s |= isLoading
 	case r.Generation != m.last.Number:
 		s |= isLate
+	case r.Phase != PhaseConnect && waiting(r.Phase):
+		s |= isWaiting
 	}
 	if m.connecting(w) {
 		s |= isConnecting
@@ -282,7 +285,7 @@ func (m *Machine) setMarks(w *worker, s marks) {
 
 // number returns how many workers have a mark.
 func (m *Machine) number(of marks) int {
-	return m.tally[bits.TrailingZeros8(uint8(of))]
+	return m.tally[bits.TrailingZeros16(uint16(of))]
 }
 
 // weighNode counts the workers of a node again.

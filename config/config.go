@@ -134,7 +134,8 @@ type Cluster struct {
 	FormWait      string   `mapstructure:"form_wait" scope:"node" doc:"how long a run of MIN:MAX nodes waits for more than MIN before it begins"`
 	StartTimeout  string   `mapstructure:"start_timeout" scope:"node" doc:"give up when the run's workers have not met after this time"`
 	MaxRestarts   int      `mapstructure:"max_restarts" scope:"node" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`
-	StepDeadline  string   `mapstructure:"step_deadline" scope:"node" doc:"shortest time without progress after which a worker counts as hung"`
+	StepDeadline  string   `mapstructure:"step_deadline" scope:"node" doc:"shortest time without progress after which a worker counts as hung; five times the slowest recent step where that is longer, and 10s where all wait for one another, so that only a link can be at fault"`
+	FirstDeadline string   `mapstructure:"first_step_deadline" scope:"node" doc:"the same before the first step, whose time is not known yet"`
 	OrphanTimeout string   `mapstructure:"orphan_timeout" scope:"node" doc:"a node that reaches no coordinator for this long saves its state and leaves the run"`
 	AllowMinority bool     `mapstructure:"allow_minority" scope:"node" doc:"continue without a majority of the last generation (both sides of a partition may then train)"`
 }
@@ -224,7 +225,7 @@ func Default() Config {
 		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Security: "mac", Timeout: "2m"},
 		Cluster: Cluster{
 			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", FormWait: "30s", StartTimeout: "2m",
-			MaxRestarts: 20, StepDeadline: "1m", OrphanTimeout: "10m",
+			MaxRestarts: 20, StepDeadline: "1m", FirstDeadline: "5m", OrphanTimeout: "10m",
 		},
 		Checkpoint: Checkpoint{Every: 300, Keep: 3, Resume: "auto", FullDiskWait: "10m", MirrorWait: "10m"},
 		Sample: Sample{

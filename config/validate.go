@@ -139,6 +139,7 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 		{"cluster.form_wait", k.FormWait},
 		{"cluster.start_timeout", k.StartTimeout},
 		{"cluster.step_deadline", k.StepDeadline},
+		{"cluster.first_step_deadline", k.FirstDeadline},
 		{"cluster.orphan_timeout", k.OrphanTimeout},
 	} {
 		v, err := time.ParseDuration(d.value)

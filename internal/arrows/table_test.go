@@ -114,6 +114,7 @@ var allowed = map[string]string{
 	"hack/e2e":         "",
 	"hack/e2e/pause":   "",
 	"hack/promcheck":   "status",
+	"hack/reliability": "metrics",
 	"hack/benchstatus": "metrics status",
 	"hack/k8scheck":    "",
 	"hack/k8sschema":   "",
