@@ -67,6 +67,7 @@ type run struct {
 	node   string
 	peers  []string // where other nodes of the run were last
 	page   page
+	told   int64             // bytes of events.jsonl before this run
 	slow   status.Stragglers // of Watch's goroutine
 
 	notices sync.Mutex                     // one Notice at a time
@@ -153,6 +154,9 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	defer closeLog()
 
 	began := time.Now()
+	if info, err := os.Stat(r.dir.Events()); err == nil {
+		r.told = info.Size()
+	}
 	joinable := r.Joinable
 	if secret == nil {
 		if secret, err = r.ownSecret(ctx, stop); err != nil {

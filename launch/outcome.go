@@ -1,6 +1,10 @@
 package launch
 
 import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"os"
 	"slices"
 	"time"
 
@@ -57,7 +61,7 @@ func (r *run) outcome(end cluster.End, took time.Duration) Outcome {
 		Saved: r.saved.Load(), Newest: r.newestStep(), Took: took,
 	}
 	if o.Step < 0 { // nobody said; the events may
-		o.Step = lastStep(r.dir.Events(), time.Now().Add(-took))
+		o.Step = lastStep(r.dir.Events(), r.told)
 	}
 	if s := r.last.Load(); s != nil && len(s.Generation.Members) > 0 {
 		o.World, o.Leader = len(s.Generation.Members), s.Generation.Members[0].Node
@@ -94,21 +98,28 @@ func (r *run) newestStep() int64 {
 	return infos[0].Step
 }
 
-// lastStep is the last step of the events since a run began; -1: there is none.
-func lastStep(path string, began time.Time) int64 {
-	events, err := metrics.History(path)
+// lastStep is the last step of the events behind the first told bytes of a file, all where
+// it is shorter; -1: there is none. Their times say nothing: somebody may set the clock.
+func lastStep(path string, told int64) int64 {
+	f, err := os.Open(path)
 	if err != nil {
 		return -1 // none were written
 	}
-	for _, e := range slices.Backward(events) {
-		switch {
-		case e.When().Before(began):
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.Size() >= told {
+		_, err = f.Seek(told, io.SeekStart)
+		if err != nil {
 			return -1
-		case e.Event == metrics.EventStep:
-			return e.Step
 		}
 	}
-	return -1
+	step := int64(-1)
+	for s := bufio.NewScanner(f); s.Scan(); {
+		var e metrics.Event
+		if json.Unmarshal(s.Bytes(), &e) == nil && e.Event == metrics.EventStep {
+			step = e.Step
+		}
+	}
+	return step
 }
 
 // lossOf finds the loss of a step in the events. The last status is no place for it:

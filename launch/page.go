@@ -27,7 +27,7 @@ import (
 // page is the run's status page on this node.
 type page struct {
 	newest   atomic.Pointer[cluster.Status]
-	seen     atomic.Int64 // unix nanoseconds of the newest status
+	seen     atomic.Pointer[time.Time] // of the newest status; with the monotonic clock's reading
 	requests chan os.Signal
 	announce func() // tells of the page, once the run has begun
 	told     sync.Once
@@ -39,7 +39,8 @@ func (p *page) watch(s cluster.Status) {
 		p.told.Do(p.announce)
 	}
 	p.newest.Store(&s)
-	p.seen.Store(time.Now().UnixNano())
+	now := time.Now()
+	p.seen.Store(&now)
 }
 
 // errStarting is the answer before the first status.
@@ -65,7 +66,7 @@ func (p *page) ready() error {
 // alive reports whether the agent's loop still turns: it tells of the run about twice a
 // second once there is a coordinator.
 func (p *page) alive() error {
-	if at := p.seen.Load(); at != 0 && time.Since(time.Unix(0, at)) > time.Minute {
+	if at := p.seen.Load(); at != nil && time.Since(*at) > time.Minute {
 		return errors.New("the agent's loop has not turned for a minute")
 	}
 	return nil

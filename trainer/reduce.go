@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/agrdist/agrdist/cluster"
@@ -19,6 +20,13 @@ type reduction struct {
 	count    *countdown
 	steps    int64 // of the run
 	lo, hi   int   // this rank's block of chunks
+	grads    *mirror
+
+	// After a step that was not finite, each chunk's gradient is looked at before it is
+	// summed, so that the rank that spoils the sum can name it. It costs the overlap of
+	// the last chunk, and no bit.
+	careful bool
+	spoiled []int // chunks of the step whose gradient was not finite
 
 	step  int64
 	begun time.Time
@@ -34,8 +42,9 @@ type timing struct {
 }
 
 // begin starts a step.
-func (r *reduction) begin(ctx context.Context, step int64) {
+func (r *reduction) begin(ctx context.Context, step int64, careful bool) {
 	r.step, r.begun, r.spent = step, time.Now(), timing{chunks: r.hi - r.lo}
+	r.careful, r.spoiled = careful, r.spoiled[:0]
 	r.chunks.loading = 0
 	r.count.reset()
 	if r.lo == r.hi { // more ranks than chunks
@@ -52,17 +61,39 @@ func (r *reduction) chunk(ctx context.Context, c int) (float64, error) {
 	r.progress.set(cluster.PhaseForward, c-r.lo)
 	last := c == r.hi-1
 	var ready func(param int)
-	if last {
+	if last && !r.careful {
 		ready = func(param int) {
 			from, to := r.count.done(param)
 			r.release(ctx, from, to)
 		}
 	}
 	loss, err := r.chunks.compute(ctx, r.step, c, r.nextDraw(c), r.home.losses(c), ready)
-	if err == nil && !last {
+	if err == nil && r.careful {
+		err = r.inspect(c)
+	}
+	switch {
+	case err != nil:
+	case !last:
 		r.home.add(c)
+	case r.careful:
+		r.release(ctx, 0, len(r.buckets))
 	}
 	return loss, err
+}
+
+// inspect notes a chunk whose gradient is not finite.
+func (r *reduction) inspect(c int) error {
+	r.grads.stale = true
+	if err := r.grads.pull(); err != nil {
+		return err
+	}
+	for _, g := range r.grads.host {
+		if !finite(float64(g)) {
+			r.spoiled = append(r.spoiled, c)
+			return nil
+		}
+	}
+	return nil
 }
 
 // nextDraw is the first draw of this rank's chunk after c, -1: there is none.
@@ -98,5 +129,8 @@ func (r *reduction) wait(ctx context.Context, losses []float64) error {
 	r.spent.data, r.spent.compute = r.chunks.loading, time.Since(r.begun)
 	err := r.home.wait(ctx)
 	r.spent.wait = time.Since(r.begun) - r.spent.compute
+	for _, c := range r.spoiled {
+		losses[c-r.lo] = math.NaN() // what the others are told of the chunk
+	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
@@ -49,7 +50,7 @@ func (r *round) train(ctx context.Context) (out Outcome, err error) {
 	r.lo, r.hi = r.plan.Block(r.rank)
 	r.reduce = &reduction{
 		home: r.home, chunks: r.chunks, progress: &r.progress, buckets: r.buckets, count: r.count,
-		steps: r.cfg.Steps, lo: r.lo, hi: r.hi,
+		steps: r.cfg.Steps, lo: r.lo, hi: r.hi, grads: r.grads,
 	}
 	return r.steps(ctx)
 }
@@ -132,6 +133,12 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 		return v, nil
 	}
 	s.InARow++
+	if s.InARow == 1 {
+		// One rank whose memory went wrong spoils the sums of all: that is no divergence.
+		if err := r.compare(ctx, s.parameterDigest); err != nil {
+			return v, err
+		}
+	}
 	return v, r.skipped(v, loss)
 }
 
@@ -139,7 +146,7 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 // ranks'. It returns the chunks' losses.
 func (r *round) gradients(ctx context.Context) ([]float64, error) {
 	own := r.losses[r.lo:r.lo]
-	r.reduce.begin(ctx, r.state.Step)
+	r.reduce.begin(ctx, r.state.Step, r.state.InARow > 0)
 	for c := r.lo; c < r.hi; c++ {
 		loss, err := r.reduce.chunk(ctx, c)
 		if err != nil {
@@ -229,13 +236,41 @@ func (r *round) compare(ctx context.Context, digest func() ([16]byte, error)) er
 	if err != nil {
 		return err
 	}
-	for rank, d := range all {
-		if !bytes.Equal(d, all[0]) {
-			return fmt.Errorf("%w: after step %d the state of rank %d (%s) differs from rank 0's (%s); one of the two machines computes wrongly. The newest checkpoint is from before: all ranks agreed on it",
-				ErrDigest, r.state.Step, rank, r.gen.Members[rank].Node, r.gen.Members[0].Node)
+	odd, most := dissenters(all)
+	if len(odd) == 0 {
+		return nil
+	}
+	var names []string
+	for _, rank := range odd {
+		names = append(names, fmt.Sprintf("rank %d (%s)", rank, r.gen.Members[rank].Node))
+	}
+	who := "that machine computes wrongly"
+	if 2*most <= len(all) {
+		who = "one of these machines computes wrongly"
+	}
+	return fmt.Errorf("%w: after step %d the state of %s differs from that of %d of %d ranks; %s. The newest checkpoint is from before: all ranks agreed on it",
+		ErrDigest, r.state.Step, strings.Join(names, ", "), most, len(all), who)
+}
+
+// dissenters are the ranks whose digest is not the most frequent one (of equals the one
+// of the lowest rank), and how many have that.
+func dissenters(all [][]byte) (odd []int, most int) {
+	count := map[string]int{}
+	for _, d := range all {
+		count[string(d)]++
+	}
+	var right []byte
+	for _, d := range all {
+		if n := count[string(d)]; n > most {
+			most, right = n, d
 		}
 	}
-	return nil
+	for rank, d := range all {
+		if !bytes.Equal(d, right) {
+			odd = append(odd, rank)
+		}
+	}
+	return odd, most
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

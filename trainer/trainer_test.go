@@ -4,12 +4,15 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/diffusion"
+	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // The one idea: any number of workers, more than there are chunks too, the same
@@ -163,6 +166,73 @@ func TestNotFiniteIsSkippedByAll(t *testing.T) {
 	for _, v := range a.trainer.State().Values {
 		require.False(t, math.IsNaN(float64(v)))
 	}
+}
+
+// spoiler is a model whose backward gives NaN from a step on, though its loss is right.
+type spoiler struct {
+	Model
+	steps func() int64
+	from  int64
+}
+
+func (s spoiler) LossAndGrad(b unet.Batch, ready func(int)) (float64, error) {
+	spoil := func() {
+		if s.steps() >= s.from {
+			s.Params().Grads().(tensor.Host).Float32s()[0] = float32(math.NaN())
+		}
+	}
+	early := ready
+	if ready != nil {
+		early = func(i int) { spoil(); ready(i) }
+	}
+	loss, err := s.Model.LossAndGrad(b, early)
+	spoil()
+	return loss, err
+}
+
+// One rank's backward gives NaN, though its loss is right: no rank takes the step, and from
+// the next one on the chunk is named.
+func TestNotFiniteGradientIsNamed(t *testing.T) {
+	cfg := smallConfig(9)
+	w := newWorld(t, cfg.Chunks())
+	var done atomic.Int64
+	a, b := w.add(cfg), w.add(cfg, func(_ *Config, p *Parts) { p.Model = spoiler{p.Model, done.Load, 3} })
+	b.onStep = func(s StepInfo) { done.Store(s.Step) }
+	w.form(a, b)
+	w.wait(a, b)
+	for _, r := range []*rank{a, b} {
+		require.ErrorIs(t, r.err, ErrDiverged)
+		require.Len(t, r.skips, cfg.MaxSkipped+1)
+		require.Empty(t, r.skips[0].Chunks, "all losses were right")
+		for _, s := range r.skips[1:] {
+			require.Equal(t, []int{2, 3}, s.Chunks, "the chunks of rank 1")
+		}
+		for _, v := range r.trainer.State().Values {
+			require.False(t, math.IsNaN(float64(v)), "the parameters are those of before")
+		}
+	}
+}
+
+// The parameters of one rank become NaN: that is not taken for divergence, whose cure is
+// another learning rate, and nothing is saved.
+func TestNotFiniteRankIsNamed(t *testing.T) {
+	cfg := smallConfig(9)
+	cfg.DigestEvery = 0
+	w := newWorld(t, cfg.Chunks())
+	store := &memory{}
+	a, b, c := w.add(cfg, func(_ *Config, p *Parts) { p.Store = store }), w.add(cfg), w.add(cfg)
+	a.onStep = func(s StepInfo) {
+		if s.Step == 2 {
+			a.trainer.state.Values[100] = float32(math.NaN())
+		}
+	}
+	w.form(a, b, c)
+	w.wait(a, b, c)
+	for _, r := range []*rank{a, b, c} {
+		require.ErrorIs(t, r.err, ErrDigest)
+		require.ErrorContains(t, r.err, "the state of rank 0 (node) differs from that of 2 of 3 ranks; that machine")
+	}
+	require.Empty(t, store.saved)
 }
 
 func TestDivergenceEndsTheRun(t *testing.T) {

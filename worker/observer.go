@@ -34,7 +34,7 @@ type observer struct {
 	looked time.Time // the last time, at the file of events
 
 	leader atomic.Bool
-	warned atomic.Int64 // unix seconds of the last warning about events
+	warned atomic.Pointer[time.Time] // the last warning about events
 }
 
 var _ trainer.Observer = (*observer)(nil)
@@ -46,9 +46,12 @@ func (o *observer) write(e metrics.Event) {
 	o.reopen()
 	// A full disk must not end the run: it ends when the last checkpoint cannot be
 	// written, and that says how to fix it.
-	if err := o.events.Write(e); err != nil && time.Now().Unix()-o.warned.Load() > 60 {
-		o.warned.Store(time.Now().Unix())
-		o.log.Warn("event not written", "err", err)
+	if err := o.events.Write(e); err != nil {
+		now := time.Now()
+		if last := o.warned.Load(); last == nil || now.Sub(*last) > time.Minute {
+			o.warned.Store(&now)
+			o.log.Warn("event not written", "err", err)
+		}
 	}
 }
 

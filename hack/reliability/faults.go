@@ -123,7 +123,7 @@ var faults = []fault{
 	},
 	{
 		name: "coordinator-cut", what: "the same with the coordinator's node",
-		nodes: 3, workers: 1, promise: 5 * time.Second, again: lastWord,
+		nodes: 3, workers: 1, promise: 8 * time.Second, again: lastWord,
 		strike: func(ctx context.Context, w *world) error { return w.unplugged(ctx, 0) },
 	},
 	{
@@ -158,7 +158,7 @@ var faults = []fault{
 	},
 	{
 		name: "power-cut", what: "all nodes are lost at once (SIGKILL of all agents); the same commands again",
-		nodes: 3, workers: 1, promise: 10 * time.Second, again: sinceSaved, strike: powerCut,
+		nodes: 3, workers: 1, promise: 15 * time.Second, again: sinceSaved, strike: powerCut,
 	},
 	{
 		name: "full-disk", what: "the disk is full at the end: from room until it has saved and ended",

@@ -80,7 +80,7 @@ func markdown(all []*result) string {
 			equal = "**no**"
 		}
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s | %d | %s |\n", r.what, r.name, seconds(r.worst.detected), seconds(r.worst.standstill),
-			r.promise, r.worst.again, equal)
+			fmt.Sprintf("%.0f s", r.promise.Seconds()), r.worst.again, equal)
 	}
 	return b.String()
 }
