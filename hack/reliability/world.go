@@ -31,7 +31,7 @@ var tiny = []string{
 
 const (
 	endless        = 1000000 // more steps than are made while faults strike
-	saveEvery      = 50     // steps between checkpoints
+	saveEvery      = 50      // steps between checkpoints
 	secret         = "AGRDIST_CLUSTER_SECRET=0123456789abcdef0123456789abcdef"
 	gossipPort     = "7946"
 	codeSaved      = 143 // stopped, and the state is saved
