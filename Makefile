@@ -108,7 +108,8 @@ e2e: ## Apply deploy/k8s to a real Kubernetes on this machine and break things (
 	hack/e2e-k8s.sh $(E2E)
 
 .PHONY: bench-status
-bench-status: build ## What watching a run costs: 10 pairs of runs, then 200 clients (minutes)
+bench-status: build ## What watching a run costs: 200 pairs of 50 steps, 10 pairs of runs, 200 clients (20 minutes)
+	$(GO) test ./worker -run '^$$' -bench Watching -benchtime 200x -timeout 1h
 	$(GO) run ./hack/benchstatus ./agrdist
 
 .PHONY: bench
