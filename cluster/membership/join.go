@@ -14,10 +14,13 @@ import (
 )
 
 const (
-	firstRetry    = 200 * time.Millisecond // of the seeds while nobody is found
-	lookupTimeout = 3 * time.Second
-	lostFor       = time.Hour // how long a failed node's address is tried again
-	joinWidth     = 8         // joins under way at once
+	firstRetry = 200 * time.Millisecond // of the seeds while nobody is found
+	// lookupTimeout is more than a resolver takes to find out that its first servers do
+	// not answer: 5 s each, of at most three.
+	lookupTimeout = 20 * time.Second
+	roundTimeout  = 3 * time.Second // what is slow delays no other attempt for longer
+	lostFor       = time.Hour       // how long a failed node's address is tried again
+	joinWidth     = 8               // joins under way at once
 )
 
 // ErrNoCoordinator reports that the wait for a coordinator ended without one.
@@ -26,9 +29,11 @@ var ErrNoCoordinator = errors.New("membership: no coordinator found")
 // joinLoop joins, for as long as ctx lasts, every seed and every lost node that
 // is not a member.
 func (m *Membership) joinLoop(ctx context.Context) {
+	var under attempts
+	defer under.way.Wait()
 	retry := firstRetry
 	for {
-		m.joinRound(ctx)
+		m.joinRound(ctx, &under)
 		wait := m.cfg.RejoinInterval
 		if m.alone() && len(m.cfg.Seeds) > 0 {
 			wait = min(retry, wait)
@@ -52,33 +57,71 @@ func (m *Membership) alone() bool {
 	return len(m.members) <= 1
 }
 
+// attempts are the joins under way. One that is slow, for a name server that does not
+// answer for example, is left behind by the rounds, and not begun a second time.
+type attempts struct {
+	way  sync.WaitGroup
+	mu   sync.Mutex
+	busy map[string]bool
+}
+
+// begin runs an attempt unless it is under way.
+func (a *attempts) begin(key string, round *sync.WaitGroup, f func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.busy[key] {
+		return
+	}
+	if a.busy == nil {
+		a.busy = map[string]bool{}
+	}
+	a.busy[key] = true
+	round.Add(1)
+	a.way.Go(func() {
+		defer round.Done()
+		f()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.busy, key)
+	})
+}
+
 // joinRound tries each seed and each lost node once, a few at a time.
-func (m *Membership) joinRound(ctx context.Context) {
-	var wg sync.WaitGroup
+func (m *Membership) joinRound(ctx context.Context, under *attempts) {
+	round := &sync.WaitGroup{}
 	slots := make(chan struct{}, joinWidth)
-	launch := func(f func()) {
+	join := func(addr string) error {
 		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			f()
-		})
+		defer func() { <-slots }()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err := m.list.Join([]string{addr})
+		return err //nolint:wrapcheck // explained where it is of interest
 	}
 	for _, seed := range m.cfg.Seeds {
-		launch(func() { m.joinSeed(ctx, seed) })
+		under.begin("seed "+seed, round, func() { m.joinSeed(ctx, seed, join) })
 	}
 	for _, addr := range m.lostAddrs() {
-		launch(func() {
-			if ctx.Err() == nil {
-				_, _ = m.list.Join([]string{addr}) // it may well be gone for good
-			}
-		})
+		under.begin(addr, round, func() { _ = join(addr) }) // it may well be gone for good
 	}
-	wg.Wait()
+	done := make(chan struct{})
+	under.way.Go(func() {
+		round.Wait()
+		close(done)
+	})
+	late := time.NewTimer(roundTimeout)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	case <-ctx.Done():
+	}
 }
 
 // joinSeed resolves a seed and joins those of its addresses that are no members.
 // One address that answers is enough for the seed to count as reached.
-func (m *Membership) joinSeed(ctx context.Context, seed string) {
+func (m *Membership) joinSeed(ctx context.Context, seed string, join func(addr string) error) {
 	addrs, err := m.resolve(ctx, seed)
 	reached := false
 	var errs []error
@@ -90,7 +133,7 @@ func (m *Membership) joinSeed(ctx context.Context, seed string) {
 			reached = true
 			continue
 		}
-		if _, joinErr := m.list.Join([]string{addr}); joinErr != nil {
+		if joinErr := join(addr); joinErr != nil {
 			errs = append(errs, explainJoin(joinErr))
 		} else {
 			reached = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -216,6 +217,38 @@ func TestFindCoordinator(t *testing.T) {
 			require.Contains(t, text, once)
 		}
 		require.Less(t, strings.Count(text, "\n"), 20, "logs on change, not on every try:\n%s", text)
+	})
+}
+
+// The name servers answer SERVFAIL for a while, and then 12 s late, as with two dead ones
+// in resolv.conf: the node says what it waits for, and joins. A seed beside it that needs no
+// name is joined at once.
+func TestSeedOfSlowNameServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sim simNet
+		var names simResolver
+		a := begin(t, &sim, 0, nil)
+		names.set("boot.example", "10.0.0.1")
+		names.fault(0, &net.DNSError{Err: "server misbehaving", Name: "boot.example", IsTemporary: true})
+		b := begin(t, &sim, 1, func(c *Config) { c.Seeds, c.Resolver = []string{"boot.example"}, &names })
+		time.Sleep(time.Minute)
+		require.Contains(t, b.WaitingFor(), "server misbehaving")
+		require.Len(t, b.Members(), 1)
+		names.fault(12*time.Second, nil)
+		took := within(t, time.Minute, func() bool { return len(b.Members()) == 2 })
+		require.Less(t, took, 20*time.Second)
+
+		c := begin(t, &sim, 2, func(c *Config) { c.Seeds, c.Resolver = []string{"boot.example", "10.0.0.1"}, &names })
+		took = within(t, time.Minute, func() bool { return len(c.Members()) == 3 })
+		require.Less(t, took, 2*time.Second)
+
+		// Neither does it delay the return of a lost node.
+		names.fault(time.Hour, nil)
+		sim.partition(func(from, to string) bool { return true })
+		awaitMembers(t, []*Membership{a, c}, 1)
+		sim.partition(nil)
+		took = within(t, time.Minute, func() bool { return len(c.Members()) == 3 })
+		require.Less(t, took, 12*time.Second)
 	})
 }
 

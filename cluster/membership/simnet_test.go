@@ -115,6 +115,8 @@ type simResolver struct {
 	mu    sync.Mutex
 	names map[string][]netip.Addr
 	asked int
+	takes time.Duration // until it answers
+	err   error         // what it answers instead
 }
 
 var errNoSuchHost = errors.New("no such host")
@@ -131,6 +133,13 @@ func (r *simResolver) set(name string, ips ...string) {
 	}
 }
 
+// fault makes it slow, or fail.
+func (r *simResolver) fault(takes time.Duration, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.takes, r.err = takes, err
+}
+
 // count returns how often it was asked.
 func (r *simResolver) count() int {
 	r.mu.Lock()
@@ -138,10 +147,25 @@ func (r *simResolver) count() int {
 	return r.asked
 }
 
-func (r *simResolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+func (r *simResolver) LookupNetIP(ctx context.Context, _, host string) ([]netip.Addr, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked++
+	if r.takes > 0 {
+		takes := r.takes
+		r.mu.Unlock()
+		select {
+		case <-time.After(takes):
+		case <-ctx.Done():
+		}
+		r.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
 	ips, ok := r.names[host]
 	if !ok {
 		return nil, errNoSuchHost

@@ -45,6 +45,22 @@ func TestJoinAsPrinted(t *testing.T) {
 	}
 }
 
+// All addresses of an IPv6 machine, as people write them.
+func TestBindToAllAddresses(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "[::]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6")
+	}
+	require.NoError(t, l.Close())
+	secret := []string{"AGRDIST_CLUSTER_SECRET=" + strings.Repeat("0123456789abcdef", 2)}
+	for _, bind := range []string{"::", "[::]"} {
+		dir := filepath.Join(t.TempDir(), "run")
+		startEnv(t, secret, training(dir, "--workers", "1", "--nodes", "1:2", "--set", "cluster.form_wait=1ms", "--set", "cluster.bind="+bind)...).ended(exitOK)
+		require.Equal(t, finish(t, reference(t)).ModelDigest, finish(t, dir).ModelDigest)
+	}
+}
+
 // A node that cannot take part for its name, its run's id or its secret says so within
 // seconds, and keeps trying: the other one may be on its way out.
 func TestJoinerSaysWhatKeepsItOut(t *testing.T) {

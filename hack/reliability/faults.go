@@ -138,8 +138,8 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "flapping", what: "the cable of one node of 3 is out for every other second, for 20 s",
-		nodes: 3, workers: 1, promise: 5 * time.Second, strike: flapping,
+		name: "flapping", what: "the cable between 2 nodes is out for every other second, for 20 s",
+		nodes: 2, workers: 1, promise: 5 * time.Second, strike: flapping,
 	},
 	{
 		name: "packet-loss", what: "every fifth packet of 2 nodes is lost, for 20 s",
@@ -243,12 +243,12 @@ func coordinatorHangs(ctx context.Context, w *world) error {
 func flapping(ctx context.Context, w *world) error {
 	w.strikes()
 	for range 10 {
-		w.wire.cable(2, false)
+		w.wire.cable(1, false)
 		time.Sleep(time.Second)
-		w.wire.cable(2, true)
+		w.wire.cable(1, true)
 		time.Sleep(time.Second)
 	}
-	return w.whole(ctx, 3)
+	return w.whole(ctx, 2)
 }
 
 func stop(ctx context.Context, w *world) error {
