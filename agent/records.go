@@ -14,6 +14,6 @@ func (a *Agent) record(slot int, line []byte) {
 		a.cfg.Record(slot, r)
 	}
 	if r.Saved != nil {
-		a.log.Info("saved", "slot", slot, "step", r.Saved.Step, "node", r.Saved.Node, "path", r.Saved.Path)
+		a.log.Info("saved", "slot", slot, "step", r.Saved.Step, "node", r.Saved.Node, "path", r.Saved.Path, "also_on", r.Saved.Also)
 	}
 }

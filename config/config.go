@@ -149,6 +149,7 @@ type Checkpoint struct {
 	KeepAt       []int64 `mapstructure:"keep_at" doc:"steps whose checkpoint is saved and never removed, for an evaluation later"`
 	Mirror       string  `mapstructure:"mirror" doc:"object store that checkpoints are copied to, and resumed from where it has a newer one: s3://BUCKET/PREFIX, with ?endpoint=https://HOST:PORT, &region=NAME, &path_style=true for others than Amazon's. Credentials come from the environment (AWS_ACCESS_KEY_ID, ...), a mounted file or the service account; empty: none"`
 	MirrorWait   string  `mapstructure:"mirror_wait" scope:"node" doc:"how long the end of a run waits for its last checkpoint to be in checkpoint.mirror; a stop waits 2m at most"`
+	Replicas     int     `mapstructure:"replicas" doc:"nodes that write each checkpoint to a disk of their own: with 2, a node that is lost with its disk costs nothing; nodes that share the run's directory count as one"`
 	Resume       string  `mapstructure:"resume" is:"path" scope:"node" doc:"auto: continue from the newest checkpoint that verifies; never: start from scratch; or a run or checkpoint directory to start from"`
 }
 
@@ -227,7 +228,7 @@ func Default() Config {
 			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", FormWait: "30s", StartTimeout: "2m",
 			MaxRestarts: 20, StepDeadline: "1m", FirstDeadline: "5m", OrphanTimeout: "10m",
 		},
-		Checkpoint: Checkpoint{Every: 300, Keep: 3, Resume: "auto", FullDiskWait: "10m", MirrorWait: "10m"},
+		Checkpoint: Checkpoint{Every: 300, Keep: 3, Replicas: 2, Resume: "auto", FullDiskWait: "10m", MirrorWait: "10m"},
 		Sample: Sample{
 			Count: 64, Sampler: "ddim", Steps: 50, Spacing: "leading", Variance: "fixedlarge", Clip: "before", Guidance: 1,
 		},

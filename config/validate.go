@@ -55,6 +55,7 @@ func (c *Config) Validate() error {
 	}
 	wait, err = time.ParseDuration(c.Checkpoint.MirrorWait)
 	check(err == nil && wait >= 0, "checkpoint.mirror_wait is %q; write a time such as 10m, or 0s", c.Checkpoint.MirrorWait)
+	check(c.Checkpoint.Replicas >= 1, "checkpoint.replicas is %d; at least 1 node must write the checkpoints", c.Checkpoint.Replicas)
 	check(c.Checkpoint.Resume != "", "checkpoint.resume is empty; choose auto, never or a directory")
 	if c.Telemetry.OTLP != "" {
 		_, port, err := net.SplitHostPort(c.Telemetry.OTLP)

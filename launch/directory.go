@@ -56,6 +56,10 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 		}
 	}
 	r.tidy(ctx)
+	if _, err := r.dir.Place(); err != nil { // the workers compare it with other nodes'
+		unlock()
+		return nil, nil, err
+	}
 	if err = r.openMirror(ctx); err == nil {
 		done, err = r.resumable(ctx)
 	}

@@ -46,7 +46,8 @@ type Outcome struct {
 	// events.
 	Loss   *float64
 	World  int    // workers of the last generation that was seen
-	Leader string // node of its rank 0, which writes checkpoints and samples; "" if none was seen
+	Node   string // this node
+	Leader string // node of that generation's rank 0, which writes events and samples; "" if none was seen
 	// Reason is why the run failed or was stopped, one line.
 	Reason string
 	// Code is the exit code that says all this to a process manager.
@@ -58,7 +59,7 @@ type Outcome struct {
 func (r *run) outcome(end cluster.End, took time.Duration) Outcome {
 	o := Outcome{
 		Dir: r.dir, Step: end.Step, Steps: r.cfg.Train.Steps, Digest: end.Digest, Reason: end.Reason, Code: end.ExitCode,
-		Saved: r.saved.Load(), Newest: r.newestStep(), Took: took,
+		Node: r.node, Saved: r.saved.Load(), Newest: r.newestStep(), Took: took,
 	}
 	if o.Step < 0 { // nobody said; the events may
 		o.Step = lastStep(r.dir.Events(), r.told)

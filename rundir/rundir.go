@@ -2,11 +2,13 @@ package rundir
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/agrdist/agrdist/checkpoint"
@@ -90,6 +92,30 @@ func (d Dir) Lock() (*checkpoint.RunLock, error) { return checkpoint.LockRun(str
 func (d Dir) Store(o checkpoint.Options) *checkpoint.Store {
 	return checkpoint.Open(d.Checkpoints(), o)
 }
+
+// Place names the disk that the directory is on: it is the same for two nodes if they see
+// the same directory, whatever its path, and another one for a copy. A directory that has
+// no name yet gets one.
+func (d Dir) Place() (string, error) {
+	for {
+		entries, err := os.ReadDir(d.Nodes())
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("name the run's directory: %w", err)
+		}
+		for _, e := range entries { // sorted: of two that were made at once the first counts
+			if strings.HasPrefix(e.Name(), placePrefix) {
+				return e.Name() + inode(filepath.Join(d.Nodes(), e.Name())), nil
+			}
+		}
+		if err := os.MkdirAll(filepath.Join(d.Nodes(), placePrefix+rand.Text()), 0o755); err != nil {
+			return "", fmt.Errorf("name the run's directory: %w", err)
+		}
+	}
+}
+
+// placePrefix begins the name of an empty directory: making one is all or nothing on
+// every file system, a network's too.
+const placePrefix = "disk-"
 
 // Tidy removes what killed processes left unfinished in the directory: temporary files,
 // and, for the holder of the lock, temporary directories of checkpoints.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -201,4 +202,40 @@ func TestTidy(t *testing.T) {
 	require.NoDirExists(t, half)
 	require.FileExists(t, d.Config())
 	require.DirExists(t, d.Checkpoint(1))
+}
+
+// Whoever sees the same directory finds the same name; a copy has another one.
+func TestPlace(t *testing.T) {
+	d := at(t)
+	first, err := d.Place()
+	require.NoError(t, err)
+	again, err := d.Place()
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(string(d), link))
+	other, err := rundir.Dir(link).Place()
+	require.NoError(t, err)
+	require.Equal(t, first, other, "by another path")
+
+	copied := filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.CopyFS(copied, os.DirFS(string(d))))
+	other, err = rundir.Dir(copied).Place()
+	require.NoError(t, err)
+	require.NotEqual(t, first, other)
+	other, err = at(t).Place()
+	require.NoError(t, err)
+	require.NotEqual(t, first, other)
+
+	// Many at once, as nodes that start together in a shared directory.
+	fresh := at(t)
+	names := make([]string, 8)
+	var wg sync.WaitGroup
+	for i := range names {
+		wg.Go(func() { names[i], _ = fresh.Place() })
+	}
+	wg.Wait()
+	last, err := fresh.Place()
+	require.NoError(t, err)
+	require.Contains(t, names, last)
 }

@@ -35,6 +35,7 @@ type Config struct {
 
 	CheckpointEvery int64         // 0: only at the end and at a stop
 	CheckpointAt    []int64       // further steps
+	Replicas        int           // disks that a checkpoint is written to, where there are so many; 0 is 1
 	FullDiskWait    time.Duration // for room for the checkpoint that the run ends or stops with
 
 	// Measure says of which steps the ranks measure more than a step needs: see

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ type Saved struct {
 	Step int64
 	Node string
 	Path string // on that node
+	// Also are the other nodes on whose disks it is.
+	Also []string
 }
 
 // UnsavedError says that the state a run ends or stops with is on no disk.
@@ -71,9 +74,11 @@ const (
 	wordFull          // error: the disk is full, which may pass
 )
 
-// save has one rank write the state and returns when every rank has heard that it is
-// durable: rank 0, or where it cannot the first rank of another node. Where all disks
-// are full, the first of them waits for room.
+// save has the state written to as many disks as are wanted and returns when every rank
+// has heard where it is durable: on at least one. The first disks in the order of ranks
+// are written to at once; where one fails the next takes its place, and where no disk can
+// be written to, another node that shares it. Where all that failed are full, the first of
+// them waits for room.
 func (r *round) save(ctx context.Context) error {
 	// The digest leaves the state on the host, for the checkpoint and for whoever reads
 	// it after Run.
@@ -81,50 +86,66 @@ func (r *round) save(ctx context.Context) error {
 		return err
 	}
 	r.progress.set(cluster.PhaseCheckpoint, 0)
-	unsaved := &UnsavedError{Step: r.state.Step}
-	full := -1
-	attempt := func(rank int, wait time.Duration) (done bool, err error) {
-		kind, text, err := r.write(ctx, rank, wait, unsaved)
-		node := r.gen.Members[rank].Node
-		switch {
-		case err != nil:
-			return false, err
-		case kind == wordSaved:
-			r.heard(Saved{Step: r.state.Step, Node: node, Path: text})
-			return true, nil
-		case kind == wordNone:
-			return false, nil
-		case kind == wordFull && full < 0:
-			full = rank
+	a := attempts{round: r, unsaved: &UnsavedError{Step: r.state.Step}, full: -1}
+	for next := r.keepers; len(next) > 0 && len(a.saved) < r.wanted(); {
+		n := min(r.wanted()-len(a.saved), len(next))
+		if err := a.write(ctx, next[:n], 0); err != nil {
+			return err
 		}
-		unsaved.Reasons = append(unsaved.Reasons, fmt.Sprintf("node %s: %s", node, text))
-		return false, nil
+		next = next[n:]
 	}
-	for rank, m := range r.gen.Members {
-		if rank == slices.IndexFunc(r.gen.Members, func(o cluster.Member) bool { return o.Node == m.Node }) {
-			if done, err := attempt(rank, 0); done || err != nil {
-				return err
-			}
+	for _, rank := range r.others() {
+		if len(a.saved) > 0 {
+			break
 		}
-	}
-	if full >= 0 && r.cfg.FullDiskWait > 0 {
-		unsaved.Reasons = nil
-		if done, err := attempt(full, r.cfg.FullDiskWait); done || err != nil {
+		if err := a.write(ctx, []int{rank}, 0); err != nil {
 			return err
 		}
 	}
-	if len(unsaved.Reasons) == 0 {
+	if len(a.saved) == 0 && a.full >= 0 && r.cfg.FullDiskWait > 0 {
+		a.unsaved.Reasons = nil
+		if err := a.write(ctx, []int{a.full}, r.cfg.FullDiskWait); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(a.saved) > 0:
+		if len(a.saved) < r.wanted() {
+			r.log.Warn("the checkpoint is on fewer nodes than checkpoint.replicas says", "step", r.state.Step,
+				"nodes", len(a.saved), "wanted", r.wanted(), "err", strings.Join(a.unsaved.Reasons, "; "))
+		}
+		slices.SortFunc(a.saved, func(x, y savedBy) int { return cmp.Compare(x.rank, y.rank) })
+		s := Saved{Step: r.state.Step, Node: r.gen.Members[a.saved[0].rank].Node, Path: a.saved[0].path}
+		for _, o := range a.saved[1:] {
+			s.Also = append(s.Also, r.gen.Members[o.rank].Node)
+		}
+		r.heard(s)
+		return nil
+	case len(a.unsaved.Reasons) == 0:
 		return nil // nobody keeps checkpoints
 	}
-	return unsaved
+	return a.unsaved
 }
 
-// write has a rank write the state, and returns its word on every rank. A failure of
-// its own goes into unsaved.
-func (r *round) write(ctx context.Context, rank int, wait time.Duration, unsaved *UnsavedError) (kind byte, text string, err error) {
+// attempts are what ranks said that wrote the state, the same on every rank.
+type attempts struct {
+	*round
+	saved   []savedBy
+	unsaved *UnsavedError
+	full    int // the first rank whose disk is full; -1: none is
+}
+
+type savedBy struct {
+	rank int
+	path string
+}
+
+// write has some ranks write the state, all at once, and takes in their words.
+func (a *attempts) write(ctx context.Context, ranks []int, wait time.Duration) error {
+	r := a.round
 	word := []byte{wordNone}
 	work := func(ctx context.Context) error {
-		if rank != r.rank || r.parts.Store == nil {
+		if !slices.Contains(ranks, r.rank) || r.parts.Store == nil {
 			return nil
 		}
 		path, err := r.parts.Store.SaveNow(ctx, r.state, wait)
@@ -136,20 +157,35 @@ func (r *round) write(ctx context.Context, rank int, wait time.Duration, unsaved
 		default:
 			word = append([]byte{wordFailed}, err.Error()...)
 		}
-		unsaved.Err = err
+		a.unsaved.Err = err
 		return nil
 	}
 	if _, err := r.background(ctx, work, false); err != nil {
-		return 0, "", err
+		return err
 	}
 	words, err := r.group.AllGather(ctx, word)
 	if err != nil {
-		return 0, "", err
+		return err
 	}
-	if len(words[rank]) == 0 {
-		return 0, "", fmt.Errorf("trainer: rank %d sent an empty word after it wrote the state", rank)
+	for _, rank := range ranks {
+		if len(words[rank]) == 0 {
+			return fmt.Errorf("trainer: rank %d sent an empty word after it wrote the state", rank)
+		}
+		kind, text := words[rank][0], string(words[rank][1:])
+		switch kind {
+		case wordSaved:
+			a.saved = append(a.saved, savedBy{rank, text})
+			continue
+		case wordNone:
+			continue
+		case wordFull:
+			if a.full < 0 {
+				a.full = rank
+			}
+		}
+		a.unsaved.Reasons = append(a.unsaved.Reasons, fmt.Sprintf("node %s: %s", r.gen.Members[rank].Node, text))
 	}
-	return words[rank][0], string(words[rank][1:]), nil
+	return nil
 }
 
 // heard notes that the state is durable.

@@ -283,6 +283,8 @@ type memory struct {
 	saved []*checkpoint.Snapshot
 }
 
+func (m *memory) Place() string { return fmt.Sprintf("%p", m) }
+
 func (m *memory) Restore(_ context.Context, s *State) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

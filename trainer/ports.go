@@ -61,9 +61,11 @@ type Connector interface {
 	Connect(ctx context.Context, c allreduce.GroupConfig) (allreduce.Group, error)
 }
 
-// Store keeps and finds checkpoints. The lowest rank of each node reads them; rank 0
-// saves, and at the end other ranks where rank 0 cannot.
+// Store keeps and finds checkpoints. The lowest rank of each node reads them; the lowest
+// ranks of Config.Replicas disks save, and at the end other ranks where those cannot.
 type Store interface {
+	// Place names the disk: two nodes with the same Place see each other's checkpoints.
+	Place() string
 	// Restore loads the run's newest checkpoint on this node into s and reports whether
 	// there was one. An error leaves s as it was.
 	Restore(ctx context.Context, s *State) (bool, error)

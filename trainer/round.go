@@ -22,7 +22,9 @@ type round struct {
 	plan   *allreduce.Plan
 	rank   int
 	lo, hi int // this rank's chunks
-	reduce *reduction
+	// keepers are the ranks that may write checkpoints, of each disk one.
+	keepers []int
+	reduce  *reduction
 }
 
 // train synchronises the state, then steps until the end of the run.
@@ -38,6 +40,9 @@ func (r *round) train(ctx context.Context) (out Outcome, err error) {
 		r.home.leave()
 	}()
 	if err := r.sync(ctx); err != nil {
+		return 0, err
+	}
+	if err := r.chooseKeepers(ctx); err != nil {
 		return 0, err
 	}
 	r.parts.Observer.Generation(r.gen, r.rank, r.state.Step)
@@ -203,7 +208,7 @@ func (r *round) cadence(ctx context.Context, save bool) error {
 			return err
 		}
 	}
-	if save && r.rank == 0 && r.parts.Store != nil {
+	if save && r.keeps() {
 		r.progress.set(cluster.PhaseCheckpoint, 0)
 		// A disk that is full now may not be at the next one; the state is
 		// safe in every rank's memory meanwhile.

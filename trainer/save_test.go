@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
 )
 
@@ -60,7 +62,7 @@ func TestWriterDiesInAStop(t *testing.T) {
 		require.Equal(t, Stopped, r.outcome)
 		s := r.trainer.State().Step
 		require.Equal(t, stores[1].saved[0].Step, s)
-		require.Equal(t, &Saved{s, "n1", fmt.Sprintf("memory/step-%d", s)}, r.trainer.Saved())
+		require.Equal(t, &Saved{Step: s, Node: "n1", Path: fmt.Sprintf("memory/step-%d", s)}, r.trainer.Saved())
 		require.Equal(t, []Saved{*r.trainer.Saved()}, r.heard)
 		require.True(t, r.stoppingReported())
 	}
@@ -216,4 +218,53 @@ func TestRequestSave(t *testing.T) {
 		steps = append(steps, s.Step)
 	}
 	require.Equal(t, []int64{3, 6}, steps, "after the next step, once, and at the end")
+}
+
+// A checkpoint is on as many disks as are wanted and there are; the next disk takes the
+// place of one that fails, and nodes that share a disk count as one.
+func TestReplicas(t *testing.T) {
+	fails := func(context.Context, time.Duration) error { return errors.New("the disk is gone") }
+	shared := &memory{}
+	for name, c := range map[string]struct {
+		replicas int
+		stores   []*memory
+		node     string
+		also     []string
+		holders  []int // of stores, with the state of the stop
+	}{
+		"one":                 {1, []*memory{{}, {}, {}}, "n0", nil, []int{0}},
+		"two of three":        {2, []*memory{{}, {}, {}}, "n0", []string{"n1"}, []int{0, 1}},
+		"more than there are": {5, []*memory{{}, {}}, "n0", []string{"n1"}, []int{0, 1}},
+		"one fails":           {2, []*memory{{now: fails}, {}, {}}, "n1", []string{"n2"}, []int{1, 2}},
+		"the second fails":    {2, []*memory{{}, {now: fails}, {}}, "n0", []string{"n2"}, []int{0, 2}},
+		"two fail":            {2, []*memory{{now: fails}, {}, {now: fails}}, "n1", nil, []int{1}},
+		"shared":              {2, []*memory{shared, shared, {}}, "n0", []string{"n2"}, []int{0, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := smallConfig(9)
+			cfg.Replicas, cfg.CheckpointEvery = c.replicas, 1
+			ranks := stopping(t, cfg, c.stores...)
+			w := ranks[0].w
+			w.form(ranks...)
+			w.wait(ranks...)
+			step := ranks[0].trainer.State().Step
+			want := Saved{Step: step, Node: c.node, Path: fmt.Sprintf("memory/step-%d", step), Also: c.also}
+			for _, r := range ranks {
+				require.NoError(t, r.err)
+				require.Equal(t, Stopped, r.outcome)
+				require.Equal(t, want, *r.trainer.Saved())
+			}
+			for i, s := range c.stores {
+				holds := slices.ContainsFunc(s.saved, func(s *checkpoint.Snapshot) bool { return s.Step == step })
+				require.Equal(t, slices.Contains(c.holders, i) || s == shared, holds, "n%d", i)
+				// While training the first disks are written to, and nothing is tried twice.
+				writes := i < c.replicas && s != shared || s == shared && i == 0
+				during := slices.ContainsFunc(s.saved, func(s *checkpoint.Snapshot) bool { return s.Step == 1 })
+				if s != shared && c.stores[0] != shared {
+					require.Equal(t, writes, during, "n%d", i)
+				}
+			}
+			require.LessOrEqual(t, len(shared.saved), int(step), "two nodes do not write one disk")
+		})
+	}
 }

@@ -34,6 +34,8 @@ type observer struct {
 	looked time.Time // the last time, at the file of events
 
 	leader atomic.Bool
+	node   string
+	wrote  atomic.Int64 // step of the newest checkpoint that this worker wrote; -1: none
 	warned atomic.Pointer[time.Time] // the last warning about events
 }
 
@@ -164,7 +166,10 @@ func (o *observer) saved(info checkpoint.Info, err error) {
 		return
 	}
 	o.log.Info("checkpoint", "step", info.Step, "path", info.Path)
-	o.records.write(spec.Record{Written: &spec.Written{Step: info.Step}})
+	o.wrote.Store(info.Step)
+	if o.leader.Load() {
+		o.records.write(spec.Record{Written: &spec.Written{Step: info.Step}})
+	}
 	o.write(metrics.Event{Event: metrics.EventCheckpoint, Step: info.Step, Path: info.Path})
 }
 
@@ -183,8 +188,12 @@ func (o *observer) heldOut(step int64, e metrics.Event) {
 
 // Saved passes the word that the state is durable on to the agent.
 func (o *observer) Saved(s trainer.Saved) {
-	o.log.Info("saved", "step", s.Step, "node", s.Node, "path", s.Path)
-	o.records.write(spec.Record{Saved: &spec.Saved{Step: s.Step, Node: s.Node, Path: s.Path}})
+	o.log.Info("saved", "step", s.Step, "node", s.Node, "path", s.Path, "also_on", s.Also)
+	if !o.leader.Load() && s.Node == o.node && o.wrote.Load() == s.Step {
+		// Rank 0 could not write: of the others, this one's is the first.
+		o.records.write(spec.Record{Written: &spec.Written{Step: s.Step}})
+	}
+	o.records.write(spec.Record{Saved: &spec.Saved{Step: s.Step, Node: s.Node, Path: s.Path, Also: s.Also}})
 }
 
 func (o *observer) Stop(step int64) {

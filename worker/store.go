@@ -43,6 +43,7 @@ type store struct {
 	log       *slog.Logger
 	unet      []byte
 	scheduler []byte
+	place     string
 	meta      map[string]string // what computes; nil: nothing was computed
 	otherBits bool              // a checkpoint that other kernels computed may be continued
 }
@@ -54,10 +55,17 @@ func newStore(c *config.Config, runDir string, model unet.Config, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
+	place, err := rundir.Dir(runDir).Place()
+	if err != nil {
+		return nil, err
+	}
 	return &store{
-		Store: rundir.Dir(runDir).Store(options(c, log, saved)), runDir: runDir, cfg: c, log: log, unet: network, scheduler: scheduler,
+		Store: rundir.Dir(runDir).Store(options(c, log, saved)), runDir: runDir, place: place, cfg: c, log: log, unet: network, scheduler: scheduler,
 	}, nil
 }
+
+// Place implements trainer.Store.
+func (s *store) Place() string { return s.place }
 
 // Restore takes over the run's newest checkpoint in this node's directory that verifies.
 func (s *store) Restore(ctx context.Context, state *trainer.State) (bool, error) {

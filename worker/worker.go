@@ -349,13 +349,15 @@ func (w *worker) observer(be tensor.Backend, parameters int) (*observer, error) 
 		events = append(events, traces)
 	}
 	w.later(events.Close)
-	return &observer{
-		events: events, file: file, dir: rundir.Dir(w.spec.RunDir), records: w.out, log: w.log, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
+	o := &observer{
+		events: events, file: file, dir: rundir.Dir(w.spec.RunDir), records: w.out, log: w.log, node: w.spec.Node, every: w.cfg.Log.Every, steps: w.cfg.Train.Steps,
 		start: metrics.Event{
 			Version: version.Build(), ConfigHash: w.cfg.Hash(), Backend: be.Name(),
 			Parameters: parameters, Order: w.cfg.AllReduce.Order,
 		},
-	}, nil
+	}
+	o.wrote.Store(-1)
+	return o, nil
 }
 
 // hparams are the settings that TensorBoard compares runs by: those that change the
@@ -385,7 +387,7 @@ func (w *worker) trainerConfig() (trainer.Config, error) {
 		NumClasses: c.Model.NumClassEmbeds, LabelDropout: c.Data.LabelDropout,
 		MaxGradNorm: c.Train.ClipGradNorm, EMADecay: c.Train.EMADecay, LR: setup.LearningRate(c).At,
 		MaxSkipped: c.Train.MaxSkipped, DigestEvery: c.Train.DigestEvery,
-		CheckpointEvery: c.Checkpoint.Every, CheckpointAt: c.Checkpoint.KeepAt,
+		CheckpointEvery: c.Checkpoint.Every, CheckpointAt: c.Checkpoint.KeepAt, Replicas: c.Checkpoint.Replicas,
 		BucketBytes: int(c.AllReduce.BucketMB * (1 << 20)), Order: order, Measure: measured(c.Log),
 		FullDiskWait: config.Duration(c.Checkpoint.FullDiskWait), OpTimeout: config.Duration(c.AllReduce.Timeout),
 	}, nil

@@ -223,10 +223,10 @@ func TestKilledCoordinator(t *testing.T) {
 	a.ended(exitOK)
 	b.ended(exitOK)
 	requireSame(t, two)
-	require.Contains(t, a.stdout.String(), "samples and checkpoints are on the node of two")
+	require.Contains(t, a.stdout.String(), "samples and events are on node two")
 	require.Contains(t, a.stdout.String(), finish(t, two).ModelDigest)
 	require.Contains(t, b.stdout.String(), filepath.Join(two, "checkpoints", "step-32"))
-	require.NotContains(t, b.stdout.String(), "are on the node of")
+	require.NotContains(t, b.stdout.String(), "are on node")
 }
 
 // freePort is a port of loopback that nobody has, or so it was a moment ago.

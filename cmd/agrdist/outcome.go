@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/launch"
@@ -78,10 +79,22 @@ func (r *runner) place(o launch.Outcome) string {
 }
 
 func (r *runner) placeHere(o launch.Outcome) string {
-	if exists(o.Dir.Checkpoint(o.Saved.Step)) {
-		return "in " + filepath.Join(r.cfg.Out, "checkpoints")
+	also := ""
+	if nodes := holders(o); len(nodes) > 1 {
+		also = " (on nodes " + strings.Join(nodes, " and ") + ")"
 	}
-	return fmt.Sprintf("on node %s in %s", o.Saved.Node, o.Saved.Path)
+	if exists(o.Dir.Checkpoint(o.Saved.Step)) {
+		return "in " + filepath.Join(r.cfg.Out, "checkpoints") + also
+	}
+	return fmt.Sprintf("on node %s in %s", o.Saved.Node, o.Saved.Path) + also
+}
+
+// holders are the nodes that have the last state on disk.
+func holders(o launch.Outcome) []string {
+	if o.Saved == nil {
+		return nil
+	}
+	return append([]string{o.Saved.Node}, o.Saved.Also...)
 }
 
 func exists(path string) bool {
@@ -95,14 +108,25 @@ func (r *runner) finished(o launch.Outcome) {
 		fmt.Fprintf(r.stdout, "loss %.4f, ", *o.Loss)
 	}
 	fmt.Fprintln(r.stdout, plural(o.World, "worker"))
-	if !exists(o.Dir.Checkpoint(o.Step)) { // rank 0 keeps them
-		fmt.Fprintf(r.stdout, "  %-11s %s\nsamples and checkpoints are on the node of %s\n", "digest", o.Digest, leader(o))
+	verified := " (verified)"
+	nodes := holders(o)
+	if len(nodes) > 1 {
+		verified = " (verified, on nodes " + strings.Join(nodes, " and ") + ")"
+	}
+	here := exists(o.Dir.Checkpoint(o.Step))
+	if !here || len(nodes) > 1 && o.Leader != o.Node { // rank 0 keeps them
+		what := "samples and checkpoints are"
+		if here {
+			what = "samples and events are"
+			fmt.Fprintf(r.stdout, "  %-11s %s%s\n", "checkpoint", filepath.Join(r.cfg.Out, "checkpoints", checkpoint.DirName(o.Step)), verified)
+		}
+		fmt.Fprintf(r.stdout, "  %-11s %s\n%s on node %s\n", "digest", o.Digest, what, leader(o))
 		return
 	}
 	out := r.cfg.Out // as the user wrote it
 	for _, f := range []struct{ what, path, note string }{
 		{"samples", filepath.Join(out, "samples", filepath.Base(o.Dir.Sample(o.Step))), ""},
-		{"checkpoint", filepath.Join(out, "checkpoints", checkpoint.DirName(o.Step)), " (verified)"},
+		{"checkpoint", filepath.Join(out, "checkpoints", checkpoint.DirName(o.Step)), verified},
 		{"events", filepath.Join(out, filepath.Base(o.Dir.Events())), ""},
 	} {
 		if exists(f.path) {
@@ -118,7 +142,7 @@ func (r *runner) finished(o launch.Outcome) {
 // leader is the node of rank 0 in the last generation seen.
 func leader(o launch.Outcome) string {
 	if o.Leader == "" {
-		return "rank 0"
+		return "of rank 0"
 	}
 	return o.Leader
 }

@@ -88,6 +88,8 @@ func TestTwoNodes(t *testing.T) {
 	digest := finish(t, one).ModelDigest
 	require.Contains(t, a.stdout.String(), digest)
 	require.Contains(t, b.stdout.String(), digest)
-	require.Contains(t, b.stdout.String(), "samples and checkpoints are on the node of")
+	require.Contains(t, b.stdout.String(), "samples and events are on node ")
+	requireReplicas(t, one, two)
+	require.Regexp(t, `checkpoint  .*step-\d+ \(verified, on nodes \S+ and \S+\)`, a.stdout.String())
 	require.NoFileExists(t, filepath.Join(two, "events.jsonl"))
 }

@@ -22,8 +22,8 @@ type Notice struct {
 	Text  string `json:"text"`
 }
 
-// Written says that this worker wrote the checkpoint of a step: it is verified, and has
-// its name in the run's directory.
+// Written says that this worker wrote the checkpoint of a step, the first of several that
+// did: it is verified, and has its name in the run's directory.
 type Written struct {
 	Step int64 `json:"step"`
 }
@@ -35,6 +35,8 @@ type Saved struct {
 	Step int64  `json:"step"`
 	Node string `json:"node"`
 	Path string `json:"path"` // on that node
+	// Also are the other nodes on whose disks it is.
+	Also []string `json:"also,omitempty"`
 }
 
 // End is the last record of a process that ends by itself: why it ends with which
@@ -69,7 +71,11 @@ func (r Record) valid() Record {
 		r.End = &End{e.Code, text.Valid(e.Source), text.Valid(e.Text)}
 	}
 	if s := r.Saved; s != nil {
-		r.Saved = &Saved{s.Step, text.Valid(s.Node), text.Valid(s.Path)}
+		also := make([]string, len(s.Also))
+		for i, n := range s.Also {
+			also[i] = text.Valid(n)
+		}
+		r.Saved = &Saved{s.Step, text.Valid(s.Node), text.Valid(s.Path), also}
 	}
 	return r
 }

@@ -1,0 +1,59 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/agrdist/agrdist/cluster"
+)
+
+// A run's checkpoints are written to several disks, if there are several: a node that is
+// lost with its disk then costs nothing. Every rank holds the whole state, so a replica is
+// not a copy but a second writer, on another node.
+//
+// Which nodes share a disk they find out by its name (Store.Place).
+
+// chooseKeepers finds the ranks that may write checkpoints: the first of each disk, one a
+// node, in the order of ranks.
+func (r *round) chooseKeepers(ctx context.Context) error {
+	word := []byte{wordNone}
+	if r.parts.Store != nil {
+		word = append([]byte{wordSaved}, r.parts.Store.Place()...)
+	}
+	words, err := r.group.AllGather(ctx, word)
+	if err != nil {
+		return err
+	}
+	r.keepers = nil
+	places, nodes := map[string]bool{}, map[string]bool{}
+	for rank, w := range words {
+		if len(w) == 0 {
+			return fmt.Errorf("trainer: rank %d sent an empty word about its disk", rank)
+		}
+		place, node := string(w[1:]), r.gen.Members[rank].Node
+		if w[0] == wordSaved && !places[place] && !nodes[node] {
+			places[place], nodes[node] = true, true
+			r.keepers = append(r.keepers, rank)
+		}
+	}
+	return nil
+}
+
+// wanted is on how many disks a checkpoint is to be.
+func (r *round) wanted() int { return min(max(1, r.cfg.Replicas), len(r.keepers)) }
+
+// keeps tells whether this rank writes the checkpoints while training.
+func (r *round) keeps() bool { return slices.Contains(r.keepers[:r.wanted()], r.rank) }
+
+// others are the first ranks of nodes that share the disk of a keeper: they may reach it
+// where the keeper cannot.
+func (r *round) others() (ranks []int) {
+	for rank, m := range r.gen.Members {
+		first := slices.IndexFunc(r.gen.Members, func(o cluster.Member) bool { return o.Node == m.Node })
+		if rank == first && !slices.Contains(r.keepers, rank) {
+			ranks = append(ranks, rank)
+		}
+	}
+	return ranks
+}
