@@ -35,7 +35,7 @@ type observer struct {
 
 	leader atomic.Bool
 	node   string
-	wrote  atomic.Int64 // step of the newest checkpoint that this worker wrote; -1: none
+	wrote  atomic.Int64              // step of the newest checkpoint that this worker wrote; -1: none
 	warned atomic.Pointer[time.Time] // the last warning about events
 }
 
