@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agrdist/agrdist/cluster"
@@ -81,8 +82,9 @@ type Agent struct {
 
 	inbox    chan node.Event
 	admitted chan admission
-	tasks    sync.WaitGroup // end with the context of Run
-	looking  sync.Mutex     // one Watch at a time
+	tasks    sync.WaitGroup         // end with the context of Run
+	looking  sync.Mutex             // one Watch at a time
+	refusal  atomic.Pointer[string] // why no connection to the coordinator was let in, last
 }
 
 // SignalError says that a signal ended the node's part before the run began.
@@ -128,6 +130,9 @@ func (a *Agent) connect(ctx context.Context) error {
 	if len(a.cfg.Secret) > 0 {
 		if keys, err = security.Derive(a.cfg.Secret, security.Identity{RunID: c.RunID, Node: a.cfg.Node}); err != nil {
 			return &config.Error{Source: "cluster.secret", Err: err}
+		}
+		if err := keys.UseFiles(security.Files{CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile, Log: a.log}); err != nil {
+			return &config.Error{Source: "cluster.cert_file", Err: err}
 		}
 	}
 	if err := security.RequireSecretBeyondLoopback(c.Bind, a.cfg.Secret); err != nil {

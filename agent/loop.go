@@ -59,7 +59,7 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 		a.step(ctx, e)
 	}
 	if errors.Is(a.result.Err, node.ErrNoCoordinator) {
-		return cluster.End{}, fmt.Errorf("%w: waited for %s", a.result.Err, a.gossip.WaitingFor())
+		return cluster.End{}, fmt.Errorf("%w: waited for %s", a.result.Err, a.waitsFor())
 	}
 	return a.result.End, a.result.Err
 }

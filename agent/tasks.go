@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/agrdist/agrdist/cluster"
@@ -158,6 +159,25 @@ func (a *Agent) watch(ctx context.Context) {
 	}
 }
 
+// waitsFor says what this node waits for while it has no place in the run.
+func (a *Agent) waitsFor() string {
+	if why := a.refusal.Load(); why != nil {
+		return "a coordinator that lets it in: " + *why
+	}
+	return a.gossip.WaitingFor()
+}
+
+// handshakeError is what a TLS handshake failed for; nil: it did not. gRPC passes the
+// text on, not the error.
+func handshakeError(err error) *string {
+	_, why, found := strings.Cut(err.Error(), "authentication handshake failed: ")
+	if !found {
+		return nil
+	}
+	why = strings.TrimRight(why, `"`)
+	return &why
+}
+
 // look takes one look at where the run stands.
 func (a *Agent) look(ctx context.Context) {
 	a.looking.Lock()
@@ -166,9 +186,11 @@ func (a *Agent) look(ctx context.Context) {
 	defer cancel()
 	s, err := a.control.Status(brief)
 	if err != nil { // the next look may find more
-		a.post(ctx, node.Waiting{For: a.gossip.WaitingFor()})
+		a.refusal.Store(handshakeError(err))
+		a.post(ctx, node.Waiting{For: a.waitsFor()})
 		return
 	}
+	a.refusal.Store(nil)
 	a.recordGeneration(ctx, s)
 	if a.cfg.Watch != nil {
 		a.cfg.Watch(s)

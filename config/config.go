@@ -131,6 +131,9 @@ type Cluster struct {
 	Join          []string `mapstructure:"join" scope:"node" doc:"HOST:PORT of nodes that are in the run; empty: this node starts it"`
 	Secret        string   `mapstructure:"secret" scope:"node" doc:"shared secret, better given as AGRDIST_CLUSTER_SECRET"`
 	SecretFile    string   `mapstructure:"secret_file" is:"path" scope:"node" doc:"file that holds the shared secret"`
+	CAFile        string   `mapstructure:"ca_file" is:"path" scope:"node" doc:"authorities that members of the run are certified by, PEM, for the coordinator's connections; empty: one that follows from the secret"`
+	CertFile      string   `mapstructure:"cert_file" is:"path" scope:"node" doc:"this node's certificate, PEM, its chain after it; it names the node (agrdist pki makes them). Read again when it changes"`
+	KeyFile       string   `mapstructure:"key_file" is:"path" scope:"node" doc:"private key of cluster.cert_file, PEM"`
 	FormWait      string   `mapstructure:"form_wait" scope:"node" doc:"how long a run of MIN:MAX nodes waits for more than MIN before it begins"`
 	StartTimeout  string   `mapstructure:"start_timeout" scope:"node" doc:"give up when the run's workers have not met after this time"`
 	MaxRestarts   int      `mapstructure:"max_restarts" scope:"node" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`

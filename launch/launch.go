@@ -141,6 +141,9 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	}
 	defer unlock()
 	defer r.mirror.close()
+	if err := r.nameByCertificate(); err != nil {
+		return Outcome{}, err
+	}
 	id, err := agent.Identify(ctx, r.dir.Nodes(), r.cfg.Cluster.Node, hostName(), r.cfg.Cluster.Nodes == "1")
 	if err != nil {
 		return Outcome{}, err

@@ -33,6 +33,18 @@ func givenSecret(c *config.Config) ([]byte, error) {
 	return security.Stretch(secret, c.Cluster.RunID), nil
 }
 
+// nameByCertificate gives the node the name that its certificate has, where nobody gave one.
+func (r *run) nameByCertificate() (err error) {
+	c := &r.cfg.Cluster
+	if c.Node != "" || c.CertFile == "" {
+		return nil
+	}
+	if c.Node, err = security.NodeOf(c.CertFile); err != nil {
+		return &config.Error{Source: "cluster.cert_file", Err: err}
+	}
+	return nil
+}
+
 // ownSecret is the secret of a run whose user has given none, and which stays on the
 // loopback interface: nil where it does not. The node that starts the run makes it,
 // the others on this machine take it from there.

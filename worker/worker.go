@@ -120,6 +120,10 @@ func (w *worker) run(ctx context.Context, asked requests) error {
 		if w.keys, err = security.Derive(w.spec.Secret, security.Identity{RunID: w.spec.RunID, Node: w.spec.Node}); err != nil {
 			return &config.Error{Source: "cluster.secret", Err: err}
 		}
+		c := w.cfg.Cluster
+		if err := w.keys.UseFiles(security.Files{CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile, Log: w.log}); err != nil {
+			return &config.Error{Source: "cluster.cert_file", Err: err}
+		}
 	}
 	parts, err := w.parts()
 	if err != nil {

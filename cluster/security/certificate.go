@@ -95,6 +95,10 @@ func (a authority) issue(id Identity, now time.Time) (*tls.Certificate, error) {
 // certificate returns this process's certificate, renewed when half its lifetime
 // is over (or the clock was set back before its issue).
 func (k *Keys) certificate() (*tls.Certificate, error) {
+	if k.files != nil {
+		p, err := k.files.read()
+		return p.leaf, err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.now()
@@ -121,19 +125,28 @@ func (id Identity) uri() *url.URL {
 	}
 }
 
-// identityOf reads the identity from a certificate's URI.
+// memberURI marks a certificate file as that of a node, for any run.
+func memberURI(node string) *url.URL {
+	return &url.URL{Scheme: scheme, Host: "node", Path: "/" + node, RawPath: "/" + url.PathEscape(node)}
+}
+
+// identityOf reads the identity from a certificate's URI: agrdist://run/RUN/NODE, or
+// agrdist://node/NODE, which names no run.
 func identityOf(cert *x509.Certificate) (Identity, bool) {
 	for _, u := range cert.URIs {
-		if u.Scheme != scheme || u.Host != "run" {
-			continue
-		}
 		parts := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
-		if len(parts) != 2 {
+		switch {
+		case u.Scheme != scheme:
+			continue
+		case u.Host == "run" && len(parts) == 2:
+		case u.Host == "node" && len(parts) == 1:
+			parts = append([]string{""}, parts...)
+		default:
 			continue
 		}
 		run, err1 := url.PathUnescape(parts[0])
 		node, err2 := url.PathUnescape(parts[1])
-		if err1 == nil && err2 == nil {
+		if err1 == nil && err2 == nil && node != "" {
 			return Identity{RunID: run, Node: node}, true
 		}
 	}

@@ -29,17 +29,17 @@ var (
 // ServerCredentials returns gRPC credentials that require TLS 1.3 and a client
 // certificate of the same secret and run.
 func (k *Keys) ServerCredentials() credentials.TransportCredentials {
-	return explained{credentials.NewTLS(k.serverTLS())}
+	return explained{credentials.NewTLS(k.serverTLS()), k.files != nil}
 }
 
 // ClientCredentials returns gRPC credentials that require TLS 1.3 and a server
 // certificate of the same secret and run, and present one.
 func (k *Keys) ClientCredentials() credentials.TransportCredentials {
-	return explained{credentials.NewTLS(k.clientTLS())}
+	return explained{credentials.NewTLS(k.clientTLS()), k.files != nil}
 }
 
 func (k *Keys) serverTLS() *tls.Config {
-	return &tls.Config{
+	c := &tls.Config{
 		MinVersion:       tls.VersionTLS13,
 		Time:             k.now,
 		ClientAuth:       tls.RequireAndVerifyClientCert,
@@ -50,10 +50,19 @@ func (k *Keys) serverTLS() *tls.Config {
 		// but tickets outlive certificates, and connections here are few and long.
 		SessionTicketsDisabled: true,
 	}
+	if k.files != nil {
+		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			p, err := k.files.read()
+			now := c.Clone()
+			now.GetConfigForClient, now.ClientCAs, now.NextProtos = nil, p.pool, []string{"h2"}
+			return now, err
+		}
+	}
+	return c
 }
 
 func (k *Keys) clientTLS() *tls.Config {
-	return &tls.Config{
+	c := &tls.Config{
 		MinVersion:           tls.VersionTLS13,
 		Time:                 k.now,
 		ServerName:           serverName,
@@ -61,6 +70,13 @@ func (k *Keys) clientTLS() *tls.Config {
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return k.certificate() },
 		VerifyConnection:     k.verifyRun,
 	}
+	if k.files != nil { // the authorities of now, not those of the start
+		c.InsecureSkipVerify = true //nolint:gosec // VerifyConnection verifies
+		c.VerifyConnection = func(cs tls.ConnectionState) error {
+			return errors.Join(k.files.verifyServer(cs, k.now()), k.verifyRun(cs))
+		}
+	}
+	return c
 }
 
 // verifyRun runs after the chain has been verified, on full and on resumed handshakes.
@@ -69,7 +85,8 @@ func (k *Keys) verifyRun(cs tls.ConnectionState) error {
 		return fmt.Errorf("%w: it showed no certificate", ErrRefused)
 	}
 	id, ok := identityOf(cs.PeerCertificates[0])
-	if !ok || id.RunID != k.id.RunID {
+	anyRun := ok && k.files != nil && id.RunID == ""
+	if !anyRun && (!ok || id.RunID != k.id.RunID) {
 		return fmt.Errorf("%w: this one is %q, the peer's is %q (run id: name of the run, equal on every node)",
 			ErrWrongRun, k.id.RunID, id.RunID)
 	}
@@ -93,6 +110,7 @@ func PeerIdentity(ctx context.Context) (Identity, bool) {
 // explained adds to TLS credentials what a refusal means and how to fix it.
 type explained struct {
 	credentials.TransportCredentials
+	files bool // certificates come from files
 }
 
 var _ credentials.TransportCredentials = explained{}
@@ -101,24 +119,31 @@ var _ credentials.TransportCredentials = explained{}
 // put the address that was dialled in its place.
 func (e explained) ClientHandshake(ctx context.Context, _ string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := e.TransportCredentials.ClientHandshake(ctx, serverName, raw)
-	return conn, info, explain(raw, err)
+	return conn, info, e.explain(raw, err)
 }
 
 func (e explained) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := e.TransportCredentials.ServerHandshake(raw)
-	return conn, info, explain(raw, err)
+	return conn, info, e.explain(raw, err)
 }
 
 func (e explained) Clone() credentials.TransportCredentials {
-	return explained{e.TransportCredentials.Clone()}
+	return explained{e.TransportCredentials.Clone(), e.files}
 }
 
-const sameOnAll = "AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node"
+const (
+	sameOnAll = "AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node"
+	oneCA     = "the cluster.ca_file of every node must have the authority of all nodes' certificates, and every node must have cluster.cert_file or none"
+)
 
 // explain names the peer and the likely mistake behind a failed handshake.
-func explain(conn net.Conn, err error) error {
+func (e explained) explain(conn net.Conn, err error) error {
 	if err == nil {
 		return nil
+	}
+	fix, clocks := sameOnAll, "set the clocks of both hosts, by NTP or chrony"
+	if e.files {
+		fix, clocks = oneCA, "make a new one with agrdist pki issue, or set the clocks of both hosts"
 	}
 	at := "peer " + conn.RemoteAddr().String()
 	var unknown x509.UnknownAuthorityError
@@ -129,13 +154,13 @@ func explain(conn net.Conn, err error) error {
 	case errors.Is(err, ErrWrongRun), errors.Is(err, ErrRefused):
 		return fmt.Errorf("%s: %w", at, err)
 	case errors.As(err, &unknown):
-		return fmt.Errorf("%s: %w: %s (%w)", at, ErrWrongSecret, sameOnAll, err)
+		return fmt.Errorf("%s: %w: %s (%w)", at, ErrWrongSecret, fix, err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Errorf("%s: %w: set the clocks of both hosts, by NTP or chrony (%w)", at, ErrClockSkew, err)
+		return fmt.Errorf("%s: %w: %s (%w)", at, ErrClockSkew, clocks, err)
 	case errors.As(err, &header), strings.Contains(err.Error(), "first record does not look like a TLS handshake"):
-		return fmt.Errorf("%s: %w: %s (%w)", at, ErrPlaintext, sameOnAll, err)
+		return fmt.Errorf("%s: %w: %s (%w)", at, ErrPlaintext, fix, err)
 	case errors.As(err, &alert), strings.Contains(err.Error(), "remote error: tls:"):
-		return fmt.Errorf("%s: %w: it holds another secret, or belongs to another run; %s (%w)", at, ErrRefused, sameOnAll, err)
+		return fmt.Errorf("%s: %w: it holds another secret, or belongs to another run; %s (%w)", at, ErrRefused, fix, err)
 	default:
 		return fmt.Errorf("security: TLS handshake with %s: %w", at, err)
 	}

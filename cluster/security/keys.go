@@ -35,6 +35,7 @@ type Keys struct {
 	data   []byte
 	ca     authority
 	now    func() time.Time
+	files  *files // certificates from files; nil: from ca
 
 	mu   sync.Mutex
 	leaf *tls.Certificate

@@ -82,9 +82,9 @@ func LoadSecretFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: %s is not a regular file (%s)", ErrSecretFile, path, info.Mode().Type())
 	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 && !rootForGroup(info) {
+	if !private(info) {
 		return nil, fmt.Errorf("%w: %s has mode %#o, so others can read the secret: run chmod 600 %s "+
-			"(or pass it in AGRDIST_CLUSTER_SECRET)", ErrSecretFile, path, perm, path)
+			"(or pass it in AGRDIST_CLUSTER_SECRET)", ErrSecretFile, path, info.Mode().Perm(), path)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
@@ -124,6 +124,9 @@ func isLoopback(addr string) bool {
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsLoopback()
 }
+
+// private tells whether others than the owner, and root's group of choice, cannot read a file.
+func private(info os.FileInfo) bool { return info.Mode().Perm()&0o077 == 0 || rootForGroup(info) }
 
 // rootForGroup reports whether root wrote the file for a group of this process, as
 // Kubernetes does with a secret's volume and fsGroup: mode 0440.

@@ -114,7 +114,7 @@ stop and a resume.
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
 		configCommand(), benchCommand(), dataCommand(), doctorCommand(), versionCommand(),
 		statusCommand(), stopCommand(), runsCommand(), dashboardCommand(), eventsCommand(), exportCommand(), debugCommand(),
-		evalCommand(), compareCommand(),
+		evalCommand(), compareCommand(), pkiCommand(),
 	)
 	for _, c := range extra {
 		root.AddCommand(c())
