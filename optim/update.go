@@ -15,9 +15,11 @@ type Update struct {
 	MaxGradNorm float64 // for ClipScale; 0 is off
 	EMADecay    float64 // of this update, see EMAConfig.At
 
-	// Movement, where not nil, asks Apply to measure what it does. It costs a copy of
-	// the parameters, block by block, and changes no bit of the update. A pass on a
-	// device does not measure and leaves it as it is.
+	// Movement, where not nil, asks to measure how far the update goes: Apply fills it,
+	// on a device Measure, and where the gradient is not finite nobody. On the host it
+	// costs a copy of the parameters, block by block, on a device one more reading of
+	// the state. It changes no bit of the update. A device adds in another order than
+	// the host: the last bits of the norms differ.
 	Movement *Movement
 }
 

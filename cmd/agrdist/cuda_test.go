@@ -48,7 +48,7 @@ const gpuSteps = 10
 
 func onDevice(dir string, more ...string) []string {
 	return training(dir, append([]string{
-		"--set", "device=cuda", "--set", "train.steps=" + strconv.Itoa(gpuSteps), "--set", "checkpoint.every=3", "--set", "sample.count=2",
+		"--set", "device=cuda", "--set", "train.steps=" + strconv.Itoa(gpuSteps), "--set", "checkpoint.every=3", "--set", "sample.count=2", "--set", "log.measure_every=5",
 	}, more...)...)
 }
 
@@ -75,6 +75,17 @@ func TestGPUs(t *testing.T) {
 	require.Contains(t, begin(t, one).Backend, "cuda:0 ")
 	require.Len(t, events(t, one)[0].Members, 1, "one worker a GPU is the default")
 	requireQuiet(t, one)
+	for _, e := range events(t, one) {
+		if e.Event == metrics.EventStep {
+			require.InDelta(t, 0.95, *e.AGR, 0.0499)
+			require.Equal(t, e.Step%5 == 0, e.UpdateNorm != nil, "step %d", e.Step)
+		}
+		if e.UpdateNorm != nil {
+			require.Positive(t, *e.UpdateNorm)
+			require.Positive(t, *e.EMADistance)
+			require.Greater(t, *e.ParamNorm, *e.UpdateNorm)
+		}
+	}
 
 	t.Run("nccl", func(t *testing.T) {
 		t.Parallel()

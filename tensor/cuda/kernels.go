@@ -50,8 +50,9 @@ type kernels struct {
 	window, transpose, finish [2]pair
 	patches, gather           pair
 	// pass
-	passNorms, passVerdict, digest, digestSum kernel
-	rules                                     [len(rules)]kernel
+	passNorms, passVerdict, passMoved kernel
+	digest, digestSum                 kernel
+	rules, moves                      [len(rules)]kernel // of rules: apply, and measure what that would do
 }
 
 // entry is one kernel of a module.
@@ -97,6 +98,7 @@ func (k *kernels) modules() map[string][]entry {
 		"pass": {
 			{"pass_norms", &k.passNorms},
 			{"pass_verdict", &k.passVerdict},
+			{"pass_moved", &k.passMoved},
 			{"digest", &k.digest},
 			{"digest_sum", &k.digestSum},
 		},
@@ -113,7 +115,7 @@ func (k *kernels) modules() map[string][]entry {
 			both(fmt.Sprintf("flash_grad_kv_%d", width), &k.flashGradKV[i]))
 	}
 	for i, r := range rules {
-		m["pass"] = append(m["pass"], entry{"pass_" + r.kernel, &k.rules[i]})
+		m["pass"] = append(m["pass"], entry{"pass_" + r.kernel, &k.rules[i]}, entry{"pass_move_" + r.kernel, &k.moves[i]})
 	}
 	return m
 }

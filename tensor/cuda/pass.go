@@ -27,9 +27,10 @@ const (
 )
 
 // verdictBytes is the kernels' Verdict: norm, clip, the clip rounded to float32,
-// and whether all was finite. settingsBytes is their Settings.
+// whether all was finite, AGR's coefficient, and the three squares of a movement.
+// settingsBytes is their Settings.
 const (
-	verdictBytes  = 24
+	verdictBytes  = 56
 	settingsBytes = 64
 )
 
@@ -46,7 +47,8 @@ type Pass struct {
 	o      optim.Optimizer // of no elements, for its scalars
 	rule   *rule
 	update *kernel
-	mode   int // of AGR, see passVerdict
+	move   *kernel // measures what update would do
+	mode   int     // of AGR, see passVerdict
 	keep   bool
 
 	size             int
@@ -56,12 +58,14 @@ type Pass struct {
 	table, firstBlock, lengths cu.DevicePtr // of the segments
 	l1, sq, den                cu.DevicePtr // by block, by block, by segment
 	verdict                    cu.DevicePtr
+	moved                      cu.DevicePtr // sums of move by block of threads; 0: none was asked for yet
 	settings                   cu.DevicePtr
 	pinned                     unsafe.Pointer // the host's settings, and its copy of the verdict
 	closers                    []func() error
 
 	measured       *operands // of the last Measure; nil after Apply
 	measure, apply recorded
+	measureMove    recorded // Measure, with the movement
 }
 
 // How AGR's denominator comes about, as kernels/pass.cu counts.
@@ -118,7 +122,7 @@ func NewPassWith(be *Backend, c optim.Config, a *agr.Config, segments []optim.Se
 	}
 	for i := range rules {
 		if rules[i].name == c.Name {
-			p.rule, p.update = &rules[i], &be.kernels.rules[i]
+			p.rule, p.update, p.move = &rules[i], &be.kernels.rules[i], &be.kernels.moves[i]
 		}
 	}
 	if err := p.allocate(segments, a); err != nil {

@@ -27,13 +27,21 @@ func TestPassIsReplayed(t *testing.T) {
 		p := newTwins(t, be, c, &agr.Config{}, segments, n)
 		p.update(t, passGradient(n, 1), 1, 1, 0.9)
 		require.NoError(t, be.Sync())
-		for step := int64(2); step < 5; step++ {
+		for step := int64(2); step < 8; step++ {
+			var moved *optim.Movement // the first time that it is asked for it is recorded
+			if step%2 == 0 {
+				moved = &optim.Movement{}
+			}
+			if step == 2 {
+				p.update(t, passGradient(n, 2), 2, 1, 0.9)
+				continue
+			}
 			be.Upload(p.mem, passGradient(n, step))
 			require.NoError(t, be.Sync())
 			calls := cudatest.CallsOf(t, func() {
 				_, err := agr.Update(p.device, optim.Update{
 					Params: p.params, Grads: p.mem, EMA: p.ema,
-					LR: 0.01 / float64(step), T: step, MaxGradNorm: 1, EMADecay: 1 - 0.1/float64(step),
+					LR: 0.01 / float64(step), T: step, MaxGradNorm: 1, EMADecay: 1 - 0.1/float64(step), Movement: moved,
 				})
 				require.NoError(t, err)
 			})

@@ -108,6 +108,9 @@ func (p *twins) update(t *testing.T, grad []float32, step int64, maxNorm, decay 
 	if decay < 0 {
 		on.EMA, off.EMA = nil, nil
 	}
+	if step%2 == 0 {
+		on.Movement, off.Movement = &optim.Movement{}, &optim.Movement{}
+	}
 	want, err := agr.Update(p.host, on)
 	require.NoError(t, err)
 	p.be.Upload(p.mem, grad)
@@ -117,8 +120,15 @@ func (p *twins) update(t *testing.T, grad []float32, step int64, maxNorm, decay 
 		require.True(t, math.IsNaN(got.GradNorm))
 		want.GradNorm, got.GradNorm = 0, 0
 	}
-	want.AGR = 0 // the coefficient is not measured on a device
 	require.Equal(t, want, got)
+	if on.Movement == nil {
+		return
+	}
+	w, g := *on.Movement, *off.Movement
+	for _, x := range [][2]float64{{w.Update, g.Update}, {w.Params, g.Params}, {w.EMA, g.EMA}} {
+		require.InDelta(t, x[0], x[1], 1e-12*math.Abs(x[0]), "movement")
+	}
+	require.Equal(t, want.Finite, w != optim.Movement{})
 }
 
 // compare requires the same bits of everything that the passes write.

@@ -37,7 +37,8 @@ const (
 
 // Measure implements agr.Pass. It waits for the norm of the gradient and what follows
 // from it, the only time in an update that the host waits, and writes nothing but the
-// pass's own memory.
+// pass's own memory. A movement comes with it: what Apply would do is computed without
+// being written, which reads all of the state once more, and fills u.Movement here.
 func (p *Pass) Measure(u optim.Update) (optim.Stats, error) {
 	o := operands{w: p.vector("parameters", u.Params), g: p.vector("gradients", u.Grads), maxNorm: u.MaxGradNorm}
 	rate := float32(0)
@@ -56,10 +57,19 @@ func (p *Pass) Measure(u optim.Update) (optim.Stats, error) {
 	copy(settings, k[:])
 	settings[maxScalars] = rate
 	p.measured = &o
-	if err := p.play(&p.measure, o, p.queueMeasure); err != nil {
+	graph, queue := &p.measure, p.queueMeasure
+	if u.Movement != nil {
+		if p.moved == 0 {
+			if err := p.room(&p.moved, nil, 3*8*p.blocks*updateParts); err != nil {
+				return optim.Stats{GradNorm: math.NaN()}, err
+			}
+		}
+		graph, queue = &p.measureMove, p.queueMeasureMove
+	}
+	if err := p.play(graph, o, queue); err != nil {
 		return optim.Stats{GradNorm: math.NaN()}, err
 	}
-	return p.stats()
+	return p.stats(u.Movement)
 }
 
 // Apply implements agr.Pass. It does not wait: a failure of the device shows where the
@@ -98,7 +108,12 @@ func (p *Pass) play(r *recorded, o operands, queue func(o operands)) error {
 }
 
 // queueMeasure brings the settings in and the verdict on the gradient out.
-func (p *Pass) queueMeasure(o operands) {
+func (p *Pass) queueMeasure(o operands) { p.queueVerdict(o, false) }
+
+// queueMeasureMove also brings out the movement.
+func (p *Pass) queueMeasureMove(o operands) { p.queueVerdict(o, true) }
+
+func (p *Pass) queueVerdict(o operands, move bool) {
 	b, k := p.be, &p.be.kernels
 	b.enter()
 	defer b.leave()
@@ -108,26 +123,39 @@ func (p *Pass) queueMeasure(o operands) {
 	b.launch(&k.passVerdict, grid{1, 1}, verdictThreads, at(p.verdict), at(p.den), at(p.l1), at(p.sq),
 		at(p.firstBlock), at(p.lengths), intArg(p.segments), intArg(p.blocks), intArg(p.mode), boolArg(p.keep),
 		f64arg(o.maxNorm), f64arg(p.c.MaxGradNorm), f64arg(p.c.Eps))
+	if move {
+		b.launch(p.move, grid{p.blocks * updateParts, 1}, updateThreads, append(p.arguments(o), at(p.moved))...)
+		b.launch(&k.passMoved, grid{1, 1}, updateThreads, at(p.verdict), at(p.moved), intArg(p.blocks*updateParts))
+	}
 	b.check("read the verdict", cu.MemcpyDtoHAsync(unsafe.Add(p.pinned, settingsBytes), p.verdict, verdictBytes, b.stream))
 }
 
 // queueApply changes parameters, state and average, all blocks in one launch.
 func (p *Pass) queueApply(o operands) {
+	p.be.launch(p.update, grid{p.blocks * updateParts, 1}, updateThreads, p.arguments(o)...)
+}
+
+// arguments are those of the update's kernels.
+func (p *Pass) arguments(o operands) []uint64 {
 	args := []uint64{at(o.w), at(o.g), at(o.ema), 0, 0, 0, 0, at(p.table), at(p.den), at(p.verdict), at(p.settings), intArg(o.average)}
 	for i, s := range p.slots {
 		if s != nil {
 			args[3+i] = at(s.ptr)
 		}
 	}
-	p.be.launch(p.update, grid{p.blocks * updateParts, 1}, updateThreads, args...)
+	return args
 }
 
-// stats waits for the verdict and reads it.
-func (p *Pass) stats() (optim.Stats, error) {
+// stats waits for the verdict and reads it; m, where not nil, takes the movement.
+func (p *Pass) stats(m *optim.Movement) (optim.Stats, error) {
 	if err := p.be.Sync(); err != nil {
 		return optim.Stats{GradNorm: math.NaN()}, err
 	}
 	raw := unsafe.Slice((*byte)(unsafe.Add(p.pinned, settingsBytes)), verdictBytes)
 	f64 := func(at int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(raw[at:])) }
-	return optim.Stats{GradNorm: f64(0), Clip: f64(8), Finite: binary.LittleEndian.Uint32(raw[20:]) != 0}, nil
+	s := optim.Stats{GradNorm: f64(0), Clip: f64(8), Finite: binary.LittleEndian.Uint32(raw[20:]) != 0, AGR: f64(24)}
+	if m != nil && s.Finite {
+		*m = optim.Movement{Update: math.Sqrt(f64(32)), Params: math.Sqrt(f64(40)), EMA: math.Sqrt(f64(48))}
+	}
+	return s, nil
 }

@@ -37,11 +37,14 @@ extern "C" __global__ void pass_norms(double* l1, double* sq, const float* g, co
   }
 }
 
-// Verdict is what the norms lead to; the host reads it as optim.Stats.
+// Verdict is what the norms lead to; the host reads it as optim.Stats, and moved as
+// optim.Movement.
 struct Verdict {
   double norm, clip;
   float scale;  // clip, rounded
   int finite;
+  double coefficient;  // of AGR
+  double moved[3];     // squares: of the update, of the parameters, of their distance to the average
 };
 
 constexpr int verdictThreads = 256, verdictChunk = 2048;
@@ -50,10 +53,10 @@ constexpr int verdictThreads = 256, verdictChunk = 2048;
 // without AGR.
 constexpr int agrTensor = 1, agrGroup = 2;
 
-// l1Of is the L1 norm of a segment from its blocks' in order.
-__device__ inline double l1Of(const double* l1, const int* firstBlock, int segment) {
+// sumOf adds a segment's blocks in order.
+__device__ inline double sumOf(const double* blocks, const int* firstBlock, int segment) {
   double sum = 0;
-  for (int b = firstBlock[segment]; b < firstBlock[segment + 1]; b++) sum += l1[b];
+  for (int b = firstBlock[segment]; b < firstBlock[segment + 1]; b++) sum += blocks[b];
   return sum;
 }
 
@@ -65,8 +68,9 @@ __device__ inline double clipTo(double norm, double max, double eps) {
 
 // pass_verdict sums the blocks in order, decides on the clipping factor (the update's,
 // and what the optimizer's own clipping makes of the norm after it) and writes the
-// denominator of each segment. One block of threads. A segment whose length is negative
-// is one that AGR leaves alone.
+// denominator of each segment; with AGR also the gradient's L1 norm after it over that
+// before it, sum|g| - sum g^2/den over a tensor. One block of threads. A segment whose
+// length is negative is one that AGR leaves alone.
 extern "C" __global__ void pass_verdict(Verdict* out, float* den, const double* l1, const double* sq,
                                         const int* firstBlock, const int* lengths, int segments, int blocks, int agr,
                                         int keepScalars, double maxNorm, double ownNorm, double ownEps) {
@@ -93,28 +97,43 @@ extern "C" __global__ void pass_verdict(Verdict* out, float* den, const double* 
       v.clip *= clipTo(v.norm * v.clip, ownNorm, ownEps);
     }
     v.scale = (float)v.clip;
+    v.coefficient = v.moved[0] = v.moved[1] = v.moved[2] = 0;
     *out = v;
     group = 0;
     if (agr == agrGroup) {
       double sum = 0;
       for (int s = 0; s < segments; s++) {
-        if (lengths[s] >= 0) sum += l1Of(l1, firstBlock, s);
+        if (lengths[s] >= 0) sum += sumOf(l1, firstBlock, s);
       }
       group = sum + 1e-12;
     }
   }
   __syncthreads();
   const float infinite = __int_as_float(0x7f800000);
-  for (int s = threadIdx.x; s < segments; s += verdictThreads) {
-    float d = infinite;
-    if (agr == agrGroup) d = (float)group;
-    if (agr == agrTensor) {
-      double sum = l1Of(l1, firstBlock, s);
-      d = sum == 0 ? infinite : (float)sum;
+  double all = 0, lost = 0;  // of thread 0
+  for (int first = 0; first < segments; first += verdictThreads) {
+    int s = first + threadIdx.x;
+    if (s < segments) {
+      float d = infinite;
+      double sum = agr == 0 ? 0 : sumOf(l1, firstBlock, s);
+      if (agr == agrGroup) d = (float)group;
+      if (agr == agrTensor) d = sum == 0 ? infinite : (float)sum;
+      if (lengths[s] < 0 || keepScalars && lengths[s] == 1) d = infinite;
+      den[s] = d;
+      if (agr != 0) {
+        room[threadIdx.x] = sum;
+        room[verdictThreads + threadIdx.x] = sumOf(sq, firstBlock, s) / (double)d;
+      }
     }
-    if (lengths[s] < 0 || keepScalars && lengths[s] == 1) d = infinite;
-    den[s] = d;
+    if (agr == 0) continue;
+    __syncthreads();
+    for (int i = 0; threadIdx.x == 0 && i < verdictThreads && first + i < segments; i++) {
+      all += room[i];
+      lost += room[verdictThreads + i];
+    }
+    __syncthreads();
   }
+  if (agr != 0 && threadIdx.x == 0 && out->finite) out->coefficient = all == 0 ? 1 : 1 - lost / all;
 }
 
 // regularize is clip (1 - |g|/den) g.
@@ -332,12 +351,67 @@ __device__ inline void update(const State& p, const Block* blocks, const float* 
   }
 }
 
+// moved is what update would do, measured and not written: sums[3 * block + k] are the
+// Verdict's moved[k] over a block of threads.
+template <class Rule>
+__device__ inline void moved(const State& p, double* sums, const Block* blocks, const float* dens, const Verdict* verdict,
+                             const Settings* settings, int average) {
+  __shared__ double room[updateThreads / 32];
+  Rule rule;
+#pragma unroll
+  for (int k = 0; k < (int)(sizeof(Rule) / sizeof(float)); k++) ((float*)&rule)[k] = settings->values[k];
+  float rate = settings->values[settingsRate];
+  Block b = blocks[blockIdx.x / updateParts];
+  int part = (b.count / updateParts + 4) & ~3;
+  int from = blockIdx.x % updateParts * part, to = from + part < b.count ? from + part : b.count;
+  float den = dens[b.segment], clip = verdict->scale;
+  double own[3] = {0, 0, 0};
+  for (int i = from + threadIdx.x; i < to; i += updateThreads) {
+    i64 at = b.lo + i;
+    float g = regularize(p.g[at], den, clip), before = p.w[at], w = before, s[Rule::slots];
+#pragma unroll
+    for (int k = 0; k < Rule::slots; k++) s[k] = p.slot[k] ? p.slot[k][at] : 0.0f;
+    rule.apply(w, g, s);
+    double d = (double)(w - before), e = 0;
+    if (average > averageCopy) {
+      float avg = p.ema[at];
+      avg += rate * (w - avg);
+      e = (double)(avg - w);
+    }
+    own[0] += d * d;
+    own[1] += (double)w * (double)w;
+    own[2] += e * e;
+  }
+#pragma unroll
+  for (int k = 0; k < 3; k++) {
+    double sum = blockSum(own[k], room);
+    if (threadIdx.x == 0) sums[3 * (i64)blockIdx.x + k] = sum;
+  }
+}
+
+// pass_moved adds what the blocks of moved found. One block of threads.
+extern "C" __global__ void pass_moved(Verdict* out, const double* sums, int blocks) {
+  __shared__ double room[updateThreads / 32];
+  for (int k = 0; k < 3; k++) {
+    double sum = 0;
+    for (int i = threadIdx.x; i < blocks; i += updateThreads) sum += sums[3 * (i64)i + k];
+    sum = blockSum(sum, room);
+    if (threadIdx.x == 0) out->moved[k] = sum;
+  }
+}
+
 #define RULE(NAME, TYPE)                                                                                          \
   extern "C" __global__ void __launch_bounds__(updateThreads) pass_##NAME(                                        \
       float* w, float* g, float* ema, float* s0, float* s1, float* s2, float* s3, const Block* blocks,            \
       const float* dens, const Verdict* verdict, const Settings* settings, int average) {                         \
     State state = {w, g, ema, {s0, s1, s2, s3}};                                                                  \
     update<TYPE>(state, blocks, dens, verdict, settings, average);                                                \
+  }                                                                                                               \
+  extern "C" __global__ void __launch_bounds__(updateThreads) pass_move_##NAME(                                   \
+      float* w, float* g, float* ema, float* s0, float* s1, float* s2, float* s3, const Block* blocks,            \
+      const float* dens, const Verdict* verdict, const Settings* settings, int average, double* sums) {           \
+    State state = {w, g, ema, {s0, s1, s2, s3}};                                                                  \
+    moved<TYPE>(state, sums, blocks, dens, verdict, settings, average);                                           \
   }
 
 RULE(adan, Adan)
