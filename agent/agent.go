@@ -77,7 +77,8 @@ type Agent struct {
 
 	known struct { // what Seen of the machine returned last
 		sync.Mutex
-		last, committed cluster.Generation
+		committed cluster.Generation
+		since     []cluster.Generation
 	}
 
 	inbox    chan node.Event

@@ -75,14 +75,14 @@ func (a *Agent) step(ctx context.Context, e node.Event) {
 func (a *Agent) note() {
 	a.known.Lock()
 	defer a.known.Unlock()
-	a.known.last, a.known.committed = a.machine.Seen()
+	a.known.committed, a.known.since = a.machine.Seen()
 }
 
 // seen returns it.
-func (a *Agent) seen() (last, committed cluster.Generation) {
+func (a *Agent) seen() (committed cluster.Generation, since []cluster.Generation) {
 	a.known.Lock()
 	defer a.known.Unlock()
-	return a.known.last, a.known.committed
+	return a.known.committed, a.known.since
 }
 
 // carryOut does what the machine asks for. It does not wait for anybody: an

@@ -53,10 +53,10 @@ type AgentJoined struct {
 	Node  string
 	Slots int
 	Host  string
-	// Seen is the newest generation that the node has seen, and Committed the newest that
-	// it knows to have committed a step; Number 0 for none.
-	Seen      Generation
+	// Committed is the newest generation that the node knows to have committed a step,
+	// Number 0 for none, and Seen those that it has seen since then, the newest last.
 	Committed Generation
+	Seen      []Generation
 }
 
 // AgentHeard says that a node's agent sent a heartbeat.

@@ -282,7 +282,9 @@ func (m *Machine) expire() {
 // workers were that are dead now.
 func (m *Machine) agentJoined(e AgentJoined) {
 	if m.state != StateOver && m.state != StateFinishing {
-		m.learnSeen(e.Seen)
+		for _, g := range e.Seen {
+			m.learnSeen(g)
+		}
 		if e.Committed.Number > max(m.base.Number, m.floor) {
 			m.learnBase(e.Committed, Report{})
 		}

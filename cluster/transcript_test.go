@@ -22,7 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 // the machine ticks, each 100 ms. With -rewrite the answers are written again.
 //
 //	config KEY=VALUE...               first line only; workers=N sets min and max, begin=false MayBegin
-//	agent NODE SLOTS [seen=NUMBER:ID,ID] | agentlost NODE | silent NODE | drain NODE
+//	agent NODE SLOTS [committed=, seen=, then=NUMBER:ID,ID] | agentlost NODE | silent NODE | drain NODE
 //	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID, committed=..., gave=... and the keys of report
 //	report ID,... KEY=VALUE...        changes the last report of each and sends it
 //	mute ID                           no heartbeats from now on, though connected
@@ -101,7 +101,13 @@ func (p *player) input(line string, f []string) {
 	switch f[1] {
 	case "agent":
 		p.agents = append(p.agents, args[0])
-		p.step(AgentJoined{Node: args[0], Slots: p.int(args[1]), Seen: p.generation(keys["seen"])})
+		e := AgentJoined{Node: args[0], Slots: p.int(args[1]), Committed: p.generation(keys["committed"])}
+		for _, key := range []string{"seen", "then"} {
+			if keys[key] != "" {
+				e.Seen = append(e.Seen, p.generation(keys[key]))
+			}
+		}
+		p.step(e)
 	case "agentlost":
 		p.agents = without(p.agents, args[0])
 		p.step(AgentLost{Node: args[0]})

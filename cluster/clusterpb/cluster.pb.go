@@ -1636,10 +1636,10 @@ type Hello struct {
 	// Unique per agent process: tells a reconnection from a second node of the
 	// same name.
 	Instance string `protobuf:"bytes,5,opt,name=instance,proto3" json:"instance,omitempty"`
-	// The newest generation that this node has seen, and the newest that it knows to have
-	// committed a step; unset for none. What its dead workers knew is not lost with them.
-	Seen          *Generation `protobuf:"bytes,6,opt,name=seen,proto3" json:"seen,omitempty"`
-	Committed     *Generation `protobuf:"bytes,7,opt,name=committed,proto3" json:"committed,omitempty"`
+	// The generations that this node has seen since the newest that it knows to have committed
+	// a step, and that one; unset for none. What its dead workers knew is not lost with them.
+	Seen          []*Generation `protobuf:"bytes,6,rep,name=seen,proto3" json:"seen,omitempty"`
+	Committed     *Generation   `protobuf:"bytes,7,opt,name=committed,proto3" json:"committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1709,7 +1709,7 @@ func (x *Hello) GetInstance() string {
 	return ""
 }
 
-func (x *Hello) GetSeen() *Generation {
+func (x *Hello) GetSeen() []*Generation {
 	if x != nil {
 		return x.Seen
 	}
@@ -2792,7 +2792,7 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x15\n" +
 	"\x06run_id\x18\x04 \x01(\tR\x05runId\x12\x1a\n" +
 	"\binstance\x18\x05 \x01(\tR\binstance\x122\n" +
-	"\x04seen\x18\x06 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\x04seen\x12<\n" +
+	"\x04seen\x18\x06 \x03(\v2\x1e.agrdist.cluster.v1.GenerationR\x04seen\x12<\n" +
 	"\tcommitted\x18\a \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\tcommitted\"\xda\x03\n" +
 	"\x11SuperviseResponse\x12:\n" +
 	"\badmitted\x18\x01 \x01(\v2\x1c.agrdist.cluster.v1.AdmittedH\x00R\badmitted\x127\n" +

@@ -22,9 +22,9 @@ type Node struct {
 	Host  string
 	Slots int // workers that it supervises
 	RunID string
-	// Seen returns the newest generation that the node has seen, and the newest that it
-	// knows to have committed a step. It may be nil.
-	Seen func() (last, committed cluster.Generation)
+	// Seen returns the newest generation that the node knows to have committed a step, and
+	// those that it has seen since then, the newest last. It may be nil.
+	Seen func() (committed cluster.Generation, since []cluster.Generation)
 	// Refused is called when the coordinator refuses the node for now and the session
 	// tries again: another node has its name. It may be nil.
 	Refused func(err error)
@@ -156,8 +156,8 @@ func (s *AgentSession) attempt(ctx context.Context, k *keeper) error {
 		Node: s.node.Name, Slots: int32(s.node.Slots), Host: text.Valid(s.node.Host), RunId: s.node.RunID, Instance: s.instance,
 	}
 	if s.node.Seen != nil {
-		last, committed := s.node.Seen()
-		hello.Seen, hello.Committed = toGeneration(last), toGeneration(committed)
+		committed, since := s.node.Seen()
+		hello.Committed, hello.Seen = toGeneration(committed), toGenerations(since)
 	}
 	if err := l.Send(&pb.SuperviseRequest{Message: &pb.SuperviseRequest_Hello{Hello: hello}}); err != nil {
 		return s.ended(k, l, err)

@@ -109,7 +109,7 @@ func (s *service) Supervise(stream pb.CoordinatorService_SuperviseServer) error 
 		return err
 	}
 	out := newOutbox(staleSupervise)
-	event := cluster.AgentJoined{Node: node, Slots: int(hello.GetSlots()), Host: hello.GetHost(), Seen: fromGeneration(hello.GetSeen()), Committed: fromGeneration(hello.GetCommitted())}
+	event := cluster.AgentJoined{Node: node, Slots: int(hello.GetSlots()), Host: hello.GetHost(), Seen: fromGenerations(hello.GetSeen()), Committed: fromGeneration(hello.GetCommitted())}
 	if err := s.server.put(ctx, request{event: event, agent: out, hello: hello, node: node}); err != nil {
 		return errAway
 	}

@@ -164,15 +164,19 @@ func (m *Machine) keep(before cluster.Generation) {
 	}
 }
 
-// Seen returns the newest generation that this node has seen, now or before a restart,
-// and the newest that it knows to have committed a step: what it tells every coordinator,
-// so that what its dead workers knew is not lost with them.
-func (m *Machine) Seen() (last, committed cluster.Generation) {
+// Seen returns the newest generation that this node knows to have committed a step, and
+// those that it has seen since then, now or before a restart, the newest last: what it
+// tells every coordinator, so that what its dead workers knew is not lost with them.
+func (m *Machine) Seen() (committed cluster.Generation, since []cluster.Generation) {
 	j := m.holder.seen
 	if kept := m.cfg.Kept; j.Last.Number == 0 && kept.End.Outcome == cluster.OutcomeNone {
 		j = kept
 	}
-	return j.Last, j.Base
+	since = j.Issued
+	if n := len(since); j.Last.Number > 0 && !j.Last.Same(j.Base) && (n == 0 || !since[n-1].Same(j.Last)) {
+		since = append(slices.Clone(since), j.Last)
+	}
+	return j.Base, since
 }
 
 // settleHolder decides whether the coordinator belongs on this node.

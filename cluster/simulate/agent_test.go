@@ -206,14 +206,14 @@ func (a *agent) register(w *world, o *holder) {
 	}
 	a.line = newLine[cluster.Event, any](w, a.host.id, func() bool { return a.gone }, o)
 	o.agents[a.host.id] = a.line
-	last, committed := a.machine.Seen()
+	committed, since := a.machine.Seen()
 	if w.plant == noFloor { // nor does anybody tell the one who takes over
-		last, committed = cluster.Generation{}, cluster.Generation{}
+		committed, since = cluster.Generation{}, nil
 	}
 	if w.plant == forgetful {
-		last, committed = cluster.Generation{}, cluster.Generation{}
+		committed, since = cluster.Generation{}, nil
 	}
-	o.put(request{event: cluster.AgentJoined{Node: a.host.name(), Slots: w.slots, Seen: last, Committed: committed}, agent: a.line})
+	o.put(request{event: cluster.AgentJoined{Node: a.host.name(), Slots: w.slots, Seen: since, Committed: committed}, agent: a.line})
 	for _, k := range o.kills {
 		if k.Member.Node == a.host.name() {
 			a.line.tell(w, k)
