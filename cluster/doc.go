@@ -71,8 +71,8 @@
 //
 // A member that one side counts as dead may have lived when the other side formed its
 // generation, and been in it. So a death counts only with what the dead one's node has
-// seen: its agent names, when it registers, the newest generation that it knows of, and
-// until it has no new worker takes the place of another one.
+// seen: its agent names, when it registers, the generations since the last one that it
+// knows to have committed, and until it has no new worker takes the place of another one.
 //
 // Before the first generation there is nothing to have a majority of. It is formed by one
 // coordinator only, that of the node that starts the run (Config.MayBegin).
