@@ -10,7 +10,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func verify(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func system(files map[string]string) fstest.MapFS {
 	out := fstest.MapFS{}
