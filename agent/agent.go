@@ -253,8 +253,7 @@ func nodeConfig(cfg Config) node.Config {
 	c.Node, c.Slots, c.Boot = cfg.Node, cfg.Run.Cluster.Workers, hex.EncodeToString(boot[:])
 	c.StartTimeout = config.Duration(cfg.Run.Cluster.StartTimeout)
 	c.OrphanTimeout = config.Duration(cfg.Run.Cluster.OrphanTimeout)
-	lo, hi, _ := config.ParseNodes(cfg.Run.Cluster.Nodes) // validated with the configuration
-	c.Elastic = lo < hi
+	c.Elastic = cfg.Run.Cluster.Elastic()
 	c.Founder = len(cfg.Run.Cluster.Join) == 0
 	if id := cfg.Identity; id != nil {
 		c.Term = id.Term
@@ -270,7 +269,7 @@ func machineConfig(c *config.Config) cluster.Config {
 	m := cluster.DefaultConfig()
 	lo, hi, _ := config.ParseNodes(c.Cluster.Nodes) // validated with the configuration
 	m.RunID, m.ConfigHash, m.TotalSteps = c.Cluster.RunID, c.SharedHash(), c.Train.Steps
-	m.MinWorkers, m.MaxWorkers = lo*c.Cluster.Workers, hi*c.Cluster.Workers
+	m.MinWorkers, m.MaxWorkers, m.MaxSpares = lo*c.Cluster.Workers, hi*c.Cluster.Workers, c.Cluster.Spares*c.Cluster.Workers
 	m.FormationTimeout = config.Duration(c.Cluster.FormWait)
 	m.StartTimeout = config.Duration(c.Cluster.StartTimeout)
 	m.MinStepDeadline = config.Duration(c.Cluster.StepDeadline)

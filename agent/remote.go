@@ -106,7 +106,7 @@ func (r *remote) listen(h node.Hold) (*coordinator.Server, error) {
 	}
 	// The workers of a lone node die with its agent: nobody is left to report
 	// back to the next one, which must not wait for them.
-	if c.Nodes != "1" {
+	if !c.Lone() {
 		sc.JournalPath = rundir.Dir(r.cfg.RunDir).Journal()
 	}
 	if r.keys != nil {

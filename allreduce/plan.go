@@ -20,6 +20,7 @@ type Node struct{ Level, Index int }
 // tree. It is a pure function of (chunks, world) and is never changed.
 type Plan struct {
 	chunks, world int
+	idle          int // ranks at the end that hold no chunks
 	root          Node
 	nodes         [][]Node // by rank, left to right
 }
@@ -27,16 +28,24 @@ type Plan struct {
 // NewPlan returns the plan for a batch of chunks >= 1 on world >= 1 ranks.
 // More ranks than chunks are allowed: the last ranks hold nothing and still
 // take part in every operation.
-func NewPlan(chunks, world int) (*Plan, error) {
+func NewPlan(chunks, world int) (*Plan, error) { return NewPlanWithIdle(chunks, world, 0) }
+
+// NewPlanWithIdle is NewPlan where the last idle < world ranks hold no chunks: they take
+// part in every operation, and the others share the work.
+func NewPlanWithIdle(chunks, world, idle int) (*Plan, error) {
 	if chunks < 1 || chunks > MaxChunks {
 		return nil, fmt.Errorf("allreduce: plan with %d chunks, want 1 to %d", chunks, MaxChunks)
 	}
 	if world < 1 || world > MaxWorld {
 		return nil, fmt.Errorf("allreduce: plan for %d ranks, want 1 to %d", world, MaxWorld)
 	}
+	if idle < 0 || idle >= world {
+		return nil, fmt.Errorf("allreduce: plan for %d ranks with %d idle ones, want 0 to %d", world, idle, world-1)
+	}
 	p := &Plan{
 		chunks: chunks,
 		world:  world,
+		idle:   idle,
 		root:   Node{Level: bits.Len(uint(chunks - 1))},
 		nodes:  make([][]Node, world),
 	}
@@ -57,7 +66,11 @@ func (p *Plan) World() int { return p.world }
 // sizes that differ by at most one, the larger ones first.
 func (p *Plan) Block(rank int) (lo, hi int) {
 	p.check(rank)
-	size, extra := p.chunks/p.world, p.chunks%p.world
+	busy := p.world - p.idle
+	if rank >= busy {
+		return p.chunks, p.chunks
+	}
+	size, extra := p.chunks/busy, p.chunks%busy
 	lo = rank*size + min(rank, extra)
 	hi = lo + size
 	if rank < extra {

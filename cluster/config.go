@@ -19,7 +19,8 @@ type Config struct {
 	MayBegin bool
 
 	MinWorkers int // workers needed to form a generation from nothing; at least 1
-	MaxWorkers int // largest generation; further workers are kept as spares
+	MaxWorkers int // that compute; further workers are spares, or wait
+	MaxSpares  int // that take part without computing, to take a lost worker's place at once
 
 	// FormationTimeout is how long a first generation waits for MaxWorkers once
 	// MinWorkers are there.
@@ -139,6 +140,9 @@ func (c Config) Validate() error {
 	}
 	if c.MinWorkers < 1 {
 		bad("min_workers is %d; it must be at least 1", c.MinWorkers)
+	}
+	if c.MaxSpares < 0 {
+		bad("max_spares is %d; it must not be negative", c.MaxSpares)
 	}
 	if c.MaxWorkers < c.MinWorkers {
 		bad("max_workers is %d; it must be at least min_workers (%d)", c.MaxWorkers, c.MinWorkers)

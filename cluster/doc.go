@@ -81,9 +81,17 @@
 //
 // # Ranks
 //
-// Survivors keep their relative order, newcomers follow by (node join order,
-// slot). Nothing else may depend on ranks: the same step gives the same bits at
+// Those that have the state come before those that do not. Survivors keep their relative
+// order, newcomers follow by (node join order, slot). Nothing else may depend on ranks: the same step gives the same bits at
 // any world size.
+//
+// # Spares
+//
+// Up to MaxSpares of a generation's members come after MaxWorkers that compute; they take
+// part in every step. A member that has no state while others do is among them too: it
+// learns, and the generation after lets it compute. A generation that replaces one with
+// nothing wrong in it says so (Generation.After): its members first commit the step that
+// they are at. It is not formed while a member may be about to be lost.
 //
 // # Hangs
 //

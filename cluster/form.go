@@ -12,7 +12,7 @@ import (
 func (m *Machine) form() {
 	survived, fresh := m.number(isSurvivor) > 0, m.number(isFresh)
 	switch {
-	case survived && len(m.causes) == 0 && !m.ended && (fresh == 0 || m.number(isSurvivor) >= m.cfg.MaxWorkers || !m.joinTime()):
+	case survived && m.calm() && !m.promotable() && (fresh == 0 || m.number(isSurvivor) >= m.cfg.MaxWorkers+m.cfg.MaxSpares || !m.joinTime()):
 	case m.state == StateStopping && !survived:
 	case m.blocked.text != "" && m.blocked.rev == m.rev && m.blocked.changes == m.changes:
 		m.await("%s", m.blocked.text)
@@ -23,8 +23,8 @@ func (m *Machine) form() {
 	}
 }
 
-// candidates returns who would be in a generation that is formed now, by rank.
-func (m *Machine) candidates() []*worker { return m.lineUp(m.cfg.MaxWorkers, m.live) }
+// calm tells whether the last generation runs, with nothing wrong in it.
+func (m *Machine) calm() bool { return len(m.causes) == 0 && !m.ended }
 
 // formFromNothing forms the first generation, or one after nobody of the last
 // is left.
@@ -69,32 +69,43 @@ func (m *Machine) formFromNothing(live int) {
 }
 
 // reform replaces a generation of which somebody is left.
-func (m *Machine) reform(members []*worker) {
-	var fresh []Member
+func (m *Machine) reform(next lineup) {
+	members := next.members
+	var fresh, promoted []Member
 	for _, w := range members {
 		if w.rank < 0 {
 			fresh = append(fresh, w.member)
 		}
 	}
-	if len(m.causes) == 0 && !m.ended && (len(fresh) == 0 || !m.joinDue(members)) {
+	for _, w := range members[:next.world()] {
+		if w.rank >= m.last.World() {
+			promoted = append(promoted, w.member)
+		}
+	}
+	if m.calm() && !(len(fresh) > 0 && m.joinTime() || len(promoted) > 0) || m.calm() && !m.followed(members) {
 		return
 	}
 	causes := slices.Clone(m.causes)
 	if len(fresh) > 0 {
 		causes = append(causes, "joined "+names(fresh))
 	}
+	if len(promoted) > 0 && m.calm() {
+		causes = append(causes, names(promoted)+" has the state and computes from now on")
+	}
 	if len(causes) == 0 {
 		causes = append(causes, "a quorum is back")
 	}
-	m.propose(members, because(causes...))
+	m.propose(next, because(causes...))
 }
 
-// joinDue tells whether it is time to take newcomers into a generation that
-// runs well. It is left alone if its successor would have no quorum because a
-// member of it is about to leave.
-func (m *Machine) joinDue(members []*worker) bool {
+// followed tells whether a generation that runs well may be replaced by one of these
+// members. It is left alone while a member is about to leave, or may be lost.
+func (m *Machine) followed(members []*worker) bool {
+	if m.number(isUnsteady) > 0 {
+		return false
+	}
 	_, _, barred := m.barred(m.choose(members))
-	return !barred && m.joinTime()
+	return !barred
 }
 
 func (m *Machine) joinTime() bool {
@@ -102,7 +113,8 @@ func (m *Machine) joinTime() bool {
 }
 
 // propose forms a generation if it has a quorum.
-func (m *Machine) propose(members []*worker, reason string) {
+func (m *Machine) propose(line lineup, reason string) {
+	members := line.members
 	in := m.choose(members)
 	g, unheard, barred := m.barred(in)
 	if barred && !m.cfg.AllowMinority {
@@ -125,7 +137,7 @@ func (m *Machine) propose(members []*worker, reason string) {
 			m.do(Tell{w.member.ID, Abort{Generation: m.last.Number, Reason: "the others continue without this worker: " + reason}})
 		}
 	}
-	next := newGroup(Generation{Number: max(m.last.Number, m.floor) + 1, Members: membersOf(members), Reason: reason})
+	next := newGroup(Generation{Number: max(m.last.Number, m.floor) + 1, Members: membersOf(members), Reason: reason, Spares: line.spares, After: m.after()})
 	for _, w := range members {
 		w.progressAt, w.told = m.now, next.Number
 	}

@@ -59,7 +59,7 @@ func (m *Machine) deadline() time.Duration {
 	if m.number(isLate) == 0 && m.number(isLoading) > 0 { // with one late, the others load only because they wait for it
 		return m.cfg.LongPhaseDeadline
 	}
-	p99, known := m.steps.p99(len(m.last.Members))
+	p99, known := m.steps.p99(m.last.World())
 	if !known {
 		return max(m.cfg.FirstStepDeadline, m.cfg.MinStepDeadline)
 	}

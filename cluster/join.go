@@ -235,7 +235,7 @@ func (m *Machine) commit(generation uint64, step int64) {
 	}
 	m.step = step
 	if generation == m.last.Number {
-		m.steps.advance(m.now, step, len(m.last.Members))
+		m.steps.advance(m.now, step, m.last.World())
 		m.breaks.reset()
 		m.provenLinks(m.last)
 		if len(m.budget.failures) > 0 {

@@ -118,6 +118,11 @@ func (w *model) connect(p *process) {
 		w.dead[id] = true
 	}
 	w.step(WorkerJoined{Member: w.member(p), Holds: p.holds, Report: w.say(p)})
+	if !p.connected { // it was refused: nothing follows from it
+		for _, id := range p.before {
+			delete(w.dead, id)
+		}
+	}
 }
 
 // restartCoordinator loses the machine and all streams, and keeps the journal.

@@ -59,9 +59,10 @@ func newModel(t *testing.T, seed uint64) *model {
 	}
 	w.cfg.MinWorkers = 1 + w.rng.IntN(3)
 	w.cfg.MaxWorkers = w.cfg.MinWorkers + w.rng.IntN(4)
+	w.cfg.MaxSpares = w.rng.IntN(3)
 	w.cfg.MaxRestarts, w.cfg.MaxEarlyDeaths, w.cfg.WaitTimeout = -1, 1<<30, 0
 	w.cfg.MaxBroken, w.cfg.StartTimeout = 1<<30, 1000*time.Hour
-	for i := range w.cfg.MaxWorkers + w.rng.IntN(2) {
+	for i := range w.cfg.MaxWorkers + w.cfg.MaxSpares + w.rng.IntN(2) {
 		w.seats = append(w.seats, &process{node: fmt.Sprintf("n%d", i/2), slot: i % 2, restartAt: epoch, heard: true})
 	}
 	var err error
@@ -208,7 +209,6 @@ func (w *model) deliver(id MemberID, a Action) {
 func (w *model) checkForm(g Generation) {
 	require.Greater(w.t, g.Number, w.newest, "generation numbers must strictly increase")
 	require.NotEmpty(w.t, g.Members)
-	require.LessOrEqual(w.t, len(g.Members), w.cfg.MaxWorkers)
 	require.NotEmpty(w.t, g.Reason)
 	seats, ids := map[string]bool{}, map[MemberID]bool{}
 	for _, m := range g.Members {
@@ -231,13 +231,20 @@ func (w *model) checkForm(g Generation) {
 	require.True(w.t, 2*have > counted || 2*have == counted && (lowest || counted == 0),
 		"generation %d has %d of the %d that may live of generation %d, the last that committed", g.Number, have, counted, w.told.Number)
 	last := w.history[w.newest]
-	at := -1
-	for _, m := range last.Members { // survivors come first, in their order
-		if r := g.Rank(m.ID); r >= 0 {
-			require.Equal(w.t, at+1, r, "rank order of survivors in generation %d", g.Number)
-			at = r
+	// Survivors keep their order, those that compute and those that do not, and come
+	// before newcomers.
+	for _, part := range [][]Member{g.Members[:g.World()], g.Members[g.World():]} {
+		at, fresh := -1, false
+		for _, m := range part {
+			r := last.Rank(m.ID)
+			require.False(w.t, r >= 0 && fresh, "a newcomer before a survivor in generation %d", g.Number)
+			require.False(w.t, r >= 0 && r < at, "rank order of survivors in generation %d", g.Number)
+			at, fresh = r, r < 0
 		}
 	}
+	require.LessOrEqual(w.t, g.World(), w.cfg.MaxWorkers)
+	require.LessOrEqual(w.t, len(g.Members), w.cfg.MaxWorkers+w.cfg.MaxSpares)
+	require.Positive(w.t, g.World())
 	w.newest, w.history[g.Number], w.waiting = g.Number, g, false
 }
 
@@ -321,7 +328,7 @@ func (w *model) calm() Status {
 
 // settled tells whether all workers that fit are in a generation that commits.
 func (w *model) settled(s Status) bool {
-	return s.State == StateRunning && len(s.Generation.Members) == min(len(w.seats), w.cfg.MaxWorkers) && s.Generation.Number == s.CommitGeneration
+	return s.State == StateRunning && len(s.Generation.Members) == min(len(w.seats), w.cfg.MaxWorkers+w.cfg.MaxSpares) && s.Generation.Number == s.CommitGeneration
 }
 
 func TestRandomHistories(t *testing.T) {

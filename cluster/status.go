@@ -25,7 +25,7 @@ type Status struct {
 	Step             int64 // last committed step; -1 none
 	CommitGeneration uint64
 	TotalSteps       int64
-	Workers          []WorkerStatus // by rank, then spares in node join order
+	Workers          []WorkerStatus // by rank, then those that wait in node join order
 	Agents           []AgentStatus  // in node join order
 	Restarts         int            // restarts within the window
 	MaxRestarts      int            // negative: no limit
@@ -45,6 +45,9 @@ type WorkerStatus struct {
 	ProgressAgo time.Duration // since its step, phase or bucket changed
 	Connected   bool          // its stream is open
 }
+
+// Spare tells whether a worker takes part without computing.
+func (s Status) Spare(w WorkerStatus) bool { return w.Rank >= s.Generation.World() }
 
 // AgentStatus is one node's agent in a Status.
 type AgentStatus struct {

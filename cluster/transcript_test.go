@@ -167,6 +167,8 @@ func (p *player) config(f []string) {
 			p.cfg.MinWorkers, p.cfg.MaxWorkers = p.int(v), p.int(v)
 		case "min":
 			p.cfg.MinWorkers = p.int(v)
+		case "spares":
+			p.cfg.MaxSpares = p.int(v)
 		case "max":
 			p.cfg.MaxWorkers = p.int(v)
 		case "begin":
@@ -320,7 +322,14 @@ func describe(a Action) string {
 		for i, m := range a.Generation.Members {
 			ids[i] = string(m.ID)
 		}
-		return fmt.Sprintf("form %d [%s]: %s", a.Generation.Number, strings.Join(ids, " "), a.Generation.Reason)
+		trains, spares, after := strings.Join(ids[:a.Generation.World()], " "), "", ""
+		if a.Generation.Spares > 0 {
+			spares = " + " + strings.Join(ids[a.Generation.World():], " ")
+		}
+		if a.Generation.After > 0 {
+			after = fmt.Sprintf(" after %d", a.Generation.After)
+		}
+		return fmt.Sprintf("form %d [%s%s]%s: %s", a.Generation.Number, trains, spares, after, a.Generation.Reason)
 	case Adopt:
 		return fmt.Sprintf("adopt %d", a.Generation.Number)
 	case Abort:

@@ -44,7 +44,16 @@ type Generation struct {
 	Number  uint64
 	Members []Member // rank = index
 	Reason  string   // why it was formed, for people
+	// After is the generation that this one replaces with nothing wrong in it: its
+	// members commit their step in flight and move together. 0: they drop it.
+	After uint64
+	// Spares is how many of the last members compute no chunk. They take part in every
+	// step, so they hold its state, and take a lost worker's place at once.
+	Spares int
 }
+
+// World is the number of members that compute.
+func (g Generation) World() int { return min(max(len(g.Members)-g.Spares, 0), len(g.Members)) }
 
 // Rank returns the rank of a member, or -1.
 func (g Generation) Rank(id MemberID) int {
@@ -61,7 +70,7 @@ func (g Generation) Rank(id MemberID) int {
 // their first step find out.
 func (g Generation) Fingerprint() uint64 {
 	h := fnv.New64a()
-	_, _ = fmt.Fprintf(h, "%d", g.Number) // a hash never fails
+	_, _ = fmt.Fprintf(h, "%d %d", g.Number, g.Spares) // a hash never fails
 	for _, m := range g.Members {
 		_, _ = fmt.Fprintf(h, " %q", m.ID)
 	}
@@ -70,7 +79,7 @@ func (g Generation) Fingerprint() uint64 {
 
 // Same tells whether two generations have one number and the same ranks.
 func (g Generation) Same(o Generation) bool {
-	return g.Number == o.Number && slices.EqualFunc(g.Members, o.Members, func(a, b Member) bool { return a.ID == b.ID })
+	return g.Number == o.Number && g.Spares == o.Spares && slices.EqualFunc(g.Members, o.Members, func(a, b Member) bool { return a.ID == b.ID })
 }
 
 // Phases of a worker. A report may carry any text; these are the ones whose

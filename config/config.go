@@ -121,6 +121,7 @@ type AllReduce struct {
 type Cluster struct {
 	Workers       int      `mapstructure:"workers" doc:"worker processes on a node, the same on all nodes of a run; where GPUs train, one for each (and that is the default)"`
 	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
+	Spares        int      `mapstructure:"spares" doc:"further nodes that hold the state of every step without computing, and take a lost one's place at once; 0: none"`
 	Node          string   `mapstructure:"node" scope:"node" doc:"this node's name; empty: kept in the run's directory, made of the host's name"`
 	RunID         string   `mapstructure:"run_id" doc:"name of the run, the same on all its nodes; keeps runs that share seeds or a network apart"`
 	Bind          string   `mapstructure:"bind" is:"host" scope:"node" doc:"IP address to listen on: 127.0.0.1, that of an interface, or 0.0.0.0 for all; beyond loopback a secret is needed"`

@@ -119,6 +119,7 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 	if _, _, err := ParseNodes(k.Nodes); err != nil {
 		check(false, "cluster.nodes is %w", err)
 	}
+	check(k.Spares >= 0 && k.Spares <= 1000, "cluster.spares is %d; it must be 0 to 1000 nodes", k.Spares)
 	check(k.RunID != "" && len(k.RunID) <= 200, "cluster.run_id has %d bytes; name the run with 1 to 200", len(k.RunID))
 	if host, _, err := net.SplitHostPort(k.Bind); err == nil {
 		check(false, "cluster.bind is %q; give the address alone, %q: ports have keys of their own, such as cluster.gossip_port", k.Bind, host)
@@ -149,6 +150,15 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 	check((k.CAFile == "") == (k.CertFile == "") && (k.CertFile == "") == (k.KeyFile == ""),
 		"cluster.ca_file, cluster.cert_file and cluster.key_file belong together; give all three or none")
 	check(k.Secret == "" || k.SecretFile == "", "cluster.secret and cluster.secret_file are both set; give one")
+}
+
+// Lone tells whether the run is one of a single node.
+func (k Cluster) Lone() bool { return k.Nodes == "1" && k.Spares == 0 }
+
+// Elastic tells whether the run may lose a node on purpose.
+func (k Cluster) Elastic() bool {
+	lo, hi, err := ParseNodes(k.Nodes)
+	return err == nil && lo < hi || k.Spares > 0
 }
 
 // ParseNodes reads N or MIN:MAX.

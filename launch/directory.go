@@ -154,7 +154,7 @@ func (r *run) resumable(ctx context.Context) (done *Outcome, err error) {
 			from = src.Path
 		}
 		text := fmt.Sprintf("resuming %s at step %d of %d", from, src.State.Step, r.cfg.Train.Steps)
-		if r.cfg.Cluster.Nodes != "1" {
+		if !r.cfg.Cluster.Lone() {
 			text += ", or at a newer checkpoint of another node"
 		}
 		r.notice(text)

@@ -114,7 +114,7 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	if err := r.checkResume(); err != nil {
 		return Outcome{}, err
 	}
-	if r.cfg.Cluster.Nodes != "1" {
+	if !r.cfg.Cluster.Lone() {
 		go func() { _, _ = version.Executable() }() // it is there when the workers start
 	}
 	stop, forwarded := r.forwardSignals()
@@ -144,7 +144,7 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	if err := r.nameByCertificate(); err != nil {
 		return Outcome{}, err
 	}
-	id, err := agent.Identify(ctx, r.dir.Nodes(), r.cfg.Cluster.Node, hostName(), r.cfg.Cluster.Nodes == "1")
+	id, err := agent.Identify(ctx, r.dir.Nodes(), r.cfg.Cluster.Node, hostName(), r.cfg.Cluster.Lone())
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -165,7 +165,7 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 		if secret, err = r.ownSecret(ctx, stop); err != nil {
 			return r.early(err)
 		}
-		if secret != nil && r.cfg.Cluster.Nodes != "1" {
+		if secret != nil && !r.cfg.Cluster.Lone() {
 			defer func() { r.unpublish() }()
 			joinable = func(addr string) {
 				r.publish(addr, secret)
@@ -289,7 +289,7 @@ func (r *run) openLog() (*slog.Logger, func(), error) {
 // logName is the name of a process of this node: its logs may lie beside those of
 // other nodes.
 func (r *run) logName(process string) string {
-	if r.cfg.Cluster.Nodes == "1" && len(r.cfg.Cluster.Join) == 0 {
+	if r.cfg.Cluster.Lone() && len(r.cfg.Cluster.Join) == 0 {
 		return process
 	}
 	return r.node + "-" + process
@@ -307,7 +307,7 @@ func (r *run) command(slot int, s spec.Spec) (supervise.Command, error) {
 	}
 	s.AllowOtherBits, s.Fresh = r.AllowOtherBits, r.fresh
 	var err error
-	if r.cfg.Cluster.Nodes != "1" {
+	if !r.cfg.Cluster.Lone() {
 		if s.Executable, err = version.Executable(); err != nil {
 			return c, err
 		}

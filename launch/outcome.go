@@ -65,7 +65,7 @@ func (r *run) outcome(end cluster.End, took time.Duration) Outcome {
 		o.Step = lastStep(r.dir.Events(), r.told)
 	}
 	if s := r.last.Load(); s != nil && len(s.Generation.Members) > 0 {
-		o.World, o.Leader = len(s.Generation.Members), s.Generation.Members[0].Node
+		o.World, o.Leader = s.Generation.World(), s.Generation.Members[0].Node
 	}
 	switch end.Outcome {
 	case cluster.OutcomeFinished:

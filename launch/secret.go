@@ -57,7 +57,7 @@ func (r *run) ownSecret(ctx context.Context, stop <-chan os.Signal) ([]byte, err
 		return r.awaitSecret(ctx, stop)
 	}
 	secret, err := security.KeepSecret(r.dir.Secret())
-	if errors.Is(err, security.ErrSecretFile) && c.Nodes == "1" {
+	if errors.Is(err, security.ErrSecretFile) && c.Lone() {
 		// A file system without modes, say. The workers inherit the secret.
 		return security.GenerateSecret(), nil
 	}

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/agrdist/agrdist/config"
 )
 
 // Request is what a signal asks for.
@@ -74,10 +72,10 @@ func (r *run) forwardSignals() (stop <-chan os.Signal, end func()) {
 	out := make(chan os.Signal, 4) // a stop, a kill, and saves that nobody has taken yet
 	done, ended := make(chan struct{}), make(chan struct{})
 	// Read here: the agent may adopt another configuration while the goroutine runs.
-	lo, hi, _ := config.ParseNodes(r.cfg.Cluster.Nodes) // validated with the configuration
+	elastic := r.cfg.Cluster.Elastic()
 	go func() {
 		defer close(ended)
-		s := Stopper{Terminal: r.Terminal, Elastic: lo < hi}
+		s := Stopper{Terminal: r.Terminal, Elastic: elastic}
 		for {
 			select {
 			case <-done:

@@ -52,6 +52,7 @@ type Event struct {
 	Generation uint64 `json:"generation,omitempty"`
 
 	Members []string `json:"members,omitempty"`
+	Spares  int      `json:"spares,omitempty"` // so many of the last members compute nothing
 	Reason  string   `json:"reason,omitempty"`
 	Path    string   `json:"path,omitempty"`
 

@@ -70,7 +70,7 @@ func TestWhatIsWrittenFits(t *testing.T) {
 			EMADistance: Finite(0), Data: []float64{0, 1}, Compute: []float64{2, 3}, Wait: []float64{1, 0}, RSS: []uint64{1 << 40, 0},
 		},
 		{Event: EventSkip, Step: 2, InARow: 1, Chunks: []int{0}, Draws: []int64{5}, WorldSize: 1, Generation: 1},
-		{Event: EventGeneration, Generation: 2, WorldSize: 1, Members: []string{"n/0"}, Reason: "lost"},
+		{Event: EventGeneration, Generation: 2, WorldSize: 1, Spares: 1, Members: []string{"n/0", "m/0"}, Reason: "lost"},
 		{Event: EventCheckpoint, Step: 2, Path: "p"},
 		{Event: EventSample, Step: 2, Path: "p"},
 		{Event: EventEval, Step: 2, HeldOutLoss: Finite(0.1), HeldOutStdErr: Finite(0), Images: 297, Weights: "ema"},

@@ -13,12 +13,7 @@ var web embed.FS
 
 var pageTemplate = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"span": roundSeconds, "size": size,
-	"rank": func(w WorkerView) any {
-		if w.Rank < 0 {
-			return "spare"
-		}
-		return w.Rank
-	},
+	"rank": WorkerView.place,
 }).ParseFS(web, "web/page.html"))
 
 // page is the whole first view: the numbers are in it without JavaScript.

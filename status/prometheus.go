@@ -43,7 +43,7 @@ var (
 	descAGR        = desc("agr_coefficient", "The gradient's L1 norm after AGR over that before it, of the newest measured step.")
 	descSpeed      = desc("images_per_second", "Training images per second of the newest step.")
 	descGeneration = desc("generation", "Number of the current generation.")
-	descWorkers    = desc("workers", "Worker processes by state: training, spare, disconnected.", "state")
+	descWorkers    = desc("workers", "Worker processes by state: training, spare, waiting, disconnected.", "state")
 	descHealth     = desc("health", "1 for the run's health: healthy, waiting, stuck or over.", "health")
 	descRestarts   = desc("restarts_recent", "Restarts of workers within the window of the restart budget.")
 	descLeft       = desc("restarts_left", "Restarts left in the budget; absent where there is no limit.")
@@ -170,15 +170,17 @@ func measured(m *Measured, gauge func(d *prometheus.Desc, x float64, labels ...s
 }
 
 func (e *exporter) workers(v View, gauge func(d *prometheus.Desc, x float64, labels ...string)) {
-	states := map[string]int{"training": 0, "spare": 0, "disconnected": 0}
+	states := map[string]int{"training": 0, "spare": 0, "waiting": 0, "disconnected": 0}
 	for _, w := range v.Workers {
 		switch {
 		case !w.Connected:
 			states["disconnected"]++
+		case w.Spare:
+			states["spare"]++
 		case w.Rank >= 0:
 			states["training"]++
 		default:
-			states["spare"]++
+			states["waiting"]++
 		}
 		if w.Rank >= 0 {
 			rank := strconv.Itoa(w.Rank)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -287,6 +288,28 @@ func TestSeries(t *testing.T) {
 	b, err := json.Marshal(whole)
 	require.NoError(t, err)
 	require.Contains(t, string(b), "null")
+}
+
+// A member beyond those that compute is a spare; who is in no generation waits.
+func TestSparesAreShown(t *testing.T) {
+	ids := []cluster.Member{{ID: "a", Node: "n0"}, {ID: "b", Node: "n1"}, {ID: "c", Node: "n2"}}
+	s := cluster.Status{State: cluster.StateRunning, Generation: cluster.Generation{Number: 3, Members: ids[:2], Spares: 1}}
+	for i, m := range ids {
+		s.Workers = append(s.Workers, cluster.WorkerStatus{Member: m, Rank: []int{0, 1, -1}[i], Connected: true})
+	}
+	v := FromCluster("r", s, 0)
+	require.Equal(t, []bool{false, true, false}, []bool{v.Workers[0].Spare, v.Workers[1].Spare, v.Workers[2].Spare})
+	require.Regexp(t, `(?m)^0 +n0/0`, v.Text())
+	require.Regexp(t, `(?m)^spare +n1/0`, v.Text())
+	require.Regexp(t, `(?m)^waits +n2/0`, v.Text())
+	e := &exporter{}
+	states := map[string]float64{}
+	e.workers(v, func(d *prometheus.Desc, x float64, labels ...string) {
+		if d == descWorkers {
+			states[labels[0]] = x
+		}
+	})
+	require.Equal(t, map[string]float64{"training": 1, "spare": 1, "waiting": 1, "disconnected": 0}, states)
 }
 
 func TestStragglers(t *testing.T) {

@@ -68,7 +68,7 @@ type View struct {
 	// Age is how old the newest event is, in seconds, where the run is not live.
 	Age float64 `json:"age_s,omitempty"`
 
-	Workers []WorkerView `json:"workers,omitempty"` // by rank, then spares
+	Workers []WorkerView `json:"workers,omitempty"` // by rank, then those that wait
 	Nodes   []NodeView   `json:"nodes,omitempty"`
 }
 
@@ -78,7 +78,8 @@ type WorkerView struct {
 	Node      string  `json:"node"`
 	Host      string  `json:"host,omitempty"`
 	PID       int     `json:"pid,omitempty"`
-	Rank      int     `json:"rank"` // -1: a spare, or not in the generation
+	Rank      int     `json:"rank"`            // -1: not in the generation
+	Spare     bool    `json:"spare,omitempty"` // it holds the state, or copies it, and computes nothing
 	Step      int64   `json:"step"`
 	Phase     string  `json:"phase"`
 	Bucket    int     `json:"bucket"`
@@ -149,7 +150,7 @@ func FromCluster(name string, s cluster.Status, batch int) View {
 			least = min(least, w.ProgressAgo)
 		}
 		view := WorkerView{
-			Name: w.Member.Seat(), Node: w.Member.Node, Host: w.Member.Host, PID: w.Member.PID, Rank: w.Rank,
+			Name: w.Member.Seat(), Node: w.Member.Node, Host: w.Member.Host, PID: w.Member.PID, Rank: w.Rank, Spare: s.Spare(w),
 			Step: w.Report.Step, Phase: w.Report.Phase, Bucket: w.Report.Bucket,
 			Data: w.Report.DataMillis, Compute: w.Report.ComputeMillis, Wait: w.Report.WaitMillis, Ratio: ratios[i],
 			Seen: seconds(w.SeenAgo), Progress: seconds(w.ProgressAgo), Connected: w.Connected, Broken: w.Report.Broken,
@@ -273,10 +274,7 @@ func (v View) Text() string {
 		fmt.Fprintf(&b, "\n%-5s %-20s %-8s %-10s %-12s %-6s %-9s %-9s %-6s %-8s %s\n",
 			"rank", "worker", "pid", "step", "phase", "bucket", "compute", "wait", "ratio", "memory", "unchanged for")
 		for _, w := range v.Workers {
-			rank := fmt.Sprint(w.Rank)
-			if w.Rank < 0 {
-				rank = "spare"
-			}
+			rank := w.place()
 			note := roundSeconds(w.Progress)
 			if w.Slow != "" {
 				note += "  slow: " + w.Slow
@@ -289,6 +287,17 @@ func (v View) Text() string {
 		}
 	}
 	return b.String()
+}
+
+// place is what people read for a rank.
+func (w WorkerView) place() string {
+	switch {
+	case w.Rank < 0:
+		return "waits"
+	case w.Spare:
+		return "spare"
+	}
+	return fmt.Sprint(w.Rank)
 }
 
 func optional(x *float64) string {

@@ -26,7 +26,7 @@ func (r *round) begin(ctx context.Context) error {
 	default:
 		if err = r.consistent(from, all); err == nil {
 			r.restored = true
-			err = r.copyFrom(ctx, from, all)
+			err = r.take(ctx, from, all)
 		}
 	}
 	if err != nil && r.ready && (from < 0 || r.state.Step != all[from].step) {

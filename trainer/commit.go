@@ -26,6 +26,7 @@ const (
 	flagSave = 1 << 1 // this rank was asked for a checkpoint
 
 	flagMeasured = 1 << 2 // the rank measured the step
+	flagNext     = 1 << 3 // it knows of a generation that follows after this step
 
 	rankBytes  = 4 * 8
 	chunkBytes = 8 + 8*Thirds // of a chunk in a measured word
@@ -35,6 +36,7 @@ type commitWord struct {
 	generation uint64
 	step       int64
 	stop, save bool
+	next       bool
 	firstChunk int
 	losses     []float64 // sum of squared errors of each chunk
 	measured   bool
@@ -54,6 +56,9 @@ func (w commitWord) append(b []byte) []byte {
 	}
 	if w.measured {
 		flags |= flagMeasured
+	}
+	if w.next {
+		flags |= flagNext
 	}
 	b = append(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, uint32(w.firstChunk))
@@ -75,6 +80,7 @@ func (w commitWord) append(b []byte) []byte {
 // verdict is what all words together say.
 type verdict struct {
 	stop, save bool
+	next       bool      // all know of the generation that follows after this step
 	losses     []float64 // by chunk
 
 	thirds [Thirds]float64 // sums of squared errors, by timestep; of the ranks that measured
@@ -83,7 +89,7 @@ type verdict struct {
 
 // decide reads the words of all ranks. losses has room for every chunk.
 func decide(words [][]byte, generation uint64, step int64, losses []float64) (verdict, error) {
-	v := verdict{losses: losses}
+	v := verdict{losses: losses, next: true}
 	next := 0
 	for rank, b := range words {
 		n, ok := chunksOf(b)
@@ -96,6 +102,7 @@ func decide(words [][]byte, generation uint64, step int64, losses []float64) (ve
 		}
 		v.stop = v.stop || b[16]&flagStop != 0
 		v.save = v.save || b[16]&flagSave != 0
+		v.next = v.next && b[16]&flagNext != 0
 		if b[16]&flagMeasured != 0 {
 			v.ranks = append(v.ranks, v.addMeasured(b[wordHeader+8*n:], n))
 		}

@@ -18,10 +18,11 @@ type deviceResidence struct {
 	acc   *allreduce.DeviceAccumulator
 
 	// Of the generation.
-	group allreduce.DeviceGroup
-	last  int // the block's last chunk, -1: the rank has no chunks
-	parts []tensor.Buffer
-	err   error // the first failure since wait
+	group  allreduce.DeviceGroup
+	passed tensor.Buffer // a block of a lesson, on ranks that have the state
+	last   int           // the block's last chunk, -1: the rank has no chunks
+	parts  []tensor.Buffer
+	err    error // the first failure since wait
 }
 
 func newDeviceResidence(be tensor.Backend, grads tensor.Buffer, globalBatch, chunk int) (*deviceResidence, error) {
@@ -69,6 +70,26 @@ func (d *deviceResidence) wait(ctx context.Context) error {
 		return err
 	}
 	return d.group.Wait(ctx)
+}
+
+// teach sends a fixed number of blocks: to look at the clock would be to wait for the
+// device.
+func (d *deviceResidence) teach(ctx context.Context, l *lesson, all bool) {
+	rank := d.group.Rank()
+	for sent := 0; d.err == nil && !l.done() && (all || sent < l.least()); sent++ {
+		b := l.blocks[l.next]
+		to := d.be.Slice(b.of.buf, b.at.lo, b.at.hi-b.at.lo)
+		if rank != l.from && !l.learns[rank] {
+			if d.passed == nil {
+				if d.passed, d.err = d.be.Alloc(tensor.F32, transferBlock); d.err != nil {
+					return
+				}
+			}
+			to = d.be.Slice(d.passed, 0, b.at.hi-b.at.lo)
+		}
+		d.err = d.group.BroadcastDevice(ctx, l.from, to)
+		l.next++
+	}
 }
 
 func (d *deviceResidence) broadcast(ctx context.Context, from int, m *mirror, at bucket) error {

@@ -17,7 +17,9 @@
 // rank of the generation takes part in after its last bucket, so nobody commits
 // alone. Generations come from outside (Session); when a newer one arrives, or a
 // collective fails, the loop drops the step in flight, meets the others in the
-// new generation, compares step counts and continues.
+// new generation, compares step counts and continues. Where nothing was wrong with the
+// generation before, the ranks agree in a commit word to move after that step, and a rank
+// without state learns it while the others train (lesson).
 //
 // The state lives where the model does (residence): in memory that the host addresses,
 // or in a device's own. There chunks are summed, reduced, applied and copied to peers on

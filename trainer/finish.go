@@ -39,6 +39,9 @@ func (e *UnsavedError) Unwrap() error { return e.Err }
 
 // finish saves, does the tasks a last time and ends the run together.
 func (r *round) finish(ctx context.Context) error {
+	if err := r.cram(ctx); err != nil {
+		return err
+	}
 	if err := r.save(ctx); err != nil {
 		return err
 	}
@@ -56,6 +59,9 @@ func (r *round) finish(ctx context.Context) error {
 // leave saves for a stop. A rank says that it leaves only after it has heard that the
 // state is durable: until then it can take the place of one that dies.
 func (r *round) leave(ctx context.Context) error {
+	if err := r.cram(ctx); err != nil {
+		return err
+	}
 	if err := r.save(ctx); err != nil {
 		return err
 	}

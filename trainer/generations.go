@@ -53,7 +53,7 @@ func (g *generations) arrived(gen cluster.Generation) {
 		return
 	}
 	g.newest = gen
-	if g.newer != nil && gen.Number > g.current {
+	if g.newer != nil && gen.Number > g.current && gen.After != g.current {
 		g.newer()
 	}
 	select {
@@ -82,13 +82,21 @@ func (g *generations) take() (cluster.Generation, bool) {
 	return g.newest, true
 }
 
-// onNewer calls f when a generation after number arrives, at once if it has; the
-// returned function ends that.
+// due tells whether a generation waits that follows the one in progress after its step
+// in flight.
+func (g *generations) due() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.newest.Number > g.current && g.newest.After == g.current
+}
+
+// onNewer calls f when a generation after number arrives that does not wait for its step
+// in flight, at once if it has; the returned function ends that.
 func (g *generations) onNewer(number uint64, f func()) (end func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.current, g.newer = number, f
-	if g.newest.Number > number {
+	if g.newest.Number > number && g.newest.After != number {
 		f()
 	}
 	return func() {

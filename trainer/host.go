@@ -18,15 +18,19 @@ type hostResidence struct {
 	acc    *allreduce.Accumulator
 	last   int // the block's last chunk, -1: the rank has no chunks
 	parts  [][]float32
+	passed []float32 // a block of a lesson, and whether another follows in the step
 	jobs   chan hostJob
 	done   chan error    // an answer to each job that asks for one
 	served chan struct{} // closed when the goroutine has ended
 }
 
-// hostJob is a bucket to sum, or the question how those before went.
+// hostJob is a bucket to sum, blocks of a lesson to send, or the question how those before
+// went.
 type hostJob struct {
 	number uint32
 	at     bucket
+	lesson *lesson
+	all    bool // blocks that are left
 	ask    bool
 }
 
@@ -52,7 +56,10 @@ func (h *hostResidence) serve(ctx context.Context) {
 		case job.ask:
 			h.done <- err
 			err = nil
-		case err == nil:
+		case err != nil:
+		case job.lesson != nil:
+			err = h.send(ctx, job.lesson, job.all)
+		default:
 			err = h.allReduce(ctx, job)
 		}
 	}
@@ -85,6 +92,40 @@ func (h *hostResidence) reduce(_ context.Context, number uint32, at bucket) {
 func (h *hostResidence) wait(context.Context) error {
 	h.jobs <- hostJob{ask: true}
 	return <-h.done
+}
+
+func (h *hostResidence) teach(_ context.Context, l *lesson, all bool) {
+	h.jobs <- hostJob{lesson: l, all: all}
+}
+
+// send moves blocks until the teacher says that the rest has time.
+func (h *hostResidence) send(ctx context.Context, l *lesson, all bool) error {
+	if h.passed == nil {
+		h.passed = make([]float32, transferBlock+1)
+	}
+	rank := h.group.Rank()
+	for sent := 1; !l.done(); sent++ {
+		b := l.blocks[l.next]
+		values := b.of.host[b.at.lo:b.at.hi]
+		word := h.passed[:len(values)+1]
+		more := &word[len(values)]
+		if rank == l.from {
+			copy(word, values)
+			if *more = 0; all || sent < l.least() || len(h.jobs) == 0 {
+				*more = 1
+			}
+		}
+		if err := h.group.Broadcast(ctx, l.from, word); err != nil {
+			return err
+		}
+		if l.learns[rank] {
+			copy(values, word)
+		}
+		if l.next++; *more == 0 {
+			break
+		}
+	}
+	return nil
 }
 
 func (h *hostResidence) broadcast(ctx context.Context, from int, m *mirror, at bucket) error {

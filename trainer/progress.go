@@ -105,11 +105,14 @@ func settle(r *cluster.Report) {
 const smoothing = 0.9
 
 // committed notes a step. It travels with the next report.
-func (p *progress) committed(s *State, info StepInfo, spent timing) {
+func (p *progress) committed(s *State, has bool, info StepInfo, spent timing) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := &p.report
-	r.HasState, r.Step, r.CommitGeneration = true, s.Step, s.Generation
+	r.HasState, r.Step, r.CommitGeneration = has, -1, 0
+	if has {
+		r.Step, r.CommitGeneration = s.Step, s.Generation
+	}
 	settle(r)
 	r.Loss, r.GradNorm, r.LR, r.ImagesPerSecond = info.Loss, info.GradNorm, info.LR, info.ImagesPerSecond
 	r.Chunks = spent.chunks

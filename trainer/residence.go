@@ -40,6 +40,10 @@ type residence interface {
 	// wait returns when all that reduce began is done, or one has failed.
 	wait(ctx context.Context) error
 
+	// teach begins to send more of a lesson's blocks, all that are left or some. It comes
+	// before the step's first reduce; wait waits for it, and then for the ranks' sums.
+	teach(ctx context.Context, l *lesson, all bool)
+
 	// broadcast copies a range of one rank's vector to all others.
 	broadcast(ctx context.Context, from int, m *mirror, at bucket) error
 }

@@ -25,6 +25,7 @@ type round struct {
 	// keepers are the ranks that may write checkpoints, of each disk one.
 	keepers []int
 	reduce  *reduction
+	lesson  *lesson // nil: all ranks have the state
 }
 
 // train synchronises the state, then steps until the end of the run.
@@ -70,8 +71,14 @@ func (r *round) steps(ctx context.Context) (Outcome, error) {
 			r.stop.Store(true) // whoever is left after a loss still knows it
 			return Stopped, r.leave(ctx)
 		}
+		if err := r.graduate(ctx); err != nil {
+			return 0, err
+		}
 		if err := r.cadence(ctx, v.save); err != nil {
 			return 0, err
+		}
+		if v.next && r.state.Step < r.cfg.Steps {
+			return moved, nil
 		}
 	}
 	return Finished, r.finish(ctx)
@@ -95,7 +102,7 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 		return v, fmt.Errorf("trainer: gradient of step %d: %w", s.Step, err)
 	}
 	r.progress.set(cluster.PhaseBarrier, len(r.buckets))
-	w := commitWord{generation: r.gen.Number, step: s.Step, stop: r.stop.Load(), save: r.saveNow.Load(), firstChunk: r.lo, losses: own}
+	w := commitWord{generation: r.gen.Number, step: s.Step, stop: r.stop.Load(), save: r.saveNow.Load(), next: r.lesson == nil && r.gens.due(), firstChunk: r.lo, losses: own}
 	if u.Movement != nil {
 		r.measure(&w)
 	}
@@ -151,6 +158,12 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 // ranks'. It returns the chunks' losses.
 func (r *round) gradients(ctx context.Context) ([]float64, error) {
 	own := r.losses[r.lo:r.lo]
+	if err := r.rehearse(ctx); err != nil {
+		return nil, err
+	}
+	if r.lesson != nil {
+		r.home.teach(ctx, r.lesson, false)
+	}
 	r.reduce.begin(ctx, r.state.Step, r.state.InARow > 0)
 	for c := r.lo; c < r.hi; c++ {
 		loss, err := r.reduce.chunk(ctx, c)
@@ -166,8 +179,8 @@ func (r *round) gradients(ctx context.Context) ([]float64, error) {
 func (r *round) tell(info StepInfo, took time.Duration) {
 	info.Step, info.Millis = r.state.Step, inMillis(took)
 	info.ImagesPerSecond = float64(r.cfg.GlobalBatch) / took.Seconds()
-	info.WorldSize, info.Generation, info.Rank = r.group.Size(), r.gen.Number, r.rank
-	r.progress.committed(r.state, info, r.reduce.spent)
+	info.WorldSize, info.Generation, info.Rank = r.gen.World(), r.gen.Number, r.rank
+	r.progress.committed(r.state, r.ready, info, r.reduce.spent)
 	r.parts.Observer.Step(info)
 }
 
@@ -176,7 +189,7 @@ func (r *round) tell(info StepInfo, took time.Duration) {
 func (r *round) skipped(v verdict, loss float64) error {
 	info := SkipInfo{
 		Step: r.state.Step, Loss: loss, InARow: int(r.state.InARow),
-		WorldSize: r.group.Size(), Generation: r.gen.Number, Rank: r.rank,
+		WorldSize: r.gen.World(), Generation: r.gen.Number, Rank: r.rank,
 	}
 	for c, l := range v.losses {
 		if !finite(l) {
@@ -184,7 +197,7 @@ func (r *round) skipped(v verdict, loss float64) error {
 			info.Draws = append(info.Draws, r.chunks.firstDraw(r.state.Step-1, c))
 		}
 	}
-	r.progress.state(r.state, true)
+	r.progress.state(r.state, r.ready)
 	r.parts.Observer.Skip(info)
 	if int(r.state.InARow) > r.cfg.MaxSkipped {
 		return fmt.Errorf("%w: %d steps in a row had a loss or gradient that is not finite (train.max_skipped is %d); lower lr.base or set train.clip_grad_norm, then resume from a checkpoint before step %d",
@@ -198,6 +211,11 @@ func (r *round) cadence(ctx context.Context, save bool) error {
 	step := r.state.Step
 	due := func(every int64) bool { return every > 0 && step%every == 0 && step < r.cfg.Steps }
 	save = due(r.cfg.CheckpointEvery) || step < r.cfg.Steps && (save || slices.Contains(r.cfg.CheckpointAt, step))
+	if save || due(r.cfg.DigestEvery) || slices.ContainsFunc(r.parts.Tasks, func(t Task) bool { return due(t.Every) }) {
+		if err := r.cram(ctx); err != nil {
+			return err
+		}
+	}
 	switch {
 	case save:
 		if err := r.compare(ctx, r.state.digest); err != nil {
@@ -241,6 +259,11 @@ func (r *round) compare(ctx context.Context, digest func() ([16]byte, error)) er
 	if err != nil {
 		return err
 	}
+	return r.unanimous(all)
+}
+
+// unanimous says whose digest is not that of the others.
+func (r *round) unanimous(all [][]byte) error {
 	odd, most := dissenters(all)
 	if len(odd) == 0 {
 		return nil

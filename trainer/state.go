@@ -1,7 +1,6 @@
 package trainer
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 
@@ -129,22 +128,13 @@ func (s *State) WithEMA(f func() error) error {
 	return f()
 }
 
-// digest is a fingerprint of the whole state, to compare ranks with.
+// digest is a fingerprint of the whole state, to compare ranks with. Generations wait for
+// it, so its speed counts: see fingerprint.
 func (s *State) digest() (d [16]byte, err error) {
 	if err := s.Pull(); err != nil {
 		return d, err
 	}
-	h := sha256.New()
-	var head [24]byte
-	binary.LittleEndian.PutUint64(head[0:], uint64(s.Step))
-	binary.LittleEndian.PutUint64(head[8:], uint64(s.Updates))
-	binary.LittleEndian.PutUint64(head[16:], uint64(s.InARow))
-	h.Write(head[:])
-	for _, flat := range s.Flats() {
-		h.Write(bytesOf(flat))
-	}
-	var sum [sha256.Size]byte
-	return [16]byte(h.Sum(sum[:0])[:16]), nil
+	return fingerprint([]int64{s.Step, s.Updates, s.InARow}, s.Flats()...), nil
 }
 
 // parameterDigest is the cheap comparison made while training.
@@ -160,6 +150,5 @@ func (s *State) parameterDigest() (d [16]byte, err error) {
 	if err := s.values.pull(); err != nil {
 		return d, err
 	}
-	sum := sha256.Sum256(bytesOf(s.Values))
-	return [16]byte(sum[:16]), nil
+	return fingerprint(nil, s.Values), nil
 }

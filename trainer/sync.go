@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
-// standing is what a rank has when a generation begins: 1 byte of flags, then step, updates, skips in a row, the generation that committed the step, the
-// fingerprint of the generation that begins (8 bytes each) and the state's digest.
-const standingLen = 1 + 5*8 + 16
+// standing is what a rank has when a generation begins. On the wire: 1 byte of flags, then
+// step, updates, skips in a row, the generation that committed the step, and the
+// fingerprint of the generation that begins (8 bytes each).
+const standingLen = 1 + 5*8
 
 const (
 	standsHas = 1 << iota
@@ -21,7 +23,7 @@ type standing struct {
 	step, upd, skip int64
 	generation      uint64
 	group           uint64
-	digest          [16]byte
+	digest          [16]byte // of the state, where it was exchanged
 }
 
 func (s standing) bytes() []byte {
@@ -36,8 +38,7 @@ func (s standing) bytes() []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.upd))
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.skip))
 	b = binary.LittleEndian.AppendUint64(b, s.generation)
-	b = binary.LittleEndian.AppendUint64(b, s.group)
-	return append(b, s.digest[:]...)
+	return binary.LittleEndian.AppendUint64(b, s.group)
 }
 
 func parseStanding(b []byte) (s standing, err error) {
@@ -50,7 +51,6 @@ func parseStanding(b []byte) (s standing, err error) {
 	s.skip = int64(binary.LittleEndian.Uint64(b[17:]))
 	s.generation = binary.LittleEndian.Uint64(b[25:])
 	s.group = binary.LittleEndian.Uint64(b[33:])
-	copy(s.digest[:], b[41:])
 	return s, nil
 }
 
@@ -75,19 +75,28 @@ func (r *round) sync(ctx context.Context) error {
 		return err
 	}
 	if from := source(all); from >= 0 {
-		return r.copyFrom(ctx, from, all)
+		return r.take(ctx, from, all)
 	}
 	return r.begin(ctx)
 }
 
+// take brings ranks that are behind to the state of rank from: at once, or while the
+// others train.
+func (r *round) take(ctx context.Context, from int, all []standing) error {
+	if err := r.agreed(from, all); err != nil {
+		return err
+	}
+	if r.teachable(from, all) {
+		r.teach(from, all)
+		return nil
+	}
+	return r.copyFrom(ctx, from, all)
+}
+
+// standings returns what every rank has. The digests of those that are furthest are
+// there where somebody needs them: to compare states, or to check a copy.
 func (r *round) standings(ctx context.Context) ([]standing, error) {
 	own := standing{has: r.ready, fresh: r.parts.Fresh && r.firstOfNode(), step: r.state.Step, upd: r.state.Updates, skip: r.state.InARow, generation: r.state.Generation, group: r.gen.Fingerprint()}
-	if r.ready {
-		var err error
-		if own.digest, err = r.state.digest(); err != nil {
-			return nil, err
-		}
-	}
 	words, err := r.group.AllGather(ctx, own.bytes())
 	if err != nil {
 		return nil, err
@@ -102,6 +111,34 @@ func (r *round) standings(ctx context.Context) ([]standing, error) {
 			// has been made with a rank of the other.
 			return nil, fmt.Errorf("%w: rank %d is in another generation %d, of other members; two coordinators are at work",
 				errCollective, rank, r.gen.Number)
+		}
+	}
+	from := source(all)
+	if from < 0 {
+		return all, nil
+	}
+	furthest := func(s standing) bool { return s.has && s.step == all[from].step }
+	others := 0
+	for _, s := range all {
+		if furthest(s) {
+			others++
+		}
+	}
+	if others == 1 && (len(all) == 1 || r.teachable(from, all)) {
+		return all, nil // nothing to compare, and a lesson has a check of its own
+	}
+	var digest [16]byte
+	if furthest(all[r.rank]) {
+		if digest, err = r.state.digest(); err != nil {
+			return nil, err
+		}
+	}
+	if words, err = r.group.AllGather(ctx, digest[:]); err != nil {
+		return nil, err
+	}
+	for rank, b := range words {
+		if copy(all[rank].digest[:], b) != len(digest) {
+			return nil, fmt.Errorf("trainer: a digest of rank %d has %d bytes, expected %d", rank, len(b), len(digest))
 		}
 	}
 	return all, nil
@@ -142,21 +179,23 @@ func (r *round) spread(ctx context.Context, from int, keep bool) error {
 	return nil
 }
 
-// copyFrom spreads the state of rank from. Ranks that have it already take part
-// without touching theirs, so that a transfer that breaks off harms nobody.
-func (r *round) copyFrom(ctx context.Context, from int, all []standing) error {
+// agreed refuses two states of the step that all continue from.
+func (r *round) agreed(from int, all []standing) error {
 	target := all[from]
-	behind := 0
 	for rank, s := range all {
 		if s.has && s.step == target.step && s.digest != target.digest {
 			return fmt.Errorf("%w: at step %d the state of rank %d (%s) differs from that of rank %d (%s); start again from a checkpoint",
 				ErrDigest, s.step, rank, r.gen.Members[rank].Node, from, r.gen.Members[from].Node)
 		}
-		if !s.has || s.step != target.step {
-			behind++
-		}
 	}
-	if behind == 0 {
+	return nil
+}
+
+// copyFrom spreads the state of rank from. Ranks that have it already take part
+// without touching theirs, so that a transfer that breaks off harms nobody.
+func (r *round) copyFrom(ctx context.Context, from int, all []standing) error {
+	target := all[from]
+	if !slices.ContainsFunc(all, func(s standing) bool { return !s.has || s.step != target.step }) {
 		return nil
 	}
 	mine := all[r.rank]

@@ -22,6 +22,8 @@ type Outcome int
 const (
 	Finished Outcome = iota + 1 // all steps are done and saved
 	Stopped                     // as RequestStop asked; Saved says whether the state is on a disk
+
+	moved Outcome = -1 // to the next generation, with all others
 )
 
 var (
@@ -71,12 +73,15 @@ type Trainer struct {
 	losses  []float64
 	word    []byte
 
+	gens     *generations // of Run
 	stop     atomic.Bool
 	saveNow  atomic.Bool
 	saved    *Saved // for the end of the run or a stop
 	progress progress
 	begun    bool
-	restored bool
+	// rehearsed: the model has computed a chunk in this process
+	rehearsed bool
+	restored  bool
 }
 
 // New checks the parts and allocates everything a step needs.
@@ -133,6 +138,7 @@ func (t *Trainer) Saved() *Saved { return t.saved }
 func (t *Trainer) Run(ctx context.Context) (Outcome, error) {
 	gens := watch(ctx, t.parts.Session)
 	defer gens.close()
+	t.gens = gens
 	defer t.chunks.ahead.drop()
 	t.progress.set(cluster.PhaseInit, 0)
 	for {
@@ -146,6 +152,8 @@ func (t *Trainer) Run(ctx context.Context) (Outcome, error) {
 		out, err := t.generation(ctx, gens, *gen, rank)
 		t.progress.left(err)
 		switch {
+		case err == nil && out == moved:
+			t.log.Info("moved to the next generation", "generation", gen.Number, "step", t.state.Step)
 		case err == nil:
 			return out, nil
 		case ctx.Err() != nil:
@@ -204,7 +212,7 @@ func (t *Trainer) generation(ctx context.Context, gens *generations, gen cluster
 	defer gens.onNewer(gen.Number, func() { cancel(errSuperseded) })()
 	t.progress.enter(gen, rank)
 
-	plan, err := allreduce.NewPlan(t.cfg.Chunks(), len(gen.Members))
+	plan, err := allreduce.NewPlanWithIdle(t.cfg.Chunks(), len(gen.Members), gen.Spares)
 	if err != nil {
 		return 0, fmt.Errorf("trainer: generation %d: %w", gen.Number, err)
 	}

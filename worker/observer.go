@@ -86,10 +86,10 @@ func (o *observer) Generation(g cluster.Generation, rank int, step int64) {
 	for i, m := range g.Members {
 		members[i] = m.String()
 	}
-	o.log.Info("generation", "generation", g.Number, "rank", rank, "world_size", len(members), "step", step, "reason", g.Reason)
+	o.log.Info("generation", "generation", g.Number, "rank", rank, "world_size", g.World(), "spares", g.Spares, "step", step, "reason", g.Reason)
 	o.write(metrics.Event{
 		Event: metrics.EventGeneration, Step: step, Generation: g.Number,
-		WorldSize: len(members), Members: members, Reason: g.Reason,
+		WorldSize: g.World(), Members: members, Spares: g.Spares, Reason: g.Reason,
 	})
 }
 

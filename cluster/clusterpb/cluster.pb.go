@@ -247,10 +247,15 @@ func (x *Member) GetPid() int32 {
 
 // Generation is a numbered group of members; a rank is an index in members.
 type Generation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	Members       []*Member              `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Number  uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Members []*Member              `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The generation whose members commit their step in flight before they move to this
+	// one; 0: nobody waits for anything.
+	After uint64 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
+	// So many of the last members compute no chunk.
+	Spares        int32 `protobuf:"varint,5,opt,name=spares,proto3" json:"spares,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -304,6 +309,20 @@ func (x *Generation) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Generation) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *Generation) GetSpares() int32 {
+	if x != nil {
+		return x.Spares
+	}
+	return 0
 }
 
 // Report is a worker's heartbeat.
@@ -2687,12 +2706,14 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\vconfig_hash\x18\a \x01(\tR\n" +
 	"configHash\x12\x14\n" +
 	"\x05build\x18\b \x01(\tR\x05build\x12\x10\n" +
-	"\x03pid\x18\t \x01(\x05R\x03pid\"r\n" +
+	"\x03pid\x18\t \x01(\x05R\x03pid\"\xa0\x01\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x124\n" +
 	"\amembers\x18\x02 \x03(\v2\x1a.agrdist.cluster.v1.MemberR\amembers\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xb3\x04\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\x04R\x05after\x12\x16\n" +
+	"\x06spares\x18\x05 \x01(\x05R\x06spares\"\xb3\x04\n" +
 	"\x06Report\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +

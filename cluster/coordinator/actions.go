@@ -28,7 +28,7 @@ func (o *owner) carryOut(now time.Time, a cluster.Action) {
 	case cluster.Form:
 		o.form(a)
 	case cluster.Adopt:
-		o.log.Info("generation adopted", slog.Uint64("generation", a.Generation.Number), slog.Int("world_size", len(a.Generation.Members)))
+		o.log.Info("generation adopted", slog.Uint64("generation", a.Generation.Number), slog.Int("world_size", a.Generation.World()))
 	case cluster.Abort:
 		o.log.Warn("generation aborted", slog.Uint64("generation", a.Generation), slog.String("reason", a.Reason))
 		o.broadcast(a)
@@ -82,7 +82,7 @@ func (o *owner) admit(id cluster.MemberID, out *workOutbox) {
 
 func (o *owner) form(f cluster.Form) {
 	g := f.Generation
-	o.log.Info("generation formed", slog.Uint64("generation", g.Number), slog.Int("world_size", len(g.Members)), slog.String("reason", g.Reason))
+	o.log.Info("generation formed", slog.Uint64("generation", g.Number), slog.Int("world_size", g.World()), slog.Int("spares", g.Spares), slog.String("reason", g.Reason))
 	for _, m := range g.Members {
 		if out := o.workers[m.ID]; out != nil {
 			out.put(workMessage(f))

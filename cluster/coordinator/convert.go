@@ -36,7 +36,7 @@ func toGeneration(g cluster.Generation) *pb.Generation {
 	if g.Number == 0 {
 		return nil
 	}
-	p := &pb.Generation{Number: g.Number, Reason: text.Valid(g.Reason)}
+	p := &pb.Generation{Number: g.Number, Reason: text.Valid(g.Reason), After: g.After, Spares: int32(g.Spares)}
 	for _, m := range g.Members {
 		p.Members = append(p.Members, toMember(m))
 	}
@@ -44,7 +44,7 @@ func toGeneration(g cluster.Generation) *pb.Generation {
 }
 
 func fromGeneration(p *pb.Generation) cluster.Generation {
-	g := cluster.Generation{Number: p.GetNumber(), Reason: p.GetReason()}
+	g := cluster.Generation{Number: p.GetNumber(), Reason: p.GetReason(), After: p.GetAfter(), Spares: int(p.GetSpares())}
 	for _, m := range p.GetMembers() {
 		g.Members = append(g.Members, fromMember(m))
 	}

@@ -44,7 +44,7 @@ type request struct {
 func rules(w *world) cluster.Config {
 	c := cluster.DefaultConfig()
 	c.RunID, c.ConfigHash, c.Build = "run", "hash", "build"
-	c.MinWorkers, c.MaxWorkers = w.least, w.nodes*w.slots
+	c.MinWorkers, c.MaxWorkers, c.MaxSpares = w.least, w.nodes*w.slots-w.spares, w.spares
 	c.FormationTimeout, c.WaitTimeout, c.MaxRestarts, c.MaxEarlyDeaths = 2e9, 0, -1, 1<<30
 	c.RestartBackoffMax = c.RestartBackoff
 	c.MaxBroken = 1 << 30

@@ -48,12 +48,13 @@ func (f fault) String() string {
 
 // schedule is a world and what goes wrong in it.
 type schedule struct {
-	seed  uint64
-	nodes int
-	slots int
-	least int // workers that a generation from nothing needs
-	delay int // of a message, ticks
-	steps int64
+	seed   uint64
+	nodes  int
+	slots  int
+	least  int // workers that a generation from nothing needs
+	spares int // of the workers
+	delay  int // of a message, ticks
+	steps  int64
 	// elastic: SIGTERM takes a node out of the run.
 	elastic bool
 	faults  []fault
@@ -61,8 +62,8 @@ type schedule struct {
 
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d nodes of %d workers, at least %d, messages take %.1fs, %d steps, elastic %t\n",
-		s.seed, s.nodes, s.slots, s.least, float64(s.delay)/second, s.steps, s.elastic)
+	fmt.Fprintf(&b, "seed %d: %d nodes of %d workers, at least %d, %d spares, messages take %.1fs, %d steps, elastic %t\n",
+		s.seed, s.nodes, s.slots, s.least, s.spares, float64(s.delay)/second, s.steps, s.elastic)
 	for _, f := range s.faults {
 		fmt.Fprintln(&b, f)
 	}
@@ -120,6 +121,7 @@ func draw(seed uint64) schedule {
 		s.faults = append(s.faults, f)
 	}
 	slices.SortStableFunc(s.faults, func(a, b fault) int { return a.at - b.at })
+	s.spares = r.IntN(min(s.nodes*s.slots-s.least, 2) + 1)
 	return s
 }
 

@@ -73,7 +73,7 @@ func TestFoundSchedules(t *testing.T) {
 			seed: 1, nodes: 3, slots: 1, least: 2, steps: 93, elastic: true, faults: []fault{
 				{at: 119, kind: split, node: 1, also: 6, last: 94},
 				{at: 208, kind: killAgent, node: 2, last: 5},
-				{at: 213, kind: oneWay, node: 0, also: 1, last: 13},
+				{at: 213, kind: oneWay, node: 0, also: 1, last: 27},
 			},
 		}, forgetful},
 		// The nodes part in the first step of generation 4, of all four: some have heard all

@@ -89,7 +89,7 @@ func (d *display) report(s cluster.Status, leads bool) {
 	}
 	d.line, d.lineStep = time.Now(), s.Step
 	fields := []any{
-		"step", s.Step, "steps", s.TotalSteps, "loss", s.Loss, "world", len(s.Generation.Members), "generation", s.Generation.Number,
+		"step", s.Step, "steps", s.TotalSteps, "loss", s.Loss, "world", s.Generation.World(), "generation", s.Generation.Number,
 	}
 	if per := d.rate.perSecond; per > 0 {
 		fields = append(fields, "images_per_s", per*float64(d.batch), "eta_s", int64(float64(s.TotalSteps-s.Step)/per))

@@ -105,7 +105,7 @@ func (d *display) news(s cluster.Status) (text string) {
 		s.State == cluster.StateForming && time.Since(d.begun) >= d.plain:
 		text = s.Detail
 	case s.State == cluster.StateRunning && s.Generation.Number > 1 && s.Generation.Number != d.last.Generation.Number:
-		text = fmt.Sprintf("generation %d, %s: %s", s.Generation.Number, plural(len(s.Generation.Members), "worker"), s.Generation.Reason)
+		text = fmt.Sprintf("generation %d, %s: %s", s.Generation.Number, plural(s.Generation.World(), "worker"), s.Generation.Reason)
 	}
 	if text == "" || text == d.detail {
 		return ""
@@ -160,7 +160,7 @@ func (d *display) numbers() string {
 		left := float64(s.TotalSteps-s.Step) / perSecond
 		fmt.Fprintf(&b, "ETA %s  ", roundTime(time.Duration(left*float64(time.Second))))
 	}
-	fmt.Fprintf(&b, "world %d", len(s.Generation.Members))
+	fmt.Fprintf(&b, "world %d", s.Generation.World())
 	switch phase := leaderPhase(s); phase {
 	case cluster.PhaseSample, cluster.PhaseEval, cluster.PhaseCheckpoint:
 		fmt.Fprintf(&b, "  %s", phase)

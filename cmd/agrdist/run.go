@@ -25,6 +25,7 @@ func runCommand() *cobra.Command {
 	var (
 		s         settings
 		workers   int
+		spares    int
 		join      []string
 		nodes     string
 		out       string
@@ -42,7 +43,7 @@ AGRDIST_SECTION_KEY and --set; the last of file, environment, --set wins.
 Ctrl-C, SIGTERM or SIGHUP saves a checkpoint on all nodes and exits with 143; the
 same command continues from there. Further signals within a second change nothing.
 After that a second Ctrl-C, or any third signal, ends the run at once. With --nodes
-MIN:MAX, SIGTERM only takes this node out of the run; a second one stops all. SIGUSR1
+MIN:MAX or --spares, SIGTERM only takes this node out of the run; a second one stops all. SIGUSR1
 writes a checkpoint now, and training continues.
 
 Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
@@ -61,6 +62,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 				{Name: "--workers", Key: "cluster.workers", Text: strconv.Itoa(workers)},
 				{Name: "--join", Key: "cluster.join", Text: strings.Join(join, ",")},
 				{Name: "--nodes", Key: "cluster.nodes", Text: nodes},
+				{Name: "--spares", Key: "cluster.spares", Text: strconv.Itoa(spares)},
 				{Name: "--out", Key: "out", Text: out},
 				{Name: "--resume", Key: "checkpoint.resume", Text: resume},
 			} {
@@ -93,6 +95,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 	c.Flags().IntVar(&workers, "workers", 2, "worker processes on this node (cluster.workers)")
 	c.Flags().StringArrayVar(&join, "join", nil, "HOST:PORT of nodes already in the run (cluster.join)")
 	c.Flags().StringVar(&nodes, "nodes", "1", "nodes of the run, N or MIN:MAX (cluster.nodes)")
+	c.Flags().IntVar(&spares, "spares", 0, "further nodes that hold the state and take a lost one's place at once (cluster.spares)")
 	c.Flags().StringVarP(&out, "out", "o", "", "the run's directory (out)")
 	c.Flags().BoolVar(&otherBits, "allow-other-bits", false, "resume a checkpoint that other kernels computed (another instruction set or device)")
 	c.Flags().StringVar(&resume, "resume", "auto", "auto, never, or a run or checkpoint directory (checkpoint.resume)")
@@ -182,7 +185,7 @@ func (r *runner) run(ctx context.Context) error {
 		Scanning: newCounter(r.stderr, "data:").phase,
 		Notice:   func(text string) { fmt.Fprintln(view, "agrdist: "+text) },
 		Joinable: func(addr string) {
-			if r.cfg.Cluster.Nodes != "1" && len(r.cfg.Cluster.Join) == 0 {
+			if !r.cfg.Cluster.Lone() && len(r.cfg.Cluster.Join) == 0 {
 				fmt.Fprintf(view, "agrdist: other nodes join with --nodes %s --join %s\n", r.cfg.Cluster.Nodes, quoted(addr))
 			}
 		},

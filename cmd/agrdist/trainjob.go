@@ -58,7 +58,7 @@ func progressOf(s cluster.Status, batch int) *trainjob.Progress {
 		{Name: "grad_norm", Value: s.GradNorm},
 		{Name: "learning_rate", Value: s.LR},
 		{Name: "images_per_second", Value: s.ImagesPerSecond},
-		{Name: "workers", Value: float64(len(s.Generation.Members))},
+		{Name: "workers", Value: float64(s.Generation.World())},
 	}
 	return p
 }

@@ -52,7 +52,7 @@
     while (body.rows.length > workers.length) body.deleteRow(-1);
     workers.forEach((w, i) => {
       const row = body.rows[i] || body.insertRow();
-      const cells = [w.rank < 0 ? 'spare' : w.rank, w.name, w.pid || '', w.step, null, w.bucket, ms(w.compute_ms), ms(w.wait_ms), w.ratio ? w.ratio.toFixed(2) : '–',
+      const cells = [w.rank < 0 ? 'waits' : w.spare ? 'spare' : w.rank, w.name, w.pid || '', w.step, null, w.bucket, ms(w.compute_ms), ms(w.wait_ms), w.ratio ? w.ratio.toFixed(2) : '–',
         w.usage.rss_bytes ? (w.usage.rss_bytes / 1e6).toFixed(0) + ' MB' : '–', span(w.progress_s), span(w.seen_s), w.slow || ''];
       cells.forEach((c, k) => {
         const cell = row.cells[k] || row.insertCell();
