@@ -25,6 +25,9 @@ func (r *round) begin(ctx context.Context) error {
 		return r.initialise(ctx)
 	default:
 		if err = r.consistent(from, all); err == nil {
+			err = r.descends(ctx, from, all)
+		}
+		if err == nil {
 			r.restored = true
 			err = r.take(ctx, from, all)
 		}

@@ -21,7 +21,7 @@ func TestCheckpointsOfTwoNodes(t *testing.T) {
 	saved := func(steps int64, seed uint64) *memory {
 		m := &memory{}
 		cfg := smallConfig(steps)
-		cfg.Seed = seed
+		cfg.Seed, cfg.CheckpointEvery = seed, 1
 		runs(t, 1, cfg, func(_ *Config, p *Parts) { p.Store = m })
 		return m
 	}
@@ -64,6 +64,17 @@ func TestCheckpointsOfTwoNodes(t *testing.T) {
 			require.ErrorIs(t, r.err, ErrHistories)
 			require.ErrorContains(t, r.err, "nodes n1 and n2 have different checkpoints of step 4")
 			require.Empty(t, r.steps)
+		}
+	})
+	t.Run("two histories, of different steps", func(t *testing.T) {
+		// The newest remembers what it was at step 2; the older one is something else.
+		for i, stores := range [][2]Store{{saved(2, cfg.Seed+1), saved(4, cfg.Seed)}, {saved(4, cfg.Seed), saved(2, cfg.Seed+1)}} {
+			for _, r := range begin(t, stores, false) {
+				require.ErrorIs(t, r.err, ErrHistories)
+				at, other := []string{"n2", "n1"}[i], []string{"n1", "n2"}[i]
+				require.ErrorContains(t, r.err, "node "+at+"'s checkpoint of step 4 does not continue node "+other+"'s of step 2")
+				require.Empty(t, r.steps)
+			}
 		}
 	})
 	t.Run("an old run on the other node", func(t *testing.T) {

@@ -88,7 +88,7 @@ const (
 func (r *round) save(ctx context.Context) error {
 	// The digest leaves the state on the host, for the checkpoint and for whoever reads
 	// it after Run.
-	if err := r.compare(ctx, r.state.digest); err != nil {
+	if err := r.compareAndRemember(ctx); err != nil {
 		return err
 	}
 	r.progress.set(cluster.PhaseCheckpoint, 0)

@@ -15,11 +15,13 @@ import (
 // Which nodes share a disk they find out by its name (Store.Place).
 
 // chooseKeepers finds the ranks that may write checkpoints: the first of each disk, one a
-// node, in the order of ranks.
+// node, in the order of ranks. With that goes the state's lineage, to ranks that copied
+// the state.
 func (r *round) chooseKeepers(ctx context.Context) error {
-	word := []byte{wordNone}
+	word := []byte{byte(len(r.state.lineage)), wordNone}
 	if r.parts.Store != nil {
-		word = append([]byte{wordSaved}, r.parts.Store.Place()...)
+		word[1] = wordSaved
+		word = append(word, r.parts.Store.Place()...)
 	}
 	words, err := r.group.AllGather(ctx, word)
 	if err != nil {
@@ -27,17 +29,22 @@ func (r *round) chooseKeepers(ctx context.Context) error {
 	}
 	r.keepers = nil
 	places, nodes := map[string]bool{}, map[string]bool{}
+	longest := 0 // the rank that remembers most of the state that all have
 	for rank, w := range words {
-		if len(w) == 0 {
-			return fmt.Errorf("trainer: rank %d sent an empty word about its disk", rank)
+		if len(w) < 2 {
+			return fmt.Errorf("trainer: rank %d sent %d bytes about its disk", rank, len(w))
 		}
-		place, node := string(w[1:]), r.gen.Members[rank].Node
-		if w[0] == wordSaved && !places[place] && !nodes[node] {
+		if w[0] > words[longest][0] {
+			longest = rank
+		}
+		place, node := string(w[2:]), r.gen.Members[rank].Node
+		if w[1] == wordSaved && !places[place] && !nodes[node] {
 			places[place], nodes[node] = true, true
 			r.keepers = append(r.keepers, rank)
 		}
 	}
-	return nil
+	r.state.lineage, err = r.lineageFrom(ctx, longest)
+	return err
 }
 
 // wanted is on how many disks a checkpoint is to be.

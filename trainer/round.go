@@ -218,7 +218,7 @@ func (r *round) cadence(ctx context.Context, save bool) error {
 	}
 	switch {
 	case save:
-		if err := r.compare(ctx, r.state.digest); err != nil {
+		if err := r.compareAndRemember(ctx); err != nil {
 			return err
 		}
 	case due(r.cfg.DigestEvery):

@@ -15,7 +15,7 @@ func (s *State) Snapshot(buffer func(name string, n int) []float32) *checkpoint.
 	if buffer == nil {
 		buffer = func(_ string, n int) []float32 { return make([]float32, n) }
 	}
-	snap := &checkpoint.Snapshot{Step: s.Step, Updates: s.Updates}
+	snap := &checkpoint.Snapshot{Step: s.Step, Updates: s.Updates, Meta: s.lineageMeta()}
 	snap.Model = s.tensors("", flatValues, s.Values, buffer)
 	if s.EMA != nil {
 		snap.EMA = s.tensors("", flatEMA, s.EMA, buffer)
@@ -74,6 +74,7 @@ func (s *State) Restore(snap *checkpoint.Snapshot) error {
 		s.load(slot.Name+".", slot.Float32s(), snap.Optimizer)
 	}
 	s.Step, s.Updates, s.InARow, s.Generation = snap.Step, snap.Updates, 0, 0
+	s.lineage = lineageOf(snap)
 	s.Flushed()
 	return nil
 }

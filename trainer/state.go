@@ -28,6 +28,8 @@ type State struct {
 	EMA    []float32    // their moving average; nil: none is kept
 	Slots  []optim.Slot // the optimizer's moments, as host slices
 
+	lineage []mark // by step
+
 	values  *mirror   // of Values
 	ema     *mirror   // of EMA; nil: there is none
 	mirrors []*mirror // all there are, in the order of Flats
@@ -70,7 +72,7 @@ func (s *State) init(m Model, seed uint64) error {
 	if err := s.values.pull(); err != nil {
 		return err
 	}
-	s.Step, s.Updates, s.InARow, s.Generation = 0, 0, 0, 0
+	s.Step, s.Updates, s.InARow, s.Generation, s.lineage = 0, 0, 0, 0, nil
 	copy(s.EMA, s.Values)
 	for _, slot := range s.Slots {
 		clear(slot.Float32s())

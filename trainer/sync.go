@@ -208,7 +208,7 @@ func (r *round) copyFrom(ctx context.Context, from int, all []standing) error {
 		return err
 	}
 	r.state.Step, r.state.Updates, r.state.InARow = target.step, target.upd, target.skip
-	r.state.Generation = target.generation
+	r.state.Generation, r.state.lineage = target.generation, nil // chooseKeepers brings it
 	got, err := r.state.digest()
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -118,7 +119,11 @@ func (s *store) Save(ctx context.Context, state *trainer.State) error {
 		snap := state.Snapshot(g.Buffer)
 		snap.Seed, snap.ConfigHash = s.cfg.Seed, s.cfg.Hash()
 		snap.DataCursor = uint64(state.Step) * uint64(s.cfg.Train.GlobalBatch)
-		snap.Config, snap.UNetConfig, snap.SchedulerConfig, snap.Meta = s.cfg.YAML(false), s.unet, s.scheduler, s.meta
+		snap.Config, snap.UNetConfig, snap.SchedulerConfig = s.cfg.YAML(false), s.unet, s.scheduler
+		if snap.Meta == nil {
+			snap.Meta = map[string]string{}
+		}
+		maps.Copy(snap.Meta, s.meta)
 		return snap, nil
 	})
 }

@@ -91,3 +91,21 @@ func TestNodeLostWithItsDisk(t *testing.T) {
 		})
 	}
 }
+
+// Two directories of one run whose histories differ (a ring sums in another order on
+// another number of workers): a run that would begin from both is refused, though their
+// newest checkpoints are of different steps.
+func TestOtherHistoryIsRefused(t *testing.T) {
+	t.Parallel()
+	dirs := []string{filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "two")}
+	ring := []string{"--set", "allreduce.order=ring"}
+	run(t, training(dirs[0], append(ring, "--workers", "1", "--set", "train.steps=16")...)...).ended(exitOK)
+	run(t, training(dirs[1], append(ring, "--workers", "3", "--set", "train.steps=24")...)...).ended(exitOK)
+	a := start(t, training(dirs[0], append(ring, "--nodes", "2", "--workers", "1", "--set", "cluster.node=one")...)...)
+	b := start(t, training(dirs[1], append(ring, "--nodes", "2", "--workers", "1", "--set", "cluster.node=two", "--join", a.says(`--join (\S+)`))...)...)
+	for _, p := range []*process{a, b} {
+		require.NotEqual(t, exitOK, p.wait())
+	}
+	require.Regexp(t, `node two's checkpoint of step 24 does not continue node one's of step 16: at that step its state was another one`, a.stderr.String())
+	require.NotContains(t, a.stderr.String(), "finished")
+}
