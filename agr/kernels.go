@@ -60,6 +60,7 @@ func pickKernels() (kernels, error) {
 	if !named {
 		set = isa.Best()
 	}
+	set = set.Machine() // all kernels give the same bits
 	for _, k := range vectorKernels {
 		if k.set <= set {
 			return k, nil

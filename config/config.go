@@ -71,6 +71,7 @@ type Train struct {
 	GlobalBatch   int     `mapstructure:"global_batch" bits:"yes" doc:"images a step over all workers; fixed whatever their number"`
 	Chunk         int     `mapstructure:"chunk" bits:"yes" doc:"images of one forward and backward pass; divides global_batch. At most global_batch/chunk workers have work"`
 	Precision     string  `mapstructure:"precision" choices:"f32|bf16" bits:"yes" doc:"f32, or bf16: inputs of matmuls and convolutions are rounded to bf16, on a GPU the activations too (sums, parameters and state stay f32)"`
+	CPU           string  `mapstructure:"cpu" choices:"auto|portable" doc:"auto (the fastest kernels of each processor; all workers must have the same) or portable: the same bits on every processor, so that workers on different ones can train together and a run can move between them. AGRDIST_CPU forces one set of kernels on a node"`
 	LossWeighting string  `mapstructure:"loss_weighting" choices:"none|min_snr|p2" bits:"yes" doc:"none, min_snr or p2: how much the error counts by timestep"`
 	LossGamma     float64 `mapstructure:"loss_gamma" bits:"yes" doc:"gamma of the weighting: 5 is usual for min_snr, 1 for p2"`
 	ClipGradNorm  float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"gradients are scaled down to this global norm; 0: no clipping"`
@@ -222,7 +223,7 @@ func Default() Config {
 		Diffusion: Diffusion{Timesteps: 1000, Schedule: "linear", Prediction: "epsilon"},
 		Data:      Data{Name: "digits", Verify: "auto", Corrupt: "refuse"},
 		Train: Train{
-			Steps: 1200, GlobalBatch: 32, Chunk: 8, Precision: "f32", LossWeighting: "none", LossGamma: 5, ClipGradNorm: 1,
+			Steps: 1200, GlobalBatch: 32, Chunk: 8, Precision: "f32", CPU: "auto", LossWeighting: "none", LossGamma: 5, ClipGradNorm: 1,
 			EMADecay: 0.99, MaxSkipped: 10, DigestEvery: 100,
 		},
 		Optimizer: Optimizer{Name: "adan", AGR: true, AGRTensors: "all", AGROrder: "after_clip", AGRScope: "tensor"},

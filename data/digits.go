@@ -90,7 +90,7 @@ func (d *digits) Label(index int) int                 { return int(d.labels[inde
 func (d *digits) Read(dst []float32, index int) error {
 	checkRead(d, dst, index)
 	for i, v := range d.pixels[index*len(dst) : (index+1)*len(dst)] {
-		dst[i] = float32(v)/(digitsMax/2) - 1
+		dst[i] = float32(float32(v)/(digitsMax/2)) - 1
 	}
 	return nil
 }

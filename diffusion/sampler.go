@@ -114,7 +114,7 @@ func (c SamplerConfig) ddpmStep(abar, abarPrev float64, last bool) step {
 func (c SamplerConfig) ddimStep(abar, abarPrev float64) step {
 	variance := (1 - abarPrev) / (1 - abar) * (1 - abar/abarPrev)
 	sigma := c.Eta * math.Sqrt(max(variance, 0))
-	direction := math.Sqrt(max(1-abarPrev-sigma*sigma, 0))
+	direction := math.Sqrt(max(1-abarPrev-float64(sigma*sigma), 0))
 	var k step
 	var ex, eo float64
 	k.xx, k.xo, ex, eo = c.Prediction.solve(abar)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/agrdist/agrdist/internal/portable"
 )
 
 // MaxTimesteps bounds T: far above what anyone trains with, low enough that a
@@ -52,14 +54,14 @@ func NewSchedule(kind string, timesteps int) (*Schedule, error) {
 		betas = linspace(scale*1e-4, scale*0.02, timesteps)
 	case Cosine:
 		betas = betasOf(timesteps, func(u float64) float64 {
-			c := math.Cos((u + 0.008) / 1.008 * math.Pi / 2)
+			c := portable.Cos((u + 0.008) / 1.008 * math.Pi / 2)
 			return c * c
 		})
 	case Sigmoid:
 		const start, end, tau = -3, 3, 1
 		lo, hi := logistic(start/tau), logistic(end/tau)
 		betas = betasOf(timesteps, func(u float64) float64 {
-			return (hi - logistic((u*(end-start)+start)/tau)) / (hi - lo)
+			return (hi - logistic((float64(u*(end-start))+start)/tau)) / (hi - lo)
 		})
 	}
 	s, err := NewScheduleFromBetas(betas)
@@ -154,7 +156,7 @@ func linspace(lo, hi float64, n int) []float64 {
 	return out
 }
 
-func logistic(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
+func logistic(x float64) float64 { return 1 / (1 + portable.Exp(-x)) }
 
 // choice is nil when value is one of the allowed ones.
 func choice(key, value string, allowed ...string) error {

@@ -211,7 +211,7 @@ func (f *schedulerFile) schedule() (*Schedule, error) {
 	case "sigmoid": // GeoDiff's: a sigmoid in beta, where Sigmoid is one in abar
 		betas := linspace(-6, 6, total)
 		for t, x := range betas {
-			betas[t] = logistic(x)*(hi-lo) + lo
+			betas[t] = float64(logistic(x)*(hi-lo)) + lo
 		}
 		return fromBetas(betas)
 	default:

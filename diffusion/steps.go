@@ -29,12 +29,12 @@ func (c SamplerConfig) timesteps(total int) ([]int, error) {
 	case SpacingTrailing:
 		for i := steps - 1; i >= 0; i-- {
 			// Half to even, as NumPy rounds.
-			t := math.RoundToEven(float64(total) - float64(i)*(float64(total)/float64(steps)))
+			t := math.RoundToEven(float64(total) - float64(float64(i)*(float64(total)/float64(steps))))
 			list = append(list, int(t)-1)
 		}
 	case SpacingQuadratic:
 		for _, q := range linspace(0, math.Sqrt(0.8*float64(total)), steps) {
-			list = append(list, int(q*q)+1)
+			list = append(list, int(float64(q*q))+1)
 		}
 		list = slices.Compact(list)
 	case SpacingPaper:

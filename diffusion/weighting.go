@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/agrdist/agrdist/internal/portable"
 )
 
 // Loss weightings: how much the squared error at a timestep counts. SNR is the
@@ -48,7 +50,7 @@ func (w Weighting) At(s *Schedule, t int, p Prediction) float64 {
 	}
 	abar := s.AlphasCumprod[t]
 	snr := abar / (1 - abar)
-	weight := math.Pow(1+snr, -w.Gamma)
+	weight := portable.Pow(1+snr, -w.Gamma)
 	if w.Kind == WeightMinSNR {
 		weight = min(snr, w.Gamma) / snr
 	}

@@ -3,6 +3,8 @@ package rng
 import (
 	"math"
 	"math/bits"
+
+	"github.com/agrdist/agrdist/internal/portable"
 )
 
 const (
@@ -112,7 +114,7 @@ func (s Source) Normal(dst []float32, draw uint64) {
 // r = sqrt(-2 ln u), u = (a+1/2)/2^32, angle = 2 pi b/2^32.
 func boxMuller(a, b uint32) (x, y float32) {
 	u := (float64(a) + 0.5) / (1 << 32)
-	r := math.Sqrt(-2 * math.Log(u))
-	sin, cos := math.Sincos(2 * math.Pi * (float64(b) / (1 << 32)))
+	r := math.Sqrt(-2 * portable.Log(u))
+	sin, cos := portable.Sincos(2 * math.Pi * (float64(b) / (1 << 32)))
 	return float32(r * cos), float32(r * sin)
 }

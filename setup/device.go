@@ -51,6 +51,7 @@ func (d *Device) Close() error {
 type DeviceConfig struct {
 	Device    string // auto, cpu or cuda; auto is a GPU where the build, the driver and NVIDIA's libraries have one
 	Precision string // f32 or bf16; "" is f32
+	Portable  bool   // on a CPU: bits that every other one gives too
 	Slot      int    // the worker's number on its node, from 0: its GPU
 	Workers   int    // of the node, which share its cores and GPUs; 0 is 1
 	Threads   int    // of the worker; 0: its share of the cores
@@ -61,7 +62,7 @@ type DeviceConfig struct {
 // DeviceOf is the device that a configuration gives the worker in a slot of its node.
 func DeviceOf(c *config.Config, slot int) DeviceConfig {
 	return DeviceConfig{
-		Device: c.Device, Precision: c.Train.Precision,
+		Device: c.Device, Precision: c.Train.Precision, Portable: c.Train.CPU == "portable",
 		Slot: slot, Workers: c.Cluster.Workers, Threads: c.Train.Threads,
 	}
 }
@@ -84,7 +85,7 @@ func Open(c DeviceConfig) (*Device, error) {
 		}
 		fallback = err
 	}
-	cc := cpu.Config{Threads: Threads(c.Threads, c.Workers), Precision: precision}
+	cc := cpu.Config{Threads: Threads(c.Threads, c.Workers), Precision: precision, Portable: c.Portable}
 	if err := cc.Validate(); err != nil {
 		return nil, err
 	}

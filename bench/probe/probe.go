@@ -31,7 +31,7 @@ func Supported() []Loops {
 			all = append(all, l)
 		}
 	}
-	return append(all, portable)
+	return append(all, plain)
 }
 
 // Find returns the loops of an instruction set that this processor has: avx512bf16,
@@ -42,15 +42,15 @@ func Find(name string) (Loops, error) {
 		return Loops{}, err
 	}
 	for _, l := range vectorLoops {
-		if l.set == set {
+		if l.set == set.Machine() {
 			return l, nil
 		}
 	}
-	return portable, nil
+	return plain, nil
 }
 
-// portable runs everywhere.
-var portable = Loops{set: isa.Go, chains: goChains, fma: fmaGo, read: readGo, scale: scaleGo}
+// plain runs everywhere.
+var plain = Loops{set: isa.Go, chains: goChains, fma: fmaGo, read: readGo, scale: scaleGo}
 
 // Name is the instruction set: "avx512bf16", "avx512", "avx2" or "go".
 func (l Loops) Name() string { return l.set.String() }

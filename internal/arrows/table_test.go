@@ -62,7 +62,7 @@ var allowed = map[string]string{
 	"data/fetch":                  "data",
 	"data/imagefile":              "",
 
-	"diffusion":          "parallel rng",
+	"diffusion":          "internal/portable parallel rng",
 	"diffusion/unet":     "nn autograd tensor rng",
 	"nn":                 "autograd tensor rng nn/weights",
 	"nn/weights":         "",
@@ -75,8 +75,8 @@ var allowed = map[string]string{
 	"allreduce/nccl":          "allreduce tensor internal/cuda/dl",
 
 	"tensor":                          "",
-	"tensor/cpu":                      "tensor tensor/cpu/internal/kernel tensor/internal/shapes internal/isa internal/sharedmem parallel rng",
-	"tensor/cpu/internal/kernel":      "internal/isa rng",
+	"tensor/cpu":                      "tensor tensor/cpu/internal/kernel tensor/internal/shapes internal/isa internal/portable internal/sharedmem parallel rng",
+	"tensor/cpu/internal/kernel":      "internal/isa internal/portable rng",
 	"tensor/cpu/internal/kernel/neon": "internal/neon tensor/cpu/internal/kernel",
 	"tensor/cuda": "tensor tensor/internal/shapes agr optim internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver " +
 		"internal/cuda/nvrtc",
@@ -101,6 +101,7 @@ var allowed = map[string]string{
 	"internal/grid":          "",
 	"internal/isa":           "",
 	"internal/neon":          "",
+	"internal/portable":      "",
 	"internal/sealed":        "internal/vfs",
 	"internal/sharedmem":     "",
 	"internal/text":          "",
@@ -108,7 +109,7 @@ var allowed = map[string]string{
 	"internal/vfs":           "internal/filelock",
 	"internal/vfs/vfstest":   "internal/vfs",
 	"parallel":               "",
-	"rng":                    "",
+	"rng":                    "internal/portable",
 
 	"hack/deadexports": "",
 	"hack/e2e":         "",

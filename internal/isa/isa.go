@@ -18,7 +18,18 @@ const (
 	AVX512                // AVX-512 F, BW, DQ, VL
 	AVX512BF16            // AVX-512 and its multiplication of pairs of bf16
 	NEON                  // Advanced SIMD, which every arm64 has
+
+	// The portable sets use the instructions of the set of that name, and all round alike,
+	// as AVX2 does: a run may have several of them.
+	PortableGo
+	PortableAVX2
+	PortableAVX512
+	PortableNEON
 )
+
+// Rounding is the name that all portable sets have in common, and by which Parse finds the
+// widest one of this processor.
+const Rounding = "portable"
 
 // Env is the environment variable that names the set to use.
 const Env = "AGRDIST_CPU"
@@ -26,10 +37,33 @@ const Env = "AGRDIST_CPU"
 // ErrSet is wrapped by the errors of Parse and FromEnv.
 var ErrSet = errors.New("isa: no such instruction set")
 
-var names = [...]string{Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16", NEON: "neon"}
+var names = [...]string{Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16", NEON: "neon",
+	PortableGo: "portable-go", PortableAVX2: "portable-avx2", PortableAVX512: "portable-avx512", PortableNEON: "portable-neon"}
+
+// machine are the instructions of the portable sets.
+var machine = map[Set]Set{PortableGo: Go, PortableAVX2: AVX2, PortableAVX512: AVX512, PortableNEON: NEON}
 
 // String is the name that Parse takes.
 func (s Set) String() string { return names[s] }
+
+// Machine is the set of the instructions that s uses: s itself where it is not portable.
+func (s Set) Machine() Set {
+	if m, ok := machine[s]; ok {
+		return m
+	}
+	return s
+}
+
+// Portable tells whether s rounds as all portable sets do.
+func (s Set) Portable() bool { return s != s.Machine() }
+
+// Rounding names what the last bits of a result depend on: sets of one name round alike.
+func (s Set) Rounding() string {
+	if s.Portable() {
+		return Rounding
+	}
+	return s.String()
+}
 
 // F32 is the part of the set that computes in float32: AVX512 of AVX512BF16, else s.
 func (s Set) F32() Set {
@@ -42,6 +76,9 @@ func (s Set) F32() Set {
 // Parse returns the set of a name. It fails on an unknown name and on a set that this
 // processor does not have.
 func Parse(name string) (Set, error) {
+	if name == Rounding {
+		return BestPortable(), nil
+	}
 	for s, n := range names {
 		if n == name && Set(s).Runs() {
 			return Set(s), nil
@@ -67,15 +104,26 @@ func FromEnv() (s Set, named bool, err error) {
 	return s, true, nil
 }
 
-// Supported lists the sets for float32 that this processor has, the widest last.
-func Supported() []Set {
-	var all []Set
+// Supported lists the sets for float32 that this processor has, the widest last, without
+// the portable ones.
+func Supported() []Set { return filter(func(s Set) bool { return s == s.F32() && !s.Portable() }) }
+
+// Portables lists the portable sets that this processor has, the widest last.
+func Portables() []Set { return filter(Set.Portable) }
+
+func filter(is func(Set) bool) (all []Set) {
 	for i := range names {
-		if s := Set(i); s == s.F32() && s.Runs() {
+		if s := Set(i); s.Runs() && is(s) {
 			all = append(all, s)
 		}
 	}
 	return all
+}
+
+// BestPortable is the widest portable set.
+func BestPortable() Set {
+	all := Portables()
+	return all[len(all)-1]
 }
 
 // Best is the widest set for float32.
@@ -84,12 +132,10 @@ func Best() Set {
 	return all[len(all)-1]
 }
 
-// here lists the names of what this processor runs.
+// here lists the names of what this processor runs; the portable sets have one for all.
 func here() (all []string) {
-	for s, n := range names {
-		if Set(s).Runs() {
-			all = append(all, n)
-		}
+	for _, s := range filter(func(s Set) bool { return !s.Portable() }) {
+		all = append(all, s.String())
 	}
-	return all
+	return append(all, Rounding)
 }

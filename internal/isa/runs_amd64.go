@@ -5,7 +5,7 @@ import "golang.org/x/sys/cpu"
 // Runs tells whether this processor has the set and the system saves its registers.
 func (s Set) Runs() bool {
 	x := &cpu.X86
-	switch s {
+	switch s = s.Machine(); s {
 	case AVX2:
 		return x.HasAVX2 && x.HasFMA && x.HasBMI2
 	case AVX512:
@@ -14,7 +14,7 @@ func (s Set) Runs() bool {
 		return AVX512.Runs() && x.HasAVX512BF16
 	case NEON:
 		return false
-	case Go:
+	case Go, PortableGo, PortableAVX2, PortableAVX512, PortableNEON: // Go; Machine is none of the others
 	}
 	return true
 }

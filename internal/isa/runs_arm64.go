@@ -1,4 +1,4 @@
 package isa
 
 // Runs tells whether this processor has the set.
-func (s Set) Runs() bool { return s == Go || s == NEON }
+func (s Set) Runs() bool { return s.Machine() == Go || s.Machine() == NEON }

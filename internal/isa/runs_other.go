@@ -3,4 +3,4 @@
 package isa
 
 // Runs tells whether this processor has the set.
-func (s Set) Runs() bool { return s == Go }
+func (s Set) Runs() bool { return s.Machine() == Go }

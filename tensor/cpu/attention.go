@@ -2,8 +2,8 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 
+	"github.com/agrdist/agrdist/internal/portable"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
@@ -207,7 +207,7 @@ func attentionItem(a *attention, i int) {
 		t.Top, t.Sum = lse, sum[:]
 		a.set.SoftmaxRows(&t)
 		for r := range lse {
-			lse[r] += float32(math.Log(float64(sum[r])))
+			lse[r] += float32(portable.Log(float64(sum[r])))
 		}
 		multiply(a.values, h.head(a.y).rows(lo), scores, h.head(a.v), a.values.Cols, rows, a.l, a.width)
 	}

@@ -25,9 +25,13 @@ type Config struct {
 	Threads int
 	// Kernels is the set of inner loops: "go", "avx2", "avx512", "neon" or "avx512bf16"
 	// (AVX-512 and, in precision BF16, its bf16 instruction for matmuls and
-	// convolutions). Empty means the environment's AGRDIST_CPU or else the best of
-	// this processor. Sets differ in the last bits of their results.
+	// convolutions), or "portable", the fastest here of those whose results are the same
+	// bits on every processor. Empty means the environment's AGRDIST_CPU or else the best
+	// of this processor. Other sets differ in the last bits of their results.
 	Kernels string
+	// Portable refuses an AGRDIST_CPU that is not portable, and takes "portable" where
+	// there is none.
+	Portable bool
 	// Precision is what the inputs of matmuls and convolutions (of MatMul, with b
 	// times Alpha, and of Conv2D and its gradients) are rounded to, to nearest even:
 	// BF16, or F32, which rounds nothing. Sums and all else are F32 in both.
@@ -51,24 +55,28 @@ func (c Config) Validate() error {
 }
 
 // kernels is the kernel set that the configuration means.
-func (c Config) kernels() (kernel.Set, error) {
+func (c Config) kernels() (isa.Set, error) {
 	if c.Kernels != "" {
 		set, err := isa.Parse(c.Kernels)
 		if err != nil {
-			return kernel.Go, fmt.Errorf("%w: Kernels: %w", ErrConfig, err)
+			return isa.Go, fmt.Errorf("%w: Kernels: %w", ErrConfig, err)
 		}
-		return kernel.Set(set), nil
+		return set, nil
 	}
 	set, named, err := isa.FromEnv()
 	switch {
 	case err != nil:
-		return kernel.Go, fmt.Errorf("%w: %w", ErrConfig, err)
+		return isa.Go, fmt.Errorf("%w: %w", ErrConfig, err)
+	case named && c.Portable && !set.Portable():
+		return isa.Go, fmt.Errorf("%w: %s=%s is not portable, and train.cpu is: unset %s, or set it to %s", ErrConfig, isa.Env, set, isa.Env, isa.Rounding)
 	case named:
-		return kernel.Set(set), nil
+		return set, nil
+	case c.Portable:
+		return isa.BestPortable(), nil
 	case c.Precision == tensor.BF16:
-		return kernel.BestBF16(), nil
+		return isa.Set(kernel.BestBF16()), nil
 	}
-	return kernel.Set(isa.Best()), nil
+	return isa.Best(), nil
 }
 
 // Backend computes on the host processor. Its methods are called from one
@@ -78,6 +86,7 @@ type Backend struct {
 	limit int64 // bytes the machine has
 	used  int64 // bytes in buffers
 
+	isa      isa.Set // what the configuration meant
 	set      kernel.Set
 	form     form       // of the inputs of matmuls and convolutions
 	products kernel.Set // what multiplies them: set, or AVX512BF16
@@ -98,22 +107,34 @@ func New(c Config) *Backend {
 	for i := range c.Threads {
 		slots <- i
 	}
-	b := &Backend{pool: parallel.New(c.Threads), limit: physicalMemory(), set: set.F32(), tasks: newTasks(), slots: slots}
-	b.form, b.products = precision(c.Precision, set)
+	b := &Backend{
+		pool: parallel.New(c.Threads), limit: physicalMemory(), isa: set, set: kernel.Of(set).F32(), tasks: newTasks(), slots: slots,
+	}
+	b.form, b.products = precision(c.Precision, kernel.Of(set))
 	return b
 }
 
-// Name is "cpu/" and the kernel set of matmuls and convolutions, followed by " bf16" in
-// precision BF16.
+// Name is "cpu/" and what the kernel set of matmuls and convolutions rounds as (the set's
+// own name, or "portable"), followed by " bf16" in precision BF16: backends of one name
+// give the same bits.
 func (b *Backend) Name() string {
+	name := "cpu/" + b.kernels().Rounding()
 	if b.form == asIs {
-		return "cpu/" + b.products.String()
+		return name
 	}
-	return "cpu/" + b.products.String() + " bf16"
+	return name + " bf16"
 }
 
-// Kernels is the name of the kernel set of matmuls and convolutions: "avx512".
-func (b *Backend) Kernels() string { return b.products.String() }
+// Kernels is the name of the kernel set of matmuls and convolutions: "avx512",
+// "portable-avx512".
+func (b *Backend) Kernels() string { return b.kernels().String() }
+
+func (b *Backend) kernels() isa.Set {
+	if b.isa.Portable() {
+		return b.isa
+	}
+	return isa.Set(b.products)
+}
 
 // Pool is the backend's threads, for other work between operations.
 func (b *Backend) Pool() *parallel.Pool { return b.pool }

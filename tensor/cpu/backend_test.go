@@ -36,6 +36,29 @@ func TestEnvironmentNamesKernels(t *testing.T) {
 	require.NoError(t, cpu.Config{Threads: 1, Kernels: "go"}.Validate(), "a named set goes before the environment")
 }
 
+// A run that asks for portable kernels gets them, or is told what keeps it from them.
+func TestPortable(t *testing.T) {
+	name := func(c cpu.Config) string {
+		c.Threads = 1
+		be := cpu.New(c)
+		defer func() { require.NoError(t, be.Close()) }()
+		return be.Name()
+	}
+	t.Setenv(isa.Env, "")
+	require.Equal(t, "cpu/portable", name(cpu.Config{Portable: true}))
+	require.Equal(t, "cpu/portable bf16", name(cpu.Config{Portable: true, Precision: tensor.BF16}))
+	require.NotEqual(t, "cpu/portable", name(cpu.Config{}))
+	for _, set := range isa.Portables() {
+		require.Equal(t, "cpu/portable", name(cpu.Config{Kernels: set.String()}))
+		t.Setenv(isa.Env, set.String())
+		require.Equal(t, "cpu/portable", name(cpu.Config{}))
+		require.Equal(t, "cpu/portable", name(cpu.Config{Portable: true}))
+	}
+	t.Setenv(isa.Env, "go")
+	require.ErrorContains(t, cpu.Config{Threads: 1, Portable: true}.Validate(),
+		"AGRDIST_CPU=go is not portable, and train.cpu is: unset AGRDIST_CPU, or set it to portable")
+}
+
 func TestHostBuffersAreTheMemoryItself(t *testing.T) {
 	be := cpu.New(cpu.Config{Threads: 1})
 	defer func() { require.NoError(t, be.Close()) }()

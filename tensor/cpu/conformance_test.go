@@ -2,6 +2,7 @@ package cpu_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,8 +33,26 @@ func sets() []kernel.Set {
 }
 
 func TestConformance(t *testing.T) {
-	for _, set := range sets() {
+	for _, set := range append(sets(), portables()...) {
 		t.Run(set.String(), func(t *testing.T) { tensortest.Run(t, backend(set, 2)) })
+	}
+}
+
+// portables lists the portable sets that are not another one besides.
+func portables() []kernel.Set {
+	if race {
+		return nil
+	}
+	return slices.DeleteFunc(kernel.Portables(), func(s kernel.Set) bool { return slices.Contains(kernel.Supported(), s) })
+}
+
+// All portable sets give the same bits, whatever the threads.
+func TestPortableSetsAreOne(t *testing.T) {
+	if race {
+		t.Skip("plain Go is slow, and TestConformance has its loops")
+	}
+	for _, set := range kernel.Portables()[1:] {
+		t.Run(set.String(), func(t *testing.T) { tensortest.RunSame(t, backend(kernel.PortableGo, 1), backend(set, 2)) })
 	}
 }
 

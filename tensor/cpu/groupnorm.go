@@ -170,12 +170,12 @@ func groupNormItem(a *normArgs, i int) {
 		var mean, variance float64
 		for j, s := range sum {
 			sum[j] = float64(g.A[lo+j]) + s/pixels // the channel's mean
-			squares[j] -= s * s / pixels
+			squares[j] -= float64(s*s) / pixels
 			mean += sum[j]
 		}
 		mean /= float64(a.size)
 		for j, m := range sum {
-			variance += squares[j] + pixels*(m-mean)*(m-mean)
+			variance += squares[j] + float64(pixels*(m-mean)*(m-mean))
 		}
 		variance /= pixels * float64(a.size)
 		rstd := float32(1 / math.Sqrt(max(variance, 0)+float64(a.eps)))
@@ -220,8 +220,8 @@ func groupNormGradItem(a *normArgs, i int) {
 		for j := lo; j < hi; j++ {
 			sh[j] *= float64(rstd) // of dy h: dgamma
 			gamma := float64(a.gamma[it.lo+j])
-			mu += gamma * s[j]
-			muh += gamma * sh[j]
+			mu += float64(gamma * s[j])
+			muh += float64(gamma * sh[j])
 		}
 		for j := lo; j < hi; j++ {
 			g.C[j], g.D[j] = rstd*rstd*float32(muh/count), rstd*float32(mu/count)

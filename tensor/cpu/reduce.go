@@ -84,13 +84,13 @@ func mseOne(a *mseArgs, n int) {
 	if a.dpred == nil {
 		for j := range p {
 			e := p[j] - t[j]
-			sum += float64(e) * float64(e)
+			sum += float64(e) * float64(e) // exact
 		}
 	} else {
 		d := a.dpred[n*a.per:][:a.per]
 		for j := range p {
 			e := p[j] - t[j]
-			sum += float64(e) * float64(e)
+			sum += float64(e) * float64(e) // exact
 			d[j] = 2 * a.scale * e
 		}
 	}

@@ -2,8 +2,8 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 
+	"github.com/agrdist/agrdist/internal/portable"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
@@ -75,9 +75,9 @@ func (b *Backend) TimestepEmbedding(dst, t tensor.Tensor, freqShift int, flip bo
 	}
 	clear(d)
 	for k := range half {
-		freq := math.Pow(10000, -float64(k)/float64(half-freqShift))
+		freq := portable.Pow(10000, -float64(k)/float64(half-freqShift))
 		for i, step := range steps {
-			s, c := math.Sincos(float64(step) * freq)
+			s, c := portable.Sincos(float64(step) * freq)
 			d[i*dim+sin+k], d[i*dim+cos+k] = float32(s), float32(c)
 		}
 	}

@@ -45,7 +45,7 @@ func BestBF16() Set {
 func (s Set) RoundBF16(dst, x []float32) {
 	x = x[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
+	case s.plain() || len(dst) == 0:
 		roundBF16Go(dst, x)
 	case s == AVX2:
 		roundBF16AVX2(&dst[0], &x[0], len(dst))

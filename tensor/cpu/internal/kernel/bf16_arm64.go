@@ -8,7 +8,7 @@ func BestBF16() Set { return Set(isa.Best()) }
 // RoundBF16 is dst = x rounded to bf16: to nearest, ties to even.
 func (s Set) RoundBF16(dst, x []float32) {
 	x = x[:len(dst)]
-	if s == Go || len(dst) == 0 {
+	if s.plain() || len(dst) == 0 {
 		roundBF16Go(dst, x)
 		return
 	}

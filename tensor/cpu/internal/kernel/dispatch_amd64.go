@@ -8,8 +8,8 @@ package kernel
 func (s Shape) NN(t *Tile) {
 	switch {
 	case t.Rows == 0:
-	case s.set == Go || t.K == 0 || len(t.Tap) == 0:
-		nnGo(t)
+	case s.set.plain() || t.K == 0 || len(t.Tap) == 0:
+		s.set.nnPlain(t)
 	case s.set == AVX2:
 		nnAVX2(t)
 	case s.set == AVX512BF16:
@@ -25,8 +25,8 @@ func (s Shape) NN(t *Tile) {
 func (s Shape) TN(t *TileT) {
 	switch {
 	case t.Rows == 0:
-	case s.set == Go || t.P == 0 || len(t.ASeg) == 0:
-		tnGo(t)
+	case s.set.plain() || t.P == 0 || len(t.ASeg) == 0:
+		s.set.tnPlain(t)
 	case s.set == AVX2:
 		tnAVX2(t)
 	case s.set == AVX512BF16:
@@ -43,7 +43,7 @@ func (s Set) Add(dst, x, y []float32) {
 	x = x[:len(dst)]
 	y = y[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
+	case s.plain() || len(dst) == 0:
 		addGo(dst, x, y)
 	case s == AVX2:
 		addAVX2(&dst[0], &x[0], &y[0], len(dst))
@@ -56,7 +56,7 @@ func (s Set) Add(dst, x, y []float32) {
 func (s Set) Scale(dst, x []float32, alpha float32) {
 	x = x[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
+	case s.plain() || len(dst) == 0:
 		scaleGo(dst, x, alpha)
 	case s == AVX2:
 		scaleAVX2(&dst[0], &x[0], len(dst), alpha)
@@ -70,8 +70,8 @@ func (s Set) Blend(dst, x, y []float32, alpha, beta float32) {
 	x = x[:len(dst)]
 	y = y[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
-		blendGo(dst, x, y, alpha, beta)
+	case s.plain() || len(dst) == 0:
+		s.blendPlain(dst, x, y, alpha, beta)
 	case s == AVX2:
 		blendAVX2(&dst[0], &x[0], &y[0], len(dst), alpha, beta)
 	default:
@@ -83,8 +83,8 @@ func (s Set) Blend(dst, x, y []float32, alpha, beta float32) {
 func (s Set) SiLU(dst, x []float32) {
 	x = x[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
-		siluGo(dst, x)
+	case s.plain() || len(dst) == 0:
+		s.siluPlain(dst, x)
 	case s == AVX2:
 		siluAVX2(&dst[0], &x[0], len(dst))
 	default:
@@ -97,8 +97,8 @@ func (s Set) SiLUGrad(dst, x, y []float32) {
 	x = x[:len(dst)]
 	y = y[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
-		siluGradGo(dst, x, y)
+	case s.plain() || len(dst) == 0:
+		s.siluGradPlain(dst, x, y)
 	case s == AVX2:
 		siluGradAVX2(&dst[0], &x[0], &y[0], len(dst))
 	default:
@@ -111,7 +111,7 @@ func (s Set) SoftmaxGrad(dst, x, y []float32, scale, sum float32) {
 	x = x[:len(dst)]
 	y = y[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
+	case s.plain() || len(dst) == 0:
 		softmaxGradGo(dst, x, y, scale, sum)
 	case s == AVX2:
 		softmaxGradAVX2(&dst[0], &x[0], &y[0], len(dst), scale, sum)
@@ -123,7 +123,7 @@ func (s Set) SoftmaxGrad(dst, x, y []float32, scale, sum float32) {
 // MaxScaled is the largest scale x, or -Inf; a NaN in x may or may not show.
 func (s Set) MaxScaled(x []float32, scale float32) float32 {
 	switch {
-	case s == Go || len(x) == 0:
+	case s.plain() || len(x) == 0:
 		return maxScaledGo(x, scale)
 	case s == AVX2:
 		return maxScaledAVX2(&x[0], len(x), scale)
@@ -136,9 +136,9 @@ func (s Set) MaxScaled(x []float32, scale float32) float32 {
 func (s Set) Dot(x, y []float32) float32 {
 	y = y[:len(x)]
 	switch {
-	case s == Go || len(x) == 0:
-		return dotGo(x, y)
-	case s == AVX2:
+	case s.plain() || len(x) == 0:
+		return s.dotPlain(x, y)
+	case s.eight():
 		return dotAVX2(&x[0], &y[0], len(x))
 	default:
 		return dotAVX512(&x[0], &y[0], len(x))
@@ -150,9 +150,9 @@ func (s Set) Dot(x, y []float32) float32 {
 func (s Set) ExpSum(dst, x []float32, scale, top float32) float32 {
 	x = x[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
-		return expSumGo(dst, x, scale, top)
-	case s == AVX2:
+	case s.plain() || len(dst) == 0:
+		return s.expSumPlain(dst, x, scale, top)
+	case s.eight():
 		return expSumAVX2(&dst[0], &x[0], len(dst), scale, top)
 	default:
 		return expSumAVX512(&dst[0], &x[0], len(dst), scale, top)
@@ -162,7 +162,7 @@ func (s Set) ExpSum(dst, x []float32, scale, top float32) float32 {
 // ColSums is Sum[0] = the sum of X over the rows.
 func (s Set) ColSums(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
+	case s.plain() || g.Rows == 0:
 		colSumsGo(g)
 	case s == AVX2:
 		colSumsAVX2(g)
@@ -174,8 +174,8 @@ func (s Set) ColSums(g *Grid) {
 // ColMoments is Sum[0] = the sum of X-A, and Sum[1] = that of (X-A)^2.
 func (s Set) ColMoments(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colMomentsGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colMomentsPlain(g)
 	case s == AVX2:
 		colMomentsAVX2(g)
 	default:
@@ -186,8 +186,8 @@ func (s Set) ColMoments(g *Grid) {
 // ColGrads is Sum[0] = the sum of Y, and Sum[1] = that of Y (X-A).
 func (s Set) ColGrads(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colGradsGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colGradsPlain(g)
 	case s == AVX2:
 		colGradsAVX2(g)
 	default:
@@ -198,8 +198,8 @@ func (s Set) ColGrads(g *Grid) {
 // ColAffine is Dst = (X-A) B + C.
 func (s Set) ColAffine(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffinePlain(g)
 	case s == AVX2:
 		colAffineAVX2(g)
 	default:
@@ -210,8 +210,8 @@ func (s Set) ColAffine(g *Grid) {
 // ColAffineSiLU is Dst = silu((X-A) B + C).
 func (s Set) ColAffineSiLU(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineSiLUGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffineSiLUPlain(g)
 	case s == AVX2:
 		colAffineSiLUAVX2(g)
 	default:
@@ -223,8 +223,8 @@ func (s Set) ColAffineSiLU(g *Grid) {
 // Dst (X-A) in Sum[1].
 func (s Set) ColAffineSiLUGrad(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineSiLUGradGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffineSiLUGradPlain(g)
 	case s == AVX2:
 		colAffineSiLUGradAVX2(g)
 	default:
@@ -235,8 +235,8 @@ func (s Set) ColAffineSiLUGrad(g *Grid) {
 // ColAffineSiLUDrop is Dst = silu((X-A) B + C) under the mask.
 func (s Set) ColAffineSiLUDrop(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineSiLUDropGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffineSiLUDropPlain(g)
 	case s == AVX2:
 		colAffineSiLUDropAVX2(g)
 	default:
@@ -247,8 +247,8 @@ func (s Set) ColAffineSiLUDrop(g *Grid) {
 // ColAffineSiLUGradDrop is ColAffineSiLUGrad for Y under the mask.
 func (s Set) ColAffineSiLUGradDrop(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineSiLUGradDropGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffineSiLUGradDropPlain(g)
 	case s == AVX2:
 		colAffineSiLUGradDropAVX2(g)
 	default:
@@ -259,8 +259,8 @@ func (s Set) ColAffineSiLUGradDrop(g *Grid) {
 // ColNormGrad is Dst = Y B - (X-A) C - D.
 func (s Set) ColNormGrad(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colNormGradGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colNormGradPlain(g)
 	case s == AVX2:
 		colNormGradAVX2(g)
 	default:
@@ -270,9 +270,12 @@ func (s Set) ColNormGrad(g *Grid) {
 
 // Dropout is dst = x times the mask.
 func (s Set) Dropout(dst, x []float32, m *Mask) {
-	turn := [...]int{Go: 1, AVX2: 32, AVX512: 64}[s] // elements of one turn of the assembly
+	turn := 64 // elements of one turn of the assembly
+	if s == AVX2 {
+		turn = 32
+	}
 	n := 0
-	if s != Go {
+	if !s.plain() {
 		n = len(dst) / turn * turn
 	}
 	if n > 0 {
@@ -293,7 +296,7 @@ func (s Set) Dropout(dst, x []float32, m *Mask) {
 func (s Set) MaskBits(dst []uint64, words, rows, skip int, m *Mask) {
 	_ = dst[:words*rows]
 	switch {
-	case s == Go || words*rows == 0:
+	case s.plain() || words*rows == 0:
 		maskBitsGo(dst, words, rows, skip, m)
 	case s == AVX2:
 		maskBitsAVX2(&dst[0], 2*words, rows, skip, m)
@@ -305,7 +308,7 @@ func (s Set) MaskBits(dst []uint64, words, rows, skip int, m *Mask) {
 // Transpose is dst[c, r] = src[r, c] for r < rows and c < cols; ldd and lds are
 // the lengths of the rows.
 func (s Set) Transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	if s == Go || rows < 8 || cols < 8 {
+	if s.plain() || rows < 8 || cols < 8 {
 		transposeGo(dst, ldd, src, lds, rows, cols)
 		return
 	}

@@ -4,8 +4,8 @@ package kernel
 func (s Shape) NN(t *Tile) {
 	switch {
 	case t.Rows == 0:
-	case s.set == Go || t.K == 0 || len(t.Tap) == 0:
-		nnGo(t)
+	case s.set.plain() || t.K == 0 || len(t.Tap) == 0:
+		s.set.nnPlain(t)
 	default:
 		nnNEON(t)
 	}
@@ -15,8 +15,8 @@ func (s Shape) NN(t *Tile) {
 func (s Shape) TN(t *TileT) {
 	switch {
 	case t.Rows == 0:
-	case s.set == Go || t.P == 0 || len(t.ASeg) == 0:
-		tnGo(t)
+	case s.set.plain() || t.P == 0 || len(t.ASeg) == 0:
+		s.set.tnPlain(t)
 	default:
 		tnNEON(t)
 	}
@@ -27,7 +27,7 @@ func (s Set) Add(dst, x, y []float32) {
 	x = x[:len(dst)]
 	y = y[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
+	case s.plain() || len(dst) == 0:
 		addGo(dst, x, y)
 	default:
 		addNEON(&dst[0], &x[0], &y[0], len(dst))
@@ -38,7 +38,7 @@ func (s Set) Add(dst, x, y []float32) {
 func (s Set) Scale(dst, x []float32, alpha float32) {
 	x = x[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
+	case s.plain() || len(dst) == 0:
 		scaleGo(dst, x, alpha)
 	default:
 		scaleNEON(&dst[0], &x[0], len(dst), alpha)
@@ -50,8 +50,8 @@ func (s Set) Blend(dst, x, y []float32, alpha, beta float32) {
 	x = x[:len(dst)]
 	y = y[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
-		blendGo(dst, x, y, alpha, beta)
+	case s.plain() || len(dst) == 0:
+		s.blendPlain(dst, x, y, alpha, beta)
 	default:
 		blendNEON(&dst[0], &x[0], &y[0], len(dst), alpha, beta)
 	}
@@ -61,8 +61,8 @@ func (s Set) Blend(dst, x, y []float32, alpha, beta float32) {
 func (s Set) SiLU(dst, x []float32) {
 	x = x[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
-		siluGo(dst, x)
+	case s.plain() || len(dst) == 0:
+		s.siluPlain(dst, x)
 	default:
 		siluNEON(&dst[0], &x[0], len(dst))
 	}
@@ -73,8 +73,8 @@ func (s Set) SiLUGrad(dst, x, y []float32) {
 	x = x[:len(dst)]
 	y = y[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
-		siluGradGo(dst, x, y)
+	case s.plain() || len(dst) == 0:
+		s.siluGradPlain(dst, x, y)
 	default:
 		siluGradNEON(&dst[0], &x[0], &y[0], len(dst))
 	}
@@ -85,7 +85,7 @@ func (s Set) SoftmaxGrad(dst, x, y []float32, scale, sum float32) {
 	x = x[:len(dst)]
 	y = y[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
+	case s.plain() || len(dst) == 0:
 		softmaxGradGo(dst, x, y, scale, sum)
 	default:
 		softmaxGradNEON(&dst[0], &x[0], &y[0], len(dst), scale, sum)
@@ -95,7 +95,7 @@ func (s Set) SoftmaxGrad(dst, x, y []float32, scale, sum float32) {
 // MaxScaled is the largest scale x, or -Inf; a NaN in x may or may not show.
 func (s Set) MaxScaled(x []float32, scale float32) float32 {
 	switch {
-	case s == Go || len(x) == 0:
+	case s.plain() || len(x) == 0:
 		return maxScaledGo(x, scale)
 	default:
 		return maxScaledNEON(&x[0], len(x), scale)
@@ -106,8 +106,8 @@ func (s Set) MaxScaled(x []float32, scale float32) float32 {
 func (s Set) Dot(x, y []float32) float32 {
 	y = y[:len(x)]
 	switch {
-	case s == Go || len(x) == 0:
-		return dotGo(x, y)
+	case s.plain() || len(x) == 0:
+		return s.dotPlain(x, y)
 	default:
 		return dotNEON(&x[0], &y[0], len(x))
 	}
@@ -118,8 +118,8 @@ func (s Set) Dot(x, y []float32) float32 {
 func (s Set) ExpSum(dst, x []float32, scale, top float32) float32 {
 	x = x[:len(dst)]
 	switch {
-	case s == Go || len(dst) == 0:
-		return expSumGo(dst, x, scale, top)
+	case s.plain() || len(dst) == 0:
+		return s.expSumPlain(dst, x, scale, top)
 	default:
 		return expSumNEON(&dst[0], &x[0], len(dst), scale, top)
 	}
@@ -128,7 +128,7 @@ func (s Set) ExpSum(dst, x []float32, scale, top float32) float32 {
 // ColSums is Sum[0] = the sum of X over the rows.
 func (s Set) ColSums(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
+	case s.plain() || g.Rows == 0:
 		colSumsGo(g)
 	default:
 		colSumsNEON(g)
@@ -138,8 +138,8 @@ func (s Set) ColSums(g *Grid) {
 // ColMoments is Sum[0] = the sum of X-A, and Sum[1] = that of (X-A)^2.
 func (s Set) ColMoments(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colMomentsGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colMomentsPlain(g)
 	default:
 		colMomentsNEON(g)
 	}
@@ -148,8 +148,8 @@ func (s Set) ColMoments(g *Grid) {
 // ColGrads is Sum[0] = the sum of Y, and Sum[1] = that of Y (X-A).
 func (s Set) ColGrads(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colGradsGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colGradsPlain(g)
 	default:
 		colGradsNEON(g)
 	}
@@ -158,8 +158,8 @@ func (s Set) ColGrads(g *Grid) {
 // ColAffine is Dst = (X-A) B + C.
 func (s Set) ColAffine(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffinePlain(g)
 	default:
 		colAffineNEON(g)
 	}
@@ -168,8 +168,8 @@ func (s Set) ColAffine(g *Grid) {
 // ColAffineSiLU is Dst = silu((X-A) B + C).
 func (s Set) ColAffineSiLU(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineSiLUGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffineSiLUPlain(g)
 	default:
 		colAffineSiLUNEON(g)
 	}
@@ -179,8 +179,8 @@ func (s Set) ColAffineSiLU(g *Grid) {
 // Dst (X-A) in Sum[1].
 func (s Set) ColAffineSiLUGrad(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineSiLUGradGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffineSiLUGradPlain(g)
 	default:
 		colAffineSiLUGradNEON(g)
 	}
@@ -189,8 +189,8 @@ func (s Set) ColAffineSiLUGrad(g *Grid) {
 // ColAffineSiLUDrop is Dst = silu((X-A) B + C) under the mask.
 func (s Set) ColAffineSiLUDrop(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineSiLUDropGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffineSiLUDropPlain(g)
 	default:
 		colAffineSiLUDropNEON(g)
 	}
@@ -199,8 +199,8 @@ func (s Set) ColAffineSiLUDrop(g *Grid) {
 // ColAffineSiLUGradDrop is ColAffineSiLUGrad for Y under the mask.
 func (s Set) ColAffineSiLUGradDrop(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colAffineSiLUGradDropGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colAffineSiLUGradDropPlain(g)
 	default:
 		colAffineSiLUGradDropNEON(g)
 	}
@@ -209,8 +209,8 @@ func (s Set) ColAffineSiLUGradDrop(g *Grid) {
 // ColNormGrad is Dst = Y B - (X-A) C - D.
 func (s Set) ColNormGrad(g *Grid) {
 	switch {
-	case s == Go || g.Rows == 0:
-		colNormGradGo(g)
+	case s.plain() || g.Rows == 0:
+		s.colNormGradPlain(g)
 	default:
 		colNormGradNEON(g)
 	}
@@ -220,7 +220,7 @@ func (s Set) ColNormGrad(g *Grid) {
 func (s Set) Dropout(dst, x []float32, m *Mask) {
 	const turn = 16 // elements of one turn of the assembly
 	n := 0
-	if s != Go {
+	if !s.plain() {
 		n = len(dst) / turn * turn
 	}
 	if n > 0 {
@@ -237,7 +237,7 @@ func (s Set) Dropout(dst, x []float32, m *Mask) {
 func (s Set) MaskBits(dst []uint64, words, rows, skip int, m *Mask) {
 	_ = dst[:words*rows]
 	switch {
-	case s == Go || words*rows == 0:
+	case s.plain() || words*rows == 0:
 		maskBitsGo(dst, words, rows, skip, m)
 	default:
 		maskBitsNEON(&dst[0], 4*words, rows, skip, m)
@@ -247,7 +247,7 @@ func (s Set) MaskBits(dst []uint64, words, rows, skip int, m *Mask) {
 // Transpose is dst[c, r] = src[r, c] for r < rows and c < cols; ldd and lds are
 // the lengths of the rows.
 func (s Set) Transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
-	if s == Go || rows < 4 || cols < 4 {
+	if s.plain() || rows < 4 || cols < 4 {
 		transposeGo(dst, ldd, src, lds, rows, cols)
 		return
 	}

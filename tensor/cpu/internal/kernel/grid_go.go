@@ -22,7 +22,7 @@ func colMomentsGo(g *Grid) {
 		for j, v := range g.row(g.X, r) {
 			v -= a[j]
 			s0[j] += v
-			s1[j] += v * v
+			s1[j] += float32(v * v)
 		}
 	}
 }
@@ -35,7 +35,7 @@ func colGradsGo(g *Grid) {
 		x := g.row(g.X, r)
 		for j, y := range g.row(g.Y, r) {
 			s0[j] += y
-			s1[j] += y * (x[j] - a[j])
+			s1[j] += float32(y * (x[j] - a[j]))
 		}
 	}
 }
@@ -45,7 +45,7 @@ func colAffineGo(g *Grid) {
 	for r := range g.Rows {
 		dst := g.row(g.Dst, r)
 		for j, v := range g.row(g.X, r) {
-			dst[j] = (v-a[j])*b[j] + c[j]
+			dst[j] = float32((v-a[j])*b[j]) + c[j]
 		}
 	}
 }
@@ -55,7 +55,7 @@ func colAffineSiLUGo(g *Grid) {
 	for r := range g.Rows {
 		dst := g.row(g.Dst, r)
 		for j, v := range g.row(g.X, r) {
-			dst[j] = silu((v-a[j])*b[j] + c[j])
+			dst[j] = silu(float32((v-a[j])*b[j]) + c[j])
 		}
 	}
 }
@@ -69,9 +69,9 @@ func colAffineSiLUGradGo(g *Grid) {
 		dst, y := g.row(g.Dst, r), g.row(g.Y, r)
 		for j, v := range g.row(g.X, r) {
 			v -= a[j]
-			slope := y[j] * siluSlope(v*b[j]+c[j])
+			slope := float32(y[j] * siluSlope(float32(v*b[j])+c[j]))
 			s0[j] += slope
-			s1[j] += slope * v
+			s1[j] += float32(slope * v)
 			dst[j] = slope
 		}
 	}
@@ -112,7 +112,7 @@ func colNormGradGo(g *Grid) {
 	for r := range g.Rows {
 		dst, y := g.row(g.Dst, r), g.row(g.Y, r)
 		for j, v := range g.row(g.X, r) {
-			dst[j] = y[j]*b[j] - ((v-a[j])*c[j] + d[j])
+			dst[j] = float32(y[j]*b[j]) - (float32((v-a[j])*c[j]) + d[j])
 		}
 	}
 }

@@ -68,38 +68,40 @@ const (
 )
 
 func inputLine(d [6]float64) (v [6]float64) {
-	evenA, oddA := b2*d[2]-d[4], b2*d[1]-d[3]
-	evenB, oddB := d[4]-a2*d[2], d[3]-a2*d[1]
+	evenA, oddA := float64(b2*d[2])-d[4], float64(b2*d[1])-d[3]
+	evenB, oddB := d[4]-float64(a2*d[2]), d[3]-float64(a2*d[1])
 	return [6]float64{
-		d[4] - (a2+b2)*d[2] + a2*b2*d[0],
-		evenA + a*oddA, evenA - a*oddA, evenB + b*oddB, evenB - b*oddB,
-		d[5] - (a2+b2)*d[3] + a2*b2*d[1],
+		d[4] - float64((a2+b2)*d[2]) + float64(a2*b2*d[0]),
+		evenA + float64(a*oddA), evenA - float64(a*oddA), evenB + float64(b*oddB), evenB - float64(b*oddB),
+		d[5] - float64((a2+b2)*d[3]) + float64(a2*b2*d[1]),
 	}
 }
 
 func filterLine(g [6]float64) (u [6]float64) {
-	evenA, oddA := normA*g[0]+normA*a2*g[2], normA*a*g[1]
-	evenB, oddB := normB*g[0]+normB*b2*g[2], normB*b*g[1]
+	evenA, oddA := float64(normA*g[0])+float64(normA*a2*g[2]), float64(normA*a*g[1])
+	evenB, oddB := float64(normB*g[0])+float64(normB*b2*g[2]), float64(normB*b*g[1])
 	return [6]float64{norm0 * g[0], evenA + oddA, evenA - oddA, evenB + oddB, evenB - oddB, g[2]}
 }
 
 func outputLine(m [6]float64) (y [6]float64) {
 	evenA, oddA, evenB, oddB := m[1]+m[2], m[1]-m[2], m[3]+m[4], m[3]-m[4]
 	return [6]float64{
-		m[0] + (evenA + evenB), b*oddB + a*oddA, b2*evenB + a2*evenA, m[5] + b2*b*oddB + a2*a*oddA,
+		m[0] + (evenA + evenB), float64(b*oddB) + float64(a*oddA), float64(b2*evenB) + float64(a2*evenA),
+		m[5] + float64(b2*b*oddB) + float64(a2*a*oddA),
 	}
 }
 
 func gradLine(y [6]float64) (v [6]float64) {
-	evenA, oddA := y[0]+a2*y[2], a*y[1]+a2*a*y[3]
-	evenB, oddB := y[0]+b2*y[2], b*y[1]+b2*b*y[3]
+	evenA, oddA := y[0]+float64(a2*y[2]), float64(a*y[1])+float64(a2*a*y[3])
+	evenB, oddB := y[0]+float64(b2*y[2]), float64(b*y[1])+float64(b2*b*y[3])
 	return [6]float64{y[0], evenA + oddA, evenA - oddA, evenB + oddB, evenB - oddB, y[3]}
 }
 
 func filterGradLine(m [6]float64) (g [6]float64) {
 	evenA, oddA, evenB, oddB := m[1]+m[2], m[1]-m[2], m[3]+m[4], m[3]-m[4]
 	return [6]float64{
-		norm0*m[0] + normB*evenB + normA*evenA, normB*b*oddB + normA*a*oddA, m[5] + normB*b2*evenB + normA*a2*evenA,
+		float64(norm0*m[0]) + float64(normB*evenB) + float64(normA*evenA), float64(normB*b*oddB) + float64(normA*a*oddA),
+		m[5] + float64(normB*b2*evenB) + float64(normA*a2*evenA),
 	}
 }
 
@@ -111,16 +113,20 @@ func (tr Transform) limited() bool {
 // row says that a transform makes one row.
 func (tr Transform) row() bool { return tr == WinogradInputRow || tr == WinogradGradRow }
 
-func patchGo(tr Transform, p *Patch) {
-	in, out, line := transforms[tr].in, transforms[tr].out, transforms[tr].line
+func patchGo(tr Transform, p *Patch)       { patches(tr, p, transforms[tr].line) }
+func patchPortable(tr Transform, p *Patch) { patches(tr, p, linesPortable[tr]) }
+
+// patches runs a transform whose lines are computed in F.
+func patches[F float32 | float64](tr Transform, p *Patch, line func(x [6]F) [6]F) {
+	in, out := transforms[tr].in, transforms[tr].out
 	for n := range p.N {
 		for c := range p.Cols {
-			var half [6][6]float64 // by row of Dst, then column of Src
+			var half [6][6]F // by row of Dst, then column of Src
 			for j := range in {
-				var src [6]float64
+				var src [6]F
 				for i := range in {
 					if !tr.limited() || i >= p.RowLo && i < p.RowHi && j >= p.ColLo && j < p.ColHi {
-						src[i] = float64(p.Src[p.SrcAt+n*p.SrcStep+i*p.SrcRow+j*p.SrcCol+c])
+						src[i] = F(p.Src[p.SrcAt+n*p.SrcStep+i*p.SrcRow+j*p.SrcCol+c])
 					}
 				}
 				for i, v := range line(src) {
@@ -138,10 +144,10 @@ func patchGo(tr Transform, p *Patch) {
 				dst := line(half[i])
 				for _, v := range dst[:out] {
 					if p.Bias != nil {
-						v += float64(p.Bias[c])
+						v += F(p.Bias[c])
 					}
 					if p.Residual != nil {
-						v += float64(p.Residual[at])
+						v += F(p.Residual[at])
 					}
 					p.Dst[at] = float32(v)
 					at += p.DstCol

@@ -47,8 +47,8 @@ func winogradGradRowAVX512(t *Patch)
 // Transform runs a transform on the patches.
 func (s Set) Transform(tr Transform, p *Patch) {
 	switch {
-	case s == Go || p.N == 0:
-		patchGo(tr, p)
+	case s.plain() || p.N == 0:
+		s.patchPlain(tr, p)
 	case s == AVX2:
 		transformAVX2(tr, p)
 	default:

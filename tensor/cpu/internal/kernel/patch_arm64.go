@@ -2,8 +2,8 @@ package kernel
 
 // Transform runs a transform on the patches.
 func (s Set) Transform(tr Transform, p *Patch) {
-	if s == Go || p.N == 0 {
-		patchGo(tr, p)
+	if s.plain() || p.N == 0 {
+		s.patchPlain(tr, p)
 		return
 	}
 	switch tr {

@@ -45,7 +45,7 @@ func TestTransformsConvolve(t *testing.T) {
 			}
 		}
 	}
-	for _, set := range kernel.Supported() {
+	for _, set := range append(kernel.Supported(), kernel.PortableGo) {
 		v := square(set, kernel.WinogradInput, 6, 6, cols, d)
 		u := square(set, kernel.WinogradFilter, 3, 6, cols, g)
 		for i, got := range square(set, kernel.WinogradOutput, 6, 4, cols, times(v, u)) {
@@ -97,14 +97,14 @@ func TestPatches(t *testing.T) {
 					}
 					return p
 				}
-				want, before := patch(), patch().Dst
-				kernel.Go.Transform(tr.Transform, want)
-				for _, set := range assembly() {
-					got := patch()
-					set.Transform(tr.Transform, got)
-					near(t, want.Dst, got.Dst, 1e-5, "%v: transform %d of %d channels, kind %d", set, tr.Transform, cols, kind)
+				before := patch().Dst
+				for _, w := range twins() {
+					want, got := patch(), patch()
+					w.plain.Transform(tr.Transform, want)
+					w.set.Transform(tr.Transform, got)
+					near(t, want.Dst, got.Dst, w.tol(1e-5), "%v: transform %d of %d channels, kind %d", w.set, tr.Transform, cols, kind)
+					require.False(t, slices.Equal(before, want.Dst), "nothing was written")
 				}
-				require.False(t, slices.Equal(before, want.Dst), "nothing was written")
 			}
 		}
 	}
@@ -117,7 +117,7 @@ func TestRowsAreThoseOfTheWhole(t *testing.T) {
 		whole, row kernel.Transform
 		in         int
 	}{{kernel.WinogradInput, kernel.WinogradInputRow, 6}, {kernel.WinogradGrad, kernel.WinogradGradRow, 4}} {
-		for _, set := range kernel.Supported() {
+		for _, set := range append(kernel.Supported(), kernel.PortableGo) {
 			src := values(1, tr.in*tr.in*cols)
 			want := square(set, tr.whole, tr.in, 6, cols, src)
 			for row := range 6 {

@@ -4,9 +4,9 @@ package kernel
 // and the sum of exp(Scale X - Top) in Sum.
 func (s Set) SoftmaxRows(t *Rows) {
 	switch {
-	case s == Go || t.Rows == 0 || t.Cols == 0:
-		softmaxRowsGo(t)
-	case s == AVX2:
+	case s.plain() || t.Rows == 0 || t.Cols == 0:
+		s.softmaxRowsPlain(t)
+	case s.eight():
 		softmaxRowsAVX2(t)
 	default:
 		softmaxRowsAVX512(t)
@@ -17,9 +17,9 @@ func (s Set) SoftmaxRows(t *Rows) {
 // Y = Scale Dst (Y - the sum of Y Dst).
 func (s Set) SoftmaxGradRows(t *Rows) {
 	switch {
-	case s == Go || t.Rows == 0 || t.Cols == 0:
-		softmaxGradRowsGo(t)
-	case s == AVX2:
+	case s.plain() || t.Rows == 0 || t.Cols == 0:
+		s.softmaxGradRowsPlain(t)
+	case s.eight():
 		softmaxGradRowsAVX2(t)
 	default:
 		softmaxGradRowsAVX512(t)

@@ -12,7 +12,8 @@ import (
 )
 
 func TestRows(t *testing.T) {
-	for _, set := range assembly() {
+	for _, w := range twins() {
+		set := w.set
 		for _, rows := range []int{1, 3} {
 			for _, cols := range []int{1, 7, 8, 16, 17, 31, 40, 100} {
 				ld := cols + 5
@@ -30,11 +31,11 @@ func TestRows(t *testing.T) {
 					"SoftmaxRows": kernel.Set.SoftmaxRows, "SoftmaxGradRows": kernel.Set.SoftmaxGradRows,
 				} {
 					want, got := matrix(), matrix()
-					f(kernel.Go, want)
+					f(w.plain, want)
 					f(set, got)
 					what := fmt.Sprintf("%v: %s of %dx%d", set, name, rows, cols)
 					for i, v := range [][]float32{want.X, want.Y, want.Dst, want.Top, want.Sum} {
-						near(t, v, [][]float32{got.X, got.Y, got.Dst, got.Top, got.Sum}[i], 2e-6, "%s: %d", what, i)
+						near(t, v, [][]float32{got.X, got.Y, got.Dst, got.Top, got.Sum}[i], w.tol(2e-6), "%s: %d", what, i)
 					}
 					require.NotEqual(t, values(3, rows*ld), got.Dst)
 				}

@@ -18,7 +18,26 @@ const (
 	// AVX512BF16 is AVX512 but for its tiles, whose operands are pairs of bf16.
 	AVX512BF16 = Set(isa.AVX512BF16)
 	NEON       = Set(isa.NEON)
+	// PortableGo is plain Go with the roundings and the orders of AVX2, which NEON has too.
+	PortableGo = Set(isa.PortableGo)
+	// PortableAVX512 is AVX512 with the kernels of AVX2 for the sums over lanes, of which
+	// it has eight: the others round alike.
+	PortableAVX512 = Set(isa.PortableAVX512)
 )
+
+// Of is the implementation that an instruction set means.
+func Of(s isa.Set) Set {
+	if s == isa.PortableAVX2 || s == isa.PortableNEON {
+		return Set(s.Machine())
+	}
+	return Set(s)
+}
+
+// plain tells whether a set is written in Go.
+func (s Set) plain() bool { return s == Go || s == PortableGo }
+
+// eight tells whether sums over lanes are AVX2's.
+func (s Set) eight() bool { return s == AVX2 || s == PortableAVX512 }
 
 // Slack is how many floats past the last element of an operand a kernel may
 // read.
@@ -29,10 +48,14 @@ func (s Set) String() string { return isa.Set(s).String() }
 
 // Supported lists the sets for float32 operands that this processor runs, the widest
 // last.
-func Supported() []Set {
-	var all []Set
-	for _, s := range isa.Supported() {
-		all = append(all, Set(s))
+func Supported() []Set { return sets(isa.Supported()) }
+
+// Portables lists those of the portable sets, which all round alike.
+func Portables() []Set { return sets(isa.Portables()) }
+
+func sets(of []isa.Set) (all []Set) {
+	for _, s := range of {
+		all = append(all, Of(s))
 	}
 	return all
 }

@@ -17,7 +17,7 @@ const MaxCols = 64
 // Shape returns the tile for a result of n columns.
 func (s Set) Shape(n int) Shape {
 	switch {
-	case s.F32() == AVX512 && (n+63)/64*64 <= n+n/4:
+	case (s.F32() == AVX512 || s == PortableAVX512) && (n+63)/64*64 <= n+n/4:
 		return Shape{6, 64, s}
 	case s == AVX2 || s == NEON:
 		return Shape{6, 16, s}

@@ -77,14 +77,14 @@ func addRows(c []float32, x *[8]float32, b []float32, at *[8]int) {
 	b4, b5, b6, b7 := b[at[4]:][:n], b[at[5]:][:n], b[at[6]:][:n], b[at[7]:][:n]
 	x0, x1, x2, x3, x4, x5, x6, x7 := x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
 	for j, s := range c {
-		s += x0 * b0[j]
-		s += x1 * b1[j]
-		s += x2 * b2[j]
-		s += x3 * b3[j]
-		s += x4 * b4[j]
-		s += x5 * b5[j]
-		s += x6 * b6[j]
-		s += x7 * b7[j]
+		s += float32(x0 * b0[j])
+		s += float32(x1 * b1[j])
+		s += float32(x2 * b2[j])
+		s += float32(x3 * b3[j])
+		s += float32(x4 * b4[j])
+		s += float32(x5 * b5[j])
+		s += float32(x6 * b6[j])
+		s += float32(x7 * b7[j])
 		c[j] = s
 	}
 }
@@ -92,6 +92,6 @@ func addRows(c []float32, x *[8]float32, b []float32, at *[8]int) {
 func addRow(c []float32, x float32, b []float32) {
 	b = b[:len(c)]
 	for j := range c {
-		c[j] += x * b[j]
+		c[j] += float32(x * b[j])
 	}
 }

@@ -8,18 +8,41 @@ package kernel_test
 import (
 	"fmt"
 	"math"
-	"slices"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/internal/portable"
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 )
 
-// assembly lists the sets to hold against plain Go.
+// assembly lists the sets that are not plain Go.
 func assembly() []kernel.Set { return kernel.Supported()[1:] }
+
+// twin is a set of assembly beside one of plain Go that computes the same.
+type twin struct{ plain, set kernel.Set }
+
+// twins are every set beside Go, and the portable ones beside PortableGo.
+func twins() (all []twin) {
+	for _, set := range assembly() {
+		all = append(all, twin{kernel.Go, set})
+	}
+	for _, set := range kernel.Portables()[1:] {
+		all = append(all, twin{kernel.PortableGo, set})
+	}
+	return all
+}
+
+// tol is the relative error that the two may be apart: none where both are portable.
+func (w twin) tol(otherwise float64) float64 {
+	if w.plain == kernel.PortableGo {
+		return 0
+	}
+	return otherwise
+}
 
 // values are n standard normal ones, with NaN for the slack behind them.
 func values(id, n int) []float32 {
@@ -49,15 +72,11 @@ func near(t *testing.T, want, got []float32, tol float64, format string, args ..
 	}
 }
 
-// shapes are the tiles of the assembly.
-func shapes() []kernel.Shape {
-	var all []kernel.Shape
-	for _, set := range assembly() {
-		for _, n := range []int{32, 64} {
-			if s := set.Shape(n); !slices.Contains(all, s) {
-				all = append(all, s)
-			}
-		}
+// tiles are the shapes of a set.
+func (w twin) tiles() []kernel.Shape {
+	all := []kernel.Shape{w.set.Shape(32)}
+	if s := w.set.Shape(64); s != all[0] {
+		all = append(all, s)
 	}
 	return all
 }
@@ -66,38 +85,40 @@ func shapes() []kernel.Shape {
 var plain = kernel.Go.Shape(32)
 
 func TestNN(t *testing.T) {
-	for _, shape := range shapes() {
-		mr, nr := shape.Rows, shape.Cols
-		for _, k := range []int{0, 1, 3, 4, 7, 32} {
-			for _, taps := range []int{1, 2, 9} {
-				for rows := 1; rows <= mr; rows++ {
-					for cols := 1; cols <= nr; cols += 3 + cols%5 {
-						tile := func() *kernel.Tile {
-							u := &kernel.Tile{
-								A: values(1, 400), B: values(2, taps*k*nr), C: values(3, 70*mr),
-								K: k, LDB: nr, Rows: rows, Cols: cols, Fresh: (k+rows)%2 == 0,
+	for _, w := range twins() {
+		for _, shape := range w.tiles() {
+			mr, nr := shape.Rows, shape.Cols
+			for _, k := range []int{0, 1, 3, 4, 7, 32} {
+				for _, taps := range []int{1, 2, 9} {
+					for rows := 1; rows <= mr; rows++ {
+						for cols := 1; cols <= nr; cols += 3 + cols%5 {
+							tile := func() *kernel.Tile {
+								u := &kernel.Tile{
+									A: values(1, 400), B: values(2, taps*k*nr), C: values(3, 70*mr),
+									K: k, LDB: nr, Rows: rows, Cols: cols, Fresh: (k+rows)%2 == 0,
+								}
+								if cols%3 > 0 {
+									u.Init = values(4, 200)
+								}
+								if cols%3 > 1 {
+									u.Residual = values(5, 70*mr)
+								}
+								for i := range mr {
+									u.ARow, u.CRow = append(u.ARow, 100+(i*37)%128), append(u.CRow, (mr-1-i)*70)
+									u.IRow = append(u.IRow, i/2*64)
+								}
+								for i := range taps {
+									u.Tap = append(u.Tap, i*11-40)
+								}
+								return u
 							}
-							if cols%3 > 0 {
-								u.Init = values(4, 200)
+							want, got := tile(), tile()
+							w.plain.Shape(32).NN(want)
+							shape.NN(got)
+							near(t, want.C, got.C, w.tol(1e-5), "%+v: k %d, taps %d, %dx%d", shape, k, taps, rows, cols)
+							if k > 0 {
+								require.NotEqual(t, values(3, 70*mr), got.C)
 							}
-							if cols%3 > 1 {
-								u.Residual = values(5, 70*mr)
-							}
-							for i := range mr {
-								u.ARow, u.CRow = append(u.ARow, 100+(i*37)%128), append(u.CRow, (mr-1-i)*70)
-								u.IRow = append(u.IRow, i/2*64)
-							}
-							for i := range taps {
-								u.Tap = append(u.Tap, i*11-40)
-							}
-							return u
-						}
-						want, got := tile(), tile()
-						plain.NN(want)
-						shape.NN(got)
-						near(t, want.C, got.C, 1e-5, "%+v: k %d, taps %d, %dx%d", shape, k, taps, rows, cols)
-						if k > 0 {
-							require.NotEqual(t, values(3, 70*mr), got.C)
 						}
 					}
 				}
@@ -107,26 +128,28 @@ func TestNN(t *testing.T) {
 }
 
 func TestTN(t *testing.T) {
-	for _, shape := range shapes() {
-		mr, nr := shape.Rows, shape.Cols
-		for _, p := range []int{1, 2, 5, 33} {
-			for segs := 1; segs <= 3; segs++ {
-				for rows := 1; rows <= mr; rows++ {
-					for cols := 1; cols <= nr; cols += 3 + cols%5 {
-						tile := func() *kernel.TileT {
-							u := &kernel.TileT{
-								A: values(1, 3*p*40), B: values(2, 3*p*67), C: values(3, 70*mr),
-								P: p, AStep: 37, BStep: 65, LDC: 70, Rows: rows, Cols: cols, Fresh: cols%2 == 0,
+	for _, w := range twins() {
+		for _, shape := range w.tiles() {
+			mr, nr := shape.Rows, shape.Cols
+			for _, p := range []int{1, 2, 5, 33} {
+				for segs := 1; segs <= 3; segs++ {
+					for rows := 1; rows <= mr; rows++ {
+						for cols := 1; cols <= nr; cols += 3 + cols%5 {
+							tile := func() *kernel.TileT {
+								u := &kernel.TileT{
+									A: values(1, 3*p*40), B: values(2, 3*p*67), C: values(3, 70*mr),
+									P: p, AStep: 37, BStep: 65, LDC: 70, Rows: rows, Cols: cols, Fresh: cols%2 == 0,
+								}
+								for i := range segs {
+									u.ASeg, u.BSeg = append(u.ASeg, i*p*38), append(u.BSeg, (segs-1-i)*p*66)
+								}
+								return u
 							}
-							for i := range segs {
-								u.ASeg, u.BSeg = append(u.ASeg, i*p*38), append(u.BSeg, (segs-1-i)*p*66)
-							}
-							return u
+							want, got := tile(), tile()
+							w.plain.Shape(32).TN(want)
+							shape.TN(got)
+							near(t, want.C, got.C, w.tol(1e-5), "%+v: p %d, segments %d, %dx%d", shape, p, segs, rows, cols)
 						}
-						want, got := tile(), tile()
-						plain.TN(want)
-						shape.TN(got)
-						near(t, want.C, got.C, 1e-5, "%+v: p %d, segments %d, %dx%d", shape, p, segs, rows, cols)
 					}
 				}
 			}
@@ -160,21 +183,22 @@ func TestElementwise(t *testing.T) {
 			s.Dropout(dst, x, &m)
 		},
 	}
-	for _, set := range assembly() {
+	for _, w := range twins() {
+		set := w.set
 		for name, f := range kernels {
 			for _, n := range sizes {
 				want, got := values(1, n), values(1, n)
-				f(kernel.Go, want, values(2, n), values(3, n))
+				f(w.plain, want, values(2, n), values(3, n))
 				f(set, got, values(2, n), values(3, n))
-				near(t, want, got, 1e-6, "%v: %s, %d elements", set, name, n)
+				near(t, want, got, w.tol(1e-6), "%v: %s, %d elements", set, name, n)
 				for i, v := range []float32{float32(math.NaN()), 1e4, -1e4, 88.6, -88.6, float32(math.Inf(1)), 0} {
 					x, y, at := values(2, n), values(3, n), (i*13+n-1)%max(1, n)
 					if n > 0 {
 						x[at] = v
 					}
-					f(kernel.Go, want, x, y)
+					f(w.plain, want, x, y)
 					f(set, got, x, y)
-					near(t, want, got, 1e-6, "%v: %s, %d elements, %v", set, name, n, v)
+					near(t, want, got, w.tol(1e-6), "%v: %s, %d elements, %v", set, name, n, v)
 				}
 			}
 		}
@@ -210,15 +234,16 @@ func TestMaskBits(t *testing.T) {
 }
 
 func TestReductions(t *testing.T) {
-	for _, set := range assembly() {
+	for _, w := range twins() {
+		set := w.set
 		for _, n := range sizes {
 			x, y := values(1, n), values(2, n)
-			require.InDelta(t, kernel.Go.Dot(x, y), set.Dot(x, y), 1e-4, "%v: Dot of %d", set, n)
+			require.InDelta(t, w.plain.Dot(x, y), set.Dot(x, y), w.tol(1e-4), "%v: Dot of %d", set, n)
 			for i := range x {
 				x[i] -= 10 // no zero of a masked lane may win
 			}
 			for _, scale := range []float32{0.5, -0.5} {
-				require.InDelta(t, kernel.Go.MaxScaled(x, scale), set.MaxScaled(x, scale), 0, "%v: MaxScaled of %d", set, n)
+				require.InDelta(t, w.plain.MaxScaled(x, scale), set.MaxScaled(x, scale), 0, "%v: MaxScaled of %d", set, n)
 			}
 		}
 	}
@@ -240,7 +265,8 @@ func TestGrids(t *testing.T) {
 	bits := make([]uint64, 64)
 	m := someMask()
 	kernel.Go.MaskBits(bits, len(bits), 1, 0, &m)
-	for _, set := range assembly() {
+	for _, w := range twins() {
+		set := w.set
 		for name, f := range kernels {
 			for _, rows := range []int{1, 2, 9} {
 				for _, cols := range []int{1, 3, 8, 16, 17, 31, 40, 64, 112, 160, 192} {
@@ -257,12 +283,12 @@ func TestGrids(t *testing.T) {
 						}
 					}
 					want, got := grid(), grid()
-					f(kernel.Go, want)
+					f(w.plain, want)
 					f(set, got)
 					what := fmt.Sprintf("%v: %s of %dx%d", set, name, rows, cols)
-					near(t, want.Dst, got.Dst, 2e-6, "%s", what)
-					near(t, want.Sum[0], got.Sum[0], 1e-5, "%s", what)
-					near(t, want.Sum[1], got.Sum[1], 1e-5, "%s", what)
+					near(t, want.Dst, got.Dst, w.tol(2e-6), "%s", what)
+					near(t, want.Sum[0], got.Sum[0], w.tol(1e-5), "%s", what)
+					near(t, want.Sum[1], got.Sum[1], w.tol(1e-5), "%s", what)
 				}
 			}
 		}
@@ -271,7 +297,7 @@ func TestGrids(t *testing.T) {
 
 // The plain exponential, through ExpSum, against float64 over its whole range.
 func TestExp(t *testing.T) {
-	for _, set := range kernel.Supported() {
+	for _, set := range append(kernel.Supported(), kernel.PortableGo) {
 		x, y := make([]float32, 174_500), make([]float32, 174_500)
 		for i := range x {
 			x[i] = float32(i)/1000 - 86.5
@@ -288,7 +314,7 @@ func TestExp(t *testing.T) {
 
 // SiLU against float64: 2 units in the last place where the result is normal.
 func TestSiLUIsAccurate(t *testing.T) {
-	for _, set := range kernel.Supported() {
+	for _, set := range append(kernel.Supported(), kernel.PortableGo) {
 		x, y := make([]float32, 160_000), make([]float32, 160_000)
 		for i := range x {
 			x[i] = float32(i)/1000 - 80
@@ -325,5 +351,22 @@ func TestTranspose(t *testing.T) {
 func TestShapesFitTheTiles(t *testing.T) {
 	for _, set := range kernel.Supported() {
 		require.LessOrEqual(t, set.Shape(1).Rows, kernel.MaxRows)
+	}
+}
+
+// What the processor computes as one multiply-add is what package portable computes.
+func TestFMA(t *testing.T) {
+	for _, set := range kernel.Portables()[1:] {
+		r := rand.New(rand.NewPCG(5, 6))
+		x, y, z, dst := values(1, 1), values(2, 1), values(3, 1), values(4, 1)
+		for range 300_000 {
+			e := r.IntN(120) - 90
+			near := float32(r.IntN(9)) / (1 << 23)
+			x[0] = float32(math.Ldexp(float64(1+near), e/2))
+			y[0] = float32(math.Ldexp(float64(1-near), e-e/2))
+			z[0] = float32(math.Ldexp(float64(r.IntN(1<<25)-1<<24), e+r.IntN(3)))
+			set.Blend(dst, y, z, x[0], 1)
+			require.Equal(t, dst[0], portable.FMA(x[0], y[0], z[0]), "%v: %v %v + %v", set, x[0], y[0], z[0])
+		}
 	}
 }

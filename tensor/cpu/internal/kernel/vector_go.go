@@ -19,7 +19,7 @@ func scaleGo(dst, x []float32, alpha float32) {
 func blendGo(dst, x, y []float32, alpha, beta float32) {
 	x, y = x[:len(dst)], y[:len(dst)]
 	for i := range dst {
-		dst[i] = alpha*x[i] + beta*y[i]
+		dst[i] = float32(alpha*x[i]) + float32(beta*y[i])
 	}
 }
 
@@ -60,13 +60,13 @@ func dotGo(x, y []float32) float32 {
 	i := 0
 	for ; i+4 <= len(x); i += 4 {
 		u, v := (*[4]float32)(x[i:]), (*[4]float32)(y[i:])
-		s[0] += u[0] * v[0]
-		s[1] += u[1] * v[1]
-		s[2] += u[2] * v[2]
-		s[3] += u[3] * v[3]
+		s[0] += float32(u[0] * v[0])
+		s[1] += float32(u[1] * v[1])
+		s[2] += float32(u[2] * v[2])
+		s[3] += float32(u[3] * v[3])
 	}
 	for ; i < len(x); i++ {
-		s[0] += x[i] * y[i]
+		s[0] += float32(x[i] * y[i])
 	}
 	return (s[0] + s[2]) + (s[1] + s[3])
 }
@@ -75,7 +75,7 @@ func expSumGo(dst, x []float32, scale, top float32) float32 {
 	var s [4]float32
 	x = x[:len(dst)]
 	for i, v := range x {
-		e := exp(scale*v - top)
+		e := exp(float32(scale*v) - top)
 		dst[i] = e
 		s[i%4] += e
 	}
@@ -91,14 +91,14 @@ func split(x float32) (s, r, y float32) {
 		ln2lo = -2.12194440e-4
 		magic = 3 << 22 // adding it rounds to an integer
 	)
-	n := (x*log2e + magic) - magic
-	r = x - n*ln2hi - n*ln2lo
+	n := (float32(x*log2e) + magic) - magic
+	r = x - float32(n*ln2hi) - float32(n*ln2lo)
 	y = 0.0013814540579915047
-	y = y*r + 0.00836874544620514
-	y = y*r + 0.04166838899254799
-	y = y*r + 0.1666652113199234
-	y = y*r + 0.4999999403953552
-	return math.Float32frombits(uint32(int32(n)+127) << 23), r, y*r + 1
+	y = float32(y*r) + 0.00836874544620514
+	y = float32(y*r) + 0.04166838899254799
+	y = float32(y*r) + 0.1666652113199234
+	y = float32(y*r) + 0.4999999403953552
+	return math.Float32frombits(uint32(int32(n)+127) << 23), r, float32(y*r) + 1
 }
 
 // exp is e^x for x limited to [-86.5, 88], where the result is a normal number.
@@ -110,7 +110,7 @@ func exp(x float32) float32 {
 		x = 88
 	}
 	s, r, y := split(x)
-	return s * (r*y + 1)
+	return s * (float32(r*y) + 1)
 }
 
 // limit takes x into [-87, 87], where 1/(1+e^-x) is a normal number too.
@@ -118,12 +118,12 @@ func limit(x float32) float32 { return min(max(x, -87), 87) }
 
 func silu(x float32) float32 {
 	s, r, y := split(-limit(x))
-	return x / (s*r*y + 1 + s) // without the rounding of e^-x itself
+	return x / (float32(float32(s*r)*y) + 1 + s) // without the rounding of e^-x itself
 }
 
 // siluSlope is s (1 + x (1-s)) for s = sigmoid(x); 1-s is s e^-x.
 func siluSlope(x float32) float32 {
 	e := exp(-limit(x))
 	s := 1 / (1 + e)
-	return s * (1 + x*(e*s))
+	return s * (1 + float32(x*(e*s)))
 }
