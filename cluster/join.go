@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // join registers a worker, for the first time or again.
@@ -109,7 +110,7 @@ func (m *Machine) admissible(w Member) error {
 	for _, f := range []struct{ what, got, want, fix string }{
 		{"run id", w.RunID, m.cfg.RunID, "is it meant for another run, or does a seed address belong to one?"},
 		{"config hash", w.ConfigHash, m.cfg.ConfigHash, "start every node with the same configuration"},
-		{"build", w.Build, m.cfg.Build, "install the same program file on every node"},
+		{"build", w.Build, m.cfg.Build, sameBuild(w.Build, m.cfg.Build)},
 	} {
 		if f.want != "" && f.got != f.want {
 			return fmt.Errorf("%w: worker %s has %s %q, the run has %q: %s", ErrMismatch, w, f.what, f.got, f.want, f.fix)
@@ -133,6 +134,19 @@ func (m *Machine) admissible(w Member) error {
 			ErrSlotTaken, w.Slot, w.Node)
 	}
 	return nil
+}
+
+// On separates the program from what its kernels round as in Member.Build.
+const On = " on "
+
+// sameBuild says how two builds become one.
+func sameBuild(a, b string) string {
+	_, one, _ := strings.Cut(a, On)
+	_, other, _ := strings.Cut(b, On)
+	if one == other || !strings.HasPrefix(one, "cpu/") || !strings.HasPrefix(other, "cpu/") {
+		return "install the same program file on every node"
+	}
+	return "their kernels round differently: start the run with train.cpu=portable, or force one set that all nodes have with AGRDIST_CPU"
 }
 
 // replaces tells whether a worker would certify a death: another one had its seat, and

@@ -51,7 +51,7 @@ func NewSchedule(kind string, timesteps int) (*Schedule, error) {
 		if scale*0.02 >= 1 {
 			return nil, fmt.Errorf("diffusion.timesteps is %d; the linear schedule needs at least 21 (its last beta is 20/timesteps), or choose %s", timesteps, Cosine)
 		}
-		betas = linspace(scale*1e-4, scale*0.02, timesteps)
+		betas = linspace(float64(scale*1e-4), float64(scale*0.02), timesteps)
 	case Cosine:
 		betas = betasOf(timesteps, func(u float64) float64 {
 			c := portable.Cos((u + 0.008) / 1.008 * math.Pi / 2)

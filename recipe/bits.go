@@ -38,13 +38,17 @@ func SameBits(snap *checkpoint.Snapshot, path, rounding string) error {
 type OtherBitsError struct{ Path, Saved, Here string }
 
 func (e *OtherBitsError) Error() string {
-	way := "continue it where it was computed"
+	way, hint := "continue it where it was computed", ""
 	if set, cpu := strings.CutPrefix(e.Saved, "cpu/"); cpu && strings.HasPrefix(e.Here, "cpu/") {
 		set, _, _ = strings.Cut(set, " ")
-		if _, err := isa.Parse(set); err == nil {
+		if _, err := isa.Parse(set); set == isa.Rounding {
+			way = "set train.cpu=portable"
+		} else if err == nil {
 			way = fmt.Sprintf("set %s=%s", isa.Env, set)
+		} else {
+			hint = " (a run that is started with train.cpu=portable can be continued on any processor)"
 		}
 	}
 	return fmt.Sprintf("%s was computed on %s; here it would be continued on %s, which rounds differently, and the result would equal neither's. "+
-		"Either %s, or accept that with --allow-other-bits", e.Path, e.Saved, e.Here, way)
+		"Either %s, or accept that with --allow-other-bits%s", e.Path, e.Saved, e.Here, way, hint)
 }

@@ -82,6 +82,11 @@ func TestSameBits(t *testing.T) {
 	require.ErrorAs(t, err, &other)
 	require.ErrorContains(t, err, "P was computed on cpu/go; here it would be continued on cpu/avx2")
 	require.ErrorContains(t, err, "Either set AGRDIST_CPU=go, or accept that with --allow-other-bits")
+	snap.Meta["rounding"] = "cpu/portable bf16"
+	require.ErrorContains(t, recipe.SameBits(snap, "P", "cpu/go"), "Either set train.cpu=portable, or")
+	snap.Meta["rounding"] = "cpu/unknown"
+	require.ErrorContains(t, recipe.SameBits(snap, "P", "cpu/go"), "Either continue it where it was computed, or accept that with --allow-other-bits "+
+		"(a run that is started with train.cpu=portable can be continued on any processor)")
 	snap.Meta["rounding"] = "cuda/sm_90 sum 1"
 	require.ErrorContains(t, recipe.SameBits(snap, "P", "cpu/go"), "Either continue it where it was computed, or")
 }

@@ -93,6 +93,9 @@ func Open(c DeviceConfig) (*Device, error) {
 	return &Device{Backend: be, Rounding: be.Name(), Fallback: fallback, cpu: be}, nil
 }
 
+// Portable tells whether every processor gives the device's bits.
+func (d *Device) Portable() bool { return d.cpu != nil && d.cpu.Portable() }
+
 // CPU is the backend where it is the processor's, nil on a GPU.
 func (d *Device) CPU() *cpu.Backend { return d.cpu }
 

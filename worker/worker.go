@@ -423,14 +423,15 @@ func (w *worker) listen() (*mesh.Endpoint, error) {
 	return e, nil
 }
 
-// build is what all workers of a run must have in common: the same program, and the
-// same set of kernels, for others round differently.
+// build is what all workers of a run must have in common: the same program, and kernels
+// that round alike. Where all processors do, the program may be compiled for several, and
+// its file differs: there its version alone counts.
 func (w *worker) build() string {
 	b := version.Build()
-	if exe := w.spec.Executable; exe != "" {
+	if exe := w.spec.Executable; exe != "" && !w.device.Portable() {
 		b += " " + exe[:min(16, len(exe))]
 	}
-	return b + " on " + w.device.Rounding
+	return b + cluster.On + w.device.Rounding
 }
 
 // join registers with the coordinator.

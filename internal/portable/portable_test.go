@@ -23,36 +23,38 @@ var functions = map[string]struct {
 	from    func(r *rand.Rand) float64
 	bits    string // digest of the results, on every architecture
 }{
-	"log": {portable.Log, math.Log, func(r *rand.Rand) float64 { return (float64(r.Uint32()) + 0.5) / (1 << 32) }, "ef6d620eb01140d7"},
+	"log": {portable.Log, math.Log, func(r *rand.Rand) float64 { return (float64(r.Uint32()) + 0.5) / (1 << 32) }, "dc6022230f749798"},
 	"log of anything": {portable.Log, math.Log, func(r *rand.Rand) float64 {
 		return math.Ldexp(0.5+r.Float64()/2, r.IntN(2000)-1000)
-	}, "a486ac4e750707a1"},
+	}, "f141fefb66b4de13"},
 	"sin": {func(x float64) float64 { s, _ := portable.Sincos(x); return s }, func(x float64) float64 { s, _ := math.Sincos(x); return s },
-		func(r *rand.Rand) float64 { return (r.Float64() - 0.5) * 2000 }, "c29b2e88f7f87ae0"},
-	"cos": {portable.Cos, math.Cos, func(r *rand.Rand) float64 { return 2 * math.Pi * r.Float64() }, "efa31794297ccc58"},
-	"exp": {portable.Exp, math.Exp, func(r *rand.Rand) float64 { return (r.Float64() - 0.5) * 1400 }, "9335cbbcf6a300fd"},
+		func(r *rand.Rand) float64 { return (r.Float64() - 0.5) * 2000 }, "5a76ab9690c093de"},
+	"cos": {portable.Cos, math.Cos, func(r *rand.Rand) float64 { return 2 * math.Pi * r.Float64() }, "5626979f29f20745"},
+	"exp": {portable.Exp, math.Exp, func(r *rand.Rand) float64 { return (r.Float64() - 0.5) * 1400 }, "5bdd64c192d59cb6"},
 	"pow": {func(x float64) float64 { return portable.Pow(10000, x) }, func(x float64) float64 { return math.Pow(10000, x) },
-		func(r *rand.Rand) float64 { return (r.Float64() - 0.5) * 20 }, "bbf378373b5b1c91"},
+		func(r *rand.Rand) float64 { return (r.Float64() - 0.5) * 20 }, "27e3ed88b899aa75"},
 	"pow of a ratio": {func(x float64) float64 { return portable.Pow(1+x, -5.5) }, func(x float64) float64 { return math.Pow(1+x, -5.5) },
-		func(r *rand.Rand) float64 { return math.Ldexp(r.Float64(), r.IntN(28)-14) }, "9cb0a274dd274b99"},
+		func(r *rand.Rand) float64 { return math.Ldexp(r.Float64(), r.IntN(28)-14) }, "dff26b21b6174d3d"},
 }
 
 // The bits are those of package math on amd64 with FMA, and on every architecture those
 // whose digest stands here.
 func TestFunctions(t *testing.T) {
-	const n = 200_000
+	const n = 50_000
 	for name, f := range functions {
 		r := rand.New(rand.NewPCG(1, 2))
 		h := sha256.New()
 		for range n {
 			x := f.from(r)
 			got, want := f.of(x), f.std(x)
+			same := math.Abs(got-want) <= 1e-14*math.Abs(want)+1e-300
 			if runtime.GOARCH == "amd64" && cpu.X86.HasFMA {
-				require.Equal(t, math.Float64bits(want), math.Float64bits(got), "%s(%v) = %v, package math has %v", name, x, got, want)
-			} else {
-				require.InEpsilon(t, want, got, 1e-14, "%s(%v)", name, x)
+				same = got == want
 			}
-			require.NoError(t, binary.Write(h, binary.LittleEndian, got))
+			if !same {
+				require.Fail(t, "not package math's", "%s(%v) = %v, package math has %v", name, x, got, want)
+			}
+			_, _ = h.Write(binary.LittleEndian.AppendUint64(nil, math.Float64bits(got))) // writes to memory
 		}
 		assert.Equal(t, f.bits, hex.EncodeToString(h.Sum(nil)[:8]), name)
 	}
@@ -111,9 +113,11 @@ func TestFMAIsRoundedOnce(t *testing.T) {
 		}
 		want := exact(x, y, z)
 		got := portable.FMA(x, y, z)
-		require.True(t, want == got, "%x %x + %x is %x, want %x", math.Float32bits(x), math.Float32bits(y), math.Float32bits(z), math.Float32bits(got), math.Float32bits(want))
 		if want != float32(float64(x)*float64(y)+float64(z)) {
 			twice++
+		}
+		if want != got {
+			require.Fail(t, "rounded twice", "%x %x + %x is %x, want %x", math.Float32bits(x), math.Float32bits(y), math.Float32bits(z), math.Float32bits(got), math.Float32bits(want))
 		}
 	}
 	require.Greater(t, twice, 100_000, "operands for which it matters")

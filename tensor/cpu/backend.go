@@ -129,6 +129,9 @@ func (b *Backend) Name() string {
 // "portable-avx512".
 func (b *Backend) Kernels() string { return b.kernels().String() }
 
+// Portable tells whether every processor gives this backend's bits.
+func (b *Backend) Portable() bool { return b.isa.Portable() }
+
 func (b *Backend) kernels() isa.Set {
 	if b.isa.Portable() {
 		return b.isa
