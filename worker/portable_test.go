@@ -18,14 +18,14 @@ import (
 	"github.com/agrdist/agrdist/worker/spec"
 )
 
-// alone is the session of a run of one worker within this process.
-type alone struct{ generations chan cluster.Generation }
+// single is the session of a run of one worker within this process.
+type single struct{ generations chan cluster.Generation }
 
-func (a alone) Generations() <-chan cluster.Generation { return a.generations }
-func (a alone) Aborts() <-chan cluster.Abort           { return nil }
-func (a alone) Report(cluster.Report)                  {}
+func (a single) Generations() <-chan cluster.Generation { return a.generations }
+func (a single) Aborts() <-chan cluster.Abort           { return nil }
+func (a single) Report(cluster.Report)                  {}
 
-func (a alone) Connect(_ context.Context, c allreduce.GroupConfig) (allreduce.Group, error) {
+func (a single) Connect(_ context.Context, c allreduce.GroupConfig) (allreduce.Group, error) {
 	return allreduce.NewLocal(1, c.Plan)[0], nil
 }
 
@@ -41,7 +41,7 @@ func trained(t *testing.T, set ...string) string {
 	require.NoError(t, os.MkdirAll(filepath.Join(c.Out, "logs"), 0o755))
 	parts, err := w.parts()
 	require.NoError(t, err)
-	session := alone{make(chan cluster.Generation, 1)}
+	session := single{make(chan cluster.Generation, 1)}
 	parts.Session, parts.Connector, parts.Member, parts.Node = session, session, w.spec.Member, w.spec.Node
 	cfg, err := w.trainerConfig()
 	require.NoError(t, err)
