@@ -20,6 +20,7 @@ type (
 	meta      struct {
 		Name, Namespace, UID string
 		Annotations          map[string]string
+		Finalizers           []string
 		DeletionTimestamp    *time.Time
 	}
 	pod struct {
@@ -38,6 +39,8 @@ type (
 		Status   struct {
 			Active, Ready, Succeeded, Failed int
 			FailedIndexes, CompletedIndexes  string
+			Terminating                      int
+			UncountedTerminatedPods          struct{ Succeeded, Failed []string }
 			Conditions                       []condition
 		}
 	}

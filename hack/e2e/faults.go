@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,14 +123,16 @@ func badConfiguration(ctx context.Context, t *test) error {
 
 // strike does something to a run of some pods that has made some steps, waits until as
 // many as there should be then are ready and it has trained on, and notes what that cost.
-func (t *test) strike(ctx context.Context, r *run, fault string, pods, then int, do func() error) error {
+// What the Job controller makes of it is read when it has made up its mind: blame is how
+// many failures it must have counted.
+func (t *test) strike(ctx context.Context, r *run, fault string, pods, then, blame int, do func() error) error {
 	if err := r.ready(ctx, pods); err != nil {
 		return err
 	}
 	if err := r.reach(ctx, r.step()+5); err != nil {
 		return err
 	}
-	before, err := r.status()
+	before, err := r.settled(ctx, pods)
 	if err != nil {
 		return err
 	}
@@ -140,25 +143,73 @@ func (t *test) strike(ctx context.Context, r *run, fault string, pods, then int,
 	if err := errors.Join(r.reach(ctx, r.step()+5), r.ready(ctx, then), r.reach(ctx, r.step()+5)); err != nil {
 		return fmt.Errorf("after %s: %w", fault, err)
 	}
-	after, err := r.status()
+	after, err := r.settled(ctx, then)
 	if err != nil {
-		return err
-	}
-	if is(after.Status.Conditions, "Complete") {
-		return fmt.Errorf("%s: the run was over before all pods were back", fault)
+		return fmt.Errorf("after %s: %w", fault, err)
 	}
 	d, err := r.since(at)
 	if err != nil {
 		return err
 	}
-	failures := after.Status.Failed - before.Status.Failed
-	if after.Metadata.UID != before.Metadata.UID { // another Job, with a count of its own
-		failures = after.Status.Failed
+	c := after.since(before)
+	t.table = append(t.table, row{fault, d.standstill, d.again, c})
+	fmt.Fprintf(os.Stdout, "     %s: at step %d after %.1f s; standstill %.1f s, %d steps again, %d failures counted, %d ignored\n",
+		fault, r.step(), time.Since(at).Seconds(), d.standstill.Seconds(), d.again, c.counted, c.ignored)
+	if c.counted != blame {
+		return fmt.Errorf("%s: the Job controller counted %d failures, not %d", fault, c.counted, blame)
 	}
-	t.table = append(t.table, row{fault, d.standstill, d.again, failures})
-	fmt.Fprintf(os.Stdout, "     %s: at step %d after %.1f s; standstill %.1f s, %d steps again, %d failures counted\n",
-		fault, r.step(), time.Since(at).Seconds(), d.standstill.Seconds(), d.again, failures)
 	return nil
+}
+
+// counts are failures that the Job controller saw: those that its limits are about, and
+// those that podFailurePolicy ignores.
+type counts struct {
+	uid              string // of the Job
+	counted, ignored int
+}
+
+func (c counts) since(before counts) counts {
+	if c.uid != before.uid { // another Job, with counts of its own
+		return c
+	}
+	c.counted, c.ignored = c.counted-before.counted, max(0, c.ignored-before.ignored)
+	return c
+}
+
+// settled waits until the Job controller has counted all that happened to a run of n
+// pods: n are active, no pod is on its way out, and none that has ended waits to be
+// counted. Failures of an index are in the annotations of its newest pod, too; the two
+// records must agree.
+func (r *run) settled(ctx context.Context, n int) (c counts, err error) {
+	err = until(ctx, fmt.Sprintf("the Job controller to have counted for %d pods of %s", n, r.job), func() bool {
+		j, err := r.status()
+		if err != nil || j.Status.Active != n || j.Status.Terminating != 0 || len(j.Status.UncountedTerminatedPods.Failed) > 0 {
+			return false
+		}
+		all, err := r.pods(r.namespace, r.job)
+		if err != nil {
+			return false
+		}
+		c = counts{uid: j.Metadata.UID, counted: j.Status.Failed}
+		byIndex := 0
+		for _, p := range all {
+			if p.Status.Phase != "Running" && slices.Contains(p.Metadata.Finalizers, "batch.kubernetes.io/job-tracking") {
+				return false
+			}
+			if p.Status.Phase == "Running" && p.Metadata.DeletionTimestamp == nil {
+				byIndex += number(p.Metadata.Annotations["batch.kubernetes.io/job-index-failure-count"])
+				c.ignored += number(p.Metadata.Annotations["batch.kubernetes.io/job-index-ignored-failure-count"])
+			}
+		}
+		return byIndex == c.counted
+	})
+	return c, err
+}
+
+// number is 0 where there is none.
+func number(s string) int {
+	n, _ := strconv.Atoi(s)
+	return n
 }
 
 // faults strikes one run again and again.
@@ -174,15 +225,17 @@ func faults(ctx context.Context, t *test) error {
 		return err
 	}
 	for _, f := range []struct {
-		name string
-		do   func() error
+		name  string
+		blame int
+		do    func() error
 	}{
-		{"a worker is killed", func() error { return r.kill(1, "worker") }},
-		{"the agent of pod 0 is killed", func() error { return r.kill(0, "run") }},
-		{"pod 1 is deleted", func() error { return r.deletePod(ctx, 1) }},
-		{"the Job is deleted and applied again", func() error { return errors.Join(r.deleteJob(ctx, "background"), r.apply(ctx)) }},
+		{"a worker is killed", 0, func() error { return r.kill(1, "worker") }},
+		// SIGKILL without a disruption: out of memory looks the same, and must not repeat for ever.
+		{"the agent of pod 0 is killed", 1, func() error { return r.kill(0, "run") }},
+		{"pod 1 is deleted", 0, func() error { return r.deletePod(ctx, 1) }},
+		{"the Job is deleted and applied again", 0, func() error { return errors.Join(r.deleteJob(ctx, "background"), r.apply(ctx)) }},
 	} {
-		if err := t.strike(ctx, r, f.name, 3, 3, f.do); err != nil {
+		if err := t.strike(ctx, r, f.name, 3, 3, f.blame, f.do); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ type row struct {
 	fault      string
 	standstill time.Duration
 	again      int
-	failures   int
+	counts     counts
 }
 
 var scenarios = []scenario{
@@ -46,6 +46,7 @@ var scenarios = []scenario{
 	{"bad-configuration", true, badConfiguration},
 	{"faults", true, faults},
 	{"drain", false, drain},
+	{"mirror", false, mirror},
 	{"gpu", false, gpu},
 	{"elastic", false, elastic},
 	{"trainjob", false, trainJob},
@@ -198,8 +199,8 @@ func (t *test) print() {
 	if len(t.table) == 0 {
 		return
 	}
-	fmt.Fprintln(os.Stdout, "\n| fault | standstill, s | steps made again | failures counted | digest |\n|---|---|---|---|---|")
+	fmt.Fprintln(os.Stdout, "\n| fault | standstill, s | steps made again | failures counted | failures ignored | digest |\n|---|---|---|---|---|---|")
 	for _, r := range t.table {
-		fmt.Fprintf(os.Stdout, "| %s | %.1f | %d | %d | equal |\n", r.fault, r.standstill.Seconds(), r.again, r.failures)
+		fmt.Fprintf(os.Stdout, "| %s | %.1f | %d | %d | %d | equal |\n", r.fault, r.standstill.Seconds(), r.again, r.counts.counted, r.counts.ignored)
 	}
 }

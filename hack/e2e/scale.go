@@ -43,7 +43,7 @@ func elastic(ctx context.Context, t *test) error {
 		{"elastic: pod 0 is deleted", 4, 4, func() error { return r.deletePod(ctx, 0) }},
 		{"elastic: 4 pods become 3", 4, 3, scale(3)},
 	} {
-		if err := t.strike(ctx, r, f.name, f.pods, f.then, f.do); err != nil {
+		if err := t.strike(ctx, r, f.name, f.pods, f.then, 0, f.do); err != nil {
 			return err
 		}
 	}
@@ -70,7 +70,7 @@ func drain(ctx context.Context, t *test) error {
 		return err
 	}
 	for _, n := range nodes {
-		if err := t.strike(ctx, r, "the node of a pod is drained", 3, 3, func() error {
+		if err := t.strike(ctx, r, "the node of a pod is drained", 3, 3, 0, func() error {
 			_, err := t.kubectl(ctx, "", "drain", n.name, "--delete-emptydir-data", "--ignore-daemonsets", "--force", "--timeout=120s")
 			return err
 		}); err != nil {
@@ -89,7 +89,47 @@ func drain(ctx context.Context, t *test) error {
 			return err
 		}
 	}
+	if err := t.strike(ctx, r, "a pod is preempted by one of higher priority", 3, 3, 0, func() error { return r.preempt(ctx) }); err != nil {
+		return err
+	}
+	if _, err := t.kubectl(ctx, "default", "delete", "pod", "preemptor", "--timeout=60s"); err != nil {
+		return err
+	}
 	return r.finish(ctx, 3)
+}
+
+// preempt starts a pod of a higher priority that fits on the node of pod 1 only without it.
+func (r *run) preempt(ctx context.Context) error {
+	p, err := r.pod(1)
+	if err != nil {
+		return err
+	}
+	var n struct {
+		Status struct{ Allocatable map[string]string }
+	}
+	if err := r.get("/api/v1/nodes/"+p.Spec.NodeName, &n); err != nil {
+		return err
+	}
+	if err := r.cluster.apply(ctx, "", fmt.Sprintf(`apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: preemptor}
+value: 1000
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: preemptor, namespace: default}
+spec:
+  priorityClassName: preemptor
+  nodeSelector: {kubernetes.io/hostname: %s}
+  terminationGracePeriodSeconds: 0
+  containers: [{name: pause, image: registry.k8s.io/pause:3.10, resources: {requests: {cpu: "%s"}}}]
+`, p.Spec.NodeName, n.Status.Allocatable["cpu"])); err != nil {
+		return err
+	}
+	return until(ctx, "the pod of higher priority to run", func() bool {
+		var q pod
+		return r.get("/api/v1/namespaces/default/pods/preemptor", &q) == nil && q.Status.Phase == "Running"
+	})
 }
 
 // finish ends an endless run: its Job is deleted and applied again with few steps left.
