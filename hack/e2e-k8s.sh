@@ -47,9 +47,18 @@ build_s3() {
   (cd / && GOBIN="$s3" CGO_ENABLED=0 GOFLAGS=-buildvcs=false nice -n 10 go install -trimpath -ldflags "-s -w" "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW")
 }
 
+# What enforces network policies.
+KUBEROUTER=v2.1.0
+build_kuberouter() {
+  kuberouter=$cache/kube-router-$KUBEROUTER
+  [ -e "$kuberouter/kube-router" ] && return
+  echo "building kube-router (once; about 3 CPU minutes)"
+  (cd / && GOBIN="$kuberouter" CGO_ENABLED=0 GOFLAGS=-buildvcs=false nice -n 10 go install -trimpath -ldflags "-s -w" "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router@$KUBEROUTER")
+}
+
 # Debian's packages are unpacked, not installed.
 fetch_packages() {
-  local packages="containerd runc containernetworking-plugins iptables buildah" release
+  local packages="containerd runc containernetworking-plugins iptables ipset buildah" release
   release=$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")
   debs=$cache/debs-$release-$(echo "$packages" | sha256sum | cut -c1-8)
   [ -e "$debs/done" ] && return
@@ -66,6 +75,7 @@ exec 9>"$cache/lock"
 flock 9 # a build in the background may be under way
 build_kube
 build_s3
+build_kuberouter
 fetch_packages
 flock -u 9
 [ "${1:-}" != --build ] || exit 0
@@ -74,7 +84,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/agrdist-e2e-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 # The custom resources of Kubeflow Trainer are in its module.
 E2E_TRAINER=$(cd / && GOFLAGS= go mod download -json github.com/kubeflow/trainer/v2@v2.2.0 | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
-export E2E_TRAINER E2E_WORK=$work E2E_S3=$s3 E2E_KUBE=$kube E2E_DEBS=$debs/root E2E_REPO=$repo
+export E2E_TRAINER E2E_WORK=$work E2E_S3=$s3 E2E_KUBEROUTER=$kuberouter E2E_KUBE=$kube E2E_DEBS=$debs/root E2E_REPO=$repo
 mkdir -p "$work/pause"
 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$work/pause/pause" ./hack/e2e/pause
 go build -o "$work/e2e" ./hack/e2e

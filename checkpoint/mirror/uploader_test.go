@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,12 +29,14 @@ func TestUploaderTriesAgainAndSaysSoOnce(t *testing.T) {
 	s := open(t)
 	d10, d20 := save(t, s, 10, 0), save(t, s, 20, 0)
 	uploading(t, mirror.Options{}, func(t *testing.T, b *memory, up *mirror.Uploader, said *[]string) {
-		tries, away := 0, true
+		var tries atomic.Int32
+		var away atomic.Bool
+		away.Store(true)
 		b.before = func(op, _ string) error {
 			if op == "list" {
-				tries++
+				tries.Add(1)
 			}
-			if away {
+			if away.Load() {
 				return errors.New("connection refused")
 			}
 			return nil
@@ -44,15 +47,16 @@ func TestUploaderTriesAgainAndSaysSoOnce(t *testing.T) {
 		require.Contains(t, (*said)[0], "the checkpoint of step 10 is saved, but not copied: mem://b/p: list step-: connection refused")
 		up.Add(20, d20) // takes the place of step 10
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		require.Len(t, *said, 1, "once")
-		require.Greater(t, tries, 10)
-		require.Less(t, tries, 20, "with growing pauses")
+		require.Greater(t, tries.Load(), int32(10))
+		require.Less(t, tries.Load(), int32(20), "with growing pauses")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorContains(t, up.Wait(ctx), "connection refused")
 		require.Equal(t, int64(-1), up.Pushed())
 
-		away = false
+		away.Store(false)
 		require.NoError(t, up.Wait(t.Context()))
 		require.Equal(t, int64(20), up.Pushed())
 		require.Len(t, *said, 2)

@@ -19,6 +19,7 @@ import (
 const (
 	serverAddr = "10.99.0.1"
 	server     = "https://" + serverAddr + ":6443"
+	dnsAddr    = "169.254.20.10" // that of NodeLocal DNSCache, which answers on every node itself
 )
 
 // cluster is Kubernetes on this machine.
@@ -128,10 +129,10 @@ func (c *cluster) certificates() (err error) {
 	return nil
 }
 
-// dns starts CoreDNS on the first node's address, where every kubelet points its pods.
+// dns starts CoreDNS on a link-local address, where every kubelet points its pods.
 func (c *cluster) dns(ctx context.Context) error {
 	corefile := filepath.Join(c.state, "Corefile")
-	if err := fill("Corefile", corefile, place{State: c.state, Addr: serverAddr}); err != nil {
+	if err := fill("Corefile", corefile, place{State: c.state, DNS: dnsAddr}); err != nil {
 		return err
 	}
 	if err := c.process("coredns", filepath.Join(c.kube, "coredns"), "-conf", corefile); err != nil {

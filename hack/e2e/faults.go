@@ -29,7 +29,7 @@ const endless = 1000000
 func (r *run) reference(ctx context.Context) (string, error) {
 	out := r.overlay + "/host"
 	text, err := command(ctx, r.work+"/rootfs/agrdist", "run", "--config", r.overlay+"/config.yaml", "--out", out,
-		"--set", "cluster.bind=127.0.0.1", "--set", "cluster.gossip_port=0", "--set", "cluster.rpc_port=0", "--set", "cluster.data_port=0", "--set", "dashboard.bind=off")
+		"--set", "cluster.bind=127.0.0.1", "--set", "cluster.gossip_port=0", "--set", "cluster.rpc_port=0", "--set", "cluster.data_port=0", "--set", "dashboard.bind=off", "--set", "checkpoint.mirror=")
 	if err != nil {
 		return "", err
 	}

@@ -39,23 +39,25 @@ func (c *cluster) images(ctx context.Context) ([]string, error) {
 		if err := writeFile(file, i.dockerfile); err != nil {
 			return nil, err
 		}
-		buildah := func(args ...string) error {
-			_, err := command(ctx, append([]string{
-				"env", "TMPDIR=" + dir + "/tmp", "CONTAINERS_CONF=/dev/null", "CONTAINERS_REGISTRIES_CONF=" + dir + "/registries.conf",
-				"buildah", "--root", dir + "/storage", "--runroot", dir + "/run", "--storage-driver", "overlay",
-			}, args...)...)
-			return err
-		}
-		if err := buildah("bud", "--isolation", "chroot", "--signature-policy", dir+"/policy.json", "--build-arg", "VERSION="+version,
+		if _, err := c.buildah(ctx, "bud", "--isolation", "chroot", "--signature-policy", dir+"/policy.json", "--build-arg", "VERSION="+version,
 			"-f", file, "-t", i.name, c.work); err != nil {
 			return nil, err
 		}
-		if err := buildah("push", "--signature-policy", dir+"/policy.json", i.name, "docker-archive:"+archive+":"+i.name); err != nil {
+		if _, err := c.buildah(ctx, "push", "--signature-policy", dir+"/policy.json", i.name, "docker-archive:"+archive+":"+i.name); err != nil {
 			return nil, err
 		}
 		archives = append(archives, archive)
 	}
 	return archives, nil
+}
+
+// buildah runs it on storage of the test's own.
+func (c *cluster) buildah(ctx context.Context, args ...string) (string, error) {
+	dir := filepath.Join(c.state, "build")
+	return command(ctx, append([]string{
+		"env", "TMPDIR=" + dir + "/tmp", "CONTAINERS_CONF=/dev/null", "CONTAINERS_REGISTRIES_CONF=" + dir + "/registries.conf",
+		"buildah", "--root", dir + "/storage", "--runroot", dir + "/run", "--storage-driver", "overlay",
+	}, args...)...)
 }
 
 // imageVersion is the tag that the base names.

@@ -49,6 +49,7 @@ ip link set lo up
 ip link add node0 type bridge
 ip addr add 10.99.0.1/24 dev node0
 ip addr add 10.99.0.2/24 dev node0
+ip addr add 169.254.20.10/32 dev node0 # DNS
 ip link set node0 up
 ip route add default via 10.99.0.1 dev node0
 echo 1 > /proc/sys/net/ipv4/ip_forward

@@ -30,7 +30,8 @@ type scenario struct {
 // test is what scenarios share.
 type test struct {
 	*cluster
-	table []row // of docs/kubernetes.md
+	table   []row // of docs/kubernetes.md
+	rewrite bool  // what was printed is written over what is committed
 }
 
 // row is a line of the table: what a fault did.
@@ -45,24 +46,28 @@ var scenarios = []scenario{
 	{"two-runs", true, twoRuns},
 	{"bad-configuration", true, badConfiguration},
 	{"faults", true, faults},
+	{"walkthrough", false, walkthrough},
 	{"drain", false, drain},
 	{"mirror", false, mirror},
 	{"gpu", false, gpu},
 	{"elastic", false, elastic},
 	{"trainjob", false, trainJob},
+	{"image-list", false, imageList},
+	{"network-policy", false, networkPolicy}, // the last: what enforces it stays
 }
 
 func main() {
 	var (
-		short = flag.Bool("short", false, "only the scenarios of CI")
-		only  = flag.String("run", "", "only scenarios whose name this regular expression matches")
-		keep  = flag.Bool("keep", false, "when a scenario fails, keep the cluster until a signal comes")
-		hold  = flag.Bool("hold", false, "run no scenario: keep the cluster until a signal comes")
+		short   = flag.Bool("short", false, "only the scenarios of CI")
+		only    = flag.String("run", "", "only scenarios whose name this regular expression matches")
+		keep    = flag.Bool("keep", false, "when a scenario fails, keep the cluster until a signal comes")
+		rewrite = flag.Bool("rewrite", false, "write what the walkthrough prints to "+transcriptFile)
+		hold    = flag.Bool("hold", false, "run no scenario: keep the cluster until a signal comes")
 	)
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	err := execute(ctx, *short, *only, *keep, *hold)
+	err := execute(ctx, *short, *rewrite, *only, *keep, *hold)
 	closing.Store(true)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -70,13 +75,13 @@ func main() {
 	}
 }
 
-func execute(ctx context.Context, short bool, only string, keep, hold bool) error {
+func execute(ctx context.Context, short, rewrite bool, only string, keep, hold bool) error {
 	chosen, err := choose(short, only)
 	if err != nil {
 		return err
 	}
 	env := os.Getenv
-	t := &test{cluster: &cluster{
+	t := &test{rewrite: rewrite, cluster: &cluster{
 		work: env("E2E_WORK"), state: filepath.Join(env("E2E_WORK"), "state"), kube: env("E2E_KUBE"), repo: env("E2E_REPO"),
 	}}
 	if t.work == "" {

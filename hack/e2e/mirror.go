@@ -38,27 +38,21 @@ func mirror(ctx context.Context, t *test) error {
 	}
 	set := settings(endless)
 	set["checkpoint.every"] = "10"
-	r, err := t.newRun(ctx, namespace, plan{components: []string{"ephemeral"}, set: set, patches: fmt.Sprintf(`
-- target: {kind: Job}
-  patch: |-
-    apiVersion: batch/v1
-    kind: Job
-    metadata: {name: agrdist}
-    spec: {template: {spec: {containers: [{name: agrdist, env: [{name: AGRDIST_CHECKPOINT_MIRROR, value: "s3://%s/$(JOB_NAME)?endpoint=http://%s"}]}]}}}
-`, storeBucket, storeAddr)})
+	set["checkpoint.mirror"] = "s3://" + storeBucket + "/runs/digits?endpoint=http://" + storeAddr
+	r, err := t.newRun(ctx, namespace, plan{components: []string{"ephemeral"}, set: set})
 	if err != nil {
 		return err
 	}
 	if err := r.apply(ctx); err != nil {
 		return err
 	}
-	if err := until(ctx, "two checkpoints in the object store", func() bool { return len(copiedSteps(store, r.job)) >= 2 }); err != nil {
+	if err := until(ctx, "two checkpoints in the object store", func() bool { return len(copiedSteps(store, "runs/digits")) >= 2 }); err != nil {
 		return err
 	}
 	if err := r.deleteJob(ctx, "foreground"); err != nil {
 		return err
 	}
-	steps := copiedSteps(store, r.job)
+	steps := copiedSteps(store, "runs/digits")
 	stopped := steps[len(steps)-1]
 	if stopped%10 == 0 {
 		fmt.Fprintf(os.Stdout, "     the stop at step %d fell on a checkpoint of its own\n", stopped)
@@ -110,7 +104,7 @@ func mirror(ctx context.Context, t *test) error {
 	case digest != want:
 		return fmt.Errorf("digest %.12s, the host has %.12s", digest, want)
 	}
-	last := copiedSteps(store, r.job)
+	last := copiedSteps(store, "runs/digits")
 	if last[len(last)-1] != stopped+10 {
 		return fmt.Errorf("the object store has steps %v, the run ended with %d", last, stopped+10)
 	}
@@ -119,7 +113,7 @@ func mirror(ctx context.Context, t *test) error {
 
 // objectStore starts an S3 server whose buckets are directories below the one returned.
 func (t *test) objectStore(ctx context.Context) (string, error) {
-	data, meta := filepath.Join(t.state, "s3"), filepath.Join(t.state, "s3-meta")
+	data, meta := filepath.Join(t.state, "s3", "data"), filepath.Join(t.state, "s3", "meta")
 	if err := errors.Join(os.MkdirAll(filepath.Join(data, storeBucket), 0o755), os.MkdirAll(meta, 0o755)); err != nil {
 		return "", err
 	}

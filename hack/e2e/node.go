@@ -67,7 +67,7 @@ func (c *cluster) place(n node) place {
 	return place{
 		State: c.state, Dir: filepath.Join(c.state, n.name), Name: n.name, Addr: n.addr, Socket: n.socket(), Number: n.number,
 		Group: "/" + n.name, // each kubelet sweeps what it finds under its own
-		Debs:  os.Getenv("E2E_DEBS"), DNS: serverAddr,
+		Debs:  os.Getenv("E2E_DEBS"), DNS: dnsAddr,
 	}
 }
 
@@ -97,7 +97,7 @@ func (c *cluster) kubelet(n node, dir string) error {
 	if err := errors.Join(
 		c.ca.issue(n.name, pkix.Name{CommonName: "system:node:" + n.name, Organization: []string{"system:nodes"}}, n.name, n.addr),
 		c.ca.kubeconfig(n.name, server),
-		os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver "+serverAddr+"\n"), 0o644)); err != nil {
+		os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte("nameserver "+dnsAddr+"\n"), 0o644)); err != nil {
 		return err
 	}
 	if err := makeGroup(c.place(n).Group); err != nil {

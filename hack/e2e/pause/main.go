@@ -1,14 +1,30 @@
-// Command pause is the first process of every pod of the test's cluster, in the place of
+// Command pause is what the pods of the test's cluster hold beside agrdist. Without
+// arguments it is the first process of every pod, in the place of
 // registry.k8s.io/pause: it reaps orphans and waits for a signal.
+//
+//	pause listen PORT...       takes TCP connections, and answers each with its first byte
+//	pause dial HOST:PORT...    says every second of each address whether it can be reached
 package main
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
+	if len(os.Args) > 2 {
+		for _, a := range os.Args[2:] {
+			if os.Args[1] == "listen" {
+				go listen(a)
+			} else {
+				go dial(a)
+			}
+		}
+	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)
 	for s := range signals {
@@ -20,5 +36,33 @@ func main() {
 				break
 			}
 		}
+	}
+}
+
+func listen(port string) {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			continue
+		}
+		_, _ = c.Write([]byte{1}) // the other side notices
+		_ = c.Close()
+	}
+}
+
+func dial(addr string) {
+	for ; ; time.Sleep(time.Second) {
+		c, err := net.DialTimeout("tcp", addr, 2*time.Second)
+		if err != nil {
+			fmt.Println(addr, "closed", err)
+			continue
+		}
+		_ = c.Close()
+		fmt.Println(addr, "open")
 	}
 }
