@@ -28,7 +28,10 @@ var ErrNoLocalSecret = errors.New("security: no run of this user")
 // system that knows no modes.
 func KeepSecret(path string) ([]byte, error) {
 	secret, err := LoadSecretFile(path)
-	if !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, ErrWeakSecret): // it was cut short, for nobody else writes it
+		return nil, fmt.Errorf("%w: %s, the secret that this run made for itself, is damaged: remove the file, and the run makes another one", ErrSecretFile, path)
+	case !errors.Is(err, fs.ErrNotExist):
 		return secret, err
 	}
 	secret = GenerateSecret()
@@ -46,6 +49,9 @@ func writeSecret(path string, secret []byte) error {
 		return fmt.Errorf("%w: %w", ErrSecretFile, err)
 	}
 	_, err = f.Write(append(append([]byte(nil), secret...), '\n'))
+	if err == nil {
+		err = f.Sync() // or a power cut leaves an empty file of that name
+	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}

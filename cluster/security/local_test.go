@@ -3,6 +3,7 @@ package security
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,6 +24,14 @@ func TestKeepSecret(t *testing.T) {
 	require.NoError(t, os.Chmod(path, 0o644))
 	_, err = KeepSecret(path)
 	require.ErrorIs(t, err, ErrSecretFile, "others may have read it")
+	require.NoError(t, os.Chmod(path, 0o600))
+	for _, damaged := range []string{"", "short", strings.Repeat("\x00", 45)} {
+		require.NoError(t, os.WriteFile(path, []byte(damaged), 0o600))
+		_, err = KeepSecret(path)
+		require.ErrorIs(t, err, ErrSecretFile)
+		require.ErrorContains(t, err, path)
+		require.ErrorContains(t, err, "remove the file, and the run makes another one")
+	}
 	_, err = KeepSecret(filepath.Join(path, "x"))
 	require.Error(t, err)
 }
