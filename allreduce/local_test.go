@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/allreduce/allreducetest"
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
 func TestLocalConformance(t *testing.T) {
@@ -49,4 +49,4 @@ func TestErrorText(t *testing.T) {
 }
 
 // The package starts no goroutine that outlives its caller's call.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

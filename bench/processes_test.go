@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
 const rankEnv = "AGRDIST_BENCH_TEST_RANK"
@@ -16,7 +18,7 @@ const rankEnv = "AGRDIST_BENCH_TEST_RANK"
 // TestMain: the test binary is also the process of a rank.
 func TestMain(m *testing.M) {
 	if os.Getenv(rankEnv) == "" {
-		os.Exit(m.Run())
+		leaktest.Main(m)
 	}
 	if err := AllReduceRank(context.Background(), os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)

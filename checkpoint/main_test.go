@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/agrdist/agrdist/internal/leaktest"
 	"github.com/agrdist/agrdist/internal/vfs"
 	"github.com/agrdist/agrdist/internal/vfs/vfstest"
 )
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv(helperMode); mode != "" {
 		os.Exit(helper(mode))
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // state is the state of an imaginary run after a step: a function of the step.

@@ -3,7 +3,7 @@ package data
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/internal/leaktest"
 	"github.com/agrdist/agrdist/launch"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/setup"
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // tiny is a run of a second or two in a directory of the test.

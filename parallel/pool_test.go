@@ -6,12 +6,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/agrdist/agrdist/internal/leaktest"
 	"github.com/agrdist/agrdist/parallel"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func pool(tb testing.TB, threads int) *parallel.Pool {
 	tb.Helper()

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/allreduce"
@@ -19,12 +18,13 @@ import (
 	"github.com/agrdist/agrdist/data"
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
+	"github.com/agrdist/agrdist/internal/leaktest"
 	"github.com/agrdist/agrdist/optim"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // tiny is a whole UNet, dropout and attention included, that a test can afford.
 func tiny() unet.Config {

@@ -9,17 +9,17 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/internal/leaktest"
 	"github.com/agrdist/agrdist/recipe"
 	"github.com/agrdist/agrdist/setup"
 	"github.com/agrdist/agrdist/trainer"
 	"github.com/agrdist/agrdist/worker/spec"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // What the log warns of becomes a notice, in words; the rest does not.
 func TestNotices(t *testing.T) {

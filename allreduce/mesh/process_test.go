@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/agrdist/agrdist/allreduce"
 	"github.com/agrdist/agrdist/allreduce/allreducetest"
 	"github.com/agrdist/agrdist/allreduce/mesh"
+	"github.com/agrdist/agrdist/internal/leaktest"
 	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
@@ -35,16 +35,21 @@ type childOrders struct {
 	Lend      bool // the vectors lie where the peers can read them
 }
 
-// vector is where an operation's vectors lie.
-func (o *childOrders) vector() ([]float32, error) {
+// vectors are what an operation reads and writes, until free.
+func (o *childOrders) vectors() (part, dst []float32, free func(), err error) {
 	if !o.Lend {
-		return make([]float32, o.Elems), nil
+		return make([]float32, o.Elems), make([]float32, o.Elems), func() {}, nil
 	}
-	m, err := sharedmem.Alloc(4 * o.Elems) // until the process ends
+	a, err := sharedmem.Alloc(4 * o.Elems)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	return m.Float32s(), nil
+	b, err := sharedmem.Alloc(4 * o.Elems)
+	if err != nil {
+		a.Free()
+		return nil, nil, nil, err
+	}
+	return a.Float32s(), b.Float32s(), func() { a.Free(); b.Free() }, nil
 }
 
 func TestMain(m *testing.M) {
@@ -55,7 +60,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // runChild is the highest rank: it prints its address, reads the peers', and
@@ -85,11 +90,7 @@ func runChild(text string) error {
 	if err != nil {
 		return err
 	}
-	part, err := o.vector()
-	if err != nil {
-		return err
-	}
-	dst, err := o.vector()
+	part, dst, _, err := o.vectors() // until the process ends
 	if err != nil {
 		return err
 	}
@@ -135,14 +136,11 @@ func withChild(t *testing.T, o childOrders) ([]allreduce.Group, *exec.Cmd) {
 func strike(t *testing.T, groups []allreduce.Group, o childOrders, blow func()) []error {
 	t.Helper()
 	return allreducetest.Each(t, groups, func(g allreduce.Group) error {
-		part, err := o.vector()
+		part, dst, free, err := o.vectors()
 		if err != nil {
 			return err
 		}
-		dst, err := o.vector()
-		if err != nil {
-			return err
-		}
+		t.Cleanup(free) // when all ranks are done: they read it
 		for bucket := range uint32(3) {
 			if err := g.AllReduce(context.Background(), bucket, [][]float32{part}, dst); err != nil {
 				return err

@@ -7,9 +7,8 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/agrdist/agrdist/internal/cuda/cudatest"
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
@@ -27,5 +26,5 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }

@@ -15,13 +15,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/checkpoint/mirror"
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // memory is a bucket in memory. before sees each request and may refuse it.
 type memory struct {

@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/agrdist/agrdist/cluster"
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // wire is a node's link to the coordinator; while it is cut, bytes wait and
 // nobody is told, as in a real partition.

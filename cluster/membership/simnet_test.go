@@ -12,10 +12,11 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // simNet is a network in memory. It delivers at once, drops what cut says, and
 // runs inside a synctest bubble, where minutes of gossip take milliseconds.

@@ -4,9 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
 // runAs makes the test binary the program itself. Worker processes inherit it:
@@ -27,16 +28,24 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	leaktest.Begin()
 	var err error
 	if scratch, err = os.MkdirTemp("", "agrdist-test-"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if err := os.RemoveAll(scratch); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-		os.Exit(code)
-	}))
+	leaktest.Main(m, func() error { return os.RemoveAll(scratch) }, noNamespaces)
+}
+
+// namespaceTag begins the names of the network namespaces that tests of this process make.
+func namespaceTag() string { return fmt.Sprintf("agr%d-", os.Getpid()%100000) }
+
+// noNamespaces is an error if a network namespace is left that tests of this process made.
+func noNamespaces() error {
+	left, err := filepath.Glob("/run/netns/" + namespaceTag() + "*")
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("network namespaces are left: %v", left)
+	}
+	return err
 }
 
 func given(name string) bool {

@@ -32,7 +32,7 @@ func newNamespaces(t *testing.T) *namespaces {
 		t.Skip("network namespaces need the ip command (iproute2)")
 	}
 	n := &namespaces{}
-	tag := fmt.Sprintf("agr%d-%d-", os.Getpid()%100000, made.Add(1)) // an interface's name has 15 bytes
+	tag := fmt.Sprintf("%s%d-", namespaceTag(), made.Add(1)) // an interface's name has 15 bytes
 	for i := range 2 {
 		n.names[i], n.veths[i] = fmt.Sprint(tag, i), fmt.Sprint(tag, i)
 		n.addrs[i] = fmt.Sprintf("10.231.77.%d", i+1)

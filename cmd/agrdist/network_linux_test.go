@@ -25,7 +25,7 @@ func newNetwork(t *testing.T, n int) *network {
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("network namespaces need the ip command (iproute2)")
 	}
-	tag := fmt.Sprintf("agr%d-%d-", os.Getpid()%100000, made.Add(1)) // an interface's name has 15 bytes
+	tag := fmt.Sprintf("%s%d-", namespaceTag(), made.Add(1)) // an interface's name has 15 bytes
 	w := &network{hub: tag + "h"}
 	add := func(name string) {
 		if err := ip("netns", "add", name); err != nil {

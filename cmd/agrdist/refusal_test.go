@@ -161,25 +161,26 @@ func TestNodesThatDoNotFit(t *testing.T) {
 	}{
 		"secret": {
 			env1: secret("a"), env2: secret("b"), code: exitFailed,
-			one: "1 of 2 workers registered within 10s", two: "AGRDIST_CLUSTER_SECRET or cluster.secret_file, and cluster.run_id, must be the same on every node",
+			one: "1 of 2 workers registered within 20s", two: "AGRDIST_CLUSTER_SECRET or cluster.secret_file, and cluster.run_id, must be the same on every node",
 		},
 		"no secret": {
 			env1: secret("a"), code: exitFailed,
-			one: "1 of 2 workers registered within 10s", two: "AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node",
+			one: "1 of 2 workers registered within 20s", two: "AGRDIST_CLUSTER_SECRET or cluster.secret_file must be the same on every node",
 		},
 		"run": {
 			args2: []string{"--set", "cluster.run_id=another"}, code: exitFailed,
-			one: "1 of 2 workers registered within 10s", two: "run_id",
+			one: "1 of 2 workers registered within 20s", two: "run_id",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
 			node := func(dir string, more ...string) []string {
-				return training(filepath.Join(root, dir), append([]string{"--nodes", "2", "--workers", "1", "--set", "cluster.start_timeout=10s"}, more...)...)
+				return training(filepath.Join(root, dir), append([]string{"--nodes", "2", "--workers", "1"}, more...)...)
 			}
-			a := startEnv(t, c.env1, node("one")...)
-			b := startEnv(t, c.env2, node("two", append([]string{"--join", a.says(`--join (\S+)`)}, c.args2...)...)...)
+			// The first one waits for longer, so that it is there as long as the second one tries.
+			a := startEnv(t, c.env1, node("one", "--set", "cluster.start_timeout=20s")...)
+			b := startEnv(t, c.env2, node("two", append([]string{"--set", "cluster.start_timeout=8s", "--join", a.says(`--join (\S+)`)}, c.args2...)...)...)
 			b.ended(c.code)
 			a.ended(c.code)
 			require.Contains(t, a.stderr.String(), c.one)

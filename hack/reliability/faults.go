@@ -139,7 +139,7 @@ var faults = []fault{
 	},
 	{
 		name: "flapping", what: "the cable between 2 nodes is out for every other second, for 20 s",
-		nodes: 2, workers: 1, promise: 5 * time.Second, strike: flapping,
+		nodes: 2, workers: 1, promise: 15 * time.Second, strike: flapping,
 	},
 	{
 		name: "packet-loss", what: "every fifth packet of 2 nodes is lost, for 20 s",

@@ -100,6 +100,7 @@ var allowed = map[string]string{
 	"internal/gate":          "",
 	"internal/grid":          "",
 	"internal/isa":           "",
+	"internal/leaktest":      "",
 	"internal/neon":          "",
 	"internal/portable":      "",
 	"internal/sealed":        "internal/vfs",

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/agrdist/agrdist/internal/leaktest"
 	"github.com/agrdist/agrdist/internal/sharedmem"
 )
 
@@ -23,7 +24,7 @@ const childEnv = "AGRDIST_SHAREDMEM_TEST_CHILD"
 // TestMain: the test binary is also the process that owns a block.
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) == "" {
-		os.Exit(m.Run())
+		leaktest.Main(m)
 	}
 	b, err := sharedmem.Alloc(4000)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/agrdist/agrdist/internal/isa"
+	"github.com/agrdist/agrdist/internal/sharedmem"
 	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
@@ -85,6 +86,8 @@ type Backend struct {
 	pool  *parallel.Pool
 	limit int64 // bytes the machine has
 	used  int64 // bytes in buffers
+	// shared are the blocks of AllocShared, which no garbage collector takes.
+	shared map[*sharedmem.Memory]bool
 
 	isa      isa.Set // what the configuration meant
 	set      kernel.Set
@@ -109,6 +112,7 @@ func New(c Config) *Backend {
 	}
 	b := &Backend{
 		pool: parallel.New(c.Threads), limit: physicalMemory(), isa: set, set: kernel.Of(set).F32(), tasks: newTasks(), slots: slots,
+		shared: map[*sharedmem.Memory]bool{},
 	}
 	b.form, b.products = precision(c.Precision, kernel.Of(set))
 	return b
@@ -142,8 +146,12 @@ func (b *Backend) kernels() isa.Set {
 // Pool is the backend's threads, for other work between operations.
 func (b *Backend) Pool() *parallel.Pool { return b.pool }
 
-// Close ends the threads.
+// Close ends the threads, and the life of shared buffers.
 func (b *Backend) Close() error {
 	b.pool.Close()
+	for block := range b.shared {
+		block.Free()
+	}
+	clear(b.shared)
 	return nil
 }

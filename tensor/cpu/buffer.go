@@ -108,6 +108,7 @@ func (b *Backend) AllocShared(dt tensor.DType, n int) (tensor.Buffer, error) {
 		return b.Alloc(dt, n)
 	}
 	b.used += int64(bytes)
+	b.shared[block] = true
 	return &f32Buffer{memory[float32]{data: block.Float32s()[:n], bytes: int64(bytes), block: block}}, nil
 }
 
@@ -131,6 +132,7 @@ func free[T element](b *Backend, m *memory[T]) {
 		b.used -= m.bytes
 		if m.block != nil {
 			m.block.Free()
+			delete(b.shared, m.block)
 		}
 		*m = memory[T]{}
 	}

@@ -87,3 +87,19 @@ func TestAllocShared(t *testing.T) {
 	_, err = be.AllocShared(tensor.F32, sharedmem.Worth)
 	require.ErrorIs(t, err, ErrMemory)
 }
+
+// Close gives back the blocks that no garbage collector takes: a program that evaluates
+// many models, one after another, would keep all their gradients.
+func TestCloseEndsSharedBuffers(t *testing.T) {
+	be := New(Config{Threads: 1})
+	b, err := be.AllocShared(tensor.F32, sharedmem.Worth)
+	require.NoError(t, err)
+	v := b.(tensor.Host).Float32s()
+	_, _, shared := sharedmem.Find(v)
+	require.NoError(t, be.Close())
+	_, _, after := sharedmem.Find(v)
+	require.False(t, after)
+	require.Equal(t, runtime.GOOS == "linux", shared)
+	be.Free(b) // of a closed backend: nothing happens
+	require.NoError(t, be.Close())
+}

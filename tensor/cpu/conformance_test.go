@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/agrdist/agrdist/internal/leaktest"
 	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
@@ -15,7 +15,7 @@ import (
 	"github.com/agrdist/agrdist/tensor/tensortest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // backend makes a backend of n threads on a kernel set.
 func backend(set kernel.Set, n int) func(testing.TB) tensor.Backend {

@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/agrdist/agrdist/internal/leaktest"
 )
 
-func verify(m *testing.M) { goleak.VerifyTestMain(m) }
+func verify(m *testing.M) { leaktest.Main(m) }
 
 func system(files map[string]string) fstest.MapFS {
 	out := fstest.MapFS{}
