@@ -96,8 +96,10 @@ func TestIdentityDamaged(t *testing.T) {
 		flipped[i] ^= 1 << (i % 8)
 		damaged = append(damaged, flipped, good[:i])
 	}
-	for _, text := range []string{"{}", "null", `{"node":""}`, `{"node":"n"} {}`, `{"node":"n","other":1}`,
-		`{"node":"n","gossip_port":70000}`, `{"node":"n","rpc_port":-1}`, `{"node":"n","peers":["x"]}`} {
+	for _, text := range []string{
+		"{}", "null", `{"node":""}`, `{"node":"n"} {}`, `{"node":"n","other":1}`,
+		`{"node":"n","gossip_port":70000}`, `{"node":"n","rpc_port":-1}`, `{"node":"n","peers":["x"]}`,
+	} {
 		damaged = append(damaged, []byte(text))
 	}
 	for _, text := range damaged {

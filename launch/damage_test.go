@@ -34,7 +34,7 @@ func TestDamagedDirectory(t *testing.T) {
 		"low bit":   func(b []byte) []byte { b[2*len(b)/3] ^= 1; return b },
 		"last bit":  func(b []byte) []byte { b[len(b)-1] ^= 2; return b },
 		"cut":       func(b []byte) []byte { return b[:len(b)/2] },
-		"emptied":   func(b []byte) []byte { return nil },
+		"emptied":   func([]byte) []byte { return nil },
 		"zeroes":    func(b []byte) []byte { clear(b); return b },
 		"more":      func(b []byte) []byte { return append(b, "\x00{}\n"...) },
 	} {

@@ -81,18 +81,22 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 	return unlock, done, err
 }
 
-// tidy clears what killed processes left in the run's directory. A node that joins has
-// no lock, and may share the directory with a run that is under way: then it leaves the
-// checkpoints to that run.
+// tidy clears what killed processes left in the run's directory. Where several nodes share
+// it, a worker of another one may be writing a checkpoint, and over a network file system
+// no lock tells: then the next save clears up, as it is the only one.
 func (r *run) tidy(ctx context.Context) {
-	mine := len(r.cfg.Cluster.Join) == 0
-	if !mine {
-		if lock, err := r.dir.Lock(); err == nil {
-			mine = true
+	alone, err := r.dir.OneNode()
+	if alone && len(r.cfg.Cluster.Join) > 0 {
+		lock, lockErr := r.dir.Lock()
+		alone = lockErr == nil
+		if alone {
 			defer func() { _ = lock.Unlock() }() // it ends with the process at the latest
 		}
 	}
-	if err := r.dir.Tidy(ctx, mine); err != nil {
+	if err == nil {
+		err = r.dir.Tidy(ctx, alone)
+	}
+	if err != nil {
 		r.notice(fmt.Sprintf("what an earlier process left is not cleared: %v", err))
 	}
 }

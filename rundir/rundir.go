@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,14 +118,25 @@ func (d Dir) Place() (string, error) {
 // every file system, a network's too.
 const placePrefix = "disk-"
 
+// OneNode tells whether no more than one node has ever kept its identity here: nobody else
+// writes to the directory, then, than the holder of its lock and that process's workers.
+func (d Dir) OneNode() (bool, error) {
+	entries, err := os.ReadDir(d.Nodes())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("look for the nodes of the run: %w", err)
+	}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return filepath.Ext(e.Name()) != ".json" })
+	return len(entries) <= 1, nil
+}
+
 // Tidy removes what killed processes left unfinished in the directory: temporary files,
-// and, for the holder of the lock, temporary directories of checkpoints.
-func (d Dir) Tidy(ctx context.Context, locked bool) error {
+// and, if nobody else can be writing any, temporary directories of checkpoints.
+func (d Dir) Tidy(ctx context.Context, alone bool) error {
 	var errs []error
 	for _, dir := range []string{string(d), d.Nodes(), d.join("data")} {
 		errs = append(errs, sealed.Sweep(vfs.OS{}, dir))
 	}
-	if locked {
+	if alone {
 		errs = append(errs, d.Store(checkpoint.Options{}).Tidy(ctx))
 	}
 	return errors.Join(errs...)

@@ -36,10 +36,8 @@ func (e *DamagedJournalError) Unwrap() error { return e.Err }
 
 // ReadJournal reads the journal of a run; one that is not there is empty. The error is a
 // *DamagedJournalError if there is one that says nothing certain.
-func ReadJournal(path string) (cluster.Journal, error) { return readJournal(vfs.OS{}, path) }
-
-func readJournal(fsys vfs.FS, path string) (cluster.Journal, error) {
-	raw, err := vfs.ReadFile(fsys, path, sealed.Limit)
+func ReadJournal(path string) (cluster.Journal, error) {
+	raw, err := vfs.ReadFile(vfs.OS{}, path, sealed.Limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cluster.NewJournal(), nil
 	}
@@ -60,12 +58,12 @@ func KeepJournal(path string, seen cluster.Journal) error {
 	if _, damaged := errors.AsType[*DamagedJournalError](err); damaged {
 		// It was good when this process began, and had nothing newer than what was
 		// seen since.
-		return writeJournal(vfs.OS{}, path, seen)
+		return writeJournal(path, seen)
 	}
 	if err != nil || !seen.Supersedes(kept) {
 		return err
 	}
-	return writeJournal(vfs.OS{}, path, seen)
+	return writeJournal(path, seen)
 }
 
 func parseJournal(raw []byte) (cluster.Journal, error) {
@@ -84,8 +82,8 @@ func parseJournal(raw []byte) (cluster.Journal, error) {
 
 // writeJournal replaces the file in one step: after a crash it is the old or the
 // new one, whole.
-func writeJournal(fsys vfs.FS, path string, j cluster.Journal) error {
-	if err := sealed.Write(fsys, path, journalFile{Version: journalVersion, Journal: j}); err != nil {
+func writeJournal(path string, j cluster.Journal) error {
+	if err := sealed.Write(vfs.OS{}, path, journalFile{Version: journalVersion, Journal: j}); err != nil {
 		return fmt.Errorf("coordinator: write journal: %w", err)
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 
 	"github.com/agrdist/agrdist/cluster"
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
-	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 type (
@@ -257,7 +256,7 @@ func (o *owner) journal(now time.Time, force bool) error {
 		return nil
 	}
 	revision := o.machine.Revision()
-	err := writeJournal(vfs.OS{}, o.cfg.JournalPath, o.machine.Journal())
+	err := writeJournal(o.cfg.JournalPath, o.machine.Journal())
 	if err == nil {
 		o.journaled, o.journalAt = revision, now
 	}

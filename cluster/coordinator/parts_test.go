@@ -23,7 +23,6 @@ import (
 	pb "github.com/agrdist/agrdist/cluster/clusterpb"
 	"github.com/agrdist/agrdist/cluster/security"
 	"github.com/agrdist/agrdist/internal/sealed"
-	"github.com/agrdist/agrdist/internal/vfs"
 )
 
 func TestPlaintextIsForLoopbackOnly(t *testing.T) {
@@ -162,7 +161,7 @@ func TestJournalSurvivesTheDisk(t *testing.T) {
 	fill(t, reflect.ValueOf(&j).Elem(), &n)
 	for range 2 { // the second replaces the first
 		j.Step++
-		require.NoError(t, writeJournal(vfs.OS{}, path, j))
+		require.NoError(t, writeJournal(path, j))
 		got, err := ReadJournal(path)
 		require.NoError(t, err)
 		require.Empty(t, cmp.Diff(j, got))
@@ -170,7 +169,7 @@ func TestJournalSurvivesTheDisk(t *testing.T) {
 	left, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Len(t, left, 1, "no temporary file stays")
-	require.Error(t, writeJournal(vfs.OS{}, filepath.Join(path, "no", "folder"), j))
+	require.Error(t, writeJournal(filepath.Join(path, "no", "folder"), j))
 
 	require.NoError(t, os.WriteFile(path, old(t, j), 0o600))
 	got, err := ReadJournal(path)

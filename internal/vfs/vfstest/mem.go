@@ -71,12 +71,9 @@ func (n *node) change(c change) {
 type Loss int
 
 const (
-	// Kept: all of it is there. A process was killed, the machine runs.
-	Kept Loss = iota
-	// Lost: none of it is there.
-	Lost
-	// Torn: the names are there; of the data, half, and zeroes after that.
-	Torn
+	Kept Loss = iota // all of it is there: a process was killed, the machine runs
+	Lost             // none of it is there
+	Torn             // the names are there; of the data, half, and zeroes after that
 )
 
 // Losses are all of them.
