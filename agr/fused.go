@@ -35,7 +35,8 @@ type fused struct {
 	finite   bool
 	clip     float32
 
-	gauge *gauge // of movements; nil: none was asked for yet
+	gauge *gauge                                // of movements; nil: none was asked for yet
+	after func(params []float32, b optim.Block) // of Track; nil: none
 
 	next atomic.Int64
 	work func(worker int)
@@ -70,13 +71,18 @@ func newFused(e optim.Elementwise, a *Config, own ownClip, segments []optim.Segm
 			}
 			if p.u.movement == nil {
 				p.block(p.blocks[i], &p.scratch[worker])
-				continue
+			} else {
+				p.gauge.measure(i, worker, &p.u, p.blocks[i], func() { p.block(p.blocks[i], &p.scratch[worker]) })
 			}
-			p.gauge.measure(i, worker, &p.u, p.blocks[i], func() { p.block(p.blocks[i], &p.scratch[worker]) })
+			if p.after != nil {
+				p.after(p.u.params, p.blocks[i])
+			}
 		}
 	}
 	return p
 }
+
+func (p *fused) follow(after func(params []float32, b optim.Block)) { p.after = after }
 
 func (p *fused) Name() string        { return p.name }
 func (p *fused) Slots() []optim.Slot { return p.e.Slots() }

@@ -20,7 +20,8 @@ type unfused struct {
 	clip     float32
 	average  func(i int)
 	gauge    *gauge
-	before   []float32 // parameters, while a movement is measured
+	before   []float32                             // parameters, while a movement is measured
+	after    func(params []float32, b optim.Block) // of Track; nil: none
 }
 
 func newUnfused(o optim.Optimizer, a *Config, own ownClip, segments []optim.Segment, flatLen int, r optim.Runner) *unfused {
@@ -41,6 +42,8 @@ func newUnfused(o optim.Optimizer, a *Config, own ownClip, segments []optim.Segm
 	}
 	return p
 }
+
+func (p *unfused) follow(after func(params []float32, b optim.Block)) { p.after = after }
 
 func (p *unfused) Name() string        { return p.name }
 func (p *unfused) Slots() []optim.Slot { return p.o.Slots() }
@@ -78,6 +81,9 @@ func (p *unfused) Apply() error {
 		p.o.Step(p.u.params, p.u.grads, p.u.lr, p.u.t)
 		if p.u.ema != nil {
 			optim.Run(p.runner, len(p.t.blocks), p.average)
+		}
+		if p.after != nil {
+			optim.Run(p.runner, len(p.t.blocks), func(i int) { p.after(p.u.params, p.t.blocks[i]) })
 		}
 		p.movement()
 	}

@@ -76,10 +76,12 @@ type Train struct {
 	LossGamma     float64 `mapstructure:"loss_gamma" bits:"yes" doc:"gamma of the weighting: 5 is usual for min_snr, 1 for p2"`
 	ClipGradNorm  float64 `mapstructure:"clip_grad_norm" bits:"yes" doc:"gradients are scaled down to this global norm; 0: no clipping"`
 	EMADecay      float64 `mapstructure:"ema_decay" bits:"yes" doc:"decay of the weights' moving average; 0: none"`
-	MaxSkipped    int     `mapstructure:"max_skipped" doc:"stop after this many steps in a row whose loss or gradient is not finite"`
-	DigestEvery   int64   `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps, and the whole state before each checkpoint; 0: only then"`
-	Threads       int     `mapstructure:"threads" scope:"node" doc:"threads of a worker; 0: cores / workers on the node"`
-	PinThreads    bool    `mapstructure:"pin_threads" scope:"node" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
+	// EMAProfiles are optim.Profiles' lengths.
+	EMAProfiles []float64 `mapstructure:"ema_profiles" bits:"yes" doc:"lengths of power-function averages that are kept besides, as parts of the training, ascending: [0.05, 0.1] as in EDM2. agrdist checkpoint export --ema-length makes averages of other lengths of them. Each takes the memory of the parameters again"`
+	MaxSkipped  int       `mapstructure:"max_skipped" doc:"stop after this many steps in a row whose loss or gradient is not finite"`
+	DigestEvery int64     `mapstructure:"digest_every" doc:"compare the parameters of all ranks every so many steps, and the whole state before each checkpoint; 0: only then"`
+	Threads     int       `mapstructure:"threads" scope:"node" doc:"threads of a worker; 0: cores / workers on the node"`
+	PinThreads  bool      `mapstructure:"pin_threads" scope:"node" doc:"keep each thread of a worker on a core of its own (Linux); for a machine that runs nothing else"`
 }
 
 // Optimizer is the rule that applies the reduced gradient. Unset values take the

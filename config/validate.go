@@ -104,6 +104,10 @@ func (c *Config) validateTrain(check func(bool, string, ...any)) {
 	}
 	check(t.ClipGradNorm >= 0, "train.clip_grad_norm is %g; it must be 0 (off) or more", t.ClipGradNorm)
 	check(t.EMADecay >= 0 && t.EMADecay < 1, "train.ema_decay is %g; it must be in [0, 1)", t.EMADecay)
+	for i, l := range t.EMAProfiles {
+		check(l >= 0.001 && l <= 0.28 && (i == 0 || l > t.EMAProfiles[i-1]),
+			"train.ema_profiles is %v; lengths are parts of the training, from 0.001 to 0.28, ascending", t.EMAProfiles)
+	}
 	check(t.MaxSkipped >= 0, "train.max_skipped is %d; it must be 0 or more", t.MaxSkipped)
 	check(t.DigestEvery >= 0, "train.digest_every is %d; it must be 0 (never) or more", t.DigestEvery)
 	check(t.Threads >= 0 && t.Threads <= 1024, "train.threads is %d; it must be 0 (automatic) to 1024", t.Threads)

@@ -87,29 +87,41 @@ func FitPowerEMA(at []int64, decay, length float64) (PostHoc, error) {
 		lo, gap := float64(at[i]), float64(at[j]-at[i])
 		return math.Pow(b, gap) * ((1-b)/(1+b)*(1-math.Pow(b, 2*lo)) + math.Pow(b, 2*lo))
 	}
-	// Least squares with the sum as a constraint: the KKT system.
-	system := mat.NewDense(n+1, n+1, nil)
-	right := mat.NewVecDense(n+1, nil)
-	var norm, along float64
+	inner, along := mat.NewSymDense(n, nil), make([]float64, n)
+	var norm, running float64
 	next := 0
 	for s, w := range want {
 		norm += w * w
 		if s == 0 {
-			along = w
+			running = w
 		} else {
-			along = b*along + (1-b)*w // sum over s of p_i(s) want(s), would i end here
+			running = b*running + (1-b)*w // sum over s of p_i(s) want(s), would i end here
 		}
 		for ; next < n && at[next] == int64(s); next++ {
-			right.SetVec(next, along)
+			along[next] = running
 		}
 	}
 	for i := range n {
 		for j := i; j < n; j++ {
-			system.Set(i, j, gram(i, j))
-			system.Set(j, i, gram(i, j))
+			inner.SetSym(i, j, gram(i, j))
+		}
+	}
+	return fit(inner, along, norm)
+}
+
+// fit combines profiles whose inner products with one another and with the wanted one are
+// given, norm being that of the wanted one with itself: least squares with the sum of the
+// weights, 1, as a constraint, so the KKT system.
+func fit(inner *mat.SymDense, along []float64, norm float64) (PostHoc, error) {
+	n := len(along)
+	system, right := mat.NewDense(n+1, n+1, nil), mat.NewVecDense(n+1, nil)
+	for i := range n {
+		for j := range n {
+			system.Set(i, j, inner.At(i, j))
 		}
 		system.Set(i, n, 1)
 		system.Set(n, i, 1)
+		right.SetVec(i, along[i])
 	}
 	right.SetVec(n, 1)
 	var solved mat.VecDense

@@ -112,6 +112,19 @@ func Precision(name string) (tensor.DType, error) {
 
 // Pass makes all that follows the all-reduce, in the memory that holds the model.
 func (d *Device) Pass(c *config.Config, p *nn.Params) (agr.Pass, error) {
+	pass, err := d.untracked(c, p)
+	if err != nil {
+		return nil, err
+	}
+	profiles, err := optim.NewProfiles(c.Train.EMAProfiles)
+	if err != nil {
+		return nil, fmt.Errorf("train.ema_profiles: %w", err)
+	}
+	return agr.Track(pass, d.Backend, profiles, p.FlatLen())
+}
+
+// untracked is the pass without power-function averages.
+func (d *Device) untracked(c *config.Config, p *nn.Params) (agr.Pass, error) {
 	if d.pass == nil {
 		return newPass(c, p, d.cpu.Pool())
 	}

@@ -65,6 +65,7 @@ func MemoryOf(c *config.Config) (Memory, error) {
 		return m, err
 	}
 	m.Moments = flat * int64(len(rule.Slots()))
+	m.Average += flat * int64(len(c.Train.EMAProfiles))
 
 	before := be.bytes
 	batch, err := emptyBatch(be, c)

@@ -46,7 +46,8 @@ func checkpointCommand() *cobra.Command {
 
 --ema-length chooses the length of the average after the training: 0.05 weighs updates
 by a power function whose width is 5 % of the training (sigma_rel of EDM2). It combines
-the averages of all checkpoints that the run kept (checkpoint.keep, keep_every, keep_at).`,
+the averages of all checkpoints that the run kept (checkpoint.keep, keep_every, keep_at):
+those of train.ema_profiles, of which a few will do, or else the moving averages.`,
 		Example: "  agrdist checkpoint export runs/digits pipeline   # DDPMPipeline.from_pretrained(\"pipeline\")\n" +
 			"  agrdist checkpoint export --ema-length 0.1 runs/mine pipeline",
 		RunE: func(c *cobra.Command, args []string) error {

@@ -48,7 +48,7 @@ const gpuSteps = 10
 
 func onDevice(dir string, more ...string) []string {
 	return training(dir, append([]string{
-		"--set", "device=cuda", "--set", "train.steps=" + strconv.Itoa(gpuSteps), "--set", "checkpoint.every=3", "--set", "sample.count=2", "--set", "log.measure_every=5",
+		"--set", "device=cuda", "--set", "train.steps=" + strconv.Itoa(gpuSteps), "--set", "checkpoint.every=3", "--set", "sample.count=2", "--set", "log.measure_every=5", "--set", "train.ema_profiles=[0.1]",
 	}, more...)...)
 }
 

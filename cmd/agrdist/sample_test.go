@@ -329,7 +329,7 @@ func TestExportEMALength(t *testing.T) {
 	run(t, training(dir, "--set", "checkpoint.keep=10", "--set", "train.ema_decay=0.9", "--set", "checkpoint.every=4", "--set", "lr.base=0.01")...).ended(exitOK)
 	out := filepath.Join(work, "pipe")
 	p := run(t, "checkpoint", "export", "--ema-length", "0.1", dir, out).ended(exitOK)
-	require.Contains(t, p.stdout.String(), "step 32, power-function EMA of length 0.1 from 8 checkpoints")
+	require.Contains(t, p.stdout.String(), "step 32, power-function EMA of length 0.1 from 8 checkpoints' moving averages")
 
 	var at []int64
 	for s := int64(4); s <= tinySteps; s += 4 {
@@ -359,6 +359,34 @@ func TestExportEMALength(t *testing.T) {
 		}
 	}
 	draw(t, out, "--steps", "2")
+
+	// What a run tracked gives its own lengths as they are, from few checkpoints, whatever
+	// the workers and through a resume.
+	tracking := func(name string, more ...string) string {
+		dir := filepath.Join(work, name)
+		run(t, training(dir, append([]string{"--set", "train.ema_profiles=[0.05,0.1]", "--set", "checkpoint.keep=10", "--set", "lr.base=0.01"}, more...)...)...).ended(exitOK)
+		return dir
+	}
+	tracked := tracking("tracked", "--workers", "2")
+	require.Equal(t, finish(t, tracked).ModelDigest, finish(t, tracking("one", "--workers", "1")).ModelDigest)
+	half := tracking("half", "--workers", "1", "--set", "train.steps=16")
+	run(t, training(half, "--workers", "2", "--set", "train.ema_profiles=[0.05,0.1]", "--set", "checkpoint.keep=10", "--set", "lr.base=0.01")...).ended(exitOK)
+	require.Equal(t, finish(t, tracked).ModelDigest, finish(t, half).ModelDigest)
+	refused(t, run(t, training(half, "--set", "train.steps=64", "--set", "lr.base=0.01")...), exitConfig, "train.ema_profiles")
+	p = run(t, "checkpoint", "export", "--ema-length", "0.1", tracked, filepath.Join(work, "tracked-pipe")).ended(exitOK)
+	require.Contains(t, p.stdout.String(), "from 4 checkpoints' 2 tracked averages")
+	got, err = rundir.OpenWeights(t.Context(), filepath.Join(work, "tracked-pipe"), false)
+	require.NoError(t, err)
+	src, err := rundir.Open(t.Context(), filepath.Join(tracked, "checkpoints", "step-"+itoa(tinySteps)), checkpoint.Optimizer)
+	require.NoError(t, err)
+	stored := map[string][]float32{}
+	for _, w := range src.State.Optimizer {
+		stored[w.Name] = w.Data
+	}
+	for _, w := range got.Weights() {
+		require.InDeltaSlice(t, stored["power_ema_0_1."+w.Name], w.Data, 1e-5, w.Name)
+	}
+	run(t, "checkpoint", "export", "--ema-length", "0.15", tracked, filepath.Join(work, "other-pipe")).ended(exitOK)
 
 	export := func(args ...string) *process {
 		return run(t, append([]string{"checkpoint", "export"}, append(args, filepath.Join(work, "no"))...)...)
