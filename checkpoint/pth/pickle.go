@@ -220,14 +220,17 @@ func (m *machine) step(op byte) error {
 			return err
 		}
 		return m.push(tuple(items))
+	case 0x95: // FRAME: how much follows that may be read at once
+		_, err := m.number(8)
+		return err
 	case 'K', 'M', 'J', 0x8a, 'G', 'X', 'U', 'T', 0x8c:
 		return m.literal(op)
-	case 'q', 'r', 'h', 'j':
+	case 'q', 'r', 'h', 'j', 0x94:
 		return m.remember(op)
 	case 's', 'u', 'a', 'e', 'b':
 		return m.fill(op)
-	case 'c':
-		return m.name()
+	case 'c', 0x93:
+		return m.name(op)
 	case 'R':
 		return m.call()
 	case 'Q':
@@ -275,15 +278,15 @@ func (m *machine) literal(op byte) error {
 
 // remember is the memo.
 func (m *machine) remember(op byte) error {
-	width := 1
-	if op == 'r' || op == 'j' {
-		width = 4
+	width := map[byte]int{'q': 1, 'h': 1, 'r': 4, 'j': 4}[op]
+	n := uint64(len(m.memo)) // MEMOIZE takes the next number
+	if op != 0x94 {
+		var err error
+		if n, err = m.number(width); err != nil {
+			return err
+		}
 	}
-	n, err := m.number(width)
-	if err != nil {
-		return err
-	}
-	if op == 'q' || op == 'r' {
+	if op != 'h' && op != 'j' {
 		if len(m.stack) == 0 {
 			return fmt.Errorf("%w: the pickle remembers a value that is not there", ErrFormat)
 		}
@@ -341,12 +344,8 @@ func (m *machine) fill(op byte) error {
 }
 
 // name pushes one of the things that may be named.
-func (m *machine) name() error {
-	module, err := m.line()
-	if err != nil {
-		return err
-	}
-	name, err := m.line()
+func (m *machine) name(op byte) error {
+	module, name, err := m.qualified(op)
 	if err != nil {
 		return err
 	}
@@ -357,6 +356,26 @@ func (m *machine) name() error {
 		return m.push(global(name))
 	}
 	return fmt.Errorf("%w: the name %.60q", ErrForbidden, module+"."+name)
+}
+
+// qualified is the two parts of a name: two lines, or the two texts on the stack.
+func (m *machine) qualified(op byte) (module, name string, err error) {
+	if op == 'c' {
+		if module, err = m.line(); err == nil {
+			name, err = m.line()
+		}
+		return module, name, err
+	}
+	parts, err := m.popN(2)
+	if err != nil {
+		return "", "", err
+	}
+	module, okM := parts[0].(string)
+	name, okN := parts[1].(string)
+	if !okM || !okN {
+		return "", "", fmt.Errorf("%w: a name that is %s and %s", ErrForbidden, kindOf(parts[0]), kindOf(parts[1]))
+	}
+	return module, name, nil
 }
 
 // call makes a dictionary or a tensor.

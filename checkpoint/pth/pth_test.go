@@ -61,11 +61,15 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"cos\nsystem\n.":               "os.system",
-		"cbuiltins\neval\n.":           "eval",
-		"ctorch\nload\n.":              "torch.load",
-		"\x80\x02i":                    "0x69", // INST
-		"\x80\x02}\x93.":               "0x93", // STACK_GLOBAL
+		"cos\nsystem\n.":     "os.system",
+		"cbuiltins\neval\n.": "eval",
+		"ctorch\nload\n.":    "torch.load",
+		"\x80\x02i":          "0x69",      // INST
+		"\x80\x02}\x93.":     "not there", // STACK_GLOBAL
+		"\x80\x02}}\x93.":    "a name that is a dictionary",
+		"\x80\x04\x95\x11\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x94\x8c\x06system\x94\x93\x94.": "os.system",
+		"\x80\x04\x94.":                "not there", // MEMOIZE
+		"\x80\x04\x95\x11":             "cut off",   // FRAME
 		"\x80\x02}(K\x01K\x02u)R.":     "a call of a dictionary",
 		"\x80\x09.":                    "protocol 9",
 		"X\xff\xff\xff\x7f":            "bytes",
@@ -102,7 +106,7 @@ func TestDamage(t *testing.T) {
 // A checkpoint of a training script: state dictionaries beside the optimizer's state, a
 // scheduler's and numbers; halves, doubles and strides.
 func TestCheckpoint(t *testing.T) {
-	for _, name := range []string{"ckpt.pt", "ckpt-old.pt"} {
+	for _, name := range []string{"ckpt.pt", "ckpt-old.pt", "ckpt-p4.pt"} {
 		f, err := Open(filepath.Join("testdata", name))
 		require.NoError(t, err, name)
 		require.Equal(t, []string{"ema_model", "net_model"}, f.Groups(), name)
@@ -157,7 +161,7 @@ func TestViews(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, name := range []string{"zip.pth", "old.pth", "evil.pth", "strided.pth", "ckpt.pt", "ckpt-old.pt"} {
+	for _, name := range []string{"zip.pth", "old.pth", "evil.pth", "strided.pth", "ckpt.pt", "ckpt-old.pt", "ckpt-p4.pt"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name))
 		require.NoError(f, err)
 		f.Add(b)

@@ -19,6 +19,12 @@ import (
 // FID: a release file of github.com/mseitzer/pytorch-fid, 95,628,359 bytes.
 const Published = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
+// URL is where it is published.
+const URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+
+// advice is what to do without the file.
+const advice = "get the published weights: curl -LO " + URL + " (95,628,359 bytes, SHA-256 " + Published + ")"
+
 // Errors of Open, wrapped with the file and what to do.
 var (
 	ErrNotPublished = errors.New("it is not the published file")
@@ -46,7 +52,7 @@ type folded struct {
 func Open(path string) (*Weights, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("inception: %w; give pt_inception-2015-12-05-6726825d.pth of github.com/mseitzer/pytorch-fid, or its conversion to safetensors", err)
+		return nil, fmt.Errorf("inception: %w; %s", err, advice)
 	}
 	defer func() { _ = f.Close() }() // only read
 	h := sha256.New()
@@ -59,7 +65,7 @@ func Open(path string) (*Weights, error) {
 		tensors, err = readSafetensors(path)
 	} else {
 		if digest != Published {
-			return nil, fmt.Errorf("inception: %s: %w (SHA-256 %s, want %s); download it again, or convert other weights to safetensors", path, ErrNotPublished, digest, Published)
+			return nil, fmt.Errorf("inception: %s: %w: SHA-256 %s; %s, or give other weights as .safetensors", path, ErrNotPublished, digest, advice)
 		}
 		tensors, err = pth.ReadFile(path)
 	}

@@ -1,4 +1,4 @@
-"""Writes ckpt.pt and ckpt-old.pt: a training script's checkpoint with every kind of tensor.
+"""Writes ckpt.pt, ckpt-old.pt and ckpt-p4.pt (pickle protocol 4): a training script's checkpoint with every kind of tensor.
 
     pip install torch numpy
     python make.py
@@ -34,4 +34,5 @@ whole = {
     "x_T": torch.zeros(2, 3, 4, 5),
 }
 torch.save(whole, here / "ckpt.pt")
+torch.save(whole, here / "ckpt-p4.pt", pickle_protocol=4)
 torch.save(whole, here / "ckpt-old.pt", _use_new_zipfile_serialization=False)
