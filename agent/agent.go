@@ -73,6 +73,7 @@ type Agent struct {
 	machine *node.Machine
 	members map[int]cluster.MemberID // by slot, of the newest incarnation
 	session session                  // nil before the node is admitted
+	held    *os.File                 // copies of the state, in memory; nil: none yet
 	result  *node.Return
 
 	known struct { // what Seen of the machine returned last
@@ -297,6 +298,9 @@ func (a *Agent) close(cancel func()) {
 	cancel()
 	a.tasks.Wait()
 	a.flights.close()
+	if a.held != nil {
+		_ = a.held.Close() // memory
+	}
 	if err := a.signpost.takeDown(); err != nil {
 		a.log.Warn("closing", "err", err)
 	}

@@ -194,14 +194,21 @@ func (a *Agent) killAll() {
 }
 
 func (a *Agent) command(slot int) (supervise.Command, error) {
+	var kept []*os.File
+	if ring := a.flights.begin(slot); ring != nil {
+		kept = append(kept, ring) // the first: the worker looks there
+	}
+	memory := 0
+	if f := a.heldState(); f != nil {
+		memory = supervise.KeptFD + len(kept)
+		kept = append(kept, f)
+	}
 	c, err := a.cfg.Command(slot, spec.Spec{
 		Member: a.members[slot], Node: a.cfg.Node, Slot: slot, RunDir: a.cfg.RunDir,
 		RunID: a.cfg.Run.Cluster.RunID, Coordinator: a.signpost.path, Advertised: a.gossip.Addr(), Secret: a.cfg.Secret,
-		Config: string(a.cfg.Run.YAML(false)),
+		Config: string(a.cfg.Run.YAML(false)), MemoryFD: memory,
 	})
-	if ring := a.flights.begin(slot); ring != nil {
-		c.Keep = append([]*os.File{ring}, c.Keep...) // the first: the worker looks there
-	}
+	c.Keep = append(kept, c.Keep...)
 	if id := a.cfg.Identity; id != nil {
 		c.Keep = append(c.Keep, id.workers)
 	}

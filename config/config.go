@@ -150,6 +150,7 @@ type Cluster struct {
 // Checkpoint is what is saved.
 type Checkpoint struct {
 	Every        int64   `mapstructure:"every" doc:"steps between checkpoints; 0: only at the end and at a stop"`
+	MemoryEvery  int64   `mapstructure:"memory_every" doc:"steps between copies of the state into memory of each node's agent, from where a run continues that lost all workers; two copies take twice the state's bytes on every node; 0: none"`
 	FullDiskWait string  `mapstructure:"full_disk_wait" doc:"how long to wait for room where the disk is full at the end or at a stop; 0s: not at all"`
 	Keep         int     `mapstructure:"keep" doc:"newest checkpoints kept"`
 	KeepEvery    int64   `mapstructure:"keep_every" doc:"never remove the checkpoint of a step that this divides; 0: no such rule"`

@@ -42,6 +42,7 @@ func (c *Config) Validate() error {
 	check(c.HeldOut.Every >= 0, "heldout.every is %d; it must be 0 (no held-out loss) or more", c.HeldOut.Every)
 	check(c.HeldOut.Every == 0 || c.Data.Holdout > 0 || c.Data.Name == "cifar10",
 		"heldout.every is %d and data.holdout 0; set data.holdout to the number of images that are kept for it", c.HeldOut.Every)
+	check(c.Checkpoint.MemoryEvery >= 0, "checkpoint.memory_every is %d; it must be 0 or more", c.Checkpoint.MemoryEvery)
 	check(c.Checkpoint.Every >= 0, "checkpoint.every is %d; it must be 0 or more", c.Checkpoint.Every)
 	wait, err := time.ParseDuration(c.Checkpoint.FullDiskWait)
 	check(err == nil && wait >= 0, "checkpoint.full_disk_wait is %q; write a time such as 10m, or 0s", c.Checkpoint.FullDiskWait)

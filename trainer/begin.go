@@ -46,6 +46,9 @@ func (r *round) begin(ctx context.Context) error {
 func (r *round) offers(ctx context.Context) ([]standing, error) {
 	var damaged error
 	own := func(ctx context.Context) (bool, error) {
+		if found, err := r.remember(); found || err != nil || r.parts.Store == nil {
+			return found, err
+		}
 		found, err := r.parts.Store.Restore(ctx, r.state)
 		if _, none := errors.AsType[*checkpoint.NoneValidError](err); none {
 			damaged, err = err, nil // another node may have a good one
@@ -62,14 +65,35 @@ func (r *round) offers(ctx context.Context) ([]standing, error) {
 	if damaged != nil {
 		return nil, damaged // the others wait in the next exchange, and hear of it
 	}
-	return r.read(ctx, r.rank == 0, func(ctx context.Context) (bool, error) { return r.parts.Store.RestoreSource(ctx, r.state) })
+	return r.read(ctx, r.rank == 0 && r.parts.Store != nil, func(ctx context.Context) (bool, error) { return r.parts.Store.RestoreSource(ctx, r.state) })
+}
+
+// remember takes the state from the memory of this node's agent, where that is newer than
+// this node's newest checkpoint.
+func (r *round) remember() (bool, error) {
+	if r.parts.Memory == nil {
+		return false, nil
+	}
+	after := int64(-1)
+	if r.parts.Store != nil {
+		after = r.parts.Store.NewestStep()
+	}
+	found, err := r.parts.Memory.Restore(r.state, after)
+	if err != nil {
+		r.log.Warn("the state that the agent holds cannot be used", "err", err)
+		return false, nil // a checkpoint will do
+	}
+	if found {
+		r.log.Warn("all workers were lost: continuing from the state in the agent's memory", "step", r.state.Step)
+	}
+	return found, nil
 }
 
 // read lets some ranks look for a checkpoint. The others stay in touch meanwhile.
 func (r *round) read(ctx context.Context, looks bool, restore func(context.Context) (bool, error)) ([]standing, error) {
 	var found bool
 	_, err := r.background(ctx, func(ctx context.Context) (err error) {
-		if looks && r.parts.Store != nil {
+		if looks && (r.parts.Store != nil || r.parts.Memory != nil) {
 			found, err = restore(ctx)
 		}
 		return err

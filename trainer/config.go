@@ -33,6 +33,7 @@ type Config struct {
 	MaxSkipped  int   // steps in a row that may be skipped for not being finite
 	DigestEvery int64 // steps between comparisons of the ranks' parameters; 0: only at checkpoints
 
+	MemoryEvery     int64         // steps between copies of the state into Parts.Memory; 0: none
 	CheckpointEvery int64         // 0: only at the end and at a stop
 	CheckpointAt    []int64       // further steps
 	Replicas        int           // disks that a checkpoint is written to, where there are so many; 0 is 1

@@ -294,6 +294,15 @@ func (m *memory) Restore(_ context.Context, s *State) (bool, error) {
 	return true, s.Restore(m.saved[len(m.saved)-1])
 }
 
+func (m *memory) NewestStep() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.saved) == 0 {
+		return -1
+	}
+	return m.saved[len(m.saved)-1].Step
+}
+
 func (m *memory) RestoreSource(context.Context, *State) (bool, error) { return false, nil }
 
 func (m *memory) Save(_ context.Context, s *State) error {

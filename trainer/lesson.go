@@ -62,7 +62,8 @@ func (r *round) teach(from int, all []standing) {
 	r.lesson = l
 	if l.learns[r.rank] {
 		r.ready = false
-		r.state.Step, r.state.Updates, r.state.InARow, r.state.Generation = target.step, target.upd, target.skip, target.generation
+		r.state.Step, r.state.Updates, r.state.InARow = target.step, target.upd, target.skip
+		r.state.Generation, r.state.lineage = target.generation, nil // chooseKeepers brings it
 		r.progress.state(r.state, false)
 		r.log.Info("copying the state of a peer while it trains", "from", r.gen.Members[from].Node, "step", target.step)
 	}

@@ -69,6 +69,9 @@ type Store interface {
 	// Restore loads the run's newest checkpoint on this node into s and reports whether
 	// there was one. An error leaves s as it was.
 	Restore(ctx context.Context, s *State) (bool, error)
+	// NewestStep is the step of the newest checkpoint that Restore would try, which may
+	// turn out to be damaged; -1: there is none.
+	NewestStep() int64
 	// RestoreSource loads what a run that no node has a checkpoint of begins with, and
 	// reports whether there is such a thing. Rank 0 calls it.
 	RestoreSource(ctx context.Context, s *State) (bool, error)

@@ -39,6 +39,7 @@ func (r *round) train(ctx context.Context) (out Outcome, err error) {
 			r.group.Abort(err) // frees the residence from an operation in flight
 		}
 		r.home.leave()
+		r.parts.Memory.Wait()
 	}()
 	if err := r.sync(ctx); err != nil {
 		return 0, err
@@ -129,6 +130,7 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 	loss *= float64(r.chunks.batch.GradScale)
 	committed := finite(loss) && stats.Finite
 	if committed {
+		r.parts.Memory.Wait()
 		if err := r.parts.Pass.Apply(); err != nil {
 			return v, fmt.Errorf("trainer: update of step %d: %w", s.Step, err)
 		}
@@ -242,6 +244,12 @@ func (r *round) cadence(ctx context.Context, save bool) error {
 			if err := r.task(ctx, t); err != nil {
 				return err
 			}
+		}
+	}
+	if m := r.parts.Memory; m != nil && due(r.cfg.MemoryEvery) && r.ready && r.firstOfNode() {
+		if err := m.Keep(r.state); err != nil && !r.forgetful {
+			r.forgetful = true
+			r.log.Warn("the agent's memory does not hold the state", "err", err)
 		}
 	}
 	return nil

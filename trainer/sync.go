@@ -93,8 +93,8 @@ func (r *round) take(ctx context.Context, from int, all []standing) error {
 	return r.copyFrom(ctx, from, all)
 }
 
-// standings returns what every rank has. The digests of those that are furthest are
-// there where somebody needs them: to compare states, or to check a copy.
+// standings returns what every rank has. The digests are there where somebody needs them:
+// to compare states, or to check a copy.
 func (r *round) standings(ctx context.Context) ([]standing, error) {
 	own := standing{has: r.ready, fresh: r.parts.Fresh && r.firstOfNode(), step: r.state.Step, upd: r.state.Updates, skip: r.state.InARow, generation: r.state.Generation, group: r.gen.Fingerprint()}
 	words, err := r.group.AllGather(ctx, own.bytes())
@@ -117,18 +117,12 @@ func (r *round) standings(ctx context.Context) ([]standing, error) {
 	if from < 0 {
 		return all, nil
 	}
-	furthest := func(s standing) bool { return s.has && s.step == all[from].step }
-	others := 0
-	for _, s := range all {
-		if furthest(s) {
-			others++
-		}
-	}
-	if others == 1 && (len(all) == 1 || r.teachable(from, all)) {
+	another := slices.ContainsFunc(slices.Delete(slices.Clone(all), from, from+1), func(s standing) bool { return s.has })
+	if !another && (len(all) == 1 || r.teachable(from, all)) {
 		return all, nil // nothing to compare, and a lesson has a check of its own
 	}
 	var digest [16]byte
-	if furthest(all[r.rank]) {
+	if own.has {
 		if digest, err = r.state.digest(); err != nil {
 			return nil, err
 		}

@@ -38,6 +38,7 @@ func (r *round) task(ctx context.Context, t Task) error {
 	if t.Count == 0 {
 		return nil
 	}
+	r.parts.Memory.Wait() // a task may compute with the average in the parameters' place
 	r.progress.set(t.Phase, 0)
 	share := func(rank int) (lo, hi int) {
 		return t.Count * rank / r.group.Size(), t.Count * (rank + 1) / r.group.Size()

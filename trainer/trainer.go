@@ -47,10 +47,11 @@ type Parts struct {
 	Session                Session
 	Connector              Connector
 	Member                 cluster.MemberID
-	Node                   string // where Member is, for people
-	Store                  Store  // nil: nothing is saved or restored
-	Fresh                  bool   // this node was told to start from scratch
-	Tasks                  []Task // done in this order
+	Node                   string  // where Member is, for people
+	Store                  Store   // nil: nothing is saved or restored
+	Memory                 *Memory // copies of the state that outlive this process; nil: none
+	Fresh                  bool    // this node was told to start from scratch
+	Tasks                  []Task  // done in this order
 	Observer               Observer
 	Flight                 *flight.Recorder     // of what the rank does; nil: nothing is recorded
 	Usage                  func() cluster.Usage // of this process; nil: not known. It must be cheap
@@ -81,6 +82,7 @@ type Trainer struct {
 	begun    bool
 	// rehearsed: the model has computed a chunk in this process
 	rehearsed bool
+	forgetful bool // it was said that Memory failed
 	restored  bool
 }
 

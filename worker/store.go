@@ -86,6 +86,18 @@ func (s *store) Restore(ctx context.Context, state *trainer.State) (bool, error)
 	return s.restore(state, snap, info.Path)
 }
 
+// NewestStep implements trainer.Store.
+func (s *store) NewestStep() int64 {
+	if s.cfg.Checkpoint.Resume == "never" {
+		return -1
+	}
+	list, _, err := s.List()
+	if err != nil || len(list) == 0 {
+		return -1
+	}
+	return list[0].Step
+}
+
 // RestoreSource takes over the checkpoint of the directory that checkpoint.resume names.
 func (s *store) RestoreSource(ctx context.Context, state *trainer.State) (bool, error) {
 	resume := s.cfg.Checkpoint.Resume

@@ -309,6 +309,11 @@ func (w *worker) parts() (trainer.Parts, error) {
 		return p, err
 	}
 	p.Fresh = w.spec.Fresh
+	if fd := w.spec.MemoryFD; fd > 0 {
+		f := os.NewFile(uintptr(fd), "state")
+		w.later(f.Close)
+		p.Memory = trainer.NewMemory(f)
+	}
 	store.meta, store.otherBits = recipe.Meta(c, dev.Rounding), w.spec.AllowOtherBits
 	w.later(store.Close)
 	load := usage.Start()
@@ -391,7 +396,7 @@ func (w *worker) trainerConfig() (trainer.Config, error) {
 		NumClasses: c.Model.NumClassEmbeds, LabelDropout: c.Data.LabelDropout,
 		MaxGradNorm: c.Train.ClipGradNorm, EMADecay: c.Train.EMADecay, LR: setup.LearningRate(c).At,
 		MaxSkipped: c.Train.MaxSkipped, DigestEvery: c.Train.DigestEvery,
-		CheckpointEvery: c.Checkpoint.Every, CheckpointAt: c.Checkpoint.KeepAt, Replicas: c.Checkpoint.Replicas,
+		MemoryEvery: c.Checkpoint.MemoryEvery, CheckpointEvery: c.Checkpoint.Every, CheckpointAt: c.Checkpoint.KeepAt, Replicas: c.Checkpoint.Replicas,
 		BucketBytes: int(c.AllReduce.BucketMB * (1 << 20)), Order: order, Measure: measured(c.Log),
 		FullDiskWait: config.Duration(c.Checkpoint.FullDiskWait), OpTimeout: config.Duration(c.AllReduce.Timeout),
 	}, nil

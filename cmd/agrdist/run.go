@@ -43,8 +43,8 @@ AGRDIST_SECTION_KEY and --set; the last of file, environment, --set wins.
 Ctrl-C, SIGTERM or SIGHUP saves a checkpoint on all nodes and exits with 143; the
 same command continues from there. Further signals within a second change nothing.
 After that a second Ctrl-C, or any third signal, ends the run at once. With --nodes
-MIN:MAX or --spares, SIGTERM only takes this node out of the run; a second one stops all. SIGUSR1
-writes a checkpoint now, and training continues.
+MIN:MAX or --spares, SIGTERM only takes this node out of the run; a second one stops
+all. SIGUSR1 writes a checkpoint now, and training continues.
 
 Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 (never worth a retry), 143 stopped by a signal after a checkpoint.`,
@@ -52,7 +52,8 @@ Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
   agrdist run -c configs/cifar10-adan-agr.yaml --workers 4
   agrdist run --data photos                            # an image folder
   agrdist run --nodes 2                                # the first node prints its address
-  agrdist run --nodes 2 --join 10.0.0.1:7946 --out D2  # the second joins it`,
+  agrdist run --nodes 2 --join 10.0.0.1:7946 --out D2  # the second joins it
+  agrdist run --nodes 2 --spares 1                     # a third node will be a spare`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if wantsJSON() {
 				speakJSON(c, "")

@@ -27,6 +27,8 @@ type Spec struct {
 	Config      string // the resolved configuration, YAML
 	// AllowOtherBits lets the run continue a checkpoint that other kernels computed.
 	AllowOtherBits bool
+	// MemoryFD is the file in which the agent holds copies of the state; 0: none.
+	MemoryFD int
 	// Fresh says that this node was told to start the run from scratch.
 	Fresh bool
 }
