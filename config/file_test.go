@@ -230,7 +230,7 @@ func FuzzValue(f *testing.F) {
 			if len(faults) > 0 || len(settings) != 1 || settings[0].value.list == nil && settings[0].value.text != textValue(text).text {
 				continue // YAML's syntax reads another text
 			}
-			if settings[0].value.list != nil && strings.ContainsAny(text, "!&*#{}|>%@?\\\n\"'`") {
+			if settings[0].value.list != nil && strings.ContainsAny(text, "!&*#{}|>%@?\\\r\n\"'`") {
 				continue // and other elements
 			}
 			fileErr := assign(k.value(&b), settings[0].value)
