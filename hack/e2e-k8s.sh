@@ -89,6 +89,14 @@ mkdir -p "$work/pause"
 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$work/pause/pause" ./hack/e2e/pause
 go build -o "$work/e2e" ./hack/e2e
 deploy/rootfs.sh "$work/rootfs"
+case " $* " in # for the scenario image-list: there is no network inside
+*image-list*) both=yes ;;
+*" -short "* | *-run*) both= ;;
+*) both=yes ;;
+esac
+if [ -n "$both" ]; then
+  for arch in amd64 arm64; do GOARCH=$arch deploy/rootfs.sh "$work/list-$arch/rootfs"; done
+fi
 # Its control groups and interfaces, its own /etc, /var/lib and /run: the host stays as it is.
 # SIGKILL to the first process, when this script ends, ends all.
 controllers=$(awk -F: '$2 != "" && $2 !~ /name=/ {print $2}' /proc/self/cgroup | tr '\n' ' ')

@@ -139,6 +139,7 @@ var kept struct {
 }
 
 func twoSteps(t *testing.T) map[string][]byte {
+	t.Helper()
 	kept.Do(func() {
 		b, s := newMemory(), open(t)
 		for _, step := range []int64{10, 20} {
@@ -201,7 +202,7 @@ func TestPushCutAnywhere(t *testing.T) {
 		m := mirror.New(b, mirror.Options{Keep: 1})
 		require.NoError(t, m.Push(t.Context(), d10))
 		left := n
-		b.before = func(op, key string) error {
+		b.before = func(op, _ string) error {
 			if op == "list" {
 				return nil
 			}
@@ -236,7 +237,7 @@ func TestPushReplacesAnotherHistory(t *testing.T) {
 		m := mirror.New(b, mirror.Options{})
 		require.NoError(t, m.Push(t.Context(), first))
 		left := n
-		b.before = func(op, key string) error {
+		b.before = func(op, _ string) error {
 			if left--; left < 0 && op != "list" {
 				return errors.New("cut")
 			}
@@ -338,4 +339,17 @@ func TestPushOfWhatIsGone(t *testing.T) {
 	require.ErrorIs(t, mirror.New(newMemory(), mirror.Options{}).Push(t.Context(), dir), mirror.ErrGone)
 	require.NoError(t, os.RemoveAll(dir))
 	require.ErrorIs(t, mirror.New(newMemory(), mirror.Options{}).Push(t.Context(), dir), mirror.ErrGone)
+}
+
+// A checkpoint that somebody copied under another step's name is not believed.
+func TestRestoreOfAnotherName(t *testing.T) {
+	b := copies(t)
+	for key, text := range twoSteps(t) {
+		if rest, ok := strings.CutPrefix(key, "step-20/"); ok {
+			b.objects["step-30/"+rest] = text
+		}
+	}
+	skipped := requireRestored(t, mirror.New(b, mirror.Options{}), 20, 0)
+	require.Len(t, skipped, 1)
+	require.ErrorContains(t, skipped[0].Reason, "is of step 20, not of step 30")
 }

@@ -29,6 +29,7 @@ func TestUploaderTriesAgainAndSaysSoOnce(t *testing.T) {
 	s := open(t)
 	d10, d20 := save(t, s, 10, 0), save(t, s, 20, 0)
 	uploading(t, mirror.Options{}, func(t *testing.T, b *memory, up *mirror.Uploader, said *[]string) {
+		t.Helper()
 		var tries atomic.Int32
 		var away atomic.Bool
 		away.Store(true)
@@ -74,6 +75,7 @@ func TestUploaderSkipsWhatIsOld(t *testing.T) {
 		dirs[step] = save(t, s, step, 0)
 	}
 	uploading(t, mirror.Options{Pinned: func(step int64) bool { return step == 30 }}, func(t *testing.T, b *memory, up *mirror.Uploader, _ *[]string) {
+		t.Helper()
 		slow := make(chan struct{})
 		b.before = func(string, string) error { <-slow; return nil }
 		for _, step := range []int64{10, 20, 30, 40, 50} {
@@ -96,6 +98,7 @@ func TestUploaderPassesOverWhatIsGone(t *testing.T) {
 	d10, d20 := save(t, s, 10, 0), save(t, s, 20, 0)
 	require.NoError(t, os.RemoveAll(d10))
 	uploading(t, mirror.Options{}, func(t *testing.T, _ *memory, up *mirror.Uploader, said *[]string) {
+		t.Helper()
 		up.Add(10, d10)
 		synctest.Wait()
 		up.Add(20, d20)
@@ -109,6 +112,7 @@ func TestUploaderPassesOverWhatIsGone(t *testing.T) {
 func TestUploaderClose(t *testing.T) {
 	dir := save(t, open(t), 10, 0)
 	uploading(t, mirror.Options{}, func(t *testing.T, b *memory, up *mirror.Uploader, _ *[]string) {
+		t.Helper()
 		b.before = func(string, string) error { return errors.New("away") }
 		up.Add(10, dir)
 		synctest.Wait()

@@ -19,6 +19,7 @@ import (
 const (
 	storeAddr   = serverAddr + ":9000"
 	storeBucket = "checkpoints"
+	storePrefix = "runs/digits"
 )
 
 // mirror is a run without a volume: its Job is deleted, its pods and their disks with it,
@@ -38,7 +39,7 @@ func mirror(ctx context.Context, t *test) error {
 	}
 	set := settings(endless)
 	set["checkpoint.every"] = "10"
-	set["checkpoint.mirror"] = "s3://" + storeBucket + "/runs/digits?endpoint=http://" + storeAddr
+	set["checkpoint.mirror"] = "s3://" + storeBucket + "/" + storePrefix + "?endpoint=http://" + storeAddr
 	r, err := t.newRun(ctx, namespace, plan{components: []string{"ephemeral"}, set: set})
 	if err != nil {
 		return err
@@ -46,13 +47,37 @@ func mirror(ctx context.Context, t *test) error {
 	if err := r.apply(ctx); err != nil {
 		return err
 	}
-	if err := until(ctx, "two checkpoints in the object store", func() bool { return len(copiedSteps(store, "runs/digits")) >= 2 }); err != nil {
+	if err := until(ctx, "two checkpoints in the object store", func() bool { return len(copiedSteps(store)) >= 2 }); err != nil {
+		return err
+	}
+	// Pod 0's disk goes with it: its successor finds the others by their search for it.
+	old, err := r.pod(0)
+	if err != nil {
+		return err
+	}
+	if err := r.kill(0, "run"); err != nil {
+		return err
+	}
+	if err := until(ctx, "the successor of pod 0", func() bool {
+		p, err := r.pod(0)
+		return err == nil && p.Metadata.UID != old.Metadata.UID
+	}); err != nil {
+		return err
+	}
+	if err := r.ready(ctx, 3); err != nil {
+		return err
+	}
+	before := copiedSteps(store)
+	if err := until(ctx, "a checkpoint after the loss of pod 0", func() bool {
+		now := copiedSteps(store)
+		return now[len(now)-1] > before[len(before)-1]
+	}); err != nil {
 		return err
 	}
 	if err := r.deleteJob(ctx, "foreground"); err != nil {
 		return err
 	}
-	steps := copiedSteps(store, "runs/digits")
+	steps := copiedSteps(store)
 	stopped := steps[len(steps)-1]
 	if stopped%10 == 0 {
 		fmt.Fprintf(os.Stdout, "     the stop at step %d fell on a checkpoint of its own\n", stopped)
@@ -104,7 +129,7 @@ func mirror(ctx context.Context, t *test) error {
 	case digest != want:
 		return fmt.Errorf("digest %.12s, the host has %.12s", digest, want)
 	}
-	last := copiedSteps(store, "runs/digits")
+	last := copiedSteps(store)
 	if last[len(last)-1] != stopped+10 {
 		return fmt.Errorf("the object store has steps %v, the run ended with %d", last, stopped+10)
 	}
@@ -124,10 +149,10 @@ func (t *test) objectStore(ctx context.Context) (string, error) {
 	return filepath.Join(data, storeBucket), until(ctx, "the object store", func() bool { return listens(storeAddr) })
 }
 
-// copiedSteps are the steps of the checkpoints of a run that the store has whole, lowest
+// copiedSteps are the steps of the checkpoints that the store has whole, lowest
 // first.
-func copiedSteps(store, run string) (steps []int64) {
-	found, _ := filepath.Glob(filepath.Join(store, run, "step-*", "manifest.json")) // asked again soon
+func copiedSteps(store string) (steps []int64) {
+	found, _ := filepath.Glob(filepath.Join(store, storePrefix, "step-*", "manifest.json")) // asked again soon
 	for _, f := range found {
 		n, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(filepath.Dir(f)), "step-"), 10, 64)
 		if err == nil {
@@ -140,7 +165,7 @@ func copiedSteps(store, run string) (steps []int64) {
 
 // listens tells whether a server takes connections.
 func listens(addr string) bool {
-	c, err := net.DialTimeout("tcp", addr, time.Second)
+	c, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", addr)
 	if err != nil {
 		return false
 	}

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -40,9 +41,9 @@ func main() {
 }
 
 func listen(port string) {
-	l, err := net.Listen("tcp", ":"+port)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", ":"+port)
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		os.Exit(1)
 	}
 	for {
@@ -56,13 +57,14 @@ func listen(port string) {
 }
 
 func dial(addr string) {
-	for ; ; time.Sleep(time.Second) {
-		c, err := net.DialTimeout("tcp", addr, 2*time.Second)
+	dialer := net.Dialer{Timeout: 2 * time.Second}
+	for range time.Tick(time.Second) {
+		c, err := dialer.DialContext(context.Background(), "tcp", addr)
 		if err != nil {
-			fmt.Println(addr, "closed", err)
+			fmt.Fprintln(os.Stdout, addr, "closed", err)
 			continue
 		}
 		_ = c.Close()
-		fmt.Println(addr, "open")
+		fmt.Fprintln(os.Stdout, addr, "open")
 	}
 }

@@ -8,11 +8,11 @@ import (
 )
 
 // proxy passes requests on as they came: their signature names the host.
-func proxy(t testing.TB, endpoint string, first func(http.ResponseWriter, *http.Request) (answered bool)) http.Handler {
-	t.Helper()
+func proxy(tb testing.TB, endpoint string, first func(http.ResponseWriter, *http.Request) (answered bool)) http.Handler {
+	tb.Helper()
 	to, err := url.Parse(endpoint)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host = to.Scheme, to.Host

@@ -30,100 +30,104 @@ const Bucket = "checkpoints"
 // The only credentials that a real server takes.
 const (
 	Access = "agrdist-test"
-	Secret = "agrdist-test-secret"
+	Secret = "agrdist-test-secret" //nolint:gosec // of a server that lives as long as a test
 )
 
 // Fake starts a server in this process, until the test ends.
-func Fake(t testing.TB) (endpoint string) {
-	t.Helper()
+func Fake(tb testing.TB) (endpoint string) {
+	tb.Helper()
 	s := httptest.NewServer(gofakes3.New(s3mem.New()).Server())
-	t.Cleanup(s.Close)
-	makeBucket(t, s.URL)
+	tb.Cleanup(s.Close)
+	makeBucket(tb, s.URL)
 	return s.URL
 }
 
 // Real starts a real server, until the test ends, or skips the test.
-func Real(t testing.TB) (endpoint string) {
-	t.Helper()
+func Real(tb testing.TB) (endpoint string) {
+	tb.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		t.Skip("no cache directory, so no S3 server: ", err)
+		tb.Skip("no cache directory, so no S3 server: ", err)
 	}
 	found, err := filepath.Glob(filepath.Join(cache, "agrdist", "e2e", "s3-versitygw-*", "versitygw"))
 	if err != nil || len(found) == 0 {
-		t.Skip("no S3 server is built; hack/e2e-k8s.sh --build makes one")
+		tb.Skip("no S3 server is built; hack/e2e-k8s.sh --build makes one")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	addr := listener.Addr().String()
 	_ = listener.Close() // the server listens there
-	root := t.TempDir()
+	root := tb.TempDir()
 	for _, dir := range []string{"data", "meta"} {
 		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	log, err := os.Create(filepath.Join(root, "log"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = log.Close() }() // the server has its own descriptor
 	ctx, stop := context.WithCancel(context.Background())
-	server := exec.CommandContext(ctx, found[len(found)-1], "--access", Access, "--secret", Secret, "--port", addr, "--quiet",
+	server := exec.CommandContext(ctx, found[len(found)-1], "--access", Access, "--secret", Secret, "--port", addr, "--quiet", //nolint:gosec // from this user's cache
 		"posix", "--sidecar", filepath.Join(root, "meta"), filepath.Join(root, "data"))
 	server.Stdout, server.Stderr = log, log
 	if err := server.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		stop()
 		_ = server.Wait() // it was killed
-		if t.Failed() {
+		if tb.Failed() {
 			text, _ := os.ReadFile(log.Name())
-			t.Logf("the S3 server: %s", text)
+			tb.Logf("the S3 server: %s", text)
 		}
 	})
 	endpoint = "http://" + addr
-	for until := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
+	tick, late := time.NewTicker(50*time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for {
+		conn, err := new(net.Dialer).DialContext(tb.Context(), "tcp", addr)
 		if err == nil {
 			_ = conn.Close()
 			break
 		}
-		if time.Now().After(until) {
-			t.Fatal("the S3 server does not answer: ", err)
+		select {
+		case <-tick.C:
+		case <-late:
+			tb.Fatal("the S3 server does not answer: ", err)
 		}
 	}
-	makeBucket(t, endpoint)
+	makeBucket(tb, endpoint)
 	return endpoint
 }
 
-func makeBucket(t testing.TB, endpoint string) {
-	t.Helper()
-	c := Client(t, endpoint)
+func makeBucket(tb testing.TB, endpoint string) {
+	tb.Helper()
+	c := Client(tb, endpoint)
 	if err := c.MakeBucket(context.Background(), Bucket, minio.MakeBucketOptions{}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // Client returns a client of a server, to look behind the scenes.
-func Client(t testing.TB, endpoint string) *minio.Client {
-	t.Helper()
+func Client(tb testing.TB, endpoint string) *minio.Client {
+	tb.Helper()
 	c, err := minio.New(endpoint[len("http://"):], &minio.Options{Creds: credentials.NewStaticV4(Access, Secret, ""), Region: "us-east-1"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return c
 }
 
 // Keys returns the keys of everything that a server has.
-func Keys(t testing.TB, endpoint string) (keys []string) {
-	t.Helper()
-	for o := range Client(t, endpoint).ListObjects(t.Context(), Bucket, minio.ListObjectsOptions{Recursive: true}) {
+func Keys(tb testing.TB, endpoint string) (keys []string) {
+	tb.Helper()
+	for o := range Client(tb, endpoint).ListObjects(tb.Context(), Bucket, minio.ListObjectsOptions{Recursive: true}) {
 		if o.Err != nil {
-			t.Fatal(o.Err)
+			tb.Fatal(o.Err)
 		}
 		keys = append(keys, o.Key)
 	}
@@ -141,15 +145,15 @@ func Place(endpoint, prefix string) string {
 }
 
 // Refuse answers requests with a status as long as when says so, and passes all others on.
-func Refuse(t testing.TB, endpoint string, status int, when func(*http.Request) bool) (front string) {
-	t.Helper()
-	s := httptest.NewServer(proxy(t, endpoint, func(w http.ResponseWriter, r *http.Request) bool {
+func Refuse(tb testing.TB, endpoint string, status int, when func(*http.Request) bool) (front string) {
+	tb.Helper()
+	s := httptest.NewServer(proxy(tb, endpoint, func(w http.ResponseWriter, r *http.Request) bool {
 		if !when(r) {
 			return false
 		}
 		http.Error(w, http.StatusText(status), status)
 		return true
 	}))
-	t.Cleanup(s.Close)
+	tb.Cleanup(s.Close)
 	return s.URL
 }
