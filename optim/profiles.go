@@ -28,14 +28,16 @@ type Profiles struct {
 // wraps ErrPostHoc.
 func NewProfiles(lengths []float64) (Profiles, error) {
 	p := Profiles{Lengths: slices.Clone(lengths)}
-	for i, l := range lengths {
+	before := 0.0
+	for _, l := range lengths {
 		gamma, err := PowerExponent(l)
 		if err != nil {
 			return p, err
 		}
-		if i > 0 && l <= lengths[i-1] {
+		if l <= before {
 			return p, fmt.Errorf("%w: lengths %v; they must ascend", ErrPostHoc, lengths)
 		}
+		before = l
 		p.exponents = append(p.exponents, gamma)
 	}
 	return p, nil

@@ -170,7 +170,7 @@ func (s *sum) tensors() []weights.Tensor {
 
 // fitLength refuses a combination that is far from what is wanted.
 func fitLength(at []int64, train config.Train, length float64) (fit optim.PostHoc, err error) {
-	closer := ""
+	var closer string // what would bring it closer
 	if len(train.EMAProfiles) > 0 {
 		profiles, err := optim.NewProfiles(train.EMAProfiles)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ const job = "AGRDIST_TEST_JOB"
 func TestMain(m *testing.M) {
 	switch os.Getenv(job) {
 	case "spin":
-		spin(nil)
+		spin(new(atomic.Bool))
 	case "throttled":
 		watch(func(now, last counters) bool { return now.periods-last.periods >= 10 })
 	case "waiting":
@@ -40,23 +41,18 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// spin computes until stop is closed.
-func spin(stop <-chan struct{}) {
+// spin computes until stop says so.
+func spin(stop *atomic.Bool) {
 	runtime.LockOSThread()
-	for {
-		select {
-		case <-stop:
-			return
-		default:
-		}
+	for !stop.Load() {
 	}
 }
 
 // watch prints the usage of a process that computes all the time, over a while that
 // enough decides on.
 func watch(enough func(now, last counters) bool) {
-	stop := make(chan struct{})
-	go spin(stop)
+	var stop atomic.Bool
+	go spin(&stop)
 	root := os.DirFS("/")
 	for last := read(root); ; time.Sleep(20 * time.Millisecond) {
 		now := read(root)
@@ -66,7 +62,7 @@ func watch(enough func(now, last counters) bool) {
 		if err := json.NewEncoder(os.Stdout).Encode(now.since(last)); err != nil {
 			panic(err)
 		}
-		close(stop)
+		stop.Store(true)
 		return
 	}
 }
