@@ -126,7 +126,7 @@ func (m *Machine) propose(line lineup, reason string) {
 			what = "the last that committed a step"
 		}
 		m.block("no majority of generation %d (%s): unheard, and not certified dead: %s; "+
-			"bring them back, or set cluster.allow_minority if they are certainly dead", g.Number, what, names(unheard))
+			"bring them back (a machine in the place of a lost one takes its name: cluster.node), or set cluster.allow_minority if they are certainly dead", g.Number, what, names(unheard))
 		return
 	}
 	if barred {
