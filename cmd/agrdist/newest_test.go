@@ -26,7 +26,7 @@ func (s *nodes) stop() (steps []int64) {
 // The same commands continue from the newest checkpoint, whichever node has it.
 func TestNewestCheckpointOfAnyNode(t *testing.T) {
 	t.Parallel()
-	s := startNodes(t, 2, "--nodes", "2", "--set", "train.steps=100000", "--set", "checkpoint.every=100000")
+	s := startNodes(t, 2, "--nodes", "2", "--set", "train.steps=100000", "--set", "checkpoint.every=100000", "--set", "checkpoint.replicas=1")
 	first := s.world(s.agents[0], 2, 0)
 	s.step(s.agents[0], first.Generation, 3)
 
