@@ -46,8 +46,11 @@ func (r *round) begin(ctx context.Context) error {
 func (r *round) offers(ctx context.Context) ([]standing, error) {
 	var damaged error
 	own := func(ctx context.Context) (bool, error) {
-		if found, err := r.remember(); found || err != nil || r.parts.Store == nil {
-			return found, err
+		if r.remember() {
+			return true, nil
+		}
+		if r.parts.Store == nil {
+			return false, nil
 		}
 		found, err := r.parts.Store.Restore(ctx, r.state)
 		if _, none := errors.AsType[*checkpoint.NoneValidError](err); none {
@@ -70,9 +73,9 @@ func (r *round) offers(ctx context.Context) ([]standing, error) {
 
 // remember takes the state from the memory of this node's agent, where that is newer than
 // this node's newest checkpoint.
-func (r *round) remember() (bool, error) {
+func (r *round) remember() bool {
 	if r.parts.Memory == nil {
-		return false, nil
+		return false
 	}
 	after := int64(-1)
 	if r.parts.Store != nil {
@@ -81,12 +84,12 @@ func (r *round) remember() (bool, error) {
 	found, err := r.parts.Memory.Restore(r.state, after)
 	if err != nil {
 		r.log.Warn("the state that the agent holds cannot be used", "err", err)
-		return false, nil // a checkpoint will do
+		return false // a checkpoint will do
 	}
 	if found {
 		r.log.Warn("all workers were lost: continuing from the state in the agent's memory", "step", r.state.Step)
 	}
-	return found, nil
+	return found
 }
 
 // read lets some ranks look for a checkpoint. The others stay in touch meanwhile.

@@ -111,7 +111,7 @@ func (h *hostResidence) send(ctx context.Context, l *lesson, all bool) error {
 		more := &word[len(values)]
 		if rank == l.from {
 			copy(word, values)
-			if *more = 0; all || sent < l.least() || len(h.jobs) == 0 {
+			if *more = 0; all || sent < l.least() || sent%l.group != 0 || len(h.jobs) == 0 {
 				*more = 1
 			}
 		}

@@ -3,20 +3,23 @@ package trainer
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // lesson gives the state to ranks that have none while the others train. They are ranks
 // without chunks, so they get every step's gradient and apply it as all do, to whatever
 // is in their memory. Meanwhile the teacher sends its state block by block, each as it is
-// before the update of the step in flight. An update changes each element by itself, so a
-// block that has arrived follows the teacher's from then on, and what has not arrived yet
-// is overwritten when it does. After the last block the learner holds the state of that
+// before the update of the step in flight. An update changes each element by itself, that
+// is its parameter, average and moments together, so a range of elements all of whose
+// vectors have arrived in one step follows the teacher's from then on, and what has not
+// arrived yet is overwritten when it does. After the last block the learner holds the state of that
 // step: nothing has to be caught up, and nobody has waited.
 type lesson struct {
 	from   int
-	learns []bool // by rank
-	blocks []block
-	next   int // blocks that were sent
+	learns []bool  // by rank
+	blocks []block // range by range, of each range all vectors
+	group  int     // blocks of a range: a step sends all of them or none
+	next   int     // blocks that were sent
 	tries  int
 }
 
@@ -28,10 +31,10 @@ type block struct {
 
 // In a step the teacher sends at least 1/lessonSteps of the state, and more while its own
 // gradient is not ready to be sent.
-const (
-	lessonSteps = 8
-	lessonTries = 3
-)
+const lessonSteps = 8
+
+// lessonTries is how often a copy may arrive changed. Tests lower it.
+var lessonTries = 3
 
 // teachable tells whether all ranks that are behind can learn: they have no chunks.
 func (r *round) teachable(from int, all []standing) bool {
@@ -44,7 +47,8 @@ func (r *round) teachable(from int, all []standing) bool {
 			behind = true
 		}
 	}
-	return behind && all[from].step < r.cfg.Steps
+	other := func(m *mirror) bool { return m.buf.Len() != r.state.values.buf.Len() }
+	return behind && all[from].step < r.cfg.Steps && !slices.ContainsFunc(r.state.mirrors, other)
 }
 
 // teach begins a lesson.
@@ -54,9 +58,10 @@ func (r *round) teach(from int, all []standing) {
 	for rank, s := range all {
 		l.learns[rank] = !s.has || s.step != target.step
 	}
-	for _, m := range r.state.mirrors {
-		for lo := 0; lo < m.buf.Len(); lo += transferBlock {
-			l.blocks = append(l.blocks, block{m, bucket{lo, min(lo+transferBlock, m.buf.Len())}})
+	l.group = len(r.state.mirrors)
+	for n, lo := r.state.values.buf.Len(), 0; lo < n; lo += transferBlock {
+		for _, m := range r.state.mirrors {
+			l.blocks = append(l.blocks, block{m, bucket{lo, min(lo+transferBlock, n)}})
 		}
 	}
 	r.lesson = l
@@ -70,7 +75,10 @@ func (r *round) teach(from int, all []standing) {
 }
 
 // least is how many blocks a step moves at least.
-func (l *lesson) least() int { return (len(l.blocks) + lessonSteps - 1) / lessonSteps }
+func (l *lesson) least() int {
+	ranges := len(l.blocks) / l.group
+	return (ranges + lessonSteps - 1) / lessonSteps * l.group
+}
 
 func (l *lesson) done() bool { return l.next == len(l.blocks) }
 

@@ -54,6 +54,9 @@ func (r *rank) hasState() bool {
 // A newcomer learns the state while the others train, block by block, and then computes
 // with them. The others do no step twice, and the bits are those of one worker.
 func TestLearnsWhileOthersTrain(t *testing.T) {
+	before, tries := transferBlock, lessonTries
+	t.Cleanup(func() { transferBlock, lessonTries = before, tries })
+	transferBlock, lessonTries = 1000, 1 // many ranges, over several steps, right at once
 	for _, on := range []string{"host", "device"} {
 		t.Run(on, func(t *testing.T) {
 			cfg := smallConfig(24)

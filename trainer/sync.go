@@ -148,8 +148,8 @@ func (r *round) initialise(ctx context.Context) error {
 	return r.compare(ctx, r.state.parameterDigest)
 }
 
-// transferBlock is how many values of the state travel at a time.
-const transferBlock = 1 << 20
+// transferBlock is how many values of the state travel at a time. Tests lower it.
+var transferBlock = 1 << 20
 
 // spread sends the state of rank from to all that do not keep theirs. Ranks that do
 // take it into the gradients, which hold nothing between steps.
