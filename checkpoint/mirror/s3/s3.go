@@ -26,6 +26,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 
 	"github.com/agrdist/agrdist/checkpoint/mirror"
 )
@@ -60,6 +61,9 @@ func Open(c Config) (*Bucket, error) {
 	u, err := url.Parse(server)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("the endpoint is %q; write https://HOST or http://HOST:PORT", server)
+	}
+	if err := s3utils.CheckValidBucketName(c.Bucket); err != nil {
+		return nil, fmt.Errorf("the bucket is %q: %w", c.Bucket, err)
 	}
 	lookup := minio.BucketLookupAuto
 	if c.PathStyle {

@@ -257,9 +257,17 @@ func TestCredentialsFile(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// What can be no bucket is refused without asking.
+func TestBucketName(t *testing.T) {
+	for _, name := range []string{"b", "a..b", "My_Bucket!"} {
+		_, err := s3.Open(s3.Config{Bucket: name, Prefix: "p"})
+		require.ErrorContains(t, err, name)
+	}
+}
+
 func TestEndpoint(t *testing.T) {
 	for _, e := range []string{"minio:9000", "ftp://h", "http://h/sub", "http://"} {
-		_, err := s3.Open(s3.Config{Bucket: "b", Prefix: "p", Endpoint: e})
+		_, err := s3.Open(s3.Config{Bucket: "bucket", Prefix: "p", Endpoint: e})
 		require.ErrorContains(t, err, "write https://HOST or http://HOST:PORT", e)
 	}
 }
