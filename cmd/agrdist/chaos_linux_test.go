@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,6 +30,9 @@ type chaosNodes struct {
 	args   [3][]string
 	dirs   [3]string
 	agents [3]*process
+	told   [3]*metrics.Reader // of their events: what was read once is not read again
+	newest int64              // step
+	digest string             // at the end; empty: nobody has finished
 	began  time.Time
 }
 
@@ -64,6 +66,8 @@ func TestChaos(t *testing.T) {
 		if i > 0 {
 			args = append(args, "--join", c.net.addrs[0]+":7946")
 		}
+		c.told[i] = metrics.OpenReader(filepath.Join(c.dirs[i], "events.jsonl"))
+		t.Cleanup(func() { require.NoError(t, c.told[i].Close()) })
 		c.args[i] = training(c.dirs[i], args...)
 		c.start(i)
 	}
@@ -83,14 +87,13 @@ func TestChaos(t *testing.T) {
 	for i := range 3 {
 		require.Zero(t, c.agents[i].patient(10*time.Minute), c.agents[i].stderr.String())
 	}
-	digest := c.digest()
-	require.NotEmpty(t, digest, "nobody finished")
+	require.True(t, c.finished(), "nobody finished")
 	t.Logf("faults: %v", faults)
 
 	alone := filepath.Join(root, "alone")
 	p := start(t, training(alone, "--workers", "1", "--set", "train.steps="+itoa(steps), "--set", "checkpoint.every=1000", "--set", "log.every=1000")...)
 	require.Zero(t, p.patient(20*time.Minute))
-	require.Equal(t, finish(t, alone).ModelDigest, digest, "the model of one undisturbed worker")
+	require.Equal(t, finish(t, alone).ModelDigest, c.digest, "the model of one undisturbed worker")
 }
 
 func (c *chaosNodes) start(i int) {
@@ -159,28 +162,31 @@ func children(t *testing.T, pid int) (out []int) {
 }
 
 // step is the newest step that any node has told of.
-func (c *chaosNodes) step() (step int64) {
-	for _, dir := range c.dirs {
-		for _, e := range slices.Backward(events(c.t, dir)) {
+func (c *chaosNodes) step() int64 {
+	c.read()
+	return c.newest
+}
+
+// read takes in what the nodes have told since the last call.
+func (c *chaosNodes) read() {
+	for _, r := range c.told {
+		b, err := r.Read()
+		require.NoError(c.t, err)
+		for _, e := range b.Events {
 			if e.Event == metrics.EventStep {
-				step = max(step, e.Step)
-				break
+				c.newest = max(c.newest, e.Step)
+			}
+			if e.Event == metrics.EventFinish {
+				c.digest = e.ModelDigest
 			}
 		}
 	}
-	return step
 }
 
-func (c *chaosNodes) digest() string {
-	for _, dir := range c.dirs {
-		if list := events(c.t, dir); len(list) > 0 && list[len(list)-1].Event == metrics.EventFinish {
-			return list[len(list)-1].ModelDigest
-		}
-	}
-	return ""
+func (c *chaosNodes) finished() bool {
+	c.read()
+	return c.digest != ""
 }
-
-func (c *chaosNodes) finished() bool { return c.digest() != "" }
 
 // awaitProgress waits until the run makes steps again, whatever has happened to it.
 func (c *chaosNodes) awaitProgress() {

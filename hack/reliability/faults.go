@@ -73,7 +73,7 @@ var faults = []fault{
 	},
 	{
 		name: "no-replacement", what: "a worker is killed where no process can be started (no descriptor left)",
-		nodes: 1, workers: 3, promise: time.Second, strike: noReplacement,
+		nodes: 1, workers: 3, promise: 8 * time.Second, strike: noReplacement,
 	},
 	{
 		name: "agent-killed", what: "a node is lost (SIGKILL of its agent), and comes back by the same command",
@@ -123,7 +123,7 @@ var faults = []fault{
 	},
 	{
 		name: "coordinator-cut", what: "the same with the coordinator's node",
-		nodes: 3, workers: 1, promise: 8 * time.Second, again: lastWord,
+		nodes: 3, workers: 1, promise: 12 * time.Second, again: lastWord,
 		strike: func(ctx context.Context, w *world) error { return w.unplugged(ctx, 0) },
 	},
 	{
@@ -158,7 +158,7 @@ var faults = []fault{
 	},
 	{
 		name: "power-cut", what: "all nodes are lost at once (SIGKILL of all agents); the same commands again",
-		nodes: 3, workers: 1, promise: 15 * time.Second, again: sinceSaved, strike: powerCut,
+		nodes: 3, workers: 1, promise: 25 * time.Second, again: sinceSaved, strike: powerCut,
 	},
 	{
 		name: "full-disk", what: "the disk is full at the end: from room until it has saved and ended",
