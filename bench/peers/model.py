@@ -130,34 +130,43 @@ def build(preset):
 
 
 class Update:
-    """Clip by global norm, AGR (arXiv 2407.16944), Adan (arXiv 2208.06677), moving average."""
+    """Clip by global norm, AGR (arXiv 2407.16944), Adan (arXiv 2208.06677), moving average.
 
-    def __init__(self, params, lr=1e-4, betas=(0.98, 0.92, 0.99), eps=1e-8, decay=0.02, ema=0.999):
+    compiled has torch.compile fuse it. What changes from step to step is then in
+    tensors, for a number in the code would be compiled into it, again at every step.
+    """
+
+    def __init__(self, params, lr=1e-4, betas=(0.98, 0.92, 0.99), eps=1e-8, decay=0.02, ema=0.999, compiled=False):
         self.params = list(params)
         self.lr, self.betas, self.eps, self.decay, self.ema_decay, self.t = lr, betas, eps, decay, ema, 0
         self.m, self.v, self.n, self.previous = ([torch.zeros_like(p) for p in self.params] for _ in range(4))
         self.ema = [p.detach().clone() for p in self.params]
+        self.compiled = torch.compile(self._apply, dynamic=False) if compiled else None
 
     @torch.no_grad()
     def step(self):
         self.t += 1
         b1, b2, b3 = self.betas
-        torch.nn.utils.clip_grad_norm_(self.params, 1.0)
         g = [p.grad for p in self.params]
+        corrections = (-self.lr / (1 - b1**self.t), -self.lr * b2 / (1 - b2**self.t), math.sqrt(1 - b3**self.t))
+        if self.compiled is None or self.t == 1:
+            self._apply(g, self.t == 1, *corrections)
+        else:
+            self.compiled(g, False, *(torch.tensor(c, device=g[0].device) for c in corrections))
+
+    def _apply(self, g, first, rate, rate_v, root_n):
+        b1, b2, b3 = self.betas
+        norm = torch.stack(torch._foreach_norm(g)).norm()
+        clip = (1 / (norm + 1e-6)).clamp(max=1.0)  # as clip_grad_norm_, without a wait for the device
+        torch._foreach_mul_(g, clip)
 
         share = torch._foreach_abs(g)
-        if g[0].is_cuda:  # the sums stay on the device: no wait for it
-            sums = [s.sum() for s in share]
-            torch._foreach_add_(sums, 1e-38)
-            torch._foreach_div_(share, sums)
-        else:
-            torch._foreach_div_(share, [s.sum().item() or 1.0 for s in share])
+        torch._foreach_div_(share, torch._foreach_add(torch._foreach_norm(g, 1), 1e-38))
         torch._foreach_mul_(share, g)
         torch._foreach_sub_(g, share)
 
-        if self.t == 1:
-            for previous, now in zip(self.previous, g):
-                previous.copy_(now)
+        if first:
+            torch._foreach_copy_(self.previous, g)
         torch._foreach_mul_(self.previous, -1.0)
         torch._foreach_add_(self.previous, g)  # the difference to the gradient before
         torch._foreach_mul_(self.m, b1)
@@ -169,13 +178,14 @@ class Update:
         torch._foreach_mul_(self.n, b3)
         torch._foreach_addcmul_(self.n, self.previous, self.previous, value=1 - b3)
         root = torch._foreach_sqrt(self.n)
-        torch._foreach_div_(root, math.sqrt(1 - b3**self.t))
+        torch._foreach_div_(root, root_n)
         torch._foreach_add_(root, self.eps)
-        torch._foreach_addcdiv_(self.params, self.m, root, value=-self.lr / (1 - b1**self.t))
-        torch._foreach_addcdiv_(self.params, self.v, root, value=-self.lr * b2 / (1 - b2**self.t))
+        change = torch._foreach_mul(self.m, rate)
+        torch._foreach_add_(change, torch._foreach_mul(self.v, rate_v))
+        torch._foreach_div_(change, root)
+        torch._foreach_add_(self.params, change)
         torch._foreach_div_(self.params, 1 + self.lr * self.decay)
-        for previous, now in zip(self.previous, g):
-            previous.copy_(now)
+        torch._foreach_copy_(self.previous, g)
 
         torch._foreach_mul_(self.ema, self.ema_decay)
         torch._foreach_add_(self.ema, self.params, alpha=1 - self.ema_decay)

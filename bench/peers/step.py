@@ -19,14 +19,14 @@ def main():
     p.add_argument("--bf16", action="store_true", help="bf16 autocast")
     p.add_argument("--channels-last", action="store_true", help="NHWC activations and weights")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
-    p.add_argument("--compile", action="store_true", help="torch.compile of the model, max-autotune")
+    p.add_argument("--compile", action="store_true", help="torch.compile of the model, max-autotune, and of the update")
     a = p.parse_args()
     common.fair(torch)
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     layout = torch.channels_last if a.channels_last else torch.contiguous_format
     net = model.build(a.preset).to(a.device, memory_format=layout)
-    update = model.Update(net.parameters())
+    update = model.Update(net.parameters(), compiled=a.compile)
     run = torch.compile(net, mode="max-autotune") if a.compile else net
     config = model.PRESETS[a.preset]
     shape = (a.batch, config["images"], config["size"], config["size"])
