@@ -28,8 +28,8 @@ echo '== tests on the doubles'
 go test -tags cuda "$@" "${packages[@]}"
 go test -tags cuda -run 'CUDA|GPU' "$@" ./cmd/agrdist
 
-echo '== no data races: every access of every kernel is looked at'
-AGRDIST_FAKE_RACES=1 go test -tags cuda -run 'TestConformance|TestPassHas|TestDigest|TestSlabs|TestBF16|TestConvolutions|TestProducts|TestOperandsAnywhere' "$@" ./tensor/cuda
+echo '== no data races, and the bytes that are counted: every access of every kernel is looked at'
+AGRDIST_FAKE_RACES=1 go test -tags cuda -run 'TestConformance|TestPassHas|TestDigest|TestSlabs|TestBF16|TestConvolutions|TestProducts|TestOperandsAnywhere|TestTraffic' "$@" ./tensor/cuda
 
 echo '== the binary starts without a driver'
 dir=$(mktemp -d)

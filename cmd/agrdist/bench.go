@@ -22,7 +22,7 @@ func benchCommand() *cobra.Command {
 		Use: "bench", Short: "Measure the parts of a step on this machine",
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(benchStep(), benchKernels(), benchOptimizer(), benchAllReduce())
+	c.AddCommand(benchStep(), benchKernels(), benchCount(), benchOptimizer(), benchAllReduce())
 	return c
 }
 

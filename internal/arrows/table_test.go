@@ -14,7 +14,7 @@ var allowed = map[string]string{
 	"worker/usage": "cluster",
 
 	"doctor": "cluster/preflight allreduce/nccl tensor/cpu internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/dl internal/cuda/driver internal/cuda/nvrtc internal/cuda/selftest",
-	"bench": "setup config agr optim allreduce allreduce/mesh diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
+	"bench": "setup trainer cluster config agr optim allreduce allreduce/mesh diffusion/unet tensor tensor/cpu bench/probe parallel rng " +
 		"internal/sharedmem internal/version",
 	"bench/probe": "internal/isa",
 	"setup": "internal/sealed internal/vfs config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +

@@ -61,6 +61,7 @@ type Backend struct {
 	// scoreBytes is maxScoreBytes, but in tests of attention in several parts.
 	scoreBytes int64
 
+	counts  *counts        // of what is asked for; nil: nobody wants to know
 	failed  error          // the first failure of the device
 	closers []func() error // run by Close in reverse order, the context current
 	closed  bool
@@ -157,6 +158,6 @@ func (b *Backend) Close() error {
 func (b *Backend) Sync() error {
 	b.enter()
 	defer b.leave()
-	b.check("synchronize", b.stream.Synchronize())
+	b.check("synchronize", b.synchronize())
 	return b.failed
 }

@@ -225,6 +225,7 @@ func (v *convolution) factors() (a, b, c *part) {
 func (v *convolution) run() error {
 	switch {
 	case v.conv != nil:
+		v.be.countCall("cuDNN", v.dir.String(), &v.px, &v.pw, &v.py)
 		return v.conv.Run(uintptr(v.px.ptr), uintptr(v.pw.ptr), uintptr(v.py.ptr), uintptr(v.scratch.ptr))
 	case v.turn > 0:
 		v.runPatches()

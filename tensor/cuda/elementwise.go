@@ -39,7 +39,7 @@ func (b *Backend) copyOn(on cu.Stream, dst, a tensor.Tensor) {
 	case d.dtype == s.dtype:
 		b.enter()
 		defer b.leave()
-		b.check(op, cu.MemcpyDtoDAsync(d.ptr, s.ptr, int64(n*d.dtype.Size()), on))
+		b.check(op, b.copyWithin(d.ptr, s.ptr, int64(n*d.dtype.Size()), on))
 	case d.dtype == tensor.F32 && s.dtype == tensor.BF16:
 		b.launchOn(on, &b.kernels.widen, spans(n, tensor.BF16), elementThreads, at(d.ptr), at(s.ptr), intArg(n))
 	case d.dtype == tensor.BF16 && s.dtype == tensor.F32:

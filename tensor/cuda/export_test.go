@@ -12,3 +12,15 @@ func (b *Backend) SetScoreBytes(n int64) { b.scoreBytes = n }
 
 // Compile is compile.
 var Compile = compile
+
+// WithoutClass lists the kernels that are in no family.
+func WithoutClass(b *Backend) (names []string) {
+	for _, entries := range b.kernels.modules() {
+		for _, e := range entries {
+			if e.k.family.class == "" {
+				names = append(names, e.name)
+			}
+		}
+	}
+	return names
+}

@@ -31,7 +31,11 @@ func (b *Backend) Record(f func() error) (replay func() error, err error) {
 	if err := errors.Join(f(), b.failed); err != nil {
 		return nil, err
 	}
-	exec, err := b.capture(f)
+	counting := b.counts
+	b.counts = newCounts()
+	exec, nodes, err := b.capture(f)
+	recorded := b.counts
+	b.counts = counting
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrRecord, b.name, err)
 	}
@@ -42,6 +46,7 @@ func (b *Backend) Record(f func() error) (replay func() error, err error) {
 		}
 		b.enter()
 		defer b.leave()
+		b.counts.replayed(recorded, nodes)
 		b.check("replay", exec.Launch(b.stream))
 		return b.failed
 	}, nil
@@ -49,9 +54,9 @@ func (b *Backend) Record(f func() error) (replay func() error, err error) {
 
 // capture records f. The context is current and the thread locked: a capture
 // begins and ends on one thread, and forbids waiting and allocating on that one.
-func (b *Backend) capture(f func() error) (exec driver.GraphExec, err error) {
+func (b *Backend) capture(f func() error) (exec driver.GraphExec, nodes int, err error) {
 	if err := driver.BeginCapture(b.stream, driver.CaptureThreadLocal); err != nil {
-		return exec, err
+		return exec, 0, err
 	}
 	b.staging.recording = true
 	called := f()
@@ -61,11 +66,13 @@ func (b *Backend) capture(f func() error) (exec driver.GraphExec, err error) {
 	b.failed = nil
 	graph, err := driver.EndCapture(b.stream)
 	if err != nil {
-		return exec, errors.Join(called, failed, err)
+		return exec, 0, errors.Join(called, failed, err)
 	}
 	if err := errors.Join(called, failed); err != nil {
-		return exec, errors.Join(err, graph.Destroy())
+		return exec, 0, errors.Join(err, graph.Destroy())
 	}
-	exec, err = graph.Instantiate()
-	return exec, errors.Join(err, graph.Destroy())
+	if nodes, err = graph.Nodes(); err == nil {
+		exec, err = graph.Instantiate()
+	}
+	return exec, nodes, errors.Join(err, graph.Destroy())
 }

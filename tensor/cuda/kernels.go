@@ -134,6 +134,7 @@ func (b *Backend) loadKernels() error {
 		}
 		for _, e := range entries {
 			e.k.name = e.name
+			e.k.family, e.k.to, e.k.from = familyOf(e.name)
 			if e.k.f, err = m.Function(e.name); err != nil {
 				return fmt.Errorf("cuda: kernel %s of %s: %w", e.name, module, err)
 			}

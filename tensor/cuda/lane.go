@@ -90,6 +90,7 @@ func (l *Lane) Alloc(dt tensor.DType, n int) (tensor.Buffer, error) {
 func (l *Lane) Free(b tensor.Buffer) {
 	l.be.enter()
 	defer l.be.leave()
+	l.be.counts.waited()
 	l.be.check("synchronize", l.stream.Synchronize())
 	l.be.Free(b)
 }

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"gorgonia.org/cu"
+
+	"github.com/agrdist/agrdist/tensor"
 )
 
 // enter makes the backend's context current on this thread until leave. A
@@ -34,6 +36,9 @@ func (b *Backend) check(op string, err error) {
 type kernel struct {
 	name string
 	f    cu.Function
+
+	family   family // nothing for a kernel whose caller counts its bytes
+	to, from tensor.DType
 }
 
 // maxArguments is more than any kernel takes.
@@ -63,9 +68,20 @@ func (b *Backend) launch(k *kernel, g grid, threads int, args ...uint64) {
 	b.launchOn(b.stream, k, g, threads, args...)
 }
 
+// bytes is what a launch reads and writes.
+func (k *kernel) bytes(g grid, args []uint64) int64 {
+	if k.family.bytes == nil {
+		return 0
+	}
+	return k.family.bytes(launched{g, args, k.to, k.from})
+}
+
 func (b *Backend) launchOn(s cu.Stream, k *kernel, g grid, threads int, args ...uint64) {
 	if g.x == 0 || g.y == 0 {
 		return
+	}
+	if b.counts != nil {
+		b.counts.called(what{k.family.class, k.name, true}, 1, k.bytes(g, args))
 	}
 	copy(b.args.values[:], args)
 	b.enter()

@@ -155,7 +155,7 @@ func (p *part) place(scratch cu.DevicePtr) {
 func (b *Backend) cast(dst cu.DevicePtr, to tensor.DType, src cu.DevicePtr, from tensor.DType, n int) {
 	switch to {
 	case from:
-		b.check("copy", cu.MemcpyDtoDAsync(dst, src, int64(n*to.Size()), b.stream))
+		b.check("copy", b.copyWithin(dst, src, int64(n*to.Size()), b.stream))
 	case tensor.F32:
 		b.launch(&b.kernels.widen, spans(n, tensor.BF16), elementThreads, at(dst), at(src), intArg(n))
 	default:
@@ -235,6 +235,12 @@ func (b *Backend) warn(text string, attrs ...any) {
 
 // product runs a plan.
 func (b *Backend) product(plan *cublaslt.Plan, alpha, beta float32, x, y, z, scratch *part) {
+	name := "product in " + plan.Precision()
+	if beta != 0 {
+		b.countCall("cuBLASLt", name, x, y, z, z)
+	} else {
+		b.countCall("cuBLASLt", name, x, y, z)
+	}
 	b.check("matrix product", plan.Run(b.streamHandle(), alpha, beta,
 		uintptr(x.ptr), uintptr(y.ptr), uintptr(z.ptr), uintptr(scratch.ptr)))
 }

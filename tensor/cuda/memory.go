@@ -103,7 +103,7 @@ func (b *Backend) Free(buf tensor.Buffer) {
 	}
 	b.enter()
 	defer b.leave()
-	b.check("synchronize", b.stream.Synchronize())
+	b.check("synchronize", b.synchronize())
 	b.check("free memory", cu.MemFree(m.ptr))
 	*m = buffer{dtype: m.dtype, be: b}
 }

@@ -117,21 +117,24 @@ func (p *Pass) queueVerdict(o operands, move bool) {
 	b, k := p.be, &p.be.kernels
 	b.enter()
 	defer b.leave()
-	b.check("copy the settings of an update", cu.MemcpyHtoDAsync(p.settings, p.pinned, settingsBytes, b.stream))
+	b.check("copy the settings of an update", b.copyToDevice(p.settings, p.pinned, settingsBytes, b.stream))
+	b.counts.called(what{updates.class, k.passNorms.name, true}, 0, 4*int64(p.size))
 	b.launch(&k.passNorms, grid{ceil(p.blocks, normThreads/normLanes), 1}, normThreads,
 		at(p.l1), at(p.sq), at(o.g), at(p.table), intArg(p.blocks))
 	b.launch(&k.passVerdict, grid{1, 1}, verdictThreads, at(p.verdict), at(p.den), at(p.l1), at(p.sq),
 		at(p.firstBlock), at(p.lengths), intArg(p.segments), intArg(p.blocks), intArg(p.mode), boolArg(p.keep),
 		f64arg(o.maxNorm), f64arg(p.c.MaxGradNorm), f64arg(p.c.Eps))
 	if move {
+		b.counts.called(what{updates.class, p.move.name, true}, 0, p.traffic(o, false))
 		b.launch(p.move, grid{p.blocks * updateParts, 1}, updateThreads, append(p.arguments(o), at(p.moved))...)
 		b.launch(&k.passMoved, grid{1, 1}, updateThreads, at(p.verdict), at(p.moved), intArg(p.blocks*updateParts))
 	}
-	b.check("read the verdict", cu.MemcpyDtoHAsync(unsafe.Add(p.pinned, settingsBytes), p.verdict, verdictBytes, b.stream))
+	b.check("read the verdict", b.copyToHost(unsafe.Add(p.pinned, settingsBytes), p.verdict, verdictBytes))
 }
 
 // queueApply changes parameters, state and average, all blocks in one launch.
 func (p *Pass) queueApply(o operands) {
+	p.be.counts.called(what{updates.class, p.update.name, true}, 0, p.traffic(o, true))
 	p.be.launch(p.update, grid{p.blocks * updateParts, 1}, updateThreads, p.arguments(o)...)
 }
 
@@ -144,6 +147,28 @@ func (p *Pass) arguments(o operands) []uint64 {
 		}
 	}
 	return args
+}
+
+// traffic is what an update reads and writes: parameters, gradient, state and average,
+// the gradient without writing it; or what measuring its movement reads.
+func (p *Pass) traffic(o operands, writes bool) int64 {
+	read, written := int64(2), int64(1)
+	for _, s := range p.slots {
+		if s != nil {
+			read++
+			written++
+		}
+	}
+	if o.average == averageBlend {
+		read++
+	}
+	if o.average != averageNone {
+		written++
+	}
+	if !writes {
+		written = 0
+	}
+	return 4 * (read + written) * int64(p.size)
 }
 
 // stats waits for the verdict and reads it; m, where not nil, takes the movement.

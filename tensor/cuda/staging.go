@@ -91,6 +91,7 @@ func (b *Backend) reserve(bytes int64) (h *half, off int64) {
 		h = &s.halves[s.now]
 		// The host may write the pinned half once the side stream has read it, the
 		// side stream the device half once the stream of operations has.
+		b.counts.waited()
 		b.check("wait for a copy to the device", h.copied.Synchronize())
 		b.check("wait for input to be taken", b.side.Wait(h.taken, 0))
 		h.used = 0
@@ -116,10 +117,10 @@ func (b *Backend) upload(dst cu.DevicePtr, n, size int, fill func(to unsafe.Poin
 		h, off := b.reserve(bytes)
 		host, device := unsafe.Add(h.host, off), h.device+cu.DevicePtr(off)
 		fill(host, lo, hi)
-		b.check("copy to the device", cu.MemcpyHtoDAsync(device, host, bytes, b.side))
+		b.check("copy to the device", b.copyToDevice(device, host, bytes, b.side))
 		b.check("copy to the device", h.copied.Record(b.side))
 		b.check("wait for input", b.stream.Wait(h.copied, 0))
-		b.check("take input", cu.MemcpyDtoDAsync(dst+cu.DevicePtr(lo*size), device, bytes, b.stream))
+		b.check("take input", b.copyWithin(dst+cu.DevicePtr(lo*size), device, bytes, b.stream))
 		b.check("take input", h.taken.Record(b.stream))
 	}
 }
@@ -202,15 +203,15 @@ func (b *Backend) download(src cu.DevicePtr, n, size int, take func(from unsafe.
 	}
 	b.enter()
 	defer b.leave()
-	b.check("synchronize", b.stream.Synchronize())
+	b.check("synchronize", b.synchronize())
 	// Every upload has been taken: the halves are free.
 	s := &b.staging
 	s.now, s.halves[0].used, s.halves[1].used = 0, 0, 0
 	most := stagingHalf / size
 	for lo := 0; lo < n && b.failed == nil; lo += most {
 		hi := min(lo+most, n)
-		b.check("copy to the host", cu.MemcpyDtoHAsync(s.halves[0].host, src+cu.DevicePtr(lo*size), int64((hi-lo)*size), b.stream))
-		b.check("copy to the host", b.stream.Synchronize())
+		b.check("copy to the host", b.copyToHost(s.halves[0].host, src+cu.DevicePtr(lo*size), int64((hi-lo)*size)))
+		b.check("copy to the host", b.synchronize())
 		if b.failed == nil {
 			take(s.halves[0].host, lo, hi)
 		}

@@ -55,6 +55,14 @@ func (p Problem) String() string {
 	return s
 }
 
+// Precision is of the inputs, and of the result where it is narrow.
+func (p *Plan) Precision() string {
+	if p.problem.Narrow {
+		return p.problem.Compute.String() + " to bf16"
+	}
+	return p.problem.Compute.String()
+}
+
 // Plan is a Problem with its algorithm.
 type Plan struct {
 	handle  *Handle

@@ -36,5 +36,6 @@
 //	                          is not run, refuse-all: none is
 //	AGRDIST_FAKE_CUBLASLT     refuse: cuBLASLt's best algorithm cannot be run
 //	AGRDIST_FAKE_RACES        1: look for data races
+//	AGRDIST_FAKE_COMPUTE      none: nothing is computed; calls are checked and counted only
 //	AGRDIST_FAKE_DRIVER       what cuDriverGetVersion answers (12060)
 package cudatest

@@ -134,6 +134,10 @@ extern thread_local Device *currentDevice;
 
 extern bool initialised;  // cuInit was called
 
+// idle says that the devices compute nothing (AGRDIST_FAKE_COMPUTE=none): calls are
+// checked, ordered and counted, and only copies from and to the host are done.
+bool idle();
+
 // deviceOf finds a device by its ordinal.
 CUresult deviceOf(int dev, Device **d);
 

@@ -37,6 +37,11 @@ int fakecuStreamDevice(CUstream stream);
 // and how often it has waited. Nodes of graphs do not count, nor what is captured.
 void fakecuCalls(unsigned long counts[6]);
 
+// fakecuTouched is how many bytes of device memory the launches of a kernel have read and
+// how many they have written, each byte once a launch, since the library was loaded. It
+// is counted where data races are looked for, and 0 elsewhere.
+unsigned long long fakecuTouched(const char *kernel);
+
 #ifdef __cplusplus
 }
 #endif

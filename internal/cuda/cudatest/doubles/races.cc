@@ -44,7 +44,10 @@ const char *Races::access(const void *p, unsigned n, bool write, int thread, boo
   bool shared = false;
   for (const auto &s : shared_) shared = shared || (at >= s.first && at < s.second);
   if (!shared && !device) return nullptr;
-  for (unsigned i = 0; i < n; i++)
-    if (const char *fault = touch(*shadow(at + i), write, thread, shared)) return fault;
+  for (unsigned i = 0; i < n; i++) {
+    Shadow &s = *shadow(at + i);
+    if (!shared && !(write ? s.wrote : s.read)) touched_++;
+    if (const char *fault = touch(s, write, thread, shared)) return fault;
+  }
   return nullptr;
 }

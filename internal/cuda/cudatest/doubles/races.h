@@ -16,6 +16,8 @@ class Races {
   void barrier() { epoch++; }
   // access returns what is wrong with an access of a thread of the block, or null.
   const char *access(const void *p, unsigned n, bool write, int thread, bool device);
+  // touched is the bytes of device memory that were read, and those that were written.
+  unsigned long long touched() const { return touched_; }
 
  private:
   // Shadow is what happened to a byte. An epoch is the time between two barriers of one
@@ -32,6 +34,7 @@ class Races {
   const char *touch(Shadow &s, bool write, int thread, bool shared);
 
   std::vector<std::pair<uintptr_t, uintptr_t>> shared_;
+  unsigned long long touched_ = 0;
   std::unordered_map<uintptr_t, std::unique_ptr<Shadow[]>> pages;
   uintptr_t lastPage = 1;
   Shadow *last = nullptr;
