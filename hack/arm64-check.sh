@@ -22,7 +22,7 @@ trap 'rm -rf "$dir"' EXIT
 # is converted. These need no conversion: their products are exact in float64, or the bits of
 # no model depend on them, or one rounding is what they ask for.
 exact='internal/portable\.(Exp|FMA)|optim\.AddNorms|tensor/cpu\.mseOne|kernel\.\(\*sums\)\.add'
-telemetry='trainer\.\(\*progress\)\.committed|worker\.\(\*heldOut\)\.write'
+telemetry='status\.|trainer\.\(\*progress\)\.committed|worker\.\(\*heldOut\)\.write'
 echo "no fused multiply-add where training rounds twice on amd64"
 GOOS=linux GOARCH=arm64 go test -c -o "$dir/worker" ./worker
 go tool objdump -s 'github.com/agrdist/agrdist/' "$dir/worker" >"$dir/assembly"

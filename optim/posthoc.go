@@ -38,7 +38,7 @@ func PowerExponent(length float64) (float64, error) {
 	}
 	lo, hi := 0.0, 2/length // the width falls with gamma, as 1/gamma in the end
 	for range 200 {
-		g := (lo + hi) / 2
+		g := float64((lo + hi) / 2)
 		if (g+1)/((g+2)*(g+2)*(g+3)) > length*length {
 			lo = g
 		} else {
