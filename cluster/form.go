@@ -82,7 +82,8 @@ func (m *Machine) reform(next lineup) {
 			promoted = append(promoted, w.member)
 		}
 	}
-	if m.calm() && !(len(fresh) > 0 && m.joinTime() || len(promoted) > 0) || m.calm() && !m.followed(members) {
+	due := len(promoted) > 0 || len(fresh) > 0 && m.joinTime()
+	if m.calm() && (!due || !m.followed(members)) {
 		return
 	}
 	causes := slices.Clone(m.causes)

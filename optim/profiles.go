@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"gonum.org/v1/gonum/mat"
+
+	"github.com/agrdist/agrdist/internal/portable"
 )
 
 // Profiles are power-function averages of the parameters that are tracked in training
@@ -50,7 +52,10 @@ func (p Profiles) Slot(i int) string {
 
 // Decay is b of average i at update t, counted from 1.
 func (p Profiles) Decay(i int, t int64) float64 {
-	return math.Pow(1-1/float64(t), p.exponents[i]+1)
+	if t == 1 { // nothing of what was before
+		return 0
+	}
+	return portable.Pow(1-1/float64(t), p.exponents[i]+1)
 }
 
 // step is the weight of update s in the average of exponent gamma after t updates, times

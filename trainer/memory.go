@@ -34,7 +34,8 @@ type Memory struct {
 func NewMemory(file interface {
 	io.ReaderAt
 	io.WriterAt
-}) *Memory {
+},
+) *Memory {
 	return &Memory{file: file}
 }
 

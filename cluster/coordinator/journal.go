@@ -31,9 +31,6 @@ func (e *DamagedJournalError) Error() string {
 		"if none is, move it away and give the same commands again, and the run continues from its newest checkpoint", e.Path, e.Err)
 }
 
-// Unwrap returns the damage.
-func (e *DamagedJournalError) Unwrap() error { return e.Err }
-
 // ReadJournal reads the journal of a run; one that is not there is empty. The error is a
 // *DamagedJournalError if there is one that says nothing certain.
 func ReadJournal(path string) (cluster.Journal, error) {

@@ -244,7 +244,7 @@ func TestSeedOfSlowNameServer(t *testing.T) {
 
 		// Neither does it delay the return of a lost node.
 		names.fault(time.Hour, nil)
-		sim.partition(func(from, to string) bool { return true })
+		sim.partition(func(string, string) bool { return true })
 		awaitMembers(t, []*Membership{a, c}, 1)
 		sim.partition(nil)
 		took = within(t, time.Minute, func() bool { return len(c.Members()) == 3 })

@@ -34,7 +34,7 @@ func (k *Keys) UseFiles(f Files) error {
 		return nil
 	}
 	fs := &files{Files: f, node: k.id.Node}
-	if _, err := fs.load(); err != nil {
+	if err := fs.load(); err != nil {
 		return err
 	}
 	k.files = fs
@@ -92,7 +92,7 @@ func (f *files) read() (pair, error) {
 	if f.stamps() == f.stamp {
 		return f.last, nil
 	}
-	if _, err := f.load(); err != nil && f.Log != nil && err.Error() != f.said {
+	if err := f.load(); err != nil && f.Log != nil && err.Error() != f.said {
 		f.said = err.Error()
 		f.Log.Warn("the certificate files changed and cannot be used; those of before stay in use", "err", err)
 	}
@@ -109,19 +109,19 @@ func (f *files) stamps() (s [3]stamp) {
 }
 
 // load reads and checks the files.
-func (f *files) load() (pair, error) {
+func (f *files) load() error {
 	before := f.stamps() // what changes while they are read is read again
 	ca, err := os.ReadFile(f.CA)
 	if err != nil {
-		return pair{}, fmt.Errorf("%w: %w", ErrCertificate, err)
+		return fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
 	authorities, err := parseCertificates(ca)
 	if err != nil {
-		return pair{}, fmt.Errorf("%w: %s: %w", ErrCertificate, f.CA, err)
+		return fmt.Errorf("%w: %s: %w", ErrCertificate, f.CA, err)
 	}
 	leaf, err := f.loadPair()
 	if err != nil {
-		return pair{}, err
+		return err
 	}
 	p := pair{leaf, x509.NewCertPool()}
 	for _, c := range authorities {
@@ -130,25 +130,25 @@ func (f *files) load() (pair, error) {
 	id, ok := identityOf(leaf.Leaf)
 	switch {
 	case !ok:
-		return pair{}, noNode(f.Cert)
+		return noNode(f.Cert)
 	case id.Node != f.node:
-		return pair{}, fmt.Errorf("%w: %s is of node %q, and this one is %q (cluster.node)", ErrCertificate, f.Cert, id.Node, f.node)
+		return fmt.Errorf("%w: %s is of node %q, and this one is %q (cluster.node)", ErrCertificate, f.Cert, id.Node, f.node)
 	}
 	certs := []*x509.Certificate{leaf.Leaf}
 	for _, der := range leaf.Certificate[1:] {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return pair{}, fmt.Errorf("%w: %s: %w", ErrCertificate, f.Cert, err)
+			return fmt.Errorf("%w: %s: %w", ErrCertificate, f.Cert, err)
 		}
 		certs = append(certs, c)
 	}
 	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth} {
 		if err := verify(certs, p.pool, usage, time.Now()); err != nil {
-			return pair{}, fmt.Errorf("%w: %s does not pass by %s: %w", ErrCertificate, f.Cert, f.CA, err)
+			return fmt.Errorf("%w: %s does not pass by %s: %w", ErrCertificate, f.Cert, f.CA, err)
 		}
 	}
 	f.last, f.stamp, f.said = p, before, ""
-	return p, nil
+	return nil
 }
 
 // loadPair reads the certificate and its key, which must be private.

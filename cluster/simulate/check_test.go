@@ -62,6 +62,7 @@ func (w *world) checkReturn(a *agent, r node.Return) {
 	switch {
 	case errors.As(r.Err, &early): // nothing had begun on this node
 	case errors.As(r.Err, &left):
+	case errors.Is(r.Err, errFull) && h.id == 0: // the founder cannot note that the run begins; it says so at once
 	case r.Err != nil:
 		w.fail("the agent of %s gives up: %v", h.name(), r.Err)
 	case r.End.Outcome == cluster.OutcomeFailed && (w.asked || w.drained) && strings.Contains(r.End.Reason, "was not saved"):

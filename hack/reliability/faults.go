@@ -147,9 +147,9 @@ var faults = []fault{
 		strike: func(ctx context.Context, w *world) error {
 			w.strikes()
 			w.wire.lose(0.2)
-			time.Sleep(20 * time.Second)
+			err := pause(ctx, 20*time.Second)
 			w.wire.lose(0)
-			return w.whole(ctx, 2)
+			return errors.Join(err, w.whole(ctx, 2))
 		},
 	},
 	{
@@ -236,19 +236,33 @@ func coordinatorHangs(ctx context.Context, w *world) error {
 	if err := w.nodes[0].signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	time.Sleep(10 * time.Second)
-	return errors.Join(w.nodes[0].signal(syscall.SIGCONT), w.says(ctx, 0, "stands down"), w.whole(ctx, 3))
+	err := pause(ctx, 10*time.Second)
+	return errors.Join(err, w.nodes[0].signal(syscall.SIGCONT), w.says(ctx, 0, "stands down"), w.whole(ctx, 3))
 }
 
 func flapping(ctx context.Context, w *world) error {
 	w.strikes()
 	for range 10 {
 		w.wire.cable(1, false)
-		time.Sleep(time.Second)
+		err := pause(ctx, time.Second)
 		w.wire.cable(1, true)
-		time.Sleep(time.Second)
+		if err = errors.Join(err, pause(ctx, time.Second)); err != nil {
+			return err
+		}
 	}
 	return w.whole(ctx, 2)
+}
+
+// pause lets a fault last.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func stop(ctx context.Context, w *world) error {

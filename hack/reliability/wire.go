@@ -65,8 +65,10 @@ func newWire(hosts int) (_ *wire, err error) {
 		}
 		w.cards = append(w.cards, card)
 		for _, args := range [][]string{
-			{"link", "set", "eth0", "address", mac(i), "mtu", "9000"}, {"address", "add", address(i) + "/24", "dev", "eth0"},
-			{"link", "set", "lo", "up"}, {"link", "set", "eth0", "up"},
+			{"link", "set", "eth0", "address", mac(i), "mtu", "9000"},
+			{"address", "add", address(i) + "/24", "dev", "eth0"},
+			{"link", "set", "lo", "up"},
+			{"link", "set", "eth0", "up"},
 		} {
 			if err := ip(append([]string{"-n", name}, args...)...); err != nil {
 				return w, err
@@ -183,6 +185,7 @@ func (w *wire) close() error {
 }
 
 func ip(args ...string) error {
+	//nolint:noctx // it ends at once, and at the end when the context is done
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
 	}

@@ -85,7 +85,7 @@ var allowed = map[string]string{
 
 	"agr":               "optim tensor internal/isa",
 	"agr/internal/neon": "internal/neon",
-	"optim":             "tensor",
+	"optim":             "tensor internal/portable",
 
 	"internal/arrows":        "",
 	"internal/cuda/cublaslt": "internal/cuda/dl",

@@ -37,8 +37,10 @@ const Env = "AGRDIST_CPU"
 // ErrSet is wrapped by the errors of Parse and FromEnv.
 var ErrSet = errors.New("isa: no such instruction set")
 
-var names = [...]string{Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16", NEON: "neon",
-	PortableGo: "portable-go", PortableAVX2: "portable-avx2", PortableAVX512: "portable-avx512", PortableNEON: "portable-neon"}
+var names = [...]string{
+	Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16", NEON: "neon",
+	PortableGo: "portable-go", PortableAVX2: "portable-avx2", PortableAVX512: "portable-avx512", PortableNEON: "portable-neon",
+}
 
 // machine are the instructions of the portable sets.
 var machine = map[Set]Set{PortableGo: Go, PortableAVX2: AVX2, PortableAVX512: AVX512, PortableNEON: NEON}

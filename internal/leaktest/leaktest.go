@@ -65,7 +65,7 @@ var begun *before
 func begin() *before {
 	temp, err := os.MkdirTemp("", "agrdist-test-")
 	if err == nil {
-		err = os.Chmod(temp, 0o755) //nolint:gosec // tests give files in it to other users
+		err = os.Chmod(temp, 0o755) // tests give files in it to other users
 	}
 	if err != nil {
 		panic(err)
@@ -81,7 +81,9 @@ func begin() *before {
 
 // left waits until nothing is left, or says what still is.
 func (b *before) left(grace time.Duration) (left []string) {
-	for by := time.Now().Add(grace); ; time.Sleep(20 * time.Millisecond) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for by := time.Now().Add(grace); ; <-tick.C {
 		left = slices.Concat(b.processes(), b.descriptors(), b.files(), b.sharedMemory())
 		if err := goleak.Find(); err != nil {
 			left = append(left, err.Error())

@@ -70,6 +70,7 @@ func (n *node) change(c change) {
 // Loss is what a crash does to that which was not synced.
 type Loss int
 
+// What a crash does to what was not synced.
 const (
 	Kept Loss = iota // all of it is there: a process was killed, the machine runs
 	Lost             // none of it is there
