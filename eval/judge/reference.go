@@ -136,7 +136,7 @@ func (r *reference) collect(ctx context.Context, j *judge) (suite.Against, error
 		file = filepath.Join(j.o.CacheDir, "reference-"+hex.EncodeToString(key[:8])+".features")
 	}
 	c, err := suite.Collect(ctx, j.suiteWorkers(func(w *worker) suite.Worker { return reader{w, r.set} }), suite.Plan{
-		Images: n, Features: j.network.features(), Classes: j.network.classes(), Block: j.o.Batch, File: file,
+		Images: n, Features: j.network.features(), Classes: j.network.classes(), Block: j.o.Batch, File: file, Shared: true,
 		Progress: func(done, found int) { j.o.Progress("reference", done, n, found) },
 	})
 	return suite.Against{Features: &c.Features}, err

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/agrdist/agrdist/internal/filelock"
 )
@@ -29,14 +31,24 @@ type blockFile struct {
 	end int64 // of the last good block
 }
 
-func openBlocks(path string, row int) (*blockFile, error) {
-	b := &blockFile{row: row}
+func openBlocks(ctx context.Context, p Plan) (*blockFile, error) {
+	b, path := &blockFile{row: p.Features + p.Classes}, p.File
 	if path == "" {
 		return b, nil
 	}
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
 		b.f, err = filelock.Open(path)
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for p.Shared && errors.Is(err, filelock.ErrLocked) {
+		select {
+		case <-tick.C:
+			b.f, err = filelock.Open(path)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 	switch {
 	case errors.Is(err, filelock.ErrLocked):

@@ -27,6 +27,9 @@ type Plan struct {
 	// File keeps finished blocks, so that the work can continue after a kill; empty:
 	// they are in memory only.
 	File string
+	// Shared says that other evaluations may need File too: one that computes it is
+	// waited for. Otherwise there is none but this one, and another process is an error.
+	Shared bool
 	// Progress, where not nil, is told the images done and, of these, how many were
 	// found in File. It is called from one goroutine at a time.
 	Progress func(done, found int)
@@ -46,7 +49,7 @@ func Collect(ctx context.Context, workers []Worker, p Plan) (Collection, error) 
 		ready: map[int]bool{},
 	}
 	var err error
-	if c.file, err = openBlocks(p.File, p.Features+p.Classes); err != nil {
+	if c.file, err = openBlocks(ctx, p); err != nil {
 		return Collection{}, err
 	}
 	defer func() { _ = c.file.close() }() // every block was synced or will be computed again

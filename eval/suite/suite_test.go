@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/eval"
@@ -240,4 +242,40 @@ func TestRecordsDamaged(t *testing.T) {
 func sumField(line []byte) string {
 	at := strings.Index(string(line), sumKey)
 	return string(line[at : at+len(sumKey)+sumDigits+1])
+}
+
+// Two evaluations that need one reference at once compute it once; the second of one
+// evaluation is refused.
+func TestCollectAtOnce(t *testing.T) {
+	var computed atomic.Int64
+	want, err := Collect(context.Background(), several(1, 100, &computed), plan(""))
+	require.NoError(t, err)
+	computed.Store(0)
+
+	var others sync.WaitGroup
+	file := filepath.Join(t.TempDir(), "work")
+	p := plan(file)
+	p.Shared = true
+	first := p
+	first.Progress = func(done, _ int) {
+		if done != 8 {
+			return
+		}
+		_, err := Collect(context.Background(), several(1, 100, &computed), plan(file))
+		require.ErrorContains(t, err, "another process")
+		ctx, cancel := context.WithCancelCause(context.Background())
+		cancel(errBroken)
+		_, err = Collect(ctx, several(1, 100, &computed), p)
+		require.ErrorIs(t, err, errBroken)
+		others.Go(func() {
+			got, err := Collect(context.Background(), several(1, 100, &computed), p)
+			assert.NoError(t, err)
+			assert.Equal(t, want, got)
+		})
+	}
+	got, err := Collect(context.Background(), several(1, 100, &computed), first)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	others.Wait()
+	require.Equal(t, int64(100), computed.Load())
 }
