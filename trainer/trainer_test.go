@@ -176,18 +176,21 @@ type spoiler struct {
 }
 
 func (s spoiler) LossAndGrad(b unet.Batch, ready func(int)) (float64, error) {
-	spoil := func() {
-		if s.steps() >= s.from {
-			s.Params().Grads().(tensor.Host).Float32s()[0] = float32(math.NaN())
-		}
+	if ready == nil {
+		loss, err := s.Model.LossAndGrad(b, nil)
+		s.spoil()
+		return loss, err
 	}
-	early := ready
-	if ready != nil {
-		early = func(i int) { spoil(); ready(i) }
+	return s.Model.LossAndGrad(b, func(i int) {
+		s.spoil() // before it is given away
+		ready(i)
+	})
+}
+
+func (s spoiler) spoil() {
+	if s.steps() >= s.from {
+		s.Params().Grads().(tensor.Host).Float32s()[0] = float32(math.NaN())
 	}
-	loss, err := s.Model.LossAndGrad(b, early)
-	spoil()
-	return loss, err
 }
 
 // One rank's backward gives NaN, though its loss is right: no rank takes the step, and from

@@ -201,7 +201,7 @@ func TestEvalImages(t *testing.T) {
 	npz := filepath.Join(work, "a.npz")
 	refused(t, run(t, "eval", "--from", npz), exitUsage, "--data NAME,DIR", "--reference")
 	refused(t, run(t, "eval", "--from", npz, "--data", "digits", "--steps", "5"), exitUsage, "--steps is for models")
-	refused(t, run(t, "eval", "--from", npz, "--data", "digits", "-n", "49"), exitConfig, "49 images of a.npz, which has 48")
+	refused(t, run(t, "eval", "--from", npz, "--data", "digits", "-n", "49"), exitConfig, "49 images of npz "+npz+", which has 48")
 	refused(t, run(t, "eval", "--from", "../../eval/testdata/object.npz", "--data", "digits"), exitFailed, "Python objects")
 	refused(t, run(t, "eval", "--from", "../../eval/testdata/features.npz", "--data", "digits"), exitFailed, "uint8")
 	refused(t, run(t, "eval", "--from", t.TempDir(), "--data", "digits"), exitFailed, "is empty; give a directory of images")

@@ -185,7 +185,7 @@ func TestElasticNodes(t *testing.T) {
 	require.Equal(t, pids(t, joined)[0], pids(t, lost)[0])
 	c := start(t, elastic(filepath.Join(root, "third"), "--join", addr)...)
 	again := world(2, lost.Generation)
-	require.Contains(t, again.Reason, "joined")
+	require.Contains(t, again.Reason, "has the state and computes from now on")
 	require.Equal(t, pids(t, lost)[0], pids(t, again)[0])
 	a.step(dir, again.Step+2)
 	c.signal(syscall.SIGINT) // on any node stops them all

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -40,8 +39,5 @@ func TestNodesWithCertificates(t *testing.T) {
 	b.ended(exitOK)
 	a.ended(exitOK)
 	require.Equal(t, finish(t, reference(t)).ModelDigest, finish(t, filepath.Join(root, "a")).ModelDigest)
-	named, err := os.ReadDir(filepath.Join(root, "b", "nodes"))
-	require.NoError(t, err)
-	require.NotEmpty(t, named)
-	require.Contains(t, named[0].Name(), "west")
+	require.FileExists(t, filepath.Join(root, "b", "nodes", "west.json"))
 }

@@ -59,7 +59,13 @@ func Explain(dumps []Dump, generation uint64) (Account, error) {
 			continue
 		}
 		a.World = max(a.World, world, p.Rank+1)
-		if old, known := places[p.Rank]; !known || old.PID != p.PID || !p.Last.Before(old.Last) {
+		old, known := places[p.Rank]
+		if known && old.PID == p.PID { // records may be written twice as a process ends
+			p.Ended = cmp.Or(p.Ended, old.Ended)
+			old.Ended = p.Ended
+			places[p.Rank] = old
+		}
+		if !known || old.PID != p.PID || !p.Last.Before(old.Last) {
 			places[p.Rank] = p
 		}
 	}
