@@ -174,17 +174,25 @@ func (m *Machine) issue(g *group) {
 	}
 }
 
-// bound tells whether a generation that a successor must agree with has a member.
-func (m *Machine) bound(id MemberID) bool {
-	return m.electorate().Rank(id) >= 0 || slices.ContainsFunc(m.issued, func(g *group) bool { return g.Rank(id) >= 0 })
+// bound tells whether a generation that a successor must agree with has a member, or,
+// where all its members are dead, the member's place.
+func (m *Machine) bound(w Member) bool {
+	at := place{w.Node, w.Slot}
+	return slices.ContainsFunc(append([]*group{m.electorate()}, m.issued...), func(g *group) bool {
+		return g.Rank(w.ID) >= 0 || g.holder(at) != "" && !slices.ContainsFunc(g.Members, func(o Member) bool { return !m.dead[o.ID] })
+	})
 }
 
 // barred returns a generation of which next has no majority, and who of it is unheard:
 // the last that is known to have committed, or one since that may have (see "Why a
 // quorum" in the package's text).
 func (m *Machine) barred(next func(MemberID) bool) (g *group, unheard []Member, is bool) {
+	seated := func(at place) bool {
+		w := m.at(at.node, at.slot)
+		return w != nil && next(w.member.ID)
+	}
 	for _, g := range append([]*group{m.electorate()}, m.issued...) {
-		if ok, unheard := quorum(g.Generation, m.dead, next); !ok {
+		if ok, unheard := quorum(g.Generation, m.dead, next, seated); !ok {
 			return g, unheard, true
 		}
 	}

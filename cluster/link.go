@@ -187,7 +187,8 @@ func (m *Machine) cheapest(links []pair, ends []string) []string {
 				lost += n
 			}
 		}
-		ok, _ := quorum(m.electorate().Generation, m.dead, func(id MemberID) bool { w := m.workers[id]; return w != nil && !out(w.member.Node) })
+		ok, _ := quorum(m.electorate().Generation, m.dead, func(id MemberID) bool { w := m.workers[id]; return w != nil && !out(w.member.Node) },
+			func(at place) bool { return m.at(at.node, at.slot) != nil && !out(at.node) })
 		if !ok {
 			minority = 1
 		}

@@ -398,7 +398,7 @@ func (m *Machine) lineUp(most int, in func(*worker) bool) []*worker {
 	taken := make(map[*worker]bool, room)
 	for _, bound := range []bool{true, false} {
 		for _, w := range fresh {
-			if len(taken) < room && m.bound(w.member.ID) == bound {
+			if len(taken) < room && m.bound(w.member) == bound {
 				taken[w] = true
 			}
 		}

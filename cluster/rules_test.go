@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ func TestQuorumIsExclusive(t *testing.T) {
 				}
 			}
 			side := func(s int) bool {
-				ok, _ := quorum(base, dead[s], func(id MemberID) bool { return here[s][id] })
+				ok, _ := quorum(base, dead[s], func(id MemberID) bool { return here[s][id] }, nobody)
 				return ok && len(here[s]) > 0
 			}
 			require.False(t, side(0) && side(1), "n %d code %d: here %v dead %v", n, code, here, dead)
@@ -49,13 +50,13 @@ func TestQuorumIsExclusive(t *testing.T) {
 
 func TestQuorumNeverBlocksTheLiving(t *testing.T) {
 	base := Generation{Members: []Member{{ID: "a"}, {ID: "b"}, {ID: "c"}}}
-	ok, unheard := quorum(base, map[MemberID]bool{"a": true, "b": true}, func(id MemberID) bool { return id == "c" })
+	ok, unheard := quorum(base, map[MemberID]bool{"a": true, "b": true}, func(id MemberID) bool { return id == "c" }, nobody)
 	require.True(t, ok, "all others are certified dead")
 	require.Empty(t, unheard)
-	ok, unheard = quorum(base, nil, func(id MemberID) bool { return id == "c" })
+	ok, unheard = quorum(base, nil, func(id MemberID) bool { return id == "c" }, nobody)
 	require.False(t, ok)
 	require.Equal(t, []Member{{ID: "a"}, {ID: "b"}}, unheard)
-	ok, _ = quorum(Generation{}, nil, func(MemberID) bool { return false })
+	ok, _ = quorum(Generation{}, nil, func(MemberID) bool { return false }, nobody)
 	require.True(t, ok, "nothing was ever committed")
 }
 
@@ -174,4 +175,21 @@ func TestBudgetNeverExceedsItsWindow(t *testing.T) {
 		require.Equal(t, i < 1, crash(100+i).Restart, "the window has two of before, and room for one")
 	}
 	require.Equal(t, StateStopping, m.Status(now).State, "the survivor saves")
+}
+
+func nobody(place) bool { return false }
+
+// If all are dead, their places count, and each is on one side only.
+func TestPlacesOfTheDead(t *testing.T) {
+	base := Generation{Members: []Member{{ID: "a", Node: "n0"}, {ID: "b", Node: "n1"}, {ID: "c", Node: "n2"}, {ID: "d", Node: "n3"}}}
+	dead := map[MemberID]bool{"a": true, "b": true, "c": true, "d": true}
+	none := func(MemberID) bool { return false }
+	for nodes, want := range map[string]bool{"n0 n1 n2": true, "n0 n1": true, "n2 n3": false, "n0": false, "n4 n5": false, "n1 n2 n3": true} {
+		ok, _ := quorum(base, dead, none, func(at place) bool { return strings.Contains(nodes, at.node) })
+		require.Equal(t, want, ok, nodes)
+	}
+	// One that may live is what counts, whoever has the places of the others.
+	ok, unheard := quorum(base, map[MemberID]bool{"a": true, "b": true, "c": true}, none, func(place) bool { return true })
+	require.False(t, ok)
+	require.Equal(t, []Member{base.Members[3]}, unheard)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -81,7 +82,7 @@ func (b *Backend) launchOn(s cu.Stream, k *kernel, g grid, threads int, args ...
 		return
 	}
 	if b.counts != nil {
-		b.counts.called(what{k.family.class, k.name, true}, 1, k.bytes(g, args))
+		b.counts.called(what{k.family.class, k.name, true}, 1, k.bytes(g, slices.Clone(args))) // args itself must not escape: a launch allocates nothing
 	}
 	copy(b.args.values[:], args)
 	b.enter()
