@@ -69,6 +69,10 @@
 // n-D living, at least (n-d1)/2 and (n-d2)/2, together at least n-(d1+d2)/2,
 // which exceeds n-D unless d1 = d2 = D, and then both count the same lowest rank.
 //
+// If all members of a generation are dead, nobody is left to count, and both sides may know
+// it. Then those who sit in their places (a node's slot) count for them: who has a place is
+// one process, on one side.
+//
 // A member that one side counts as dead may have lived when the other side formed its
 // generation, and been in it. So a death counts only with what the dead one's node has
 // seen: its agent names, when it registers, the generations since the last one that it

@@ -235,11 +235,12 @@ func (b *Backend) warn(text string, attrs ...any) {
 
 // product runs a plan.
 func (b *Backend) product(plan *cublaslt.Plan, alpha, beta float32, x, y, z, scratch *part) {
-	name := "product in " + plan.Precision()
-	if beta != 0 {
-		b.countCall("cuBLASLt", name, x, y, z, z)
-	} else {
-		b.countCall("cuBLASLt", name, x, y, z)
+	switch {
+	case b.counts == nil: // the name costs an allocation
+	case beta != 0:
+		b.countCall("cuBLASLt", "product in "+plan.Precision(), x, y, z, z)
+	default:
+		b.countCall("cuBLASLt", "product in "+plan.Precision(), x, y, z)
 	}
 	b.check("matrix product", plan.Run(b.streamHandle(), alpha, beta,
 		uintptr(x.ptr), uintptr(y.ptr), uintptr(z.ptr), uintptr(scratch.ptr)))
