@@ -42,7 +42,7 @@ func (r *Results) Write(dir string) error {
 		return fmt.Errorf("compare: %w", err)
 	}
 	for name, text := range map[string][]byte{MarkdownFile: markdown(r.Plan.Title, sections), HTMLFile: page, CSVFile: numbers} {
-		if err := renameio.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+		if err := renameio.WriteFile(filepath.Join(dir, name), text, 0o644, renameio.WithTempDir(dir)); err != nil {
 			return fmt.Errorf("compare: %w", err)
 		}
 	}
@@ -55,7 +55,7 @@ func (r *Results) writeFigures(dir string) (out []figure, err error) {
 	save := func(name, title string, svg, png []byte) error {
 		file := filepath.Join(figuresDir, name)
 		for suffix, b := range map[string][]byte{".svg": svg, ".png": png} {
-			if err := renameio.WriteFile(filepath.Join(dir, file+suffix), b, 0o644); err != nil {
+			if err := renameio.WriteFile(filepath.Join(dir, file+suffix), b, 0o644, renameio.WithTempDir(dir)); err != nil {
 				return fmt.Errorf("compare: %w", err)
 			}
 		}
@@ -106,7 +106,7 @@ func (r *Results) writeFigures(dir string) (out []figure, err error) {
 			continue // a grid that somebody removed is no reason to have no report
 		}
 		file := filepath.Join(figuresDir, "samples-"+slug(run.Method)+".png")
-		if err := renameio.WriteFile(filepath.Join(dir, file), b, 0o644); err != nil {
+		if err := renameio.WriteFile(filepath.Join(dir, file), b, 0o644, renameio.WithTempDir(dir)); err != nil {
 			return nil, fmt.Errorf("compare: %w", err)
 		}
 		out = append(out, figure{file, fmt.Sprintf("Samples: %s, seed %d", run.Method, run.Seed)})

@@ -103,6 +103,6 @@ func (c scanCache) store(path string, files []string, verdicts []verdict, now ti
 		return
 	}
 	if out.close() == nil && os.MkdirAll(filepath.Dir(path), 0o755) == nil {
-		_ = renameio.WriteFile(path, text.Bytes(), 0o644)
+		_ = renameio.WriteFile(path, text.Bytes(), 0o644, renameio.WithTempDir(filepath.Dir(path)))
 	}
 }

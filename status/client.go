@@ -71,7 +71,7 @@ func Publish(dir, node string, e Endpoint) (remove func() error, err error) {
 		return nil, fmt.Errorf("status: %w", err)
 	}
 	path := endpointPath(dir, node)
-	if err := renameio.WriteFile(path, append(b, '\n'), 0o600); err != nil {
+	if err := renameio.WriteFile(path, append(b, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(path))); err != nil {
 		return nil, fmt.Errorf("status: %w", err)
 	}
 	return func() error { return os.Remove(path) }, nil

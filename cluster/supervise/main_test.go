@@ -55,8 +55,8 @@ func helper(mode string, args []string) int {
 			}
 			say("pong")
 		}
-	case "stubborn": // ignores SIGTERM
-		signal.Ignore(syscall.SIGTERM)
+	case "stubborn": // ignores SIGTERM, and that nobody reads what it says
+		signal.Ignore(syscall.SIGTERM, syscall.SIGPIPE)
 		signal.Notify(sigs, syscall.SIGUSR1)
 		say("ready %d", os.Getpid())
 		<-sigs

@@ -156,7 +156,7 @@ func importPipeline(ctx context.Context, out io.Writer, cfg *config.Config, tens
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(dir.Config(), cfg.YAML(false), 0o644); err != nil {
+	if err := renameio.WriteFile(dir.Config(), cfg.YAML(false), 0o644, renameio.WithTempDir(filepath.Dir(dir.Config()))); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "%s: step 0 with the imported weights\ntrain with: %s run -c %s\n", path, program(os.Args[0]), quoted(dir.Config()))

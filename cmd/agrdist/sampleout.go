@@ -132,7 +132,7 @@ func openDirectory(dir string, s sheet, definition []byte) (*directorySink, erro
 	case len(names) > 0:
 		return nil, fmt.Errorf("--out %s has %q in it; choose another directory or empty it first", dir, names[0].Name())
 	}
-	if err := renameio.WriteFile(mark, definition, 0o644); err != nil {
+	if err := renameio.WriteFile(mark, definition, 0o644, renameio.WithTempDir(filepath.Dir(mark))); err != nil {
 		return nil, fmt.Errorf("--out: %w", err)
 	}
 	return d, nil

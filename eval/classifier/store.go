@@ -106,7 +106,7 @@ func Open(ctx context.Context, be tensor.Backend, set data.Dataset, o Options) (
 	if err := k.Save(&out); err != nil {
 		return nil, err
 	}
-	return k, renameio.WriteFile(path, out.Bytes(), 0o644)
+	return k, renameio.WriteFile(path, out.Bytes(), 0o644, renameio.WithTempDir(filepath.Dir(path)))
 }
 
 // embedded is the classifier of the embedded digits.

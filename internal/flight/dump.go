@@ -47,7 +47,7 @@ func WriteDump(dir string, d Dump) error {
 	}
 	node := prefix + url.PathEscape(d.Node) + "-"
 	name := fmt.Sprintf("%s%013d-%d-%d.json", node, d.Written.UnixMilli(), d.Slot, d.PID)
-	if err := renameio.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+	if err := renameio.WriteFile(filepath.Join(dir, name), b, 0o644, renameio.WithTempDir(dir)); err != nil {
 		return fmt.Errorf("flight: %w", err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -56,6 +56,10 @@ func WriteDump(dir string, d Dump) error {
 	}
 	var own []string
 	for _, e := range entries { // by name, so by time
+		if strings.HasPrefix(e.Name(), "."+node) { // of an agent that was killed as it wrote
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+			continue
+		}
 		rest, ok := strings.CutPrefix(e.Name(), node)
 		if ok && strings.Count(rest, "-") == 2 {
 			own = append(own, e.Name())
