@@ -78,7 +78,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 					require.NoError(t, newestErr, where)
 					require.Empty(t, skipped, where)
 					requireState(t, want, again)
-					if loss == "any" { // life goes on from there
+					if loss == "any" { // the process continues from there
 						mustSave(t, s, 9)
 						require.Equal(t, []string{"step-9"}, names(t, after, memDir))
 					}

@@ -207,7 +207,7 @@ func (m *Machine) stopRun(why string) {
 // stopAgain is how long the coordinator may take to hear of a stop.
 const stopAgain = 2 * time.Second
 
-// repeatStop asks again where the run goes on: the coordinator that heard of the stop was
+// repeatStop asks again where the run continues: the coordinator that heard of the stop was
 // lost, and the next one does not know of it.
 func (m *Machine) repeatStop(state cluster.State) {
 	switch state {

@@ -27,7 +27,7 @@ type Files struct {
 
 // UseFiles makes the coordinator's connections use certificates from files, in place of
 // those that follow from the secret. The files are read again when they change, so keys
-// and authorities are replaced while a run goes on: new connections use them. Files without
+// and authorities are replaced while a run continues: new connections use them. Files without
 // names change nothing.
 func (k *Keys) UseFiles(f Files) error {
 	if f == (Files{Log: f.Log}) {

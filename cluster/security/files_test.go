@@ -101,7 +101,7 @@ func TestCertificateFileNamesItsNode(t *testing.T) {
 	require.Equal(t, "b", node)
 }
 
-// A run goes on while its authority is replaced: first all nodes trust both, then all have
+// A run continues while its authority is replaced: first all nodes trust both, then all have
 // new certificates, then nobody trusts the old one.
 func TestAuthorityIsReplacedWhileRunning(t *testing.T) {
 	dir, next, late := t.TempDir(), t.TempDir(), t.TempDir()

@@ -55,7 +55,9 @@ func watch(enough func(now, last counters) bool) {
 	var stop atomic.Bool
 	go spin(&stop)
 	root := os.DirFS("/")
-	for last := read(root); ; time.Sleep(20 * time.Millisecond) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for last := read(root); ; <-tick.C {
 		now := read(root)
 		if !enough(now, last) {
 			continue
@@ -108,7 +110,7 @@ func usageOf(t *testing.T, c *exec.Cmd, out *bytes.Buffer) (u cluster.Usage) {
 	return u
 }
 
-// group makes a cgroup, below this process's own, that has a fiftieth of a CPU: less than it gets on any machine that others load.
+// group makes a cgroup, below this process's own, that has a hundredth of a CPU, the least there is: less than it gets on a machine that others load.
 func group(t *testing.T) (dir string) {
 	t.Helper()
 	own, version := ownGroup(t)
@@ -117,9 +119,9 @@ func group(t *testing.T) (dir string) {
 		t.Skipf("no cgroup can be made: %v", err)
 	}
 	t.Cleanup(func() { require.NoError(t, unix.Rmdir(dir)) })
-	limits := map[string]string{"cpu.max": "2000 100000"}
+	limits := map[string]string{"cpu.max": "1000 100000"}
 	if version == 1 {
-		limits = map[string]string{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "2000"}
+		limits = map[string]string{"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "1000"}
 	}
 	for name, limit := range limits {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(limit), 0o600); err != nil {
@@ -151,7 +153,7 @@ func ownGroup(t *testing.T) (dir string, version int) {
 	return dir, version
 }
 
-// A process whose cgroup has a fiftieth of a CPU says so.
+// A process whose cgroup has a hundredth of a CPU says so.
 func TestThrottledByARealCgroup(t *testing.T) {
 	dir := group(t)
 	var out bytes.Buffer
