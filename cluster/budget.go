@@ -47,7 +47,7 @@ func (m *Machine) exited(event WorkerExited) {
 	// A worker that was never let in speaks for its own node: what does not fit there
 	// does not end the run of the others. Before the run has begun, the node that came
 	// first speaks for it.
-	stranger := w == nil && (m.last.Number > 0 || m.nodeOrder(e.Node) > 0)
+	stranger := w == nil && m.last.Rank(e.Member) < 0 && (m.last.Number > 0 || m.nodeOrder(e.Node) > 0)
 	v := m.judge(e, stranger)
 	if e.Member != "" {
 		m.budget.verdicts[e.Member] = v

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -70,7 +71,8 @@ func TestTwoSamplesOfOneFile(t *testing.T) {
 			return false
 		}
 		part = found[0]
-		return true
+		info, err := os.Stat(part)
+		return err == nil && info.Size() > 0 // it has the lock, and has begun
 	})
 	p.signal(syscall.SIGSTOP) // it does not end meanwhile
 	refused(t, run(t, args("4")...), exitFailed, "another agrdist sample is writing it", "wait for it, or choose another file")
