@@ -60,7 +60,9 @@ func (m *Machine) judge(e Exit, stranger bool) Verdict {
 	switch {
 	case m.state == StateOver || m.state == StateFinishing || m.state == StateStopping:
 		return Verdict{Reason: "the run is ending"}
-	case m.agreed[e.Member] || m.leaving(e.Node):
+	case m.agreed[e.Member] || m.leaving(e.Node) || e.Code == ExitStopped && e.Signal == "":
+		// The last is a worker that left with the others while it had no session: they may
+		// be about to end the run. If it continues, the node asks again.
 		return Verdict{Reason: "it left by agreement"}
 	case stranger && e.Signal == "" && (e.Code == ExitBadConfig || e.Code == ExitFatal):
 		return Verdict{Reason: "it cannot take part in this run"}
