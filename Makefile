@@ -31,7 +31,7 @@ cuda-check: ## Check the GPU build on doubles of NVIDIA's libraries, without a G
 	hack/cuda-check.sh
 
 .PHONY: test
-test: ## Run all tests with the race detector (about 10 minutes on 2 cores)
+test: ## Run all tests with the race detector (about 12 minutes on 2 cores)
 	hack/test.sh
 
 .PHONY: quickstart-check
