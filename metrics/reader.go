@@ -19,6 +19,8 @@ type Batch struct {
 	// Restarted says that the file was replaced or truncated: Events begin a new
 	// history, and what was read before belongs to an earlier run.
 	Restarted bool
+	// More says that the file has more already: Read again.
+	More bool
 }
 
 // Reader reads a file of events while it is written. It survives what happens to
@@ -31,17 +33,21 @@ type Reader struct {
 	offset  int64  // of the next byte to read
 	pending []byte // the beginning of a line whose end is not written yet
 	skipped int
+	atOnce  int64 // bytes of a Read
 }
 
+// atOnce bounds what a Read takes: some thousands of events.
+const atOnce = 1 << 20
+
 // OpenReader returns a reader of the file at path, which need not exist yet.
-func OpenReader(path string) *Reader { return &Reader{path: path} }
+func OpenReader(path string) *Reader { return &Reader{path: path, atOnce: atOnce} }
 
 // Skipped is the number of lines that were no events: cut short by a crash, or not
 // written by agrdist.
 func (r *Reader) Skipped() int { return r.skipped }
 
-// Read returns the events that were appended since the last call; none where the
-// file does not exist.
+// Read returns the events that were appended since the last call, of a long file the
+// next part (see Batch.More); none where the file does not exist.
 func (r *Reader) Read() (Batch, error) {
 	var b Batch
 	current, err := os.Stat(r.path)
@@ -73,12 +79,13 @@ func (r *Reader) Read() (Batch, error) {
 			return b, fmt.Errorf("metrics: read events: %w", err)
 		}
 	}
-	data, err := io.ReadAll(io.NewSectionReader(r.f, r.offset, 1<<62))
+	data, err := io.ReadAll(io.NewSectionReader(r.f, r.offset, r.atOnce))
 	if err != nil {
 		return b, fmt.Errorf("metrics: read %s: %w", r.path, err)
 	}
 	r.offset += int64(len(data))
 	r.parse(data, &b)
+	b.More = int64(len(data)) == r.atOnce
 	return b, nil
 }
 
@@ -123,6 +130,9 @@ func (r *Reader) Follow(ctx context.Context, interval time.Duration, f func(Batc
 				return err
 			}
 		}
+		if b.More && ctx.Err() == nil {
+			continue
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -147,39 +157,51 @@ func History(path string) ([]Event, error) {
 		return nil, fmt.Errorf("metrics: read events: %w", err)
 	}
 	r := OpenReader(path)
-	b, err := r.Read()
-	return b.Events, errors.Join(err, r.Close())
+	var all []Event
+	for {
+		b, err := r.Read()
+		if b.Restarted {
+			all = nil
+		}
+		all = append(all, b.Events...)
+		if err != nil || !b.More {
+			return all, errors.Join(err, r.Close())
+		}
+	}
 }
 
 // Series collects events into the history that counts. After a crash, steps since
 // the last checkpoint are taken again and appear twice in the file; the later ones
 // count, and the earlier ones are dropped as soon as a run starts behind them.
-type Series struct{ events []Event }
+type Series struct {
+	events []Event
+	top    int64 // largest step of the events
+}
 
-// Add takes events in the order of the file. It reports whether earlier ones were
-// dropped, so that whoever summarised those must start over.
-func (s *Series) Add(events ...Event) (dropped bool) {
+// Add takes events in the order of the file.
+func (s *Series) Add(events ...Event) {
 	for _, e := range events {
-		if e.Event == EventStart || e.Event == EventStep {
-			n := len(s.events)
-			for n > 0 && replaced(s.events[n-1], e) {
-				n--
-			}
-			if n < len(s.events) {
-				s.events, dropped = slices.Clone(s.events[:n]), true // others hold the old one
+		if e.Step <= s.top && (e.Event == EventStart || e.Event == EventStep) {
+			s.events = slices.DeleteFunc(slices.Clone(s.events), func(old Event) bool { return Replaced(old.Event, old.Step, e) })
+			s.top = 0
+			for i := range s.events {
+				s.top = max(s.top, s.events[i].Step)
 			}
 		}
 		s.events = append(s.events, e)
+		s.top = max(s.top, e.Step)
 	}
-	return dropped
 }
 
-// replaced reports whether what was told before is told again from e on.
-func replaced(old, e Event) bool {
-	if e.Event == EventStart {
-		return old.Step > e.Step
+// Replaced reports whether an event that was told at a step is told again from e on.
+func Replaced(event string, step int64, e Event) bool {
+	switch e.Event {
+	case EventStart:
+		return step > e.Step
+	case EventStep:
+		return (event == EventStep || event == EventSkip) && step >= e.Step
 	}
-	return (old.Event == EventStep || old.Event == EventSkip) && old.Step >= e.Step
+	return false
 }
 
 // Events returns the history. The caller must not change it; a later Add does not
@@ -187,4 +209,4 @@ func replaced(old, e Event) bool {
 func (s *Series) Events() []Event { return slices.Clip(s.events) }
 
 // Reset forgets everything.
-func (s *Series) Reset() { s.events = nil }
+func (s *Series) Reset() { *s = Series{} }

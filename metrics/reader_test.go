@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -175,4 +176,29 @@ func FuzzReader(f *testing.F) {
 		require.Equal(t, want, got)
 		require.Equal(t, whole.Skipped(), halves.Skipped())
 	})
+}
+
+// A long file is read in parts; what comes of it is the same.
+func TestReaderInParts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	var want []int64
+	for i := range int64(20) {
+		want = append(want, i)
+		appendText(t, path, fmt.Sprintf(`{"event":"step","step":%d}`, i)+"\n")
+	}
+	for atOnce := range int64(60) {
+		r := OpenReader(path)
+		r.atOnce = atOnce + 1
+		var got []int64
+		for {
+			b, err := r.Read()
+			require.NoError(t, err)
+			got = append(got, steps(b.Events)...)
+			if !b.More {
+				break
+			}
+		}
+		require.Equal(t, want, got, "%d bytes at once", atOnce+1)
+		require.NoError(t, r.Close())
+	}
 }

@@ -16,17 +16,16 @@ import (
 
 // history follows one run's events and answers questions on them. It is safe for
 // concurrent use: many browsers share one reading of the file. Each event is read and
-// summarised once, so that a page that is open on a long run costs no more than one on
-// a short run.
+// summarised once and then forgotten, so that a page that is open on a long run costs no
+// more than one on a short run, in time and in memory.
 type history struct {
 	mu      sync.Mutex
 	reader  *metrics.Reader
-	series  metrics.Series
+	table   table
 	summary summary
+	tally   tally
 	epoch   int // counts how often the file began again
 	charts  map[int]chart
-	// counts are called with every event of the file, once, with mu locked.
-	counts []func([]metrics.Event)
 }
 
 // glance is what the events say at a time.
@@ -44,7 +43,9 @@ type chart struct {
 }
 
 func newHistory(dir string) *history {
-	return &history{reader: metrics.OpenReader(filepath.Join(dir, "events.jsonl")), charts: map[int]chart{}}
+	return &history{
+		reader: metrics.OpenReader(filepath.Join(dir, "events.jsonl")), table: table{limit: maxRows}, tally: newTally(), charts: map[int]chart{},
+	}
 }
 
 // look reads what is new and returns what the events say.
@@ -57,16 +58,7 @@ func (h *history) look(name string, now time.Time) (glance, error) {
 	return glance{View: h.summary.view(name, now), events: h.summary.events, epoch: h.epoch, lastStep: h.summary.lastStep}, nil
 }
 
-// subscribe calls count with every event, those that were read before included. count
-// must not call the history.
-func (h *history) subscribe(count func([]metrics.Event)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	count(h.series.Events())
-	h.counts = append(h.counts, count)
-}
-
-// chart reads what is new and returns NewSeries of it, encoded. Browsers that ask for
+// chart reads what is new and returns the series of all, encoded. Browsers that ask for
 // the same events share one encoding.
 func (h *history) chart(points int) ([]byte, error) {
 	h.mu.Lock()
@@ -77,7 +69,7 @@ func (h *history) chart(points int) ([]byte, error) {
 	if c, ok := h.charts[points]; ok && c.events == h.summary.events && c.epoch == h.epoch {
 		return c.json, nil
 	}
-	b, err := json.Marshal(NewSeries(h.series.Events(), points))
+	b, err := json.Marshal(h.table.series(points))
 	if err != nil {
 		return nil, fmt.Errorf("status: %w", err)
 	}
@@ -91,30 +83,29 @@ func (h *history) chart(points int) ([]byte, error) {
 // maxCharts bounds the encodings that are kept: the page asks for two.
 const maxCharts = 4
 
-// read appends what is new. The caller has h.mu.
+// read takes what is new. The caller has h.mu.
 func (h *history) read() error {
-	b, err := h.reader.Read()
-	if err != nil {
-		return err
+	for {
+		b, err := h.reader.Read()
+		if err != nil {
+			return err
+		}
+		if b.Restarted {
+			h.table, h.summary = table{limit: maxRows}, summary{}
+			h.epoch++
+		}
+		for i := range b.Events {
+			e := &b.Events[i]
+			h.tally.add(e)
+			if h.table.add(*e) {
+				h.summary.rewind(&h.table)
+			}
+			h.summary.add(e)
+		}
+		if !b.More {
+			return nil
+		}
 	}
-	for _, count := range h.counts {
-		count(b.Events)
-	}
-	if b.Restarted {
-		h.series.Reset()
-		h.summary = summary{}
-		h.epoch++
-	}
-	if h.series.Add(b.Events...) {
-		// Steps are taken again: rare, so the summary starts over. What was shown
-		// of them is shown no more, as after a new beginning.
-		h.summary = summary{}
-		h.summary.add(h.series.Events()...)
-		h.epoch++
-		return nil
-	}
-	h.summary.add(b.Events...)
-	return nil
 }
 
 func (h *history) close() error {
@@ -134,42 +125,60 @@ type summary struct {
 }
 
 // add takes events in the order of the file.
-func (s *summary) add(events ...metrics.Event) {
+func (s *summary) add(e *metrics.Event) {
 	v := &s.v
-	for i := range events {
-		e := &events[i]
-		if s.events == 0 {
-			*v = newView()
+	if s.events == 0 {
+		*v = newView()
+	}
+	s.events++
+	s.newest = e.When()
+	v.Step = max(v.Step, e.Step)
+	switch e.Event {
+	case metrics.EventStart:
+		v.TotalSteps, v.State, v.Digest = e.Steps, "running", ""
+		v.Step = e.Step
+	case metrics.EventGeneration:
+		v.Generation, v.Reason, v.State = e.Generation, e.Reason, "running"
+	case metrics.EventStep:
+		v.Loss, v.GradNorm, v.LR, v.ImagesPerSecond = value(e.Loss), value(e.GradNorm), value(e.LR), e.ImagesPerSecond
+		v.State = "running"
+		s.lastStep = e.When()
+		if m := measuredBy(*e); m != nil {
+			v.Measured = m
 		}
-		s.events++
-		v.Step = max(v.Step, e.Step)
-		switch e.Event {
-		case metrics.EventStart:
-			v.TotalSteps, v.State, v.Digest = e.Steps, "running", ""
-			v.Step = e.Step
+	case metrics.EventCheckpoint:
+		v.Checkpoint, v.CheckpointStep = e.Path, e.Step
+		s.checkpoint = e.When()
+	case metrics.EventStop:
+		v.State = "stopped"
+	case metrics.EventFinish:
+		v.State, v.Digest = "finished", e.ModelDigest
+	}
+}
+
+// rewind takes back what the table has dropped, before the event that it was dropped for.
+func (s *summary) rewind(t *table) {
+	v := &s.v
+	fresh := newView()
+	v.Step, v.Checkpoint, v.CheckpointStep = fresh.Step, fresh.Checkpoint, fresh.CheckpointStep
+	v.Loss, v.GradNorm, v.LR, v.ImagesPerSecond, s.lastStep = 0, 0, 0, 0, time.Time{}
+	v.Generation, v.Reason, v.Measured, s.checkpoint = 0, "", nil, time.Time{}
+	if n := len(t.rows); n > 0 {
+		r := t.rows[n-1]
+		v.Step, s.lastStep = r.step, r.time
+		v.Loss, v.GradNorm, v.LR, v.ImagesPerSecond = r.column("loss"), r.column("grad_norm"), r.column("lr"), r.column("images_per_s")
+	}
+	for _, m := range t.marks {
+		v.Step = max(v.Step, m.Step)
+		switch m.Kind {
 		case metrics.EventGeneration:
-			v.Generation, v.Reason, v.State = e.Generation, e.Reason, "running"
-		case metrics.EventStep:
-			v.Loss, v.GradNorm, v.LR, v.ImagesPerSecond = value(e.Loss), value(e.GradNorm), value(e.LR), e.ImagesPerSecond
-			v.State = "running"
-			s.lastStep = e.When()
-			if e.UpdateNorm != nil || e.LossLow != nil || e.LossMid != nil || e.LossHigh != nil {
-				v.Measured = &Measured{
-					Step: e.Step, LossLow: e.LossLow, LossMid: e.LossMid, LossHigh: e.LossHigh,
-					UpdateNorm: e.UpdateNorm, ParamNorm: e.ParamNorm, EMADistance: e.EMADistance, AGR: e.AGR,
-				}
-			}
+			v.Generation, v.Reason = m.generation, m.Text
 		case metrics.EventCheckpoint:
-			v.Checkpoint, v.CheckpointStep = e.Path, e.Step
-			s.checkpoint = e.When()
-		case metrics.EventStop:
-			v.State = "stopped"
-		case metrics.EventFinish:
-			v.State, v.Digest = "finished", e.ModelDigest
+			v.Checkpoint, v.CheckpointStep, s.checkpoint = m.Text, m.Step, m.when
 		}
 	}
-	if n := len(events); n > 0 {
-		s.newest = events[n-1].When()
+	if n := len(t.measured); n > 0 {
+		v.Measured = t.measured[n-1]
 	}
 }
 

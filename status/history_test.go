@@ -19,7 +19,9 @@ import (
 // fromEvents makes the view of all events at once.
 func fromEvents(name string, events []metrics.Event, now time.Time) View {
 	var s summary
-	s.add(events...)
+	for i := range events {
+		s.add(&events[i])
+	}
 	return s.view(name, now)
 }
 
@@ -82,15 +84,13 @@ func TestHistoryInPiecesIsThatOfTheWhole(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "events.jsonl")
 		h := newHistory(dir)
-		counted := 0
-		h.subscribe(func(e []metrics.Event) { counted += len(e) })
 		var all metrics.Series
 		written, step, clock := 0, int64(0), time.Unix(1_700_000_000, 0)
 		for piece := range 30 {
 			if piece == 20 && seed%4 == 0 { // moved aside and begun again
 				require.NoError(t, os.Rename(path, path+".old"))
 				all.Reset()
-				step = 0
+				written, step = 0, 0
 			}
 			events := randomEvents(r, &step, &clock)
 			appendEvents(t, path, events...)
@@ -100,8 +100,7 @@ func TestHistoryInPiecesIsThatOfTheWhole(t *testing.T) {
 			g, err := h.look("r", now)
 			require.NoError(t, err)
 			require.Equal(t, fromEvents("r", all.Events(), now), g.View, "seed %d, piece %d", seed, piece)
-			require.Equal(t, len(all.Events()), g.events)
-			require.Equal(t, written, counted, "every event is counted once")
+			require.Equal(t, written, g.events, "every event is read once")
 			got, err := h.chart(7)
 			require.NoError(t, err)
 			want, err := json.Marshal(NewSeries(all.Events(), 7))
@@ -112,29 +111,22 @@ func TestHistoryInPiecesIsThatOfTheWhole(t *testing.T) {
 	}
 }
 
-// What was read is not looked at again, or a page that is open on a long run would cost
-// more and more.
-func TestHistoryReadsEachEventOnce(t *testing.T) {
+// Browsers that ask for the same events share one encoding.
+func TestHistoryEncodesOnce(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "events.jsonl")
 	appendEvents(t, path, metrics.Event{Event: metrics.EventStart, Steps: 9}, metrics.Event{Event: metrics.EventCheckpoint, Step: 1, Path: "one"})
 	h := newHistory(dir)
 	defer func() { require.NoError(t, h.close()) }()
-	_, err := h.look("r", time.Now())
-	require.NoError(t, err)
-	kept := h.series.Events()
-	for i := range kept { // a second reading would find this
-		kept[i] = metrics.Event{Event: metrics.EventFinish, Step: 99, ModelDigest: "changed"}
-	}
 	first, err := h.chart(5)
 	require.NoError(t, err)
-	require.Contains(t, string(first), "changed")
-	kept[0].ModelDigest = "changed again"
+	again, err := h.chart(5)
+	require.NoError(t, err)
+	require.Same(t, &first[0], &again[0])
+	appendEvents(t, path, metrics.Event{Event: metrics.EventStep, Step: 2, Loss: metrics.Finite(0.5)})
 	second, err := h.chart(5)
 	require.NoError(t, err)
-	require.Equal(t, string(first), string(second), "one encoding serves all browsers")
-
-	appendEvents(t, path, metrics.Event{Event: metrics.EventStep, Step: 2, Loss: metrics.Finite(0.5)})
+	require.NotEqual(t, string(first), string(second))
 	g, err := h.look("r", time.Now())
 	require.NoError(t, err)
 	require.EqualValues(t, 2, g.Step)
@@ -142,6 +134,72 @@ func TestHistoryReadsEachEventOnce(t *testing.T) {
 	require.Equal(t, "one", g.Checkpoint)
 	require.InDelta(t, 0.5, g.Loss, 0)
 	require.Equal(t, 3, g.events)
+}
+
+// A run of any length has a bounded number of rows, and their means are those of the steps.
+func TestTableOfALongRun(t *testing.T) {
+	const steps, limit = 10_000, 16
+	short := table{limit: limit}
+	var whole table
+	loss := func(step int64) float64 { return 1 / float64(step) }
+	feed := func(e metrics.Event) {
+		short.add(e)
+		whole.add(e)
+	}
+	for i := int64(1); i <= steps; i++ {
+		e := metrics.Event{Event: metrics.EventStep, Step: i, Loss: metrics.Finite(loss(i)), WorldSize: 3}
+		if i%10 == 0 { // only some steps have it
+			e.UpdateNorm = metrics.Finite(2)
+		}
+		feed(e)
+		require.LessOrEqual(t, len(short.rows), limit)
+		require.LessOrEqual(t, cap(short.rows), 2*limit)
+	}
+	require.Len(t, whole.rows, steps)
+	s := short.series(0)
+	first := int64(1)
+	for i, r := range short.rows {
+		require.Equal(t, first, r.first, "rows follow one another")
+		sum := 0.0
+		for step := first; step <= r.step; step++ {
+			sum += loss(step)
+		}
+		require.InEpsilon(t, sum/float64(r.step-first+1), *s.Columns["loss"][i], 1e-12)
+		require.InDelta(t, 2, *s.Columns["update_norm"][i], 0)
+		first = r.step + 1
+	}
+	require.EqualValues(t, steps+1, first)
+	require.InDelta(t, *whole.rows[steps-1].smooth(), *s.Smooth[len(s.Smooth)-1], 0, "the smoothed loss is of every step")
+	require.LessOrEqual(t, len(short.measured), maxMeasured)
+
+	// The run resumes within a row: that row is gone, and the steps after it as well.
+	within := short.rows[5].first + 1
+	require.True(t, short.add(metrics.Event{Event: metrics.EventStart, Step: within}))
+	require.Len(t, short.rows, 5)
+	require.False(t, short.add(metrics.Event{Event: metrics.EventStep, Step: within + 1}))
+	require.EqualValues(t, within+1, short.rows[5].first)
+}
+
+// A file that is longer than what is read at once is read whole.
+func TestHistoryOfALongFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "events.jsonl")
+	var all []metrics.Event
+	for i := range int64(8000) { // some 600 bytes each
+		all = append(all, metrics.Event{Event: metrics.EventStep, Step: i + 1, StepMillis: 10, Reason: strings.Repeat("x", 500)})
+	}
+	appendEvents(t, path, all...)
+	h := newHistory(dir)
+	defer func() { require.NoError(t, h.close()) }()
+	g, err := h.look("r", time.Now())
+	require.NoError(t, err)
+	require.EqualValues(t, 8000, g.Step)
+	require.Equal(t, 8000, g.events)
+	require.LessOrEqual(t, len(h.table.rows), maxRows)
+	read, err := metrics.History(path)
+	require.NoError(t, err)
+	require.Equal(t, all[7999].Step, read[len(read)-1].Step)
+	require.Len(t, read, 8000)
 }
 
 // Steps that are taken again are steps: a counter has them all, and does not go down.

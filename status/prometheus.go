@@ -16,10 +16,8 @@ import (
 // exporter makes Prometheus metrics of a run from its view and its events at the
 // moment of a scrape. Names and units follow prometheus.io/docs/practices/naming.
 type exporter struct {
-	run *Run
-
-	durations prometheus.Histogram
-	skipped   prometheus.Counter
+	run   *Run
+	tally tally
 }
 
 // scrapeTimeout bounds how long a scrape waits for the coordinator.
@@ -69,15 +67,7 @@ var (
 // process's own metrics.
 func Metrics(r *Run) http.Handler {
 	r.prepare()
-	e := &exporter{
-		run: r,
-		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "agrdist_step_duration_seconds", Help: "Duration of the steps that have an event.",
-			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
-		}),
-		skipped: prometheus.NewCounter(prometheus.CounterOpts{Name: "agrdist_steps_skipped_total", Help: "Steps skipped since their loss or gradient was not finite."}),
-	}
-	r.history.subscribe(e.count)
+	e := &exporter{run: r, tally: r.history.tally}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 2 * scrapeTimeout})
@@ -93,8 +83,8 @@ func (e *exporter) Describe(c chan<- *prometheus.Desc) {
 	} {
 		c <- d
 	}
-	e.durations.Describe(c)
-	e.skipped.Describe(c)
+	e.tally.durations.Describe(c)
+	e.tally.skipped.Describe(c)
 }
 
 // Collect looks at the run.
@@ -106,8 +96,8 @@ func (e *exporter) Collect(c chan<- prometheus.Metric) {
 		c <- prometheus.NewInvalidMetric(descStep, err)
 		return
 	}
-	e.durations.Collect(c)
-	e.skipped.Collect(c)
+	e.tally.durations.Collect(c)
+	e.tally.skipped.Collect(c)
 	gauge := func(d *prometheus.Desc, x float64, labels ...string) {
 		c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, x, labels...)
 	}
@@ -204,15 +194,28 @@ func (e *exporter) workers(v View, gauge func(d *prometheus.Desc, x float64, lab
 	}
 }
 
-// count adds what is new since the last scrape. Where the history was cut (steps that
-// are taken again), what was counted stays counted: counters do not go down.
-func (e *exporter) count(events []metrics.Event) {
-	for i := range events {
-		switch events[i].Event {
-		case metrics.EventStep:
-			e.durations.Observe(events[i].StepMillis / 1000)
-		case metrics.EventSkip:
-			e.skipped.Inc()
-		}
+// tally counts events. Where the history is cut (steps that are taken again), what was
+// counted stays counted: counters do not go down.
+type tally struct {
+	durations prometheus.Histogram
+	skipped   prometheus.Counter
+}
+
+func newTally() tally {
+	return tally{
+		durations: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "agrdist_step_duration_seconds", Help: "Duration of the steps that have an event.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
+		}),
+		skipped: prometheus.NewCounter(prometheus.CounterOpts{Name: "agrdist_steps_skipped_total", Help: "Steps skipped since their loss or gradient was not finite."}),
+	}
+}
+
+func (t tally) add(e *metrics.Event) {
+	switch e.Event {
+	case metrics.EventStep:
+		t.durations.Observe(e.StepMillis / 1000)
+	case metrics.EventSkip:
+		t.skipped.Inc()
 	}
 }

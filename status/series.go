@@ -3,6 +3,8 @@ package status
 import (
 	"encoding/json"
 	"math"
+	"slices"
+	"time"
 
 	"github.com/agrdist/agrdist/metrics"
 )
@@ -37,85 +39,53 @@ type Mark struct {
 	Step int64   `json:"step"`
 	Time float64 `json:"time"`
 	Text string  `json:"text,omitempty"`
+
+	generation uint64
+	when       time.Time
 }
 
 // smoothing is the weight of the past in the smoothed loss, per step event.
 const smoothing = 0.95
 
-// NewSeries makes columns of at most points rows: neighbouring step events are
-// averaged, and the smoothed loss is computed before that.
+// NewSeries makes columns of at most points rows, 0: of all, from events in the order
+// of the file: neighbouring step events are averaged, and the smoothed loss is computed
+// before that.
 func NewSeries(events []metrics.Event, points int) Series {
-	var steps []metrics.Event
-	var evals []metrics.Event
-	s := Series{Marks: []Mark{}, Columns: map[string][]*float64{}}
-	for _, e := range events {
-		if e.Event == metrics.EventStep {
-			steps = append(steps, e)
-			continue
-		}
-		if e.Event == metrics.EventEval {
-			evals = append(evals, e)
-		}
-		if m, ok := mark(e); ok {
-			s.Marks = append(s.Marks, m)
-		}
+	var t table
+	for i := range events {
+		t.add(events[i])
 	}
-	smooth := smoothed(steps)
-	stride := 1
+	return t.series(points)
+}
+
+// series makes columns of at most points rows, 0: of all.
+func (t *table) series(points int) Series {
+	s := Series{Marks: append([]Mark{}, t.marks...), Columns: map[string][]*float64{}}
+	group := 1
 	if points > 0 {
-		stride = max(1, (len(steps)+points-1)/points)
+		group = max(1, (len(t.rows)+points-1)/points)
 	}
-	for lo := 0; lo < len(steps); lo += stride {
-		hi := min(lo+stride, len(steps))
-		last := steps[hi-1]
-		s.Step = append(s.Step, last.Step)
-		s.Time = append(s.Time, unix(last))
-		mean := func(f func(e metrics.Event) *float64) *float64 {
-			sum, n := 0.0, 0
-			for _, e := range steps[lo:hi] {
-				if v := f(e); v != nil {
-					sum += *v
-					n++
-				}
-			}
-			if n == 0 {
-				return nil
-			}
-			return metrics.Finite(sum / float64(n))
+	held := t.held
+	for rows := range slices.Chunk(t.rows, group) {
+		r := merge(rows)
+		s.Step = append(s.Step, r.step)
+		s.Time = append(s.Time, unix(r.time))
+		s.Smooth = append(s.Smooth, r.smooth())
+		s.WorldSize = append(s.WorldSize, positive(float64(r.world)))
+		for i, c := range metrics.Columns {
+			s.Columns[c.Name] = append(s.Columns[c.Name], r.cells[i].value())
 		}
-		s.Smooth = append(s.Smooth, smooth[hi-1])
-		for _, c := range metrics.Columns {
-			s.Columns[c.Name] = append(s.Columns[c.Name], mean(c.Value))
+		var loss *float64
+		for len(held) > 0 && held[0].step <= r.step {
+			loss, held = held[0].value, held[1:]
 		}
-		var held *float64
-		for len(evals) > 0 && evals[0].Step <= last.Step {
-			held, evals = evals[0].HeldOutLoss, evals[1:]
-		}
-		s.HeldOut = append(s.HeldOut, held)
-		s.WorldSize = append(s.WorldSize, positive(float64(last.WorldSize)))
+		s.HeldOut = append(s.HeldOut, loss)
 	}
 	return s
 }
 
-// smoothed is the exponential mean of the losses, divided by the weight that it has
-// collected (as Adam corrects its moments), so that it begins at the first loss.
-func smoothed(steps []metrics.Event) []*float64 {
-	out := make([]*float64, len(steps))
-	mean, weight := 0.0, 0.0
-	for i, e := range steps {
-		if e.Loss != nil {
-			mean = smoothing*mean + (1-smoothing)**e.Loss
-			weight = smoothing*weight + (1 - smoothing)
-		}
-		if weight > 0 {
-			out[i] = metrics.Finite(mean / weight)
-		}
-	}
-	return out
-}
-
 func mark(e metrics.Event) (Mark, bool) {
-	m := Mark{Kind: e.Event, Step: e.Step, Time: unix(e)}
+	m := Mark{Kind: e.Event, Step: e.Step, Time: unix(e.When()), generation: e.Generation, when: e.When()}
 	switch e.Event {
 	case metrics.EventStart:
 		m.Text = "start"
@@ -135,8 +105,7 @@ func mark(e metrics.Event) (Mark, bool) {
 	return m, true
 }
 
-func unix(e metrics.Event) float64 {
-	t := e.When()
+func unix(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
 	}
