@@ -51,6 +51,7 @@ func Count(ctx context.Context, c CountConfig) (CountResult, error) {
 	}
 	cfg := config.Default()
 	cfg.Model = model
+	cfg.Train.GlobalBatch, cfg.Train.Chunk, cfg.Train.Precision = c.Batch, c.Batch, c.Precision
 	dev, err := setup.Open(setup.DeviceConfig{Device: "cuda", Precision: c.Precision, Threads: 1})
 	if err != nil {
 		return r, err
@@ -60,10 +61,15 @@ func Count(ctx context.Context, c CountConfig) (CountResult, error) {
 	if !ok {
 		return r, fmt.Errorf("%s counts nothing", dev.Backend.Name())
 	}
+	keep, err := dev.Fits(&cfg)
+	if err != nil {
+		return r, err
+	}
 	net, err := setup.Model(dev.Backend, &cfg)
 	if err != nil {
 		return r, err
 	}
+	net.KeepActivations(keep)
 	pass, err := dev.Pass(&cfg, net.Params())
 	if err != nil {
 		return r, err

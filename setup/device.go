@@ -149,25 +149,34 @@ func (d *Device) Connector(c Connector, log *slog.Logger) Connector {
 	return d.connector(c, log)
 }
 
-// Fits compares what training needs of the device's memory with what is free.
-func (d *Device) Fits(c *config.Config) error {
+// spareMemory is left free where the device could keep more activations than it must:
+// for the workspaces of NVIDIA's libraries, operands in other forms, NCCL's buffers, and
+// the sampling of images during a run.
+const spareMemory = 3 << 30
+
+// Fits compares what training needs of the device's memory with what is free: before
+// anything is allocated there. keep says that there is room to keep the activations that
+// the backward pass could compute again, which saves time (unet.Model.KeepActivations);
+// on the CPU it is false.
+func (d *Device) Fits(c *config.Config) (keep bool, err error) {
 	if d.free == nil {
-		return nil
+		return false, nil
 	}
 	need, err := MemoryOf(c)
 	if err != nil {
-		return err
+		return false, err
 	}
 	free, err := d.free()
 	if err != nil {
-		return err
+		return false, err
 	}
-	if total := need.Total(); total > free {
-		return &config.Error{Source: d.Backend.Name(), Err: fmt.Errorf(
+	total := need.Total()
+	if total > free {
+		return false, &config.Error{Source: d.Backend.Name(), Err: fmt.Errorf(
 			"it has %s of memory free, training needs %s (%v); lower train.chunk, or end what else runs on it",
 			gib(free), gib(total), need)}
 	}
-	return nil
+	return total+need.Kept+spareMemory <= free, nil
 }
 
 // Pin keeps the threads of the worker in a slot on cores of their own where

@@ -55,7 +55,9 @@ func TestOpenCPU(t *testing.T) {
 	require.NoError(t, err)
 	defer e.Close()
 	require.Same(t, e, f32.Connector(e, nil))
-	require.NoError(t, f32.Fits(&c))
+	keep, err := f32.Fits(&c)
+	require.NoError(t, err)
+	require.False(t, keep, "memory of the host is left to others")
 
 	c.Train.Precision = "f8"
 	c.Device = "cpu"
@@ -116,6 +118,13 @@ func TestMemoryIsWhatIsAllocated(t *testing.T) {
 	// The host keeps the scores of attention, GPUs do not.
 	require.LessOrEqual(t, m.Activations, be.bytes-before)
 	require.Greater(t, 2*m.Activations, be.bytes-before)
+	computed := be.bytes
+	model.KeepActivations(true)
+	_, err = model.LossAndGrad(batch, nil)
+	require.NoError(t, err)
+	require.Positive(t, m.Kept)
+	require.LessOrEqual(t, m.Kept, be.bytes-computed)
+	require.Greater(t, 2*m.Kept, be.bytes-computed)
 
 	c.Train.Precision = "bf16"
 	half, err := MemoryOf(&c)
@@ -135,9 +144,17 @@ func TestMemoryIsWhatIsAllocated(t *testing.T) {
 func TestFits(t *testing.T) {
 	c := config.Default()
 	d := &Device{Backend: &meter{}, free: func() (int64, error) { return 1 << 30, nil }}
-	require.NoError(t, d.Fits(&c))
+	keep, err := d.Fits(&c)
+	require.NoError(t, err)
+	require.False(t, keep, "there is room for training, and little more")
+	need, err := MemoryOf(&c)
+	require.NoError(t, err)
+	d.free = func() (int64, error) { return need.Total() + need.Kept + spareMemory, nil }
+	keep, err = d.Fits(&c)
+	require.NoError(t, err)
+	require.True(t, keep)
 	d.free = func() (int64, error) { return 10 << 20, nil }
-	err := d.Fits(&c)
+	_, err = d.Fits(&c)
 	var refused *config.Error
 	require.ErrorAs(t, err, &refused)
 	for _, part := range []string{"0.01 GiB of memory free", "701345 parameters", "activations of 8 images", "train.chunk"} {

@@ -22,9 +22,10 @@ type Memory struct {
 	Moments     int64
 	Sums        int64 // gradients of chunks that wait for their siblings
 	Activations int64 // of one chunk, its input included
+	Kept        int64 // more of them, where nothing is computed twice (unet.Model.KeepActivations)
 }
 
-// Total is the sum.
+// Total is the sum without Kept, which training can do without.
 func (m Memory) Total() int64 {
 	return m.Values + m.Gradients + m.Average + m.Moments + m.Sums + m.Activations
 }
@@ -76,6 +77,11 @@ func MemoryOf(c *config.Config) (Memory, error) {
 		return m, err
 	}
 	m.Activations = be.bytes - before
+	model.KeepActivations(true)
+	if _, err := model.LossAndGrad(batch, nil); err != nil {
+		return m, err
+	}
+	m.Kept = be.bytes - before - m.Activations
 
 	plan, err := allreduce.NewPlan(c.Train.GlobalBatch/c.Train.Chunk, 1)
 	if err != nil {

@@ -35,7 +35,8 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if dev.Fallback != nil {
 		w.log.Warn("training on the CPU", "err", dev.Fallback)
 	}
-	if err := dev.Fits(c); err != nil {
+	keep, err := dev.Fits(c)
+	if err != nil {
 		return p, err
 	}
 	set, err := setup.Dataset(c, w.spec.RunDir)
@@ -51,6 +52,7 @@ func (w *worker) parts() (trainer.Parts, error) {
 	if err != nil {
 		return p, err
 	}
+	model.KeepActivations(keep)
 	if p.Pass, err = dev.Pass(c, model.Params()); err != nil {
 		return p, err
 	}

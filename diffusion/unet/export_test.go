@@ -51,14 +51,3 @@ func (m *Model) RecordedReadyOrder() []int { return m.runner.programs[0].ReadyOr
 
 // NormChannels is what Validate checks against the norm groups.
 func (c Config) NormChannels() []int { return c.normChannels() }
-
-// KeepActivations says whether the backward pass keeps normalised activations
-// (true) or computes them again from their inputs (false, as in a new model). It
-// changes no bit of any result: keeping saves a few per cent of the time of a step
-// and takes about 1.7 times the memory for activations.
-func (m *Model) KeepActivations(keep bool) {
-	if m.runner.storeAll != keep {
-		m.runner.storeAll, m.runner.programs = keep, nil
-		m.runner.arena.Free()
-	}
-}

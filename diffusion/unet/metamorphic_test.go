@@ -1,6 +1,7 @@
 package unet_test
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -126,6 +127,43 @@ func TestStepsAreIndependent(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, wantGrads, grads)
 	require.Equal(t, small, stored.ArenaLen())
+}
+
+// narrow is a backend without room for large buffers.
+type narrow struct {
+	tensor.Backend
+	most int // elements
+}
+
+func (n *narrow) Alloc(dt tensor.DType, elements int) (tensor.Buffer, error) {
+	if elements > n.most {
+		return nil, errors.New("no room")
+	}
+	return n.Backend.Alloc(dt, elements)
+}
+
+// A device without room to keep what can be computed again computes it again.
+func TestNoRoomToKeep(t *testing.T) {
+	c := oddConfig()
+	be := newCPU(t, 1)
+	device := &narrow{be, math.MaxInt}
+	m := newModel(t, device, c)
+	spread(t, m)
+	b := hostBatch(3, c, true)
+	_, want, err := m.LossAndGradients(b)
+	require.NoError(t, err)
+
+	device.most = m.ArenaLen()
+	m.KeepActivations(true)
+	_, grads, err := m.LossAndGradients(b)
+	require.NoError(t, err)
+	require.Equal(t, want, grads)
+	require.False(t, m.KeepsActivations())
+
+	device.most--
+	m.KeepActivations(true)
+	_, _, err = m.LossAndGradients(b)
+	require.ErrorContains(t, err, "no room")
 }
 
 // The gradient of a batch is the sum of those of its parts, to rounding: what

@@ -37,7 +37,7 @@ type runner struct {
 	arena    *autograd.Arena
 	programs []*program
 	in       staging
-	storeAll bool
+	storeAll bool // what the backward pass could compute again is kept
 }
 
 func (r *runner) init(m *Model) {
@@ -92,11 +92,31 @@ func (r *runner) record(want mode) (*program, error) {
 		t.Keep(p.pred)
 	}
 	var err error
-	if p.Program, err = t.Compile(r.arena); err != nil {
-		return nil, fmt.Errorf("unet: batch of %d: %w", want.n, err)
+	p.Program, err = t.Compile(r.arena)
+	switch {
+	case err == nil:
+		return p, nil
+	case r.storeAll: // less is enough
+		m.KeepActivations(false)
+		return r.record(want)
 	}
-	return p, nil
+	return nil, fmt.Errorf("unet: batch of %d: %w", want.n, err)
 }
+
+// KeepActivations says whether the backward pass keeps results of normalisation, SiLU,
+// dropout, concatenation and enlargement (true), or computes them again from their
+// operands (false, as in a new model). It changes no bit of any result: keeping saves
+// memory traffic, on GPUs a tenth of a step's, and takes 1.7 times the memory for
+// activations. Where the device then has no room, they are computed again.
+func (m *Model) KeepActivations(keep bool) {
+	if m.runner.storeAll != keep {
+		m.runner.storeAll, m.runner.programs = keep, nil
+		m.runner.arena.Free()
+	}
+}
+
+// KeepsActivations says what KeepActivations has set, or false where there was no room.
+func (m *Model) KeepsActivations() bool { return m.runner.storeAll }
 
 func (m *Model) shape(n, channels int) tensor.Shape {
 	return tensor.Of(n, m.config.SampleSize, m.config.SampleSize, channels)

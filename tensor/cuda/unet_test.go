@@ -13,6 +13,7 @@ import (
 	"github.com/agrdist/agrdist/rng"
 	"github.com/agrdist/agrdist/tensor"
 	"github.com/agrdist/agrdist/tensor/cpu"
+	"github.com/agrdist/agrdist/tensor/cuda"
 )
 
 // smallUNet has every kind of layer: dropout, attention of one wide head and
@@ -115,4 +116,38 @@ func norm(x []float32) float64 {
 		s += float64(v) * float64(v)
 	}
 	return math.Sqrt(s)
+}
+
+// Activations that are kept have the bits of those that are computed again, in f32 and
+// in bf16, and no norm, concatenation or enlargement then runs twice.
+func TestKeptActivations(t *testing.T) {
+	for name, config := range map[string]cuda.Config{"f32": {}, "bf16": {BF16: true}} {
+		t.Run(name, func(t *testing.T) {
+			be := openWith(t, config)
+			c := smallUNet()
+			var losses [2]float64
+			var grads [2]map[string][]float32
+			var calls [2]map[string]int
+			for i, keep := range []bool{false, true} {
+				m, err := unet.New(be, c)
+				require.NoError(t, err)
+				m.KeepActivations(keep)
+				unetWeights(t, m)
+				be.Count()
+				losses[i], grads[i], err = m.LossAndGradients(unetBatch(c, 2))
+				require.NoError(t, err)
+				require.Equal(t, keep, m.KeepsActivations())
+				calls[i] = map[string]int{}
+				for _, o := range be.Counts().Operations {
+					calls[i][o.Class] += o.Calls
+				}
+				m.Close()
+			}
+			require.Equal(t, losses[0], losses[1])
+			require.Equal(t, grads[0], grads[1])
+			require.Equal(t, 2*calls[1]["norm"], calls[0]["norm"])
+			require.Less(t, calls[1]["concatenation"], calls[0]["concatenation"])
+			require.Less(t, calls[1]["upsample"], calls[0]["upsample"])
+		})
+	}
 }
