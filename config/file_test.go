@@ -169,7 +169,8 @@ func TestSuggestions(t *testing.T) {
 		"train.stepz": "train.steps", "stepz": "train.steps", "workers": "cluster.workers", "train.workers": "cluster.workers",
 		"optimizer.lr": "lr.base", "resume": "checkpoint.resume", "optimizer.beta1": "optimizer.betas", "precision": "train.precision",
 		"Seed": "seed", "SEED": "seed", "seeds": "seed", "model.image_size": "model.sample_size", "trian.steps": "train.steps",
-		"trainsteps": "train.steps", "ema_decay": "train.ema_decay", "frobnicate": "", "train.": "", "": "",
+		"trainsteps": "train.steps", "ema_decay": "train.ema_decay", "frobnicate": "", "train.": "",
+		"agr": "optimizer.agr", "agr.enabled": "optimizer.agr", "optimizer.use_agr": "optimizer.agr", "": "",
 	} {
 		best, _ := suggest(name, false, keys)
 		require.Equal(t, want, best, name)

@@ -73,6 +73,7 @@ var foreign = func() map[string]other {
 		{"diffusion.timesteps", "", []string{"num_train_timesteps", "num_timesteps", "diffusion_steps", "n_timesteps", "noise_steps", "num_diffusion_timesteps"}},
 		{"diffusion.schedule", "", []string{"noise_schedule", "beta_schedule", "beta_start", "beta_end", "noise_scheduler"}},
 		{"diffusion.prediction", "", []string{"prediction_type", "objective", "parameterization", "model_mean_type", "predict", "v_prediction", "predict_xstart"}},
+		{"optimizer.agr", "", []string{"agr", "use_agr", "enable_agr", "with_agr", "adaptive_gradient_regularization"}},
 		{"optimizer.name", "", []string{"optim", "opt", "optimizer", "optimizer_type", "optimizer_name"}},
 		{"optimizer.weight_decay", "", []string{"wd", "adam_weight_decay", "l2"}},
 		{"optimizer.betas", "", []string{"beta", "beta1", "beta2", "beta3", "adam_beta1", "adam_beta2"}},
@@ -106,7 +107,7 @@ var foreignSections = map[string]string{
 	"training": "train", "trainer": "train", "training_args": "train",
 	"dataset": "data", "datasets": "data", "dataloader": "data", "data_loader": "data",
 	"unet": "model", "network": "model", "net": "model", "arch": "model", "architecture": "model",
-	"optim": "optimizer", "opt": "optimizer", "optimiser": "optimizer",
+	"optim": "optimizer", "opt": "optimizer", "optimiser": "optimizer", "agr": "optimizer",
 	"scheduler": "lr", "lr_scheduler": "lr", "lr_schedule": "lr", "learning_rate": "lr",
 	"noise_scheduler": "diffusion", "ddpm": "diffusion", "process": "diffusion", "noise": "diffusion",
 	"distributed": "cluster", "dist": "cluster", "launcher": "cluster", "parallel": "cluster",
@@ -115,3 +116,6 @@ var foreignSections = map[string]string{
 	"sampling": "sample", "sampler": "sample", "inference": "sample", "generation": "sample",
 	"logging": "log", "logger": "log", "logs": "log",
 }
+
+// sectionNotes are what a person has to know who used such a name.
+var sectionNotes = map[string]string{"agr": "(optimizer.agr: true turns it on)"}

@@ -55,9 +55,13 @@ func suggest(name string, above bool, keys []Key) (best, note string) {
 			return plain, ""
 		}
 		if s, ok := foreignSections[plain]; ok {
-			return s, ""
+			return s, sectionNotes[plain]
 		}
 	} else {
+		section, word, _ := strings.Cut(plain, ".")
+		if f, ok := foreign[section]; ok && slices.Contains([]string{"enabled", "enable", "on"}, word) { // agr.enabled
+			return f.key, f.note
+		}
 		if f, ok := foreign[last(plain)]; ok {
 			return f.key, f.note
 		}

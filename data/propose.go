@@ -91,16 +91,16 @@ func (p *Proposal) notes(info *Info, side, channels, steps int) {
 		note("model.sample_size=%d shows more and takes about 4 times as long", 2*side)
 	}
 	if gray := info.count("gray") + info.count("gray16"); channels == 3 && gray > 0 {
-		note("%d gray images are trained on as RGB", gray)
+		note("%s trained on as RGB", images(gray, "gray image"))
 	}
 	if info.Turned > 0 {
-		note("%d images are turned upright as their EXIF orientation says", info.Turned)
+		note("%s turned upright as their EXIF orientation says", images(info.Turned, "image"))
 	}
 	if info.Moving > 0 {
 		note("of each animation (%d) the first frame is used", info.Moving)
 	}
 	if info.Images < 500 {
-		note("%d images are few: the model will learn them by heart", info.Images)
+		note("%s few: the model will learn them by heart", images(info.Images, "image"))
 	}
 	if epochs := steps * proposedBatch / max(info.Images, 1); epochs < proposedEpochs {
 		note("%d steps see every image %d times; more steps give better images (train.steps)", steps, epochs)
@@ -134,4 +134,12 @@ func FileName(c Config) string {
 		return c.Name
 	}
 	return name
+}
+
+// images is so many of them with the verb, as "1 image is" or "2 images are".
+func images(n int, what string) string {
+	if n == 1 {
+		return "1 " + what + " is"
+	}
+	return fmt.Sprintf("%d %ss are", n, what)
 }
