@@ -8,7 +8,7 @@ import (
 
 // GroupNorm is gamma (x - mean)/sqrt(var + eps) + beta with moments over each
 // sample and group of C/groups channels (Wu & He, arXiv 1803.08494): x [N,...,C],
-// gamma and beta [C].
+// gamma and beta [C], or [N,C] where each sample has its own.
 func (t *Tape) GroupNorm(x, gamma, beta *Value, groups int, eps float32) *Value {
 	moments := checkGroupNorm(x, gamma, beta, groups)
 	y, mean, rstd := resultAs(x.dtype, x.shape), result(moments), result(moments)
@@ -60,6 +60,41 @@ func (t *Tape) GroupNormSiLU(x, gamma, beta *Value, groups int, eps float32, d D
 	})
 }
 
+// ScaleShift is the affine map of a GroupNorm whose result is multiplied by 1 + s and
+// shifted by t, for gamma and beta [C] and e = [s, t], [N,2C]: gammas = gamma (1 + s)
+// and betas = beta (1 + s) + t, both [N,C]. The activations are not touched: the norm
+// takes the map instead of its own.
+func (t *Tape) ScaleShift(gamma, beta, e *Value) (gammas, betas *Value) {
+	n, c := e.shape.Dim(0), gamma.shape.Dim(-1)
+	same("ScaleShift gamma", gamma, tensor.Of(c))
+	same("ScaleShift beta", beta, tensor.Of(c))
+	same("ScaleShift operand", e, tensor.Of(n, 2*c))
+	gammas, betas = result(tensor.Of(n, c)), result(tensor.Of(n, c))
+	t.record(&node{
+		name: "scale_shift", in: []*Value{gamma, beta, e}, out: []*Value{gammas, betas},
+		kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
+			be.ScaleShift(out[0].t, out[1].t, in[0].t, in[1].t, in[2].t)
+		},
+		backward: func(b *backward, n *node) {
+			grad := &node{
+				name: "scale_shift.grad",
+				in: []*Value{
+					b.orZero(b.grad(n.out[0]), n.out[0]), b.orZero(b.grad(n.out[1]), n.out[1]),
+					b.saved(n.in[0]), b.saved(n.in[1]), b.saved(n.in[2]),
+				},
+				kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
+					be.ScaleShiftGrad(out[0].t, out[1].t, out[2].t, in[0].t, in[1].t, in[2].t, in[3].t, in[4].t)
+				},
+			}
+			for _, v := range n.in {
+				grad.out = append(grad.out, orResult(b.target(v), v))
+			}
+			b.contribute(grad, n.in, grad.out)
+		},
+	})
+	return gammas, betas
+}
+
 // groupNormGrad completes the gradient operation of n, whose results are those of
 // x, gamma and beta. All three are written, wanted or not; dx may take dy's
 // memory.
@@ -76,7 +111,11 @@ func checkGroupNorm(x, gamma, beta *Value, groups int) (moments tensor.Shape) {
 	if groups < 1 || c%groups != 0 {
 		panic(fmt.Sprintf("autograd: GroupNorm of %v in %d groups", x.shape, groups))
 	}
-	same("GroupNorm gamma", gamma, tensor.Of(c))
-	same("GroupNorm beta", beta, tensor.Of(c))
-	return tensor.Of(x.shape.Dim(0), groups)
+	n, affine := x.shape.Dim(0), tensor.Of(c)
+	if gamma.shape.Rank() == 2 {
+		affine = tensor.Of(n, c)
+	}
+	same("GroupNorm gamma", gamma, affine)
+	same("GroupNorm beta", beta, affine)
+	return tensor.Of(n, groups)
 }

@@ -61,6 +61,8 @@ func matMulCase(rank3, transA, transB bool) opCase {
 func opCases() []opCase {
 	image := tensor.Of(samples, 3, 2, 4)
 	norm := []tensor.Shape{image, tensor.Of(4), tensor.Of(4)}
+	each := []tensor.Shape{image, tensor.Of(samples, 4), tensor.Of(samples, 4)}
+	shifted := append(slices.Clone(norm), tensor.Of(samples, 8))
 	qkv := []tensor.Shape{tensor.Of(samples, 3, 6), tensor.Of(samples, 3, 6), tensor.Of(samples, 3, 6)}
 	cases := []opCase{
 		convCase("3x3 all operands", tensor.Conv{Kernel: 3, Stride: 1, PadLo: 1, PadHi: 1}, 3, 5, 2, 3, true),
@@ -105,6 +107,20 @@ func opCases() []opCase {
 		}},
 		{"group norm silu dropout", norm, func(t *autograd.Tape, p values, draws *autograd.Value) *autograd.Value {
 			return t.GroupNormSiLU(p[0], p[1], p[2], 2, 1e-5, autograd.Dropout{P: 0.3, Stream: 7, Draws: draws})
+		}},
+		{"group norm, affine per sample", each, func(t *autograd.Tape, p values, _ *autograd.Value) *autograd.Value {
+			return t.GroupNorm(p[0], p[1], p[2], 2, 1e-5)
+		}},
+		{"group norm silu dropout, affine per sample", each, func(t *autograd.Tape, p values, draws *autograd.Value) *autograd.Value {
+			return t.GroupNormSiLU(p[0], p[1], p[2], 2, 1e-5, autograd.Dropout{P: 0.3, Stream: 7, Draws: draws})
+		}},
+		{"scale shift", shifted, func(t *autograd.Tape, p values, _ *autograd.Value) *autograd.Value {
+			gammas, betas := t.ScaleShift(p[1], p[2], t.SiLU(p[3]))
+			return t.GroupNormSiLU(p[0], gammas, betas, 2, 1e-5, autograd.Dropout{})
+		}},
+		{"scale shift, gammas unused", shifted[1:], func(t *autograd.Tape, p values, _ *autograd.Value) *autograd.Value {
+			_, betas := t.ScaleShift(p[0], p[1], p[2])
+			return betas
 		}},
 		{"softmax", []tensor.Shape{tensor.Of(samples, 3, 5)}, func(t *autograd.Tape, p values, _ *autograd.Value) *autograd.Value {
 			return t.Softmax(p[0], 0.7)

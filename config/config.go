@@ -30,20 +30,21 @@ type Config struct {
 
 // Model is the UNet; names and meanings are those of diffusers' UNet2DModel.
 type Model struct {
-	SampleSize        int     `mapstructure:"sample_size" bits:"yes" doc:"height and width of an image, pixels"`
-	InChannels        int     `mapstructure:"in_channels" bits:"yes" doc:"image channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA; any number with data.name npz"`
-	BlockOutChannels  []int   `mapstructure:"block_out_channels" bits:"yes" doc:"channels of each level"`
-	LayersPerBlock    int     `mapstructure:"layers_per_block" bits:"yes" doc:"residual blocks a level on the way down (one more on the way up)"`
-	AttentionLevels   []int   `mapstructure:"attention_levels" bits:"yes" doc:"levels with self-attention, 0 is the full size"`
-	AddAttention      bool    `mapstructure:"add_attention" bits:"yes" doc:"self-attention in the middle of the network"`
-	NormNumGroups     int     `mapstructure:"norm_num_groups" bits:"yes" doc:"groups of every GroupNorm; divides every channel count"`
-	NormEps           float64 `mapstructure:"norm_eps" bits:"yes" doc:"epsilon of every GroupNorm"`
-	Dropout           float64 `mapstructure:"dropout" bits:"yes" doc:"dropout probability inside residual blocks, in [0, 1)"`
-	FreqShift         int     `mapstructure:"freq_shift" bits:"yes" doc:"0 or 1: shift of the time embedding's frequencies"`
-	FlipSinToCos      bool    `mapstructure:"flip_sin_to_cos" bits:"yes" doc:"time embedding as [cos, sin] instead of [sin, cos]"`
-	DownsamplePadding int     `mapstructure:"downsample_padding" bits:"yes" doc:"1: symmetric; 0: right and bottom (google/ddpm-*)"`
-	AttentionHeadDim  int     `mapstructure:"attention_head_dim" bits:"yes" doc:"channels of an attention head; 0: a single head"`
-	NumClassEmbeds    int     `mapstructure:"num_class_embeds" bits:"yes" doc:"class embeddings of a conditional model: the classes, and one more where labels are dropped; 0: not conditional"`
+	SampleSize           int     `mapstructure:"sample_size" bits:"yes" doc:"height and width of an image, pixels"`
+	InChannels           int     `mapstructure:"in_channels" bits:"yes" doc:"image channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA; any number with data.name npz"`
+	BlockOutChannels     []int   `mapstructure:"block_out_channels" bits:"yes" doc:"channels of each level"`
+	LayersPerBlock       int     `mapstructure:"layers_per_block" bits:"yes" doc:"residual blocks a level on the way down (one more on the way up)"`
+	AttentionLevels      []int   `mapstructure:"attention_levels" bits:"yes" doc:"levels with self-attention, 0 is the full size"`
+	AddAttention         bool    `mapstructure:"add_attention" bits:"yes" doc:"self-attention in the middle of the network"`
+	NormNumGroups        int     `mapstructure:"norm_num_groups" bits:"yes" doc:"groups of every GroupNorm; divides every channel count"`
+	NormEps              float64 `mapstructure:"norm_eps" bits:"yes" doc:"epsilon of every GroupNorm"`
+	Dropout              float64 `mapstructure:"dropout" bits:"yes" doc:"dropout probability inside residual blocks, in [0, 1)"`
+	FreqShift            int     `mapstructure:"freq_shift" bits:"yes" doc:"0 or 1: shift of the time embedding's frequencies"`
+	FlipSinToCos         bool    `mapstructure:"flip_sin_to_cos" bits:"yes" doc:"time embedding as [cos, sin] instead of [sin, cos]"`
+	DownsamplePadding    int     `mapstructure:"downsample_padding" bits:"yes" doc:"1: symmetric; 0: right and bottom (google/ddpm-*)"`
+	AttentionHeadDim     int     `mapstructure:"attention_head_dim" bits:"yes" doc:"channels of an attention head; 0: a single head"`
+	ResnetTimeScaleShift string  `mapstructure:"resnet_time_scale_shift" choices:"default|scale_shift" bits:"yes" doc:"what the time embedding does in a residual block: default (it is added to the first convolution's output) or scale_shift (it scales and shifts the second norm's output, as in ADM)"`
+	NumClassEmbeds       int     `mapstructure:"num_class_embeds" bits:"yes" doc:"class embeddings of a conditional model: the classes, and one more where labels are dropped; 0: not conditional"`
 }
 
 // Diffusion is the forward process and what the model predicts.
@@ -222,6 +223,7 @@ func Default() Config {
 		Model: Model{
 			SampleSize: 8, InChannels: 1, BlockOutChannels: []int{32, 64}, LayersPerBlock: 1,
 			AttentionLevels: []int{1}, AddAttention: true, NormNumGroups: 8, NormEps: 1e-5, DownsamplePadding: 1,
+			ResnetTimeScaleShift: "default",
 		},
 		Diffusion: Diffusion{Timesteps: 1000, Schedule: "linear", Prediction: "epsilon"},
 		Data:      Data{Name: "digits", Verify: "auto", Corrupt: "refuse"},

@@ -82,3 +82,9 @@ func (l *GroupNorm) Forward(t *autograd.Tape, x *autograd.Value) *autograd.Value
 func (l *GroupNorm) SiLU(t *autograd.Tape, x *autograd.Value, d autograd.Dropout) *autograd.Value {
 	return t.GroupNormSiLU(x, l.params.Leaf(t, l.gamma), l.params.Leaf(t, l.beta), l.groups, l.eps, d)
 }
+
+// ScaleShiftSiLU is dropout(silu(normalised x (1 + s) + t)) for e = [s, t], [N,2C].
+func (l *GroupNorm) ScaleShiftSiLU(t *autograd.Tape, x, e *autograd.Value, d autograd.Dropout) *autograd.Value {
+	gammas, betas := t.ScaleShift(l.params.Leaf(t, l.gamma), l.params.Leaf(t, l.beta), e)
+	return t.GroupNormSiLU(x, gammas, betas, l.groups, l.eps, d)
+}

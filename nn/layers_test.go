@@ -167,6 +167,35 @@ func TestGroupNorm(t *testing.T) {
 	requireNear(t, want, y)
 }
 
+// GroupNorm, then x (1 + s) + t with a scale and a shift for each sample and channel,
+// then SiLU.
+func TestGroupNormScaleShift(t *testing.T) {
+	const samples, pixels, channels, groups, eps = 3, 6, 4, 2, 0.1
+	x, e := normal(samples*pixels*channels), normal(samples*2*channels)
+	s := tensor.Of(samples, 2, 3, channels)
+	norm := func(p *nn.Params) *nn.GroupNorm { return nn.NewGroupNorm(p, "n", channels, groups, eps) }
+	plain, _ := apply(t, x, s, tensor.F32, func(p *nn.Params) func(*autograd.Tape, *autograd.Value) *autograd.Value {
+		return norm(p).Forward
+	})
+	be := gradcheck.Backend{}
+	scales, err := tensor.New(be, tensor.F32, tensor.Of(samples, 2*channels))
+	require.NoError(t, err)
+	be.Upload(scales.Buf, e)
+	y, _ := apply(t, x, s, tensor.F32, func(p *nn.Params) func(*autograd.Tape, *autograd.Value) *autograd.Value {
+		l := norm(p)
+		return func(t *autograd.Tape, x *autograd.Value) *autograd.Value {
+			return l.ScaleShiftSiLU(t, x, t.Param(-1, scales, tensor.Tensor{}), autograd.Dropout{})
+		}
+	})
+	want := make([]float64, len(x))
+	for i, v := range plain {
+		row := e[i/(pixels*channels)*2*channels:]
+		u := float64(v)*(1+float64(row[i%channels])) + float64(row[channels+i%channels])
+		want[i] = u / (1 + math.Exp(-u))
+	}
+	requireNear(t, want, y)
+}
+
 // The embedding is Linear, SiLU, Linear of the sinusoids.
 func TestEmbedding(t *testing.T) {
 	for _, flip := range []bool{false, true} {

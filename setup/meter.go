@@ -65,6 +65,8 @@ func (*meter) Conv2DInputGrad(_, _, _ tensor.Tensor, _ tensor.Conv)         {}
 func (*meter) Conv2DWeightGrad(_, _, _, _ tensor.Tensor, _ tensor.Conv)     {}
 func (*meter) GroupNorm(_, _, _, _, _, _ tensor.Tensor, _ int, _ float32)   {}
 func (*meter) GroupNormGrad(_, _, _, _, _, _, _, _ tensor.Tensor, _ int)    {}
+func (*meter) ScaleShift(_, _, _, _, _ tensor.Tensor)                       {}
+func (*meter) ScaleShiftGrad(_, _, _, _, _, _, _, _ tensor.Tensor)          {}
 func (*meter) Softmax(_, _ tensor.Tensor, _ float32)                        {}
 func (*meter) SoftmaxGrad(_, _, _ tensor.Tensor, _ float32)                 {}
 func (*meter) Upsample(_, _ tensor.Tensor)                                  {}

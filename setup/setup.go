@@ -22,19 +22,23 @@ func UNet(m config.Model) unet.Config {
 		AttentionLevels: m.AttentionLevels, NoMidAttention: !m.AddAttention, NormNumGroups: m.NormNumGroups, NormEps: m.NormEps,
 		Dropout: m.Dropout, FreqShift: m.FreqShift, FlipSinToCos: m.FlipSinToCos,
 		DownsamplePadding: m.DownsamplePadding, AttentionHeadDim: m.AttentionHeadDim,
-		NumClassEmbeds: m.NumClassEmbeds,
+		NumClassEmbeds: m.NumClassEmbeds, ScaleShift: m.ResnetTimeScaleShift == unet.TimeScaleShift,
 	}
 }
 
 // ModelSection translates a model that was imported, back to the configuration.
 func ModelSection(u unet.Config) config.Model {
+	shift := unet.TimeDefault
+	if u.ScaleShift {
+		shift = unet.TimeScaleShift
+	}
 	return config.Model{
 		SampleSize: u.SampleSize, InChannels: u.InChannels,
 		BlockOutChannels: u.BlockOutChannels, LayersPerBlock: u.LayersPerBlock,
 		AttentionLevels: u.AttentionLevels, AddAttention: !u.NoMidAttention, NormNumGroups: u.NormNumGroups, NormEps: u.NormEps,
 		Dropout: u.Dropout, FreqShift: u.FreqShift, FlipSinToCos: u.FlipSinToCos,
 		DownsamplePadding: u.DownsamplePadding, AttentionHeadDim: u.AttentionHeadDim,
-		NumClassEmbeds: u.NumClassEmbeds,
+		NumClassEmbeds: u.NumClassEmbeds, ResnetTimeScaleShift: shift,
 	}
 }
 

@@ -130,10 +130,19 @@ type NN interface {
 
 	// GroupNorm is y = gamma (x - mean)/sqrt(var + eps) + beta with moments over
 	// each (sample, group of C/groups channels); mean and rstd = 1/sqrt(var+eps)
-	// are [N, groups] outputs. y may be x.
+	// are [N, groups] outputs. gamma and beta are [C], or [N,C] where each sample
+	// has its own. y may be x.
 	GroupNorm(y, mean, rstd, x, gamma, beta Tensor, groups int, eps float32)
-	// GroupNormGrad gives dx (may be dy), dgamma and dbeta.
+	// GroupNormGrad gives dx (may be dy), dgamma and dbeta, which have gamma's shape.
 	GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd Tensor, groups int)
+	// ScaleShift is gammas[n,c] = gamma[c] (1 + s[n,c]) and betas[n,c] =
+	// beta[c] (1 + s[n,c]) + t[n,c] for e = [s, t], [N,2C]: a GroupNorm with gammas
+	// and betas is one with gamma and beta, and then x (1 + s) + t (adaptive group
+	// normalization; Dhariwal & Nichol, arXiv 2105.05233, section 3.1). No result
+	// overlaps an operand.
+	ScaleShift(gammas, betas, gamma, beta, e Tensor)
+	// ScaleShiftGrad gives dgamma, dbeta and de. No result overlaps an operand.
+	ScaleShiftGrad(dgamma, dbeta, de, dgammas, dbetas, gamma, beta, e Tensor)
 
 	// Softmax is y = softmax(scale x) over the last dimension. y may be x.
 	Softmax(y, x Tensor, scale float32)

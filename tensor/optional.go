@@ -4,8 +4,8 @@ package tensor
 // assertion; without them it composes the contract's operations, with the same result.
 
 // GroupNormSiLU is implemented by backends that run GroupNorm, SiLU and an
-// optional dropout in one pass over memory. p = 0 means no dropout, and then
-// draws may be absent.
+// optional dropout in one pass over memory. gamma and beta are [C] or [N,C], as
+// those of GroupNorm. p = 0 means no dropout, and then draws may be absent.
 type GroupNormSiLU interface {
 	GroupNormSiLU(y, mean, rstd, x, gamma, beta Tensor, groups int, eps float32, drop Dropout)
 	// GroupNormSiLUGrad recomputes the normalised value instead of reading a

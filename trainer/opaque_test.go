@@ -116,6 +116,14 @@ func (o opaque) GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd tensor
 	o.Backend.GroupNormGrad(in(dx), in(dgamma), in(dbeta), in(dy), in(x), in(gamma), in(mean), in(rstd), groups)
 }
 
+func (o opaque) ScaleShift(gammas, betas, gamma, beta, e tensor.Tensor) {
+	o.Backend.ScaleShift(in(gammas), in(betas), in(gamma), in(beta), in(e))
+}
+
+func (o opaque) ScaleShiftGrad(dgamma, dbeta, de, dgammas, dbetas, gamma, beta, e tensor.Tensor) {
+	o.Backend.ScaleShiftGrad(in(dgamma), in(dbeta), in(de), in(dgammas), in(dbetas), in(gamma), in(beta), in(e))
+}
+
 func (o opaque) Softmax(y, x tensor.Tensor, scale float32) { o.Backend.Softmax(in(y), in(x), scale) }
 
 func (o opaque) SoftmaxGrad(dx, dy, y tensor.Tensor, scale float32) {

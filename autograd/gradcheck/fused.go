@@ -34,8 +34,8 @@ func (b Fused) GroupNormSiLUGrad(dx, dgamma, dbeta, dy, x, gamma, beta, mean, rs
 	c, per := x.Shape.Dim(-1), x.Shape.Len()/x.Shape.Dim(0)
 	h, scale, shift, m, r := f(normalised), f(gamma), f(beta), f(mean), f(rstd)
 	for i, v := range f(x) {
-		k := i/per*groups + i%c/(c/groups)
-		h[i] = scale[i%c]*(v-m[k])*r[k] + shift[i%c]
+		k, own := i/per*groups+i%c/(c/groups), i/per*each(gamma)
+		h[i] = scale[own+i%c]*(v-m[k])*r[k] + shift[own+i%c]
 	}
 	b.Copy(g, dy)
 	if d.P > 0 {

@@ -101,10 +101,19 @@ func groupOf(x tensor.Shape, groups, n, g int, visit func(i, channel int)) (coun
 	return float64(per / c * width)
 }
 
+// each is the distance from one sample's gamma to the next: none where all share it.
+func each(gamma tensor.Tensor) int {
+	if gamma.Shape.Rank() == 2 {
+		return gamma.Shape.Dim(1)
+	}
+	return 0
+}
+
 // GroupNorm normalises each sample's groups.
 func (Backend) GroupNorm(y, mean, rstd, x, gamma, beta tensor.Tensor, groups int, eps float32) {
-	out, in, scale, shift := f(y), f(x), f(gamma), f(beta)
+	out, in := f(y), f(x)
 	for k := range f(mean) {
+		scale, shift := f(gamma)[k/groups*each(gamma):], f(beta)[k/groups*each(gamma):]
 		sum, squares := 0.0, 0.0
 		count := groupOf(x.Shape, groups, k/groups, k%groups, func(i, _ int) { sum += in[i] })
 		m := sum / count
@@ -117,10 +126,12 @@ func (Backend) GroupNorm(y, mean, rstd, x, gamma, beta tensor.Tensor, groups int
 
 // GroupNormGrad differentiates through the moments.
 func (Backend) GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd tensor.Tensor, groups int) {
-	out, grad, in, scale, dscale, dshift := f(dx), f(dy), f(x), f(gamma), f(dgamma), f(dbeta)
-	clear(dscale)
-	clear(dshift)
+	out, grad, in := f(dx), f(dy), f(x)
+	clear(f(dgamma))
+	clear(f(dbeta))
 	for k, m := range f(mean) {
+		own := k / groups * each(gamma)
+		scale, dscale, dshift := f(gamma)[own:], f(dgamma)[own:], f(dbeta)[own:]
 		r, a, b := f(rstd)[k], 0.0, 0.0
 		count := groupOf(x.Shape, groups, k/groups, k%groups, func(i, c int) {
 			h, d := (in[i]-m)*r, grad[i]*scale[c]
@@ -132,6 +143,31 @@ func (Backend) GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd tensor.
 		groupOf(x.Shape, groups, k/groups, k%groups, func(i, c int) {
 			out[i] = r * (grad[i]*scale[c] - a/count - (in[i]-m)*r*b/count)
 		})
+	}
+}
+
+// ScaleShift is gamma (1 + s) and beta (1 + s) + t.
+func (Backend) ScaleShift(gammas, betas, gamma, beta, e tensor.Tensor) {
+	c := gamma.Shape.Len()
+	for i := range f(gammas) {
+		s, t := f(e)[i/c*2*c+i%c], f(e)[i/c*2*c+c+i%c]
+		f(gammas)[i] = f(gamma)[i%c] * (1 + s)
+		f(betas)[i] = f(beta)[i%c]*(1+s) + t
+	}
+}
+
+// ScaleShiftGrad is the product rule.
+func (Backend) ScaleShiftGrad(dgamma, dbeta, de, dgammas, dbetas, gamma, beta, e tensor.Tensor) {
+	c := gamma.Shape.Len()
+	clear(f(dgamma))
+	clear(f(dbeta))
+	for i, dg := range f(dgammas) {
+		s, t := i/c*2*c+i%c, i/c*2*c+c+i%c
+		db := f(dbetas)[i]
+		f(dgamma)[i%c] += dg * (1 + f(e)[s])
+		f(dbeta)[i%c] += db * (1 + f(e)[s])
+		f(de)[s] = dg*f(gamma)[i%c] + db*f(beta)[i%c]
+		f(de)[t] = db
 	}
 }
 

@@ -27,7 +27,9 @@ func bf16Kernels() []string {
 // below that, and be it nought, as that of a key's bias, which no softmax sees. The
 // whole gradient moves by 1 % at most.
 func TestBF16Gradients(t *testing.T) {
-	for name, c := range map[string]unet.Config{"digits": unet.Digits(), "odd": oddConfig()} {
+	shifted := unet.Digits()
+	shifted.ScaleShift = true
+	for name, c := range map[string]unet.Config{"digits": unet.Digits(), "odd": oddConfig(), "scale shift": shifted} {
 		b := hostBatch(4, c, true)
 		host := newModel(t, newCPU(t, 2), c)
 		spread(t, host)

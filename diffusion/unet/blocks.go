@@ -16,16 +16,18 @@ var (
 
 // resBlock is a residual block (ResnetBlock2D in diffusers): norm, SiLU, conv3x3,
 // + the projected timestep embedding, norm, SiLU, dropout, conv3x3, + shortcut,
-// and attention where the level has it.
+// and attention where the level has it. With scaleShift the projection is a scale and
+// a shift of the second norm's output instead.
 type resBlock struct {
-	shortcut  *nn.Conv2D // nil where the channels do not change
-	norm1     *nn.GroupNorm
-	timeProj  *nn.LinearLayer
-	conv1     *nn.Conv2D
-	norm2     *nn.GroupNorm
-	conv2     *nn.Conv2D
-	attention *nn.Attention // nil without
-	dropout   autograd.Dropout
+	shortcut   *nn.Conv2D // nil where the channels do not change
+	norm1      *nn.GroupNorm
+	timeProj   *nn.LinearLayer
+	conv1      *nn.Conv2D
+	norm2      *nn.GroupNorm
+	conv2      *nn.Conv2D
+	attention  *nn.Attention // nil without
+	dropout    autograd.Dropout
+	scaleShift bool
 }
 
 // builder registers the parameters of a model in forward order, which is the order
@@ -40,13 +42,18 @@ type builder struct {
 func (b *builder) resBlock(prefix string, index, in, out int, attention bool) *resBlock {
 	c := b.config
 	name := fmt.Sprintf("%s.resnets.%d", prefix, index)
-	r := &resBlock{}
+	r := &resBlock{scaleShift: c.ScaleShift}
 	if in != out {
 		r.shortcut = nn.NewConv2D(b.params, name+".conv_shortcut", in, out, pixelwise)
 	}
 	r.norm1 = nn.NewGroupNorm(b.params, name+".norm1", in, c.NormNumGroups, c.NormEps)
-	r.timeProj = nn.NewLinear(b.params, name+".time_emb_proj", 4*c.BlockOutChannels[0], out)
+	if !c.ScaleShift {
+		r.timeProj = nn.NewLinear(b.params, name+".time_emb_proj", 4*c.BlockOutChannels[0], out)
+	}
 	r.conv1 = nn.NewConv2D(b.params, name+".conv1", in, out, same3x3)
+	if c.ScaleShift { // it acts behind the convolution
+		r.timeProj = nn.NewLinear(b.params, name+".time_emb_proj", 4*c.BlockOutChannels[0], 2*out)
+	}
 	r.norm2 = nn.NewGroupNorm(b.params, name+".norm2", out, c.NormNumGroups, c.NormEps)
 	r.conv2 = nn.NewConv2D(b.params, name+".conv2", out, out, same3x3)
 	if attention {
@@ -76,8 +83,13 @@ func (r *resBlock) forward(t *autograd.Tape, x, temb, draws *autograd.Value) *au
 		drop.P = 0
 	}
 	h := r.norm1.SiLU(t, x, autograd.Dropout{})
-	h = r.conv1.Forward(t, h, r.timeProj.Forward(t, temb), nil)
-	h = r.norm2.SiLU(t, h, drop)
+	if r.scaleShift {
+		h = r.conv1.Forward(t, h, nil, nil)
+		h = r.norm2.ScaleShiftSiLU(t, h, r.timeProj.Forward(t, temb), drop)
+	} else {
+		h = r.conv1.Forward(t, h, r.timeProj.Forward(t, temb), nil)
+		h = r.norm2.SiLU(t, h, drop)
+	}
 	h = r.conv2.Forward(t, h, nil, residual)
 	if r.attention != nil {
 		h = r.attention.Forward(t, h)

@@ -33,6 +33,11 @@ type Config struct {
 	// one at the right and the bottom only.
 	DownsamplePadding int
 	AttentionHeadDim  int // channels of a head; 0: one head of all channels
+	// ScaleShift is resnet_time_scale_shift "scale_shift": in a residual block the
+	// time embedding gives a scale s and a shift t for each channel, and the second
+	// norm's output h becomes h (1 + s) + t (Dhariwal & Nichol, arXiv 2105.05233).
+	// false is "default": it is added to the first convolution's output.
+	ScaleShift bool
 	// NumClassEmbeds makes the model conditional: one learned vector for each of so
 	// many classes is added to the timestep's embedding. 0: no classes.
 	NumClassEmbeds int

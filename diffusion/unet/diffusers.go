@@ -58,6 +58,12 @@ const (
 	attnUpBlock2D   = "AttnUpBlock2D"
 )
 
+// The values of resnet_time_scale_shift: Config.ScaleShift false and true.
+const (
+	TimeDefault    = "default"
+	TimeScaleShift = "scale_shift"
+)
+
 // diffusersDefaults is what UNet2DModel's constructor takes for absent fields.
 func diffusersDefaults() diffusersConfig {
 	headDim := 8
@@ -68,7 +74,7 @@ func diffusersDefaults() diffusersConfig {
 		UpBlockTypes:      []string{attnUpBlock2D, attnUpBlock2D, attnUpBlock2D, upBlock2D},
 		DownsamplePadding: 1, DownsampleType: "conv", UpsampleType: "conv", FlipSinToCos: true,
 		InChannels: 3, OutChannels: 3, LayersPerBlock: 2, MidBlockScaleFactor: 1, MidBlockType: "UNetMidBlock2D",
-		NormEps: 1e-5, NormNumGroups: 32, ResnetTimeShift: "default", TimeEmbeddingType: "positional",
+		NormEps: 1e-5, NormNumGroups: 32, ResnetTimeShift: TimeDefault, TimeEmbeddingType: "positional",
 	}
 }
 
@@ -121,6 +127,7 @@ func ConfigFromDiffusers(raw []byte) (Config, error) {
 		AttentionLevels: levels, NoMidAttention: !d.AddAttention,
 		NormNumGroups: d.NormNumGroups, NormEps: d.NormEps, Dropout: d.Dropout,
 		FreqShift: d.FreqShift, FlipSinToCos: d.FlipSinToCos, DownsamplePadding: d.DownsamplePadding,
+		ScaleShift: d.ResnetTimeShift == TimeScaleShift,
 	}
 	if d.AttentionHeadDim != nil {
 		c.AttentionHeadDim = *d.AttentionHeadDim
@@ -177,7 +184,6 @@ func (d *diffusersConfig) check() (attention []int, err error) {
 			faults = append(faults, fmt.Errorf("%w: %s is %v, want %v", ErrUnsupported, field, got, want))
 		}
 	}
-	absent := func(ok bool, field string) { need(ok, field, "set", "null") }
 	one := func(field, got string, want ...string) {
 		need(slices.Contains(want, got), field, fmt.Sprintf("%.40q", got), strings.Join(want, " or "))
 	}
@@ -186,15 +192,20 @@ func (d *diffusersConfig) check() (attention []int, err error) {
 	one("downsample_type", d.DownsampleType, "conv")
 	one("upsample_type", d.UpsampleType, "conv")
 	one("mid_block_type", d.MidBlockType, "UNetMidBlock2D")
-	one("resnet_time_scale_shift", d.ResnetTimeShift, "default")
+	one("resnet_time_scale_shift", d.ResnetTimeShift, TimeDefault, TimeScaleShift)
 	one("time_embedding_type", d.TimeEmbeddingType, "positional")
 	need(!d.CenterInputSample, "center_input_sample", true, false)
 	need(d.MidBlockScaleFactor == 1, "mid_block_scale_factor", d.MidBlockScaleFactor, 1)
-	absent(d.ClassEmbedType == nil, "class_embed_type")
+	need(d.ClassEmbedType == nil, "class_embed_type", "set", "null")
 	if n := d.NumClassEmbeds; n != nil {
 		need(*n > 0, "num_class_embeds", *n, "null or a positive number")
 	}
-	absent(d.AttnNormNumGroups == nil || *d.AttnNormNumGroups == d.NormNumGroups, "attn_norm_num_groups")
+	switch g := d.AttnNormNumGroups; {
+	case g != nil:
+		need(*g == d.NormNumGroups, "attn_norm_num_groups", *g, d.NormNumGroups)
+	case d.AddAttention && d.ResnetTimeShift == TimeScaleShift: // diffusers then leaves out the norm
+		need(false, "attn_norm_num_groups", "null", fmt.Sprintf("%d: the attention in the middle has a norm here", d.NormNumGroups))
+	}
 	if h := d.AttentionHeadDim; h != nil {
 		need(*h > 0, "attention_head_dim", *h, "null or a positive number")
 	}
@@ -240,6 +251,9 @@ func (c Config) ToDiffusers() ([]byte, error) {
 	d.AddAttention = !c.NoMidAttention
 	d.NormNumGroups, d.NormEps, d.Dropout = c.NormNumGroups, c.NormEps, c.Dropout
 	d.FreqShift, d.FlipSinToCos, d.DownsamplePadding = c.FreqShift, c.FlipSinToCos, c.DownsamplePadding
+	if c.ScaleShift {
+		d.ResnetTimeShift, d.AttnNormNumGroups = TimeScaleShift, &c.NormNumGroups
+	}
 	d.AttentionHeadDim = nil
 	if c.AttentionHeadDim > 0 {
 		d.AttentionHeadDim = &c.AttentionHeadDim

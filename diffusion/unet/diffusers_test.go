@@ -48,14 +48,15 @@ func TestConfigFromDiffusersRefuses(t *testing.T) {
 		"block type":        {"down_block_types", `["SkipDownBlock2D","DownBlock2D","DownBlock2D","DownBlock2D"]`, `"SkipDownBlock2D"`},
 		"block count":       {"up_block_types", `["UpBlock2D"]`, "up_block_types is of 1, want 4"},
 		"asymmetric":        {"up_block_types", `["UpBlock2D","UpBlock2D","UpBlock2D","UpBlock2D"]`, "attention at level 1 going up is false"},
-		"scale shift":       {"resnet_time_scale_shift", `"scale_shift"`, "resnet_time_scale_shift"},
+		"scale shift":       {"resnet_time_scale_shift", `"ada_group"`, `resnet_time_scale_shift is "ada_group", want default or scale_shift`},
 		"resnet sampling":   {"downsample_type", `"resnet"`, "downsample_type"},
 		"classes":           {"num_class_embeds", `-1`, "num_class_embeds is -1, want null or a positive number"},
 		"class embedding":   {"class_embed_type", `"timestep"`, "class_embed_type"},
 		"centred":           {"center_input_sample", `true`, "center_input_sample is true"},
 		"scale factor":      {"mid_block_scale_factor", `1.4142`, "mid_block_scale_factor is 1.4142"},
 		"mid block":         {"mid_block_type", `"UNetMidBlock2DCrossAttn"`, "mid_block_type"},
-		"attention groups":  {"attn_norm_num_groups", `8`, "attn_norm_num_groups"},
+		"attention groups":  {"attn_norm_num_groups", `8`, "attn_norm_num_groups is 8, want 32"},
+		"no attention norm": {"resnet_time_scale_shift", `"scale_shift"`, "attn_norm_num_groups is null, want 32: the attention in the middle has a norm here"},
 		"head of zero":      {"attention_head_dim", `0`, "attention_head_dim is 0"},
 		"oblong":            {"sample_size", `[32, 64]`, "sample_size is 32x64"},
 		"no size":           {"sample_size", `null`, "sample_size is absent or null"},
@@ -93,7 +94,7 @@ func TestConfigFromDiffusersRefuses(t *testing.T) {
 func TestDiffusersRoundTrip(t *testing.T) {
 	noMid := oddConfig()
 	noMid.NoMidAttention, noMid.AttentionLevels = true, nil
-	for _, c := range []unet.Config{unet.CIFAR10(), unet.Digits(), oddConfig(), noMid} {
+	for _, c := range []unet.Config{unet.CIFAR10(), unet.Digits(), oddConfig(), noMid, scaleShiftConfig()} {
 		raw, err := c.ToDiffusers()
 		require.NoError(t, err)
 		got, err := unet.ConfigFromDiffusers(raw)

@@ -48,6 +48,7 @@ func TestFLOPs(t *testing.T) {
 	noMid.NoMidAttention, noMid.AttentionLevels = true, []int{0}
 	for name, c := range map[string]unet.Config{
 		"cifar10": unet.CIFAR10(), "digits": unet.Digits(), "odd": oddConfig(), "no attention in the middle": noMid,
+		"scale shift": scaleShiftConfig(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			forward, err := c.ForwardFLOPs()

@@ -99,9 +99,44 @@ func TestGoldenChannels(t *testing.T) {
 	requireGrads(t, ref, "", grads, 1e-4)
 }
 
-// requireGrads holds every gradient to 1e-4 of its tensor's norm, or of the floor's
-// share of the global norm where that is more: the gradient of a key's bias is zero
-// but for rounding.
+// diffusers' own model with resnet_time_scale_shift "scale_shift": names and shapes of
+// all parameters, the prediction, the loss and every gradient.
+func TestGoldenScaleShift(t *testing.T) {
+	ref := readGolden(t, "unet-scale-shift.safetensors")
+	text, err := os.ReadFile(filepath.Join("testdata", "unet-scale-shift.json"))
+	require.NoError(t, err)
+	c, err := unet.ConfigFromDiffusers(text)
+	require.NoError(t, err)
+	require.True(t, c.ScaleShift)
+	again, err := c.ToDiffusers()
+	require.NoError(t, err)
+	back, err := unet.ConfigFromDiffusers(again)
+	require.NoError(t, err)
+	require.Equal(t, c, back)
+
+	for _, fused := range []bool{true, false} {
+		be := newCPU(t, 2)
+		if !fused {
+			be = compose{be}
+		}
+		m := newModel(t, be, c)
+		require.NoError(t, m.Load(ref.under("weight.")))
+		x, ts := ref.values("x_t"), ref.integers("t")
+		pred := make([]float32, len(x)) // one channel: NCHW is NHWC
+		require.NoError(t, m.Predict(pred, x, ts))
+		requireClose(t, "prediction", ref.values("pred"), pred, 1e-5, 0)
+		loss, grads, err := m.LossAndGradients(unet.HostBatch{
+			XT: x, Target: ref.values("eps"), T: ts, Layout: unet.NCHW, Train: true,
+		})
+		require.NoError(t, err)
+		require.InEpsilon(t, float64(ref.values("loss")[0]), loss, 1e-5)
+		requireGrads(t, ref, "", grads, 1e-4)
+	}
+}
+
+// requireGrads compares every gradient with the reference to 1e-4 of its tensor's norm, or
+// of the floor's share of the global norm where that is more: the gradient of a key's
+// bias is zero but for rounding.
 func requireGrads(t *testing.T, ref golden, prefix string, got map[string][]float32, floor float64) {
 	t.Helper()
 	want := ref.under(prefix + "grad.")

@@ -20,6 +20,7 @@ func TestOddModelGradients(t *testing.T) {
 		"as is":            func(*unet.Config) {},
 		"no mid attention": func(c *unet.Config) { c.NoMidAttention, c.AttentionLevels = true, nil },
 		"one level":        func(c *unet.Config) { c.BlockOutChannels, c.AttentionLevels, c.SampleSize = []int{8}, nil, 3 },
+		"scale shift":      func(c *unet.Config) { c.ScaleShift = true },
 		"two layers": func(c *unet.Config) {
 			c.LayersPerBlock, c.SampleSize, c.DownsamplePadding, c.AttentionLevels = 2, 4, 1, []int{0}
 		},
@@ -50,7 +51,7 @@ func TestOddModelGradients(t *testing.T) {
 				}
 				// Each path once: differences take hundreds of passes.
 				_, fused := be.(gradcheck.Fused)
-				if name == "as is" && fused || name == "two layers" && !fused {
+				if (name == "as is" || name == "scale shift") && fused || name == "two layers" && !fused {
 					requireDifferences(t, ref, deviceBatch(t, be, c, hostBatch(1, c, true)))
 				}
 			}

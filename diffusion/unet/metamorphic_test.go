@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,7 +16,31 @@ import (
 
 // variants are models whose results must not depend on batch or threads.
 func variants() map[string]unet.Config {
-	return map[string]unet.Config{"digits": unet.Digits(), "odd": oddConfig()}
+	return map[string]unet.Config{"digits": unet.Digits(), "odd": oddConfig(), "scale shift": scaleShiftConfig()}
+}
+
+// Without time embedding, adding it and scaling and shifting by it are the same
+// network, to the bit: only what the projections give differs.
+func TestScaleShiftOfNothing(t *testing.T) {
+	predict := func(scaleShift bool) []float32 {
+		c := oddConfig()
+		c.ScaleShift = scaleShift
+		m := newModel(t, newCPU(t, 2), c)
+		list, err := m.Export()
+		require.NoError(t, err)
+		others := 0
+		for _, p := range list {
+			if !strings.Contains(p.Name, ".time_emb_proj.") {
+				rng.New(7, rng.StreamInit.With(others)).Normal(p.Data, 1)
+				others++
+			}
+		}
+		require.NoError(t, m.Load(list))
+		b := hostBatch(3, c, false)
+		require.NoError(t, m.Predict(b.Target, b.XT, b.T))
+		return b.Target
+	}
+	require.Equal(t, predict(false), predict(true))
 }
 
 // A sample's prediction is the same bits in a batch of five and alone.

@@ -43,6 +43,13 @@ func oddConfig() unet.Config {
 	}
 }
 
+// scaleShiftConfig scales and shifts by the time embedding.
+func scaleShiftConfig() unet.Config {
+	c := oddConfig()
+	c.ScaleShift = true
+	return c
+}
+
 // noise is n images of standard normal values.
 func noise(n, size, channels int, seed uint64) []float32 {
 	per := size * size * channels

@@ -20,6 +20,7 @@ type normArgs struct {
 	gamma, beta       []float32
 	mean, rstd        []float32
 	pixels, c, groups int
+	affine            int // from one sample's gamma and beta to the next: 0, or c
 	size, block       int // channels of a group, groups of an iteration
 	blocks            int // iterations a sample
 	eps               float32
@@ -50,12 +51,18 @@ func (b *Backend) newNorm(op string, y, x, gamma, mean, rstd tensor.Tensor, grou
 	if groups < 1 || c%groups != 0 {
 		panic(fmt.Sprintf("cpu: %s: %d channels in %d groups", op, c, groups))
 	}
-	want(op, "gamma", gamma, tensor.Of(c))
+	affine := 0
+	if gamma.Shape.Rank() == 2 {
+		affine = c
+		want(op, "gamma", gamma, tensor.Of(n, c))
+	} else {
+		want(op, "gamma", gamma, tensor.Of(c))
+	}
 	want(op, "mean", mean, tensor.Of(n, groups))
 	want(op, "rstd", rstd, tensor.Of(n, groups))
 	a = normArgs{
 		set: b.set, y: f32(op, y), x: f32(op, x), gamma: f32(op, gamma), mean: f32(op, mean), rstd: f32(op, rstd),
-		pixels: total / max(1, n), c: c, groups: groups, size: c / groups,
+		pixels: total / max(1, n), c: c, groups: groups, affine: affine, size: c / groups,
 		work: b.scratch.norm.get(n * normVectors * c), sums: grow(&b.scratch.partial, n*2*c),
 	}
 	// Blocks begin on whole cache lines and words of a mask where groups allow it.
@@ -116,7 +123,7 @@ func (b *Backend) GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd tens
 	same(op, dx, dy)
 	a, iterations := b.newNorm(op, dx, x, gamma, mean, rstd, groups)
 	a.dy = f32(op, dy)
-	b.normGrad(op, a, iterations, dgamma, dbeta)
+	b.normGrad(op, a, iterations, dgamma, dbeta, gamma.Shape)
 }
 
 // GroupNormSiLUGrad is the gradient of GroupNormSiLU.
@@ -130,23 +137,28 @@ func (b *Backend) GroupNormSiLUGrad(dx, dgamma, dbeta, dy, x, gamma, beta, mean,
 		dy = dx
 	}
 	a.dy, a.beta, a.silu = f32(op, dy), f32(op, beta), true
-	b.normGrad(op, a, iterations, dgamma, dbeta)
+	b.normGrad(op, a, iterations, dgamma, dbeta, gamma.Shape)
 }
 
-// normGrad runs the gradient and sums dgamma and dbeta over the samples, in their
-// order.
-func (b *Backend) normGrad(op string, a normArgs, iterations int, dgamma, dbeta tensor.Tensor) {
-	want(op, "dgamma", dgamma, tensor.Of(a.c))
-	want(op, "dbeta", dbeta, tensor.Of(a.c))
+// normGrad runs the gradient and sums dgamma and dbeta over the samples that share
+// a gamma, in their order.
+func (b *Backend) normGrad(op string, a normArgs, iterations int, dgamma, dbeta tensor.Tensor, gamma tensor.Shape) {
+	want(op, "dgamma", dgamma, gamma)
+	want(op, "dbeta", dbeta, gamma)
 	dg, db := f32(op, dgamma), f32(op, dbeta)
 	b.tasks.groupNormGrad.run(b.pool, iterations, a)
-	for c := range a.c {
+	share := len(a.sums) / (2 * a.c)
+	if a.affine > 0 {
+		share = 1
+	}
+	for i := range dg {
+		first, c := i/a.c, i%a.c
 		var g, s float64
-		for n := range len(a.sums) / (2 * a.c) {
+		for n := first; n < first+share; n++ {
 			s += a.sums[2*n*a.c+c]
 			g += a.sums[(2*n+1)*a.c+c]
 		}
-		dg[c], db[c] = float32(g), float32(s)
+		dg[i], db[i] = float32(g), float32(s)
 	}
 }
 
@@ -164,6 +176,7 @@ func groupNormItem(a *normArgs, i int) {
 	}
 	it.walk(g, moments)
 	pixels := float64(a.pixels)
+	gamma := it.ofChannels(a.gamma)
 	for k := it.first; k < it.last; k++ {
 		lo, hi := it.channels(k)
 		sum, squares := it.column(0)[lo:hi], it.column(1)[lo:hi]
@@ -181,10 +194,10 @@ func groupNormItem(a *normArgs, i int) {
 		rstd := float32(1 / math.Sqrt(max(variance, 0)+float64(a.eps)))
 		a.mean[it.n*a.groups+k], a.rstd[it.n*a.groups+k] = float32(mean), rstd
 		for j := lo; j < hi; j++ {
-			g.A[j], g.B[j] = float32(mean), rstd*a.gamma[it.lo+j]
+			g.A[j], g.B[j] = float32(mean), rstd*gamma[j]
 		}
 	}
-	g.C = a.beta[it.lo:it.hi]
+	g.C = it.ofChannels(a.beta)
 	if a.silu {
 		it.walk(g, normaliseSiLU)
 	} else {
@@ -198,14 +211,15 @@ func groupNormItem(a *normArgs, i int) {
 func groupNormGradItem(a *normArgs, i int) {
 	it := a.item(i)
 	g := it.grid()
+	gammas := it.ofChannels(a.gamma)
 	for j := range g.A {
 		c := it.lo + j
 		k := it.n*a.groups + c/a.size
-		g.A[j], g.B[j] = a.mean[k], a.rstd[k]*a.gamma[c]
+		g.A[j], g.B[j] = a.mean[k], a.rstd[k]*gammas[j]
 	}
 	if a.silu {
 		s := g
-		s.C = a.beta[it.lo:it.hi]
+		s.C = it.ofChannels(a.beta)
 		it.walk(s, gradientsSiLU)
 		g.Y = g.Dst
 	} else {
@@ -219,7 +233,7 @@ func groupNormGradItem(a *normArgs, i int) {
 		var mu, muh float64
 		for j := lo; j < hi; j++ {
 			sh[j] *= float64(rstd) // of dy h: dgamma
-			gamma := float64(a.gamma[it.lo+j])
+			gamma := float64(gammas[j])
 			mu += float64(gamma * s[j])
 			muh += float64(gamma * sh[j])
 		}

@@ -21,6 +21,11 @@ func (it *normItem) vector(k int) []float32 {
 	return it.work[(normVectors*it.n+k)*it.c:][it.lo:it.hi]
 }
 
+// ofChannels is the item's part of gamma or beta.
+func (it *normItem) ofChannels(v []float32) []float32 {
+	return v[it.n*it.affine:][it.lo:it.hi]
+}
+
 // grid is the item's activations.
 func (it *normItem) grid() kernel.Grid {
 	at := it.n*it.pixels*it.c + it.lo

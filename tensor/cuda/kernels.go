@@ -40,6 +40,8 @@ type kernels struct {
 	// norm: [without or with SiLU][the slab is kept, or read again]
 	norm, normGrad [2][2]pair
 	normAffine     kernel
+	// scaleshift
+	scaleShift, scaleShiftGrad kernel
 	// softmax
 	softmax, softmaxGrad pair
 	// attention, by place in flashWidths
@@ -88,8 +90,9 @@ func (k *kernels) modules() map[string][]entry {
 			{"sum_columns_bf16_f32", k.sumColumns.of(tensor.BF16)},
 			{"sum_columns_f32_bf16", &k.sumColumnsBF16},
 		}),
-		"norm":    {{"norm_affine", &k.normAffine}},
-		"softmax": join(both("softmax", &k.softmax), both("softmax_grad", &k.softmaxGrad)),
+		"norm":       {{"norm_affine", &k.normAffine}},
+		"scaleshift": {{"scale_shift", &k.scaleShift}, {"scale_shift_grad", &k.scaleShiftGrad}},
+		"softmax":    join(both("softmax", &k.softmax), both("softmax_grad", &k.softmaxGrad)),
 		"attention": join(both("attention_scores", &k.attentionScores), both("attention_weigh", &k.attentionWeigh),
 			both("attention_weigh_t", &k.attentionWeighT), both("attention_softmax", &k.attentionSoftmax),
 			both("attention_softmax_grad", &k.attentionSoftmaxGrad)),

@@ -87,6 +87,7 @@ type norm struct {
 	op                 string
 	dt                 tensor.DType
 	n, pixels, c, g    int
+	affine             int // from one sample's gamma and beta to the next: 0, or c
 	y, x               cu.DevicePtr
 	gamma, mean, rstd  cu.DevicePtr
 	drop, limit, draws uint64
@@ -101,13 +102,19 @@ func (b *Backend) newNorm(op string, y, x, gamma, mean, rstd tensor.Tensor, grou
 	if groups < 1 || c%groups != 0 {
 		panic(fmt.Sprintf("cuda: %s: %d channels in %d groups", op, c, groups))
 	}
-	want(op, "gamma", gamma, tensor.Of(c))
+	affine := 0
+	if gamma.Shape.Rank() == 2 {
+		affine = c
+		want(op, "gamma", gamma, tensor.Of(n, c))
+	} else {
+		want(op, "gamma", gamma, tensor.Of(c))
+	}
 	want(op, "mean", mean, tensor.Of(n, groups))
 	want(op, "rstd", rstd, tensor.Of(n, groups))
 	dt := b.activation(op, y)
 	places(op, x.Shape)
 	return norm{
-		op: op, dt: dt, n: n, pixels: total / max(1, n), c: c, g: groups,
+		op: op, dt: dt, n: n, pixels: total / max(1, n), c: c, g: groups, affine: affine,
 		y: b.values(op, y, dt), x: b.values(op, x, dt),
 		gamma: b.f32(op, gamma), mean: b.f32(op, mean), rstd: b.f32(op, rstd),
 	}
@@ -154,13 +161,13 @@ func (b *Backend) normForward(m *norm, silu int, gamma, beta tensor.Tensor, eps 
 	b.launch(b.kernels.norm[silu][m.wide].of(m.dt), m.grid(), m.threads,
 		at(m.y), at(m.mean), at(m.rstd), at(m.x), at(m.gamma), at(b.f32(m.op, beta)),
 		intArg(m.pixels), intArg(m.c), intArg(m.g), intArg(m.groups), f32arg(eps), boolArg(m.vector),
-		m.drop, m.seed, m.stream, m.limit, f32arg(m.keep), m.draws)
+		m.drop, m.seed, m.stream, m.limit, f32arg(m.keep), m.draws, intArg(m.affine))
 }
 
 // GroupNormGrad gives dx, dgamma and dbeta.
 func (b *Backend) GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd tensor.Tensor, groups int) {
 	m := b.newNorm("GroupNormGrad", dx, x, gamma, mean, rstd, groups)
-	b.normBackward(&m, 0, 0, dgamma, dbeta, dx, dy)
+	b.normBackward(&m, 0, 0, gamma.Shape, dgamma, dbeta, dx, dy)
 }
 
 // GroupNormSiLUGrad is the gradient of GroupNormSiLU.
@@ -168,15 +175,15 @@ func (b *Backend) GroupNormSiLUGrad(dx, dgamma, dbeta, dy, x, gamma, beta, mean,
 	m := b.newNorm("GroupNormSiLUGrad", dx, x, gamma, mean, rstd, groups)
 	want(m.op, "beta", beta, gamma.Shape)
 	b.normDropout(&m, drop)
-	b.normBackward(&m, 1, b.f32(m.op, beta), dgamma, dbeta, dx, dy)
+	b.normBackward(&m, 1, b.f32(m.op, beta), gamma.Shape, dgamma, dbeta, dx, dy)
 }
 
-// normBackward runs the gradient and sums the samples' parts of dgamma and
-// dbeta.
-func (b *Backend) normBackward(m *norm, silu int, beta cu.DevicePtr, dgamma, dbeta, dx, dy tensor.Tensor) {
+// normBackward runs the gradient and sums the parts of dgamma and dbeta of the samples
+// that share a gamma.
+func (b *Backend) normBackward(m *norm, silu int, beta cu.DevicePtr, gamma tensor.Shape, dgamma, dbeta, dx, dy tensor.Tensor) {
 	same(m.op, dx, dy)
-	want(m.op, "dgamma", dgamma, tensor.Of(m.c))
-	want(m.op, "dbeta", dbeta, tensor.Of(m.c))
+	want(m.op, "dgamma", dgamma, gamma)
+	want(m.op, "dbeta", dbeta, gamma)
 	grad := b.values(m.op, dy, m.dt)
 	m.cut(grad)
 	partial, ok := b.scratch(int64(8 * m.n * m.c))
@@ -186,7 +193,11 @@ func (b *Backend) normBackward(m *norm, silu int, beta cu.DevicePtr, dgamma, dbe
 	b.launch(b.kernels.normGrad[silu][m.wide].of(m.dt), m.grid(), m.threads,
 		at(m.y), at(partial), at(grad), at(m.x), at(m.gamma), at(beta), at(m.mean), at(m.rstd),
 		intArg(m.n), intArg(m.pixels), intArg(m.c), intArg(m.g), intArg(m.groups), boolArg(m.vector),
-		m.drop, m.seed, m.stream, m.limit, f32arg(m.keep), m.draws)
-	b.launch(&b.kernels.normAffine, grid{ceil(m.c, 32), 2}, 256,
-		at(b.f32(m.op, dgamma)), at(b.f32(m.op, dbeta)), at(partial), intArg(m.n), intArg(m.c))
+		m.drop, m.seed, m.stream, m.limit, f32arg(m.keep), m.draws, intArg(m.affine))
+	share, sums := m.n, m.c // so many samples in each of so many sums
+	if m.affine > 0 {
+		share, sums = 1, m.n*m.c
+	}
+	b.launch(&b.kernels.normAffine, grid{ceil(sums, 32), 2}, 256,
+		at(b.f32(m.op, dgamma)), at(b.f32(m.op, dbeta)), at(partial), intArg(share), intArg(sums))
 }

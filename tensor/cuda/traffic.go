@@ -76,6 +76,8 @@ var families = map[string]family{
 	"group_norm_silu_kept_grad": {"norm gradient", passes(3, 8, 9, 10)},
 	"group_norm_silu_wide_grad": {"norm gradient", passes(3, 8, 9, 10)},
 	"norm_affine":               {"norm gradient", passes(2, 3, 4)},
+	"scale_shift":               {"norm", passes(4, 5, 6)},
+	"scale_shift_grad":          {"norm gradient", passes(5, 8, 9)},
 
 	"softmax":      {"attention", passes(2, 2, 3)},
 	"softmax_grad": {"attention", passes(3, 3, 4)},

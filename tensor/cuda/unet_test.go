@@ -25,13 +25,14 @@ func smallUNet() unet.Config {
 	return c
 }
 
-// narrowHeads has attention of several narrow heads and odd sizes.
+// narrowHeads has attention of several narrow heads and odd sizes, and scales and shifts
+// by the time embedding.
 func narrowHeads() unet.Config {
 	return unet.Config{
 		SampleSize: 6, InChannels: 3, OutChannels: 2,
 		BlockOutChannels: []int{8, 12}, LayersPerBlock: 1, AttentionLevels: []int{0, 1},
 		NormNumGroups: 4, NormEps: 1e-3,
-		FreqShift: 1, FlipSinToCos: true, DownsamplePadding: 0, AttentionHeadDim: 4,
+		FreqShift: 1, FlipSinToCos: true, DownsamplePadding: 0, AttentionHeadDim: 4, ScaleShift: true,
 	}
 }
 

@@ -64,7 +64,7 @@ func groupNormSiLU(s normShape, x operand, p float32) testCase {
 	draws, mask := fusedMask(s, p)
 	return testCase{
 		name: fmt.Sprintf("GroupNormSiLU/%v/%v", s, p), missing: noGroupNormSiLU, tol: tolSum,
-		in:  []operand{x, values(51, s.c), values(52, s.c), draws},
+		in:  []operand{x, values(51, s.affine()...), values(52, s.affine()...), draws},
 		out: []result{{shape: s.x()}, moments, moments},
 		run: func(be tensor.Backend, in, out []tensor.Tensor) {
 			be.(tensor.GroupNormSiLU).GroupNormSiLU(out[0], out[1], out[2], in[0], in[1], in[2], s.groups, normEps,
@@ -83,10 +83,10 @@ func groupNormSiLUGrad(s normShape, x operand, p float32) testCase {
 	c := testCase{
 		name: fmt.Sprintf("GroupNormSiLUGrad/%v/%v", s, p), missing: noGroupNormSiLU, tol: tolSum,
 		in: []operand{
-			values(53, s.x().Dims()...), x, values(51, s.c), values(52, s.c),
+			values(53, s.x().Dims()...), x, values(51, s.affine()...), values(52, s.affine()...),
 			rounded(mean, s.n, s.groups), rounded(rstd, s.n, s.groups), draws,
 		},
-		out: []result{{shape: s.x(), mayBe: []int{0}}, {shape: shape(s.c)}, {shape: shape(s.c)}},
+		out: []result{{shape: s.x(), mayBe: []int{0}}, {shape: shape(s.affine()...)}, {shape: shape(s.affine()...)}},
 		run: func(be tensor.Backend, in, out []tensor.Tensor) {
 			be.(tensor.GroupNormSiLU).GroupNormSiLUGrad(out[0], out[1], out[2], in[0], in[1], in[2], in[3], in[4], in[5],
 				s.groups, fusedDropout(p, in[6]))
@@ -95,7 +95,7 @@ func groupNormSiLUGrad(s normShape, x operand, p float32) testCase {
 			mean, rstd := s.moments(in[1])
 			dy := make([]float64, len(in[0]))
 			for i, v := range in[0] {
-				g, c := s.group(i), i%s.c
+				g, c := s.group(i), s.channel(i)
 				u := in[2][c]*(in[1][i]-mean[g])*rstd[g] + in[3][c]
 				sig := sigmoid(u)
 				dy[i] = v * mask[i] * (sig + u*sig*(1-sig))

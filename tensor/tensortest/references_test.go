@@ -33,7 +33,7 @@ func TestReferencesAgainstFiniteDifferences(t *testing.T) {
 		}
 	}
 	for _, op := range []string{
-		"SiLUGrad", "Conv2DInputGrad", "Conv2DWeightGrad", "GroupNormGrad", "SoftmaxGrad", "GroupNormSiLUGrad", "AttentionGrad",
+		"SiLUGrad", "Conv2DInputGrad", "Conv2DWeightGrad", "GroupNormGrad", "ScaleShiftGrad", "SoftmaxGrad", "GroupNormSiLUGrad", "AttentionGrad",
 	} {
 		require.True(t, checked[op], "%s has no case small enough for finite differences", op)
 	}

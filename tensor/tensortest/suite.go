@@ -193,7 +193,7 @@ var cases = sync.OnceValue(func() []testCase {
 	var all []testCase
 	for _, list := range [][]testCase{
 		elementwiseCases(), reduceCases(), randomCases(), matMulCases(),
-		convCases(), normCases(), softmaxCases(), resampleCases(), fusedCases(),
+		convCases(), normCases(), scaleShiftCases(), softmaxCases(), resampleCases(), fusedCases(),
 	} {
 		all = append(all, list...)
 	}

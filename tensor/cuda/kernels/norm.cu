@@ -9,9 +9,9 @@ constexpr int keepValues = 32;  // values of each operand that a thread keeps
 constexpr int maxSlabGroups = 64;
 
 // Shape is what the host passes: slab is in groups, size is the channels of a
-// group.
+// group, affine is the distance from one sample's gamma and beta to the next.
 struct Shape {
-  int pixels, c, groups, size, slab;
+  int pixels, c, groups, size, slab, affine;
 };
 
 // Slab is this block's part and this thread's place in it.
@@ -75,6 +75,8 @@ __device__ inline void forward(T* y, float* mean, float* rstd, const T* x, const
                                const Shape& shape, float eps, const Mask& mask, const i64* draws, float* room) {
   __shared__ float shift[maxSlabGroups], scale[maxSlabGroups];
   Slab s(shape, V);
+  gamma += (i64)s.n * shape.affine;
+  beta += (i64)s.n * shape.affine;
   float kept[Keep ? Keep : 1][V];
   if (Keep) {
 #pragma unroll
@@ -172,6 +174,8 @@ __device__ inline void backward(T* dx, float* partial, const T* dy, const T* x, 
                                 const Mask& mask, const i64* draws, float* room) {
   __shared__ float mu[maxSlabGroups], muh[maxSlabGroups];
   Slab s(shape, V);
+  gamma += (i64)s.n * shape.affine;
+  if (Silu) beta += (i64)s.n * shape.affine;
   float m[V], r[V], ga[V], be[V];
 #pragma unroll
   for (int k = 0; k < V; k++) {
@@ -308,16 +312,16 @@ __device__ inline void backwardAny(T* dx, float* partial, const T* dy, const T* 
   extern "C" __global__ void __launch_bounds__(BOUND, BLOCKS) group_norm_##NAME##_##S(                              \
       T* y, float* mean, float* rstd, const T* x, const float* gamma, const float* beta, int pixels, int c,         \
       int groups, int slab, float eps, int vector, int drop, u64 seed, u32 stream, u32 limit, float keep,           \
-      const i64* draws) {                                                                                           \
-    Shape s = {pixels, c, groups, c / groups, slab};                                                                \
+      const i64* draws, int affine) {                                                                               \
+    Shape s = {pixels, c, groups, c / groups, slab, affine};                                                        \
     Mask mask = {drop != 0, seed, stream, limit, keep};                                                             \
     forwardAny<T, SILU, KEEP>(y, mean, rstd, x, gamma, beta, s, eps, mask, draws, vector != 0);                     \
   }                                                                                                                 \
   extern "C" __global__ void __launch_bounds__(BOUND) group_norm_##NAME##_grad_##S(                                 \
       T* dx, float* partial, const T* dy, const T* x, const float* gamma, const float* beta, const float* mean,     \
       const float* rstd, int samples, int pixels, int c, int groups, int slab, int vector, int drop, u64 seed,      \
-      u32 stream, u32 limit, float keep, const i64* draws) {                                                        \
-    Shape s = {pixels, c, groups, c / groups, slab};                                                                \
+      u32 stream, u32 limit, float keep, const i64* draws, int affine) {                                            \
+    Shape s = {pixels, c, groups, c / groups, slab, affine};                                                        \
     Mask mask = {drop != 0, seed, stream, limit, keep};                                                             \
     backwardAny<T, SILU, KEEP>(dx, partial, dy, x, gamma, beta, mean, rstd, s, samples, mask, draws, vector != 0);  \
   }
