@@ -26,7 +26,8 @@
 // can start while the backward pass continues.
 //
 // On a backend that records (tensor.Replayer: CUDA graphs) Program.Replay runs the
-// same operations as a few recordings, cut where gradients become ready.
+// same operations as one recording, or as a few, cut where gradients become ready if
+// somebody waits for those.
 //
 // The package holds no parameters, knows no network, and supports neither
 // control flow that depends on data nor second derivatives.

@@ -72,8 +72,7 @@ type Program struct {
 	readyOrder []int
 	step       Step
 
-	recorded recording
-	last     recordingKey // of the latest Replay
+	recorded, cut replays // in one piece, and cut where gradients become ready
 }
 
 // Compile appends the backward pass if the tape trains and lays the values out

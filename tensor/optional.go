@@ -50,6 +50,17 @@ type Replayer interface {
 	Record(f func() error) (replay func() error, err error)
 }
 
+// Fetcher is implemented by backends that copy to the host without making it wait.
+type Fetcher interface {
+	// AllocFetched returns n elements of host memory for Fetch. It is given back when
+	// the backend is closed.
+	AllocFetched(n int) ([]float32, error)
+	// Fetch copies an F32 buffer to such memory, or to a part of it, behind what was
+	// called before. The values are there when the host has waited for the device: by
+	// Sync, Download, or for what was called later.
+	Fetch(dst []float32, src Buffer)
+}
+
 // Sharer is implemented by backends that can place a buffer where other processes
 // of this host may read it, so that ranks can sum gradients without sending them.
 type Sharer interface {

@@ -139,7 +139,7 @@ func (k *chunker) classes() error {
 // the batch's mean loss in the model, and the squared errors of its images in losses. It
 // does not wait for the device. Meanwhile the images of the draws from next on are loaded
 // (-1: none).
-func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64, losses tensor.Tensor, ready func(i int)) (float64, error) {
+func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64, losses tensor.Tensor, ready func(i int)) error {
 	first, targetIsNoise := k.firstDraw(step, chunk), k.targetIsNoise()
 	for i := range k.draws {
 		draw := first + int64(i)
@@ -160,14 +160,14 @@ func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64
 	}
 	if k.labeler != nil {
 		if err := k.classes(); err != nil {
-			return 0, fmt.Errorf("trainer: step %d, chunk %d: %w", step, chunk, err)
+			return fmt.Errorf("trainer: step %d, chunk %d: %w", step, chunk, err)
 		}
 	}
 	began := time.Now()
 	images, err := k.ahead.take(ctx, first, next)
 	k.loading += time.Since(began)
 	if err != nil {
-		return 0, fmt.Errorf("trainer: load step %d, chunk %d: %w", step, chunk, err)
+		return fmt.Errorf("trainer: load step %d, chunk %d: %w", step, chunk, err)
 	}
 	b := k.batch
 	k.be.UploadInt64(b.Draws.Buf, k.draws)
@@ -182,11 +182,10 @@ func (k *chunker) compute(ctx context.Context, step int64, chunk int, next int64
 		k.targets.apply(k.be, b.Target, k.clean, k.noise)
 	}
 	b.Losses = losses
-	loss, err := k.model.LossAndGrad(b, ready)
-	if err != nil {
-		return math.NaN(), fmt.Errorf("trainer: step %d, chunk %d: %w", step, chunk, err)
+	if _, err := k.model.LossAndGrad(b, ready); err != nil {
+		return fmt.Errorf("trainer: step %d, chunk %d: %w", step, chunk, err)
 	}
-	return loss, nil
+	return nil
 }
 
 // firstDraw numbers the uses of samples over the whole run.

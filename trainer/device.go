@@ -49,6 +49,10 @@ func (d *deviceResidence) join(_ context.Context, g allreduce.Group, p *allreduc
 
 func (d *deviceResidence) leave() {}
 
+func (d *deviceResidence) overlaps() bool { return d.group.Size() > 1 }
+
+func (d *deviceResidence) settle(lo, hi int) error { return d.bring(lo, hi, d.overlaps()) }
+
 func (d *deviceResidence) transport() string { return d.group.Transport() }
 
 func (d *deviceResidence) add(chunk int) { d.acc.Add(chunk, 0, d.grads.Len(), d.grads) }

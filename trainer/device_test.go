@@ -54,6 +54,47 @@ func TestStateOnTheDevice(t *testing.T) {
 	require.Equal(t, runs(t, 1, cfg), r.digest, "without an average")
 }
 
+// Losses that are copied behind the device's work arrive with its norm: alone, a worker
+// waits for its device once a step.
+func TestLossesArriveWithTheNorm(t *testing.T) {
+	cfg := smallConfig(4)
+	cfg.Measure = func(int64) bool { return true }
+	told := func(open func() tensor.Backend, size int, options ...option) (losses []float64) {
+		w := newWorld(t, cfg.Chunks())
+		w.open = open
+		var ranks []*rank
+		for range size {
+			ranks = append(ranks, w.add(cfg, options...))
+		}
+		w.form(ranks...)
+		w.wait(ranks...)
+		require.NoError(t, ranks[0].err)
+		for _, s := range ranks[0].steps {
+			losses = append(losses, s.Loss)
+			losses = append(losses, s.Measured.Loss[:]...)
+		}
+		return losses
+	}
+	want := told(func() tensor.Backend { return cpu.New(cpu.Config{Threads: 1}) }, 1)
+	require.Len(t, want, int(cfg.Steps)*(1+Thirds))
+	for size := 1; size <= 2; size++ {
+		var mu sync.Mutex
+		var devices []*fetching
+		got := told(func() tensor.Backend {
+			mu.Lock()
+			defer mu.Unlock()
+			devices = append(devices, &fetching{opaque: opaque{cpu.New(cpu.Config{Threads: 1})}})
+			return devices[len(devices)-1]
+		}, size, device)
+		for i := range want {
+			require.Equal(t, math.Float64bits(want[i]), math.Float64bits(got[i]), "%d workers, number %d", size, i)
+		}
+		for _, d := range devices {
+			require.Equal(t, size*int(cfg.Steps), d.waits, "%d workers: once more where the others wait for the gradients", size)
+		}
+	}
+}
+
 // A worker dies, the others continue, and a newcomer gets its state from device to
 // device.
 func TestKilledOnTheDevice(t *testing.T) {

@@ -81,6 +81,10 @@ func (h *hostResidence) leave() {
 	h.acc.Free()
 }
 
+func (h *hostResidence) overlaps() bool { return true }
+
+func (h *hostResidence) settle(lo, hi int) error { return h.bring(lo, hi, true) }
+
 func (h *hostResidence) transport() string { return "host" }
 
 func (h *hostResidence) add(chunk int) { h.acc.Add(chunk, 0, len(h.grads), h.grads) }

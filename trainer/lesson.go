@@ -150,6 +150,5 @@ func (r *round) rehearse(ctx context.Context) error {
 		return nil
 	}
 	r.rehearsed = true
-	_, err := r.chunks.compute(ctx, r.state.Step, 0, -1, r.home.losses(0), nil)
-	return err
+	return r.chunks.compute(ctx, r.state.Step, 0, -1, r.home.losses(0), nil)
 }

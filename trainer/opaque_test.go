@@ -3,6 +3,7 @@ package trainer
 import (
 	"hash/fnv"
 	"math"
+	"slices"
 
 	"github.com/agrdist/agrdist/agr"
 	"github.com/agrdist/agrdist/optim"
@@ -161,6 +162,36 @@ func (o opaque) AttentionGrad(dq, dk, dv, dy, y, lse, q, k, v tensor.Tensor, hea
 		in(dq), in(dk), in(dv), in(dy), in(y), in(lse), in(q), in(k), in(v), heads, scale)
 }
 
+// fetching is a device whose copies to the host arrive when the host waits, and not
+// before.
+type fetching struct {
+	opaque
+	late  []func()
+	waits int
+}
+
+func (f *fetching) AllocFetched(n int) ([]float32, error) {
+	dst := make([]float32, n)
+	for i := range dst {
+		dst[i] = float32(math.NaN())
+	}
+	return dst, nil
+}
+
+func (f *fetching) Fetch(dst []float32, src tensor.Buffer) {
+	values := slices.Clone(inside(src))
+	f.late = append(f.late, func() { copy(dst, values) })
+}
+
+func (f *fetching) Sync() error {
+	f.waits++
+	for _, arrive := range f.late {
+		arrive()
+	}
+	f.late = nil
+	return f.opaque.Sync()
+}
+
 // fingerprinting is a device that can digest its memory.
 type fingerprinting struct{ opaque }
 
@@ -175,12 +206,13 @@ func (fingerprinting) Digest(b tensor.Buffer) (uint64, error) {
 // fetching them gets other numbers.
 type onDevice struct {
 	agr.Pass
+	be    tensor.Backend
 	slots []optim.Slot
 	stale func()
 }
 
 func newOnDevice(be tensor.Backend, pass agr.Pass) (*onDevice, error) {
-	d := &onDevice{Pass: pass, stale: func() {}}
+	d := &onDevice{Pass: pass, be: be, stale: func() {}}
 	for _, s := range pass.Slots() {
 		b, err := be.Alloc(tensor.F32, s.Data.Len())
 		if err != nil {
@@ -200,6 +232,9 @@ func (d *onDevice) Measure(u optim.Update) (optim.Stats, error) {
 	u.Params, u.Grads = tensor.Floats(inside(u.Params)), tensor.Floats(inside(u.Grads))
 	if u.EMA != nil {
 		u.EMA = tensor.Floats(inside(u.EMA))
+	}
+	if err := d.be.Sync(); err != nil {
+		return optim.Stats{}, err
 	}
 	return d.Pass.Measure(u)
 }

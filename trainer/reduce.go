@@ -10,8 +10,9 @@ import (
 
 // reduction makes the gradient of the global batch out of the gradients of this
 // rank's chunks and the other ranks'. A step is begin, then chunk for each chunk of
-// the block in order, then wait. The last chunk's gradient leaves bucket by bucket
-// while backward is still at work on the next one. It belongs to a generation.
+// the block in order, then wait, and collect once the gradient was measured. The last
+// chunk's gradient leaves bucket by bucket while backward is still at work on the next
+// one, where somebody waits for it. It belongs to a generation.
 type reduction struct {
 	home     residence
 	chunks   *chunker
@@ -52,22 +53,21 @@ func (r *reduction) begin(ctx context.Context, step int64, careful bool) {
 	}
 }
 
-// chunk computes a chunk and takes its gradient into the sums. It returns the sum of
-// squared errors, or what collect replaces.
-func (r *reduction) chunk(ctx context.Context, c int) (float64, error) {
+// chunk computes a chunk and takes its gradient into the sums.
+func (r *reduction) chunk(ctx context.Context, c int) error {
 	if err := context.Cause(ctx); err != nil {
-		return 0, err
+		return err
 	}
 	r.progress.set(cluster.PhaseForward, c-r.lo)
-	last := c == r.hi-1
+	last, whole := c == r.hi-1, r.careful || !r.home.overlaps()
 	var ready func(param int)
-	if last && !r.careful {
+	if last && !whole {
 		ready = func(param int) {
 			from, to := r.count.done(param)
 			r.release(ctx, from, to)
 		}
 	}
-	loss, err := r.chunks.compute(ctx, r.step, c, r.nextDraw(c), r.home.losses(c), ready)
+	err := r.chunks.compute(ctx, r.step, c, r.nextDraw(c), r.home.losses(c), ready)
 	if err == nil && r.careful {
 		err = r.inspect(c)
 	}
@@ -75,10 +75,10 @@ func (r *reduction) chunk(ctx context.Context, c int) (float64, error) {
 	case err != nil:
 	case !last:
 		r.home.add(c)
-	case r.careful:
+	case whole:
 		r.release(ctx, 0, len(r.buckets))
 	}
-	return loss, err
+	return err
 }
 
 // inspect notes a chunk whose gradient is not finite.
@@ -118,19 +118,28 @@ func (r *reduction) release(ctx context.Context, from, to int) {
 	}
 }
 
-// wait returns when the model's gradient is that of the global batch, and completes
-// the losses of the block. It waits for this rank's device first, so that a slow one
-// shows.
-func (r *reduction) wait(ctx context.Context, losses []float64) error {
-	if err := r.home.collect(r.lo, losses); err != nil {
+// wait returns when the model's gradient is that of the global batch, for whoever works
+// where the model is.
+func (r *reduction) wait(ctx context.Context) error {
+	if err := r.home.settle(r.lo, r.hi); err != nil {
 		return err
 	}
-	r.progress.set(cluster.PhaseAllReduce, 0)
+	if r.home.overlaps() {
+		r.progress.set(cluster.PhaseAllReduce, 0)
+	}
 	r.spent.data, r.spent.compute = r.chunks.loading, time.Since(r.begun)
 	err := r.home.wait(ctx)
 	r.spent.wait = time.Since(r.begun) - r.spent.compute
+	return err
+}
+
+// collect sets the losses of the block's chunks, once the gradient was measured.
+func (r *reduction) collect(losses []float64) {
+	r.home.collect(losses)
 	for _, c := range r.spoiled {
 		losses[c-r.lo] = math.NaN() // what the others are told of the chunk
 	}
-	return err
+	if !r.home.overlaps() { // nobody has waited for the device before
+		r.spent.compute, r.spent.wait = time.Since(r.begun), 0
+	}
 }

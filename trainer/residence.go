@@ -24,10 +24,17 @@ type residence interface {
 
 	// losses is where the losses of a chunk's images go.
 	losses(chunk int) tensor.Tensor
-	// collect waits for this rank's device and sets sums, by chunk from lo on, to the
-	// sums of what losses received.
-	collect(lo int, sums []float64) error
-	// images are the losses that collect found, by image of the chunks from lo on.
+	// overlaps says whether gradients are summed over the ranks while backward is still
+	// at work on others. A device without peers computes a chunk in one piece.
+	overlaps() bool
+	// settle begins to bring the losses of the chunks [lo, hi) to the host. Where other
+	// ranks wait for this one's gradients it waits for the device, so that a slow one
+	// shows.
+	settle(lo, hi int) error
+	// collect sets sums, by chunk, to the sums of the losses that settle began to bring.
+	// The host has waited for the device since (agr.Pass.Measure).
+	collect(sums []float64)
+	// images are those losses by image.
 	images() []float32
 
 	// add adds the model's gradient to this rank's sums, as that of a chunk which is
@@ -70,10 +77,11 @@ func newResidence(cfg Config, p Parts, grads *mirror) (residence, error) {
 // lossBoard keeps the losses of the global batch, by image, where the model leaves them.
 type lossBoard struct {
 	on     tensor.Backend
-	chunk  int           // images
-	image  tensor.Buffer // by image of the global batch
-	staged []float32     // the same, on the host
-	found  []float32     // of staged, what collect has read
+	chunk  int            // images
+	image  tensor.Buffer  // by image of the global batch
+	fetch  tensor.Fetcher // nil: the backend has only copies that wait
+	staged []float32      // the same as image, on the host
+	found  []float32      // of staged, what settle brings
 }
 
 func newLossBoard(be tensor.Backend, globalBatch, chunk int) (*lossBoard, error) {
@@ -81,28 +89,52 @@ func newLossBoard(be tensor.Backend, globalBatch, chunk int) (*lossBoard, error)
 	if err != nil {
 		return nil, fmt.Errorf("trainer: room for losses: %w", err)
 	}
-	return &lossBoard{on: be, chunk: chunk, image: losses, staged: make([]float32, globalBatch)}, nil
+	l := &lossBoard{on: be, chunk: chunk, image: losses}
+	var ok bool
+	if l.fetch, ok = be.(tensor.Fetcher); !ok {
+		l.staged = make([]float32, globalBatch)
+		return l, nil
+	}
+	if l.staged, err = l.fetch.AllocFetched(globalBatch); err != nil {
+		return nil, fmt.Errorf("trainer: room for losses: %w", err)
+	}
+	return l, nil
 }
 
 func (l *lossBoard) losses(chunk int) tensor.Tensor {
 	return tensor.Flat(l.on.Slice(l.image, chunk*l.chunk, l.chunk))
 }
 
-func (l *lossBoard) collect(lo int, sums []float64) error {
-	l.found = l.staged[:len(sums)*l.chunk]
-	if len(sums) == 0 {
+// bring copies the losses of the chunks [lo, hi) to the host, and waits for the device
+// where it is told to, or there is no other way.
+func (l *lossBoard) bring(lo, hi int, wait bool) (err error) {
+	l.found = l.staged[:(hi-lo)*l.chunk]
+	if lo == hi {
 		return nil
 	}
-	if err := l.on.Download(l.found, l.on.Slice(l.image, lo*l.chunk, len(l.found))); err != nil {
+	from := l.on.Slice(l.image, lo*l.chunk, len(l.found))
+	switch {
+	case l.fetch == nil:
+		err = l.on.Download(l.found, from)
+	case wait:
+		l.fetch.Fetch(l.found, from)
+		err = l.on.Sync()
+	default:
+		l.fetch.Fetch(l.found, from)
+	}
+	if err != nil {
 		return fmt.Errorf("trainer: losses: %w", err)
 	}
+	return nil
+}
+
+func (l *lossBoard) collect(sums []float64) {
 	for i := range sums {
 		sums[i] = 0
 		for _, v := range l.found[i*l.chunk : (i+1)*l.chunk] {
 			sums[i] += float64(v)
 		}
 	}
-	return nil
 }
 
 func (l *lossBoard) images() []float32 { return l.found }

@@ -89,8 +89,7 @@ func (r *round) steps(ctx context.Context) (Outcome, error) {
 func (r *round) step(ctx context.Context) (v verdict, err error) {
 	start := time.Now()
 	s := r.state
-	own, err := r.gradients(ctx)
-	if err != nil {
+	if err := r.gradients(ctx); err != nil {
 		return v, err
 	}
 	u := s.update(r.grads.buf)
@@ -102,6 +101,8 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 	if err != nil {
 		return v, fmt.Errorf("trainer: gradient of step %d: %w", s.Step, err)
 	}
+	own := r.losses[r.lo:r.hi]
+	r.reduce.collect(own)
 	r.progress.set(cluster.PhaseBarrier, len(r.buckets))
 	w := commitWord{generation: r.gen.Number, step: s.Step, stop: r.stop.Load(), save: r.saveNow.Load(), next: r.lesson == nil && r.gens.due(), firstChunk: r.lo, losses: own}
 	if u.Movement != nil {
@@ -157,24 +158,21 @@ func (r *round) step(ctx context.Context) (v verdict, err error) {
 }
 
 // gradients computes this rank's chunks and sums their gradients with the other
-// ranks'. It returns the chunks' losses.
-func (r *round) gradients(ctx context.Context) ([]float64, error) {
-	own := r.losses[r.lo:r.lo]
+// ranks'.
+func (r *round) gradients(ctx context.Context) error {
 	if err := r.rehearse(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if r.lesson != nil {
 		r.home.teach(ctx, r.lesson, false)
 	}
 	r.reduce.begin(ctx, r.state.Step, r.state.InARow > 0)
 	for c := r.lo; c < r.hi; c++ {
-		loss, err := r.reduce.chunk(ctx, c)
-		if err != nil {
-			return nil, err
+		if err := r.reduce.chunk(ctx, c); err != nil {
+			return err
 		}
-		own = append(own, loss)
 	}
-	return own, r.reduce.wait(ctx, own)
+	return r.reduce.wait(ctx)
 }
 
 // tell completes the account of a committed step and passes it on.

@@ -118,5 +118,9 @@ func (b *Backend) copyToHost(dst unsafe.Pointer, src cu.DevicePtr, bytes int64) 
 // synchronize waits for the stream of operations.
 func (b *Backend) synchronize() error {
 	b.counts.waited()
-	return b.stream.Synchronize()
+	err := b.stream.Synchronize()
+	if err == nil {
+		b.staging.drained()
+	}
+	return err
 }

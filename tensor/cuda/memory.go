@@ -24,6 +24,8 @@ type buffer struct {
 var (
 	_ tensor.Buffer = (*buffer)(nil)
 	_ tensor.Mixed  = (*Backend)(nil)
+
+	_ tensor.Fetcher = (*Backend)(nil)
 )
 
 func (m *buffer) DType() tensor.DType { return m.dtype }

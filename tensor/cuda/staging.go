@@ -35,6 +35,10 @@ type staging struct {
 
 var errRecordCopy = errors.New("copy from or to the host while recording")
 
+// drained says that the device has done all it was given: every upload has been
+// taken, so the halves are free.
+func (s *staging) drained() { s.now, s.halves[0].used, s.halves[1].used = 0, 0, 0 }
+
 type half struct {
 	host   unsafe.Pointer // pinned
 	device cu.DevicePtr
@@ -187,6 +191,36 @@ func (b *Backend) Download(dst []float32, src tensor.Buffer) error {
 	}
 }
 
+// AllocFetched implements tensor.Fetcher: in pinned memory.
+func (b *Backend) AllocFetched(n int) ([]float32, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	b.enter()
+	defer b.leave()
+	p, err := driver.HostAlloc(4 * n)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %d bytes of pinned host memory: %w", ErrMemory, b.name, 4*n, err)
+	}
+	b.closers = append(b.closers, func() error { return driver.HostFree(p) })
+	return unsafe.Slice((*float32)(p), n), nil
+}
+
+// Fetch implements tensor.Fetcher.
+func (b *Backend) Fetch(dst []float32, src tensor.Buffer) {
+	m := b.own("Fetch", src)
+	sameLen("Fetch", len(dst), m.n)
+	if m.dtype != tensor.F32 {
+		panic(fmt.Sprintf("cuda: Fetch from %v", m.dtype))
+	}
+	if m.n == 0 {
+		return
+	}
+	b.enter()
+	defer b.leave()
+	b.check("copy to the host", b.copyToHost(unsafe.Pointer(unsafe.SliceData(dst)), m.ptr, int64(4*m.n)))
+}
+
 // copyOut copies bytes to host memory once all earlier work is done.
 func (b *Backend) copyOut(dst unsafe.Pointer, src cu.DevicePtr, bytes int64) error {
 	to := unsafe.Slice((*byte)(dst), bytes)
@@ -204,9 +238,7 @@ func (b *Backend) download(src cu.DevicePtr, n, size int, take func(from unsafe.
 	b.enter()
 	defer b.leave()
 	b.check("synchronize", b.synchronize())
-	// Every upload has been taken: the halves are free.
 	s := &b.staging
-	s.now, s.halves[0].used, s.halves[1].used = 0, 0, 0
 	most := stagingHalf / size
 	for lo := 0; lo < n && b.failed == nil; lo += most {
 		hi := min(lo+most, n)

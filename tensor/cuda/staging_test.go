@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/internal/cuda/cudatest"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -76,4 +77,43 @@ func TestMixedUploads(t *testing.T) {
 		require.Equal(t, normal(i, i+1), download(t, be, f[i]))
 		require.Equal(t, roundBits(normal(i, 2*i+1), bf16Bits), download(t, be, h[i]))
 	}
+}
+
+// A copy that is fetched is one of what was there when it was asked for, and is there
+// after Sync.
+func TestFetch(t *testing.T) {
+	be := open(t)
+	host, err := be.AllocFetched(1000)
+	require.NoError(t, err)
+	for round := range 10 {
+		want := normal(round, 1000)
+		buf := alloc(t, be, tensor.F32, want)
+		be.Fetch(host[:400], be.Slice(buf, 0, 400))
+		be.Fetch(host[400:], be.Slice(buf, 400, 600))
+		be.Fill(tensor.Flat(buf), 3) // later
+		require.Zero(t, cudatest.CallsOf(t, func() { be.Fetch(host[:0], be.Slice(buf, 0, 0)) }))
+		require.NoError(t, be.Sync())
+		require.Equal(t, want, host)
+		be.Free(buf)
+	}
+	require.Equal(t, 1, cudatest.CallsOf(t, func() {
+		be.Fetch(host, alloc(t, be, tensor.F32, host))
+		require.NoError(t, be.Sync())
+	}).Waits)
+	require.Panics(t, func() { be.Fetch(host[:3], alloc(t, be, tensor.F32, host)) })
+}
+
+// Inputs that the device has taken leave their room to the next ones: a loop that waits
+// once a step never waits for staging.
+func TestStagingIsFreeAfterSync(t *testing.T) {
+	be := open(t)
+	const n = 1 << 20 // half of a half
+	buf, values := alloc(t, be, tensor.F32, make([]float32, n)), make([]float32, n)
+	require.NoError(t, be.Sync())
+	require.Equal(t, 8, cudatest.CallsOf(t, func() {
+		for range 8 {
+			be.Upload(buf, values)
+			require.NoError(t, be.Sync())
+		}
+	}).Waits)
 }
