@@ -64,6 +64,9 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 		done, err = r.resumable(ctx)
 	}
 	if err == nil && done == nil {
+		err = r.dir.Writable()
+	}
+	if err == nil && done == nil {
 		err = r.writeIndex()
 	}
 	if err == nil && done == nil {

@@ -85,6 +85,40 @@ func (d Dir) Make() error {
 	return nil
 }
 
+// Writable tries to write where a run does, so that a directory that belongs to somebody
+// else, or that a dead link stands for, is told of before the first step and not by the
+// first checkpoint.
+func (d Dir) Writable() error {
+	for _, dir := range []string{string(d), d.Logs(), d.Checkpoints(), d.Samples(), d.TensorBoard()} {
+		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue // it will be made in the first
+		}
+		f, err := os.CreateTemp(dir, ".try-*.tmp")
+		if err != nil {
+			return unwritable(dir, err)
+		}
+		if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+			return unwritable(dir, err)
+		}
+	}
+	f, err := os.OpenFile(d.Events(), os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return unwritable(d.Events(), err)
+	}
+	return f.Close()
+}
+
+func unwritable(path string, err error) error {
+	var cause *fs.PathError
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
+	return fmt.Errorf("the run cannot write to %s: %w; give this user the right to, or choose another directory with --out", path, err)
+}
+
 // Lock takes the right to write to the run; it ends with the process at the latest.
 // checkpoint.ErrRunLocked says that another process has it. Reading needs no lock.
 func (d Dir) Lock() (*checkpoint.RunLock, error) { return checkpoint.LockRun(string(d)) }

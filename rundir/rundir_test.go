@@ -248,3 +248,30 @@ func TestPlace(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, names, last)
 }
+
+func TestWritable(t *testing.T) {
+	d := at(t)
+	require.NoError(t, d.Writable(), "nothing is there yet")
+	for _, dir := range []string{d.Checkpoints(), d.Samples()} {
+		require.NoError(t, os.Mkdir(dir, 0o755))
+	}
+	require.NoError(t, os.WriteFile(d.Events(), []byte("{}\n"), 0o600))
+	require.NoError(t, d.Writable())
+	entries, err := os.ReadDir(d.Checkpoints())
+	require.NoError(t, err)
+	require.Empty(t, entries, "nothing is left behind")
+	told, err := os.ReadFile(d.Events())
+	require.NoError(t, err)
+	require.Equal(t, "{}\n", string(told))
+
+	require.NoError(t, os.Remove(d.Checkpoints()))
+	require.NoError(t, os.Symlink(filepath.Join(string(d), "gone"), d.Checkpoints()))
+	require.ErrorContains(t, d.Writable(), "cannot write to "+d.Checkpoints()+": no such file or directory; give")
+	require.NoError(t, os.Remove(d.Checkpoints()))
+	require.NoError(t, os.WriteFile(d.Checkpoints(), nil, 0o600))
+	require.ErrorContains(t, d.Writable(), "cannot write to "+d.Checkpoints()+": not a directory")
+	require.NoError(t, os.Remove(d.Checkpoints()))
+	require.NoError(t, os.Remove(d.Events()))
+	require.NoError(t, os.Mkdir(d.Events(), 0o755))
+	require.ErrorContains(t, d.Writable(), "cannot write to "+d.Events()+": is a directory")
+}
