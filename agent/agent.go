@@ -35,7 +35,13 @@ type Config struct {
 	// Identity keeps who this node is over its processes; nil: nothing is kept.
 	Identity *Identity
 	Version  string // of the program, for the gossip
-	Secret   []byte // shared by all nodes; empty: loopback only
+	// Secrets are those that this node accepts, the first of which it uses and all nodes
+	// accept. None: loopback only.
+	Secrets [][]byte
+	// Rotation brings the secrets from now on, where they may change during the run, as
+	// security.MayFollow allows; nil: they stay. Rotated is called when they are in force.
+	Rotation <-chan [][]byte
+	Rotated  func(secrets [][]byte, fingerprints []string)
 
 	// Command returns the command of a slot's worker; the spec goes into its
 	// environment.
@@ -66,6 +72,7 @@ type Agent struct {
 	gossip   gossip
 	control  control
 	workers  supervisor
+	keys     *security.Keys // nil: no secret
 	signpost *signpost
 	flights  *flights
 
@@ -73,6 +80,8 @@ type Agent struct {
 	machine *node.Machine
 	members map[int]cluster.MemberID // by slot, of the newest incarnation
 	session session                  // nil before the node is admitted
+	secrets [][]byte                 // Config's, or those that Rotation brought
+	wires   wires                    // to the workers
 	held    *os.File                 // copies of the state, in memory; nil: none yet
 	result  *node.Return
 
@@ -117,7 +126,7 @@ func Run(ctx context.Context, stop <-chan os.Signal, cfg Config) (cluster.End, e
 
 func newAgent(cfg Config) *Agent {
 	return &Agent{
-		cfg: cfg, log: cfg.Logger, members: map[int]cluster.MemberID{},
+		cfg: cfg, log: cfg.Logger, secrets: cfg.Secrets, members: map[int]cluster.MemberID{},
 		signpost: newSignpost(cfg.RunDir, cfg.Node),
 		flights:  newFlights(cfg.Node, rundir.Dir(cfg.RunDir).Debug(), cfg.Logger),
 		inbox:    make(chan node.Event), admitted: make(chan admission),
@@ -127,17 +136,17 @@ func newAgent(cfg Config) *Agent {
 // connect makes the parts: supervision, gossip, and the line to the coordinator.
 func (a *Agent) connect(ctx context.Context) error {
 	c := a.cfg.Run.Cluster
-	var keys *security.Keys
-	var err error
-	if len(a.cfg.Secret) > 0 {
-		if keys, err = security.Derive(a.cfg.Secret, security.Identity{RunID: c.RunID, Node: a.cfg.Node}); err != nil {
+	if len(a.secrets) > 0 {
+		var err error
+		if a.keys, err = security.DeriveAll(a.secrets, security.Identity{RunID: c.RunID, Node: a.cfg.Node}); err != nil {
 			return &config.Error{Source: "cluster.secret", Err: err}
 		}
-		if err := keys.UseFiles(security.Files{CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile, Log: a.log}); err != nil {
+		a.log.Info("the run's secret", "in_use_and_accepted", a.keys.Fingerprints())
+		if err := a.keys.UseFiles(security.Files{CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile, Log: a.log}); err != nil {
 			return &config.Error{Source: "cluster.cert_file", Err: err}
 		}
 	}
-	if err := security.RequireSecretBeyondLoopback(c.Bind, a.cfg.Secret); err != nil {
+	if err := security.RequireSecretBeyondLoopback(c.Bind, slices.Concat(a.secrets...)); err != nil {
 		return &config.Error{Source: "cluster.bind", Err: err}
 	}
 	workers, err := supervise.New(supervise.Config{
@@ -151,19 +160,21 @@ func (a *Agent) connect(ctx context.Context) error {
 	m := membership.DefaultConfig()
 	m.RunID, m.Node, m.BindHost, m.BindPort, m.AdvertiseHost = c.RunID, a.cfg.Node, c.Bind, c.GossipPort, c.Advertise
 	m.Seeds, m.Logger = c.Join, a.log.With("part", "gossip")
-	if keys != nil {
-		m.SecretKey = keys.GossipKey()
-	}
 	host, _ := os.Hostname() // for people only
 	m.Meta = membership.Meta{
 		Node: a.cfg.Node, Host: host, Devices: c.Workers, Build: a.cfg.Version, ConfigHash: a.cfg.Run.SharedHash(),
+	}
+	if a.keys != nil {
+		keys := a.keys.GossipKeys()
+		m.SecretKey, m.AlsoKeys = keys[0], keys[1:]
+		m.Meta.Secrets = strings.Join(a.keys.Fingerprints(), " ")
 	}
 	talk, err := a.startGossip(ctx, m)
 	if err != nil {
 		return err
 	}
 	a.gossip = talk
-	if a.control, err = newRemote(a, keys, m.Meta); err != nil {
+	if a.control, err = newRemote(a, m.Meta); err != nil {
 		return err
 	}
 	if a.cfg.Joinable != nil {
@@ -298,6 +309,7 @@ func (a *Agent) close(cancel func()) {
 	cancel()
 	a.tasks.Wait()
 	a.flights.close()
+	a.wires.close()
 	if a.held != nil {
 		_ = a.held.Close() // memory
 	}

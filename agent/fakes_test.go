@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -147,6 +148,7 @@ func (g fakeGossip) Members() []membership.Node {
 func (fakeGossip) Lost() []string                    { return nil }
 func (g fakeGossip) Events() <-chan membership.Event { return g.changed }
 func (fakeGossip) UpdateMeta(membership.Meta) error  { return nil }
+func (g fakeGossip) SetKeys(keys [][]byte) error     { g.write("keys: %d", len(keys)); return nil }
 func (fakeGossip) Addr() string                      { return "127.0.0.1:7946" }
 func (fakeGossip) WaitingFor() string                { return "seed 10.0.0.9:7946 (no answer)" }
 func (g fakeGossip) Leave(time.Duration) error       { g.write("leave"); return nil }
@@ -200,6 +202,10 @@ func (c fakeControl) Probe(_ context.Context, addr string) error {
 
 func (c fakeControl) Announce(e cluster.End) error {
 	c.write("announce %s", e.Outcome)
+	return nil
+}
+func (c fakeControl) AnnounceSecrets(names []string) error {
+	c.write("secrets: %s", strings.Join(names, " "))
 	return nil
 }
 func (fakeControl) Close() {}

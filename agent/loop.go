@@ -38,6 +38,9 @@ func (a *Agent) loop(ctx context.Context, stop <-chan os.Signal) (cluster.End, e
 			if in.run != nil {
 				a.cfg.Run = in.run
 			}
+		case secrets := <-a.cfg.Rotation:
+			a.rotate(secrets)
+			continue
 		case exit := <-a.workers.Exits():
 			a.recordExit(ctx, exit)
 			e = exited(exit)
@@ -112,7 +115,9 @@ func (a *Agent) carryOut(ctx context.Context, action node.Action) {
 		}
 	case node.Start:
 		a.members[action.Slot] = action.Member
-		if err := a.workers.Start(action.Slot); err != nil {
+		err := a.workers.Start(action.Slot)
+		a.wires.started(action.Slot)
+		if err != nil {
 			a.step(ctx, node.StartFailed{Slot: action.Slot, Err: err, Hopeless: hopeless(err)})
 		}
 	case node.Kill:
@@ -203,10 +208,15 @@ func (a *Agent) command(slot int) (supervise.Command, error) {
 		memory = supervise.KeptFD + len(kept)
 		kept = append(kept, f)
 	}
+	secrets := 0
+	if f := a.wire(slot); f != nil {
+		secrets = supervise.KeptFD + len(kept)
+		kept = append(kept, f)
+	}
 	c, err := a.cfg.Command(slot, spec.Spec{
 		Member: a.members[slot], Node: a.cfg.Node, Slot: slot, RunDir: a.cfg.RunDir,
-		RunID: a.cfg.Run.Cluster.RunID, Coordinator: a.signpost.path, Advertised: a.gossip.Addr(), Secret: a.cfg.Secret,
-		Config: string(a.cfg.Run.YAML(false)), MemoryFD: memory,
+		RunID: a.cfg.Run.Cluster.RunID, Coordinator: a.signpost.path, Advertised: a.gossip.Addr(), Secrets: a.secrets,
+		Config: string(a.cfg.Run.YAML(false)), MemoryFD: memory, SecretsFD: secrets,
 	})
 	c.Keep = append(kept, c.Keep...)
 	if id := a.cfg.Identity; id != nil {

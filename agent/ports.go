@@ -19,6 +19,8 @@ type gossip interface {
 	// Events wakes whoever waits for a change of Members.
 	Events() <-chan membership.Event
 	UpdateMeta(m membership.Meta) error
+	// SetKeys changes the keys; the first is in use.
+	SetKeys(keys [][]byte) error
 	// Addr is what other nodes join by.
 	Addr() string
 	// WaitingFor says what stands between this node and a coordinator.
@@ -43,6 +45,8 @@ type control interface {
 	Probe(ctx context.Context, addr string) error
 	// Announce tells the other nodes that the run is over.
 	Announce(e cluster.End) error
+	// AnnounceSecrets tells the other nodes which secrets this one accepts.
+	AnnounceSecrets(fingerprints []string) error
 	RequestStop(ctx context.Context, reason string) error
 	Status(ctx context.Context) (cluster.Status, error)
 	Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/membership"
 	"github.com/agrdist/agrdist/cluster/node"
-	"github.com/agrdist/agrdist/cluster/security"
 	"github.com/agrdist/agrdist/rundir"
 	"github.com/agrdist/agrdist/worker/spec"
 )
@@ -20,7 +20,6 @@ import (
 // remote speaks to the coordinator by gRPC, and serves it on this node when asked.
 type remote struct {
 	*Agent
-	keys   *security.Keys // nil: no secret
 	client *coordinator.Client
 
 	journal sync.Mutex // held while this node keeps or serves it
@@ -35,8 +34,8 @@ var _ control = (*remote)(nil)
 // probeTime is how long an answer to a probe may take.
 const probeTime = 2 * time.Second
 
-func newRemote(a *Agent, keys *security.Keys, meta membership.Meta) (*remote, error) {
-	r := &remote{Agent: a, keys: keys, meta: meta, stop: func() {}}
+func newRemote(a *Agent, meta membership.Meta) (*remote, error) {
+	r := &remote{Agent: a, meta: meta, stop: func() {}}
 	var err error
 	r.client, err = r.dial(coordinator.ClientConfig{Resolve: a.signpost.find})
 	return r, err
@@ -158,7 +157,16 @@ func (r *remote) Keep(seen cluster.Journal) error {
 func (r *remote) Announce(e cluster.End) error {
 	return r.tell(func(m *membership.Meta) {
 		m.EndOutcome, m.EndCode, m.EndStep, m.EndDigest, m.EndReason = int(e.Outcome), e.ExitCode, e.Step, e.Digest, e.Reason
-		m.Build, m.ConfigHash = "", "" // nobody joins any more; the end needs the room
+		m.Build, m.ConfigHash, m.Secrets = "", "", "" // nobody joins any more; the end needs the room
+	})
+}
+
+// AnnounceSecrets implements control.
+func (r *remote) AnnounceSecrets(fingerprints []string) error {
+	return r.tell(func(m *membership.Meta) {
+		if m.EndOutcome == 0 {
+			m.Secrets = strings.Join(fingerprints, " ")
+		}
 	})
 }
 

@@ -96,6 +96,17 @@ func (a *Agent) register(ctx context.Context) {
 	}
 }
 
+// nameSecrets adds to a status what the nodes say of their secrets.
+func (a *Agent) nameSecrets(s *cluster.Status) {
+	said := map[string]string{}
+	for _, n := range a.gossip.Members() {
+		said[n.Meta.Node] = n.Meta.Secrets
+	}
+	for i := range s.Agents {
+		s.Agents[i].Secrets = said[s.Agents[i].Node]
+	}
+}
+
 // admission is a node's place in a run.
 type admission struct {
 	session session
@@ -192,6 +203,7 @@ func (a *Agent) look(ctx context.Context) {
 	}
 	a.refusal.Store(nil)
 	a.recordGeneration(ctx, s)
+	a.nameSecrets(&s)
 	if a.cfg.Watch != nil {
 		a.cfg.Watch(s)
 	}

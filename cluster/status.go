@@ -55,6 +55,7 @@ type AgentStatus struct {
 	Slots     int
 	Host      string
 	Connected bool
+	Secrets   string // fingerprints of those that it accepts, the first in use; empty: not known
 	KeptOut   string // why its workers are kept out of the run; empty if they are not
 }
 

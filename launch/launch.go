@@ -102,7 +102,7 @@ func (r *run) notice(text string) {
 }
 
 func (r *run) run(ctx context.Context) (Outcome, error) {
-	secret, err := givenSecret(r.cfg)
+	given, err := givenSecrets(r.cfg)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -161,9 +161,14 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 		r.told = info.Size()
 	}
 	joinable := r.Joinable
-	if secret == nil {
-		if secret, err = r.ownSecret(ctx, stop); err != nil {
+	secrets := stretch(given, r.cfg)
+	if secrets == nil {
+		secret, err := r.ownSecret(ctx, stop)
+		if err != nil {
 			return r.early(err)
+		}
+		if secret != nil {
+			secrets = [][]byte{secret}
 		}
 		if secret != nil && !r.cfg.Cluster.Lone() {
 			defer func() { r.unpublish() }()
@@ -175,13 +180,20 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 			}
 		}
 	}
-	closePage, err := r.page.serve(r, secret, log)
+	closePage, err := r.page.serve(r, secrets, log)
 	if err != nil {
 		return Outcome{}, err
 	}
 	defer closePage()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	end, err := agent.Run(ctx, stop, agent.Config{
-		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Identity: id, Version: version.Build(), Secret: secret,
+		Run: r.cfg, RunDir: string(r.dir), Node: r.node, Identity: id, Version: version.Build(),
+		Secrets: secrets, Rotation: r.watchSecret(ctx, given, log),
+		Rotated: func(rotated [][]byte, fingerprints []string) {
+			r.page.rekey(rotated, log)
+			r.rotated(fingerprints)
+		},
 		Command: r.command, Logger: log, Output: r.Output, Notice: r.notice, Record: r.record, Joinable: joinable, Adopted: r.adopted,
 		Watch: func(s cluster.Status) {
 			r.last.Store(&s)

@@ -30,7 +30,9 @@ type page struct {
 	seen     atomic.Pointer[time.Time] // of the newest status; with the monotonic clock's reading
 	requests chan os.Signal
 	announce func() // tells of the page, once the run has begun
-	told     sync.Once
+	// rekeyed has the page follow the run's secrets; nil: it does not depend on them.
+	rekeyed func(secrets [][]byte) error
+	told    sync.Once
 }
 
 // watch notes where the run stands. It is called by the agent alone.
@@ -85,7 +87,7 @@ func (p *page) ask(s os.Signal) func(context.Context) error {
 }
 
 // serve opens the page and answers until the returned function is called.
-func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err error) {
+func (p *page) serve(r *run, secrets [][]byte, log *slog.Logger) (end func(), err error) {
 	if r.Page == nil || r.cfg.Dashboard.Bind == config.Off {
 		return func() {}, nil
 	}
@@ -97,7 +99,8 @@ func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err e
 		Bind: r.cfg.Dashboard.Bind, Runs: status.One(shown), Metrics: status.Metrics(shown),
 		Alive: p.alive, Ready: p.ready, Log: log.With("part", "dashboard"),
 	}
-	if err := p.protect(&cfg, secret, r.cfg.Cluster.RunID); err != nil {
+	follows, err := p.protect(&cfg, secrets, r.cfg.Cluster.RunID)
+	if err != nil {
 		return nil, err
 	}
 	if err := certificate(&cfg, r.cfg.Dashboard); err != nil {
@@ -107,12 +110,29 @@ func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err e
 	if err != nil {
 		return nil, &config.Error{Source: "dashboard.bind", Err: err}
 	}
-	endpoint, err := s.Endpoint(p.host(cfg.Bind, r.cfg.Cluster.Advertise))
-	if err != nil {
-		return nil, err
+	var endpoint status.Endpoint
+	publish := func() (remove func() error, err error) {
+		if endpoint, err = s.Endpoint(p.host(cfg.Bind, r.cfg.Cluster.Advertise)); err != nil {
+			return nil, err
+		}
+		endpoint.Run = name
+		return status.Publish(string(r.dir), r.node, endpoint)
 	}
-	endpoint.Run = name
-	remove, err := status.Publish(string(r.dir), r.node, endpoint)
+	if follows {
+		p.rekeyed = func(secrets [][]byte) error {
+			tokens, pair, err := pageKeys(secrets, r.cfg.Cluster.RunID)
+			if err != nil {
+				return err
+			}
+			if r.cfg.Dashboard.CertFile != "" {
+				pair = nil
+			}
+			s.Rekey(tokens, pair)
+			_, err = publish()
+			return err
+		}
+	}
+	remove, err := publish()
 	if err != nil {
 		log.Warn("the page's address is not in the run's directory", "err", err)
 		remove = func() error { return nil }
@@ -120,7 +140,8 @@ func (p *page) serve(r *run, secret []byte, log *slog.Logger) (end func(), err e
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
-	p.announce = func() { r.Page(endpoint.Link()) }
+	link := endpoint.Link()
+	p.announce = func() { r.Page(link) }
 	return func() {
 		cancel()
 		if err := errors.Join(<-done, remove()); err != nil {
@@ -190,14 +211,45 @@ func PageToken(c *config.Config) (string, error) {
 	return p.Token, err
 }
 
-// givenPage derives what protects a run's page from the secret that the user has given.
+// givenPage derives what protects a run's page from the secret that the user has given,
+// of two the one in use.
 func givenPage(c *config.Config) (page security.Page, given bool, err error) {
-	secret, err := givenSecret(c)
-	if err != nil || len(secret) == 0 {
+	secrets, err := givenSecrets(c)
+	if err != nil || len(secrets) == 0 {
 		return page, false, err
 	}
-	page, err = security.DerivePage(secret, c.Cluster.RunID)
+	page, err = security.DerivePage(stretch(secrets[:1], c)[0], c.Cluster.RunID)
 	return page, err == nil, err
+}
+
+// pageKeys are the tokens that a page beyond loopback accepts, and the certificate of the
+// secret in use.
+func pageKeys(secrets [][]byte, runID string) (tokens []string, pair *tls.Certificate, err error) {
+	for i, secret := range secrets {
+		derived, err := security.DerivePage(secret, runID)
+		if err != nil {
+			return nil, nil, err
+		}
+		tokens = append(tokens, derived.Token)
+		if i == 0 {
+			c, err := derived.Server()
+			if err != nil {
+				return nil, nil, err
+			}
+			pair = &c.Certificates[0]
+		}
+	}
+	return tokens, pair, nil
+}
+
+// rekey has the page follow the run's secrets.
+func (p *page) rekey(secrets [][]byte, log *slog.Logger) {
+	if p.rekeyed == nil {
+		return
+	}
+	if err := p.rekeyed(secrets); err != nil {
+		log.Warn("the page keeps its token and key", "err", err)
+	}
 }
 
 // PageClient asks the page at an address, HOST:PORT or a URL. With a secret, the server
@@ -242,26 +294,27 @@ func PageClient(c *config.Config, where, token string) (status.Client, error) {
 	return client, nil
 }
 
-// protect gives the page its token, and beyond loopback its key.
-func (p *page) protect(cfg *status.Config, secret []byte, runID string) error {
+// protect gives the page its token, and beyond loopback its key: there both follow from the
+// run's secret.
+func (p *page) protect(cfg *status.Config, secrets [][]byte, runID string) (follows bool, err error) {
 	host, _, err := net.SplitHostPort(cfg.Bind)
 	if err != nil {
-		return &config.Error{Source: "dashboard.bind", Err: fmt.Errorf("%q is not HOST:PORT, nor off", cfg.Bind)}
+		return false, &config.Error{Source: "dashboard.bind", Err: fmt.Errorf("%q is not HOST:PORT, nor off", cfg.Bind)}
 	}
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 		var random [16]byte
 		_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 		cfg.Token = hex.EncodeToString(random[:])
-		return nil
+		return false, nil
 	}
-	if len(secret) == 0 {
-		return &config.Error{Source: "dashboard.bind", Err: status.ErrNotLoopback}
+	if len(secrets) == 0 {
+		return false, &config.Error{Source: "dashboard.bind", Err: status.ErrNotLoopback}
 	}
-	derived, err := security.DerivePage(secret, runID)
+	tokens, pair, err := pageKeys(secrets, runID)
 	if err != nil {
-		return err
+		return false, err
 	}
-	cfg.Token = derived.Token
-	cfg.TLS, err = derived.Server()
-	return err
+	cfg.Token, cfg.AlsoTokens = tokens[0], tokens[1:]
+	cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*pair}}
+	return true, nil
 }

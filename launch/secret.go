@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/agrdist/agrdist/agent"
@@ -13,24 +15,80 @@ import (
 	"github.com/agrdist/agrdist/config"
 )
 
-// givenSecret is the secret that the user has given to the run; nil: none.
-func givenSecret(c *config.Config) ([]byte, error) {
-	var secret []byte
-	var err error
+// givenSecrets are the secrets that the user has given to the run, as they are, the one in
+// use first; nil: none.
+func givenSecrets(c *config.Config) (secrets [][]byte, err error) {
 	source := "cluster.secret"
 	switch {
 	case c.Cluster.SecretFile != "":
 		source = "cluster.secret_file"
-		secret, err = security.LoadSecretFile(c.Cluster.SecretFile)
+		secrets, err = security.LoadSecrets(c.Cluster.SecretFile)
 	case c.Cluster.Secret != "":
-		secret, err = security.ParseSecret(c.Cluster.Secret)
+		secrets, err = security.ParseSecrets(c.Cluster.Secret)
 	default:
 		return nil, nil
 	}
 	if err != nil {
 		return nil, &config.Error{Source: source, Err: err}
 	}
-	return security.Stretch(secret, c.Cluster.RunID), nil
+	return secrets, nil
+}
+
+// stretch makes of given secrets those that the run uses.
+func stretch(given [][]byte, c *config.Config) (secrets [][]byte) {
+	for _, s := range given {
+		secrets = append(secrets, security.Stretch(s, c.Cluster.RunID))
+	}
+	return secrets
+}
+
+// secretEvery is the pause between two looks at cluster.secret_file. A change counts at the
+// second look that finds it.
+const secretEvery = time.Second
+
+// watchSecret follows cluster.secret_file until the context ends; nil where the run's
+// secret does not come from there.
+func (r *run) watchSecret(ctx context.Context, given [][]byte, log *slog.Logger) <-chan [][]byte {
+	c := r.cfg
+	if c.Cluster.SecretFile == "" || given == nil {
+		return nil
+	}
+	out := make(chan [][]byte)
+	go func() {
+		watch := security.NewWatch(c.Cluster.SecretFile, given)
+		tick := time.NewTicker(secretEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			next, err := watch.Look()
+			if err != nil {
+				log.Warn("cluster.secret_file changed and cannot be used; the secrets of before stay in force", "err", err)
+				r.notice(fmt.Sprintf("cluster.secret_file changed and cannot be used, so the secrets of before stay in force: %v", err))
+			}
+			if next == nil {
+				continue
+			}
+			select {
+			case out <- stretch(next, c):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// rotated tells that other secrets are in force.
+func (r *run) rotated(fingerprints []string) {
+	text := "the run's secret is " + fingerprints[0] + " on this node from now on"
+	if len(fingerprints) > 1 {
+		text += ", and " + strings.Join(fingerprints[1:], ", ") + " is accepted"
+	}
+	r.notice(text)
 }
 
 // nameByCertificate gives the node the name that its certificate has, where nobody gave one.

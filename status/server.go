@@ -17,8 +17,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +30,8 @@ type Config struct {
 	// Token is what a request must carry: as "Authorization: Bearer TOKEN", as the
 	// cookie that /?token=TOKEN sets, or in that form. It must not be empty.
 	Token string
+	// AlsoTokens are accepted too; see Rekey.
+	AlsoTokens []string
 	// TLS is required where Bind is not loopback.
 	TLS *tls.Config
 	// Runs returns the runs to show; it is called at each request.
@@ -46,6 +50,32 @@ type Server struct {
 	http     *http.Server
 	hub      *hub
 	loopback bool
+	pass     atomic.Pointer[pass]
+}
+
+// pass is what lets requests in, and what the server is known by.
+type pass struct {
+	tokens []string // accepted; the first is handed out
+	pair   *tls.Certificate
+}
+
+// Rekey replaces the tokens, of which the first is handed out, and the certificate, which
+// nil leaves as it is.
+func (s *Server) Rekey(tokens []string, pair *tls.Certificate) {
+	if pair == nil {
+		pair = s.pass.Load().pair
+	}
+	s.pass.Store(&pass{tokens, pair})
+}
+
+// token is the one that is handed out.
+func (s *Server) token() string { return s.pass.Load().tokens[0] }
+
+// knows tells whether a token is accepted.
+func (s *Server) knows(given string) bool {
+	return slices.ContainsFunc(s.pass.Load().tokens, func(t string) bool {
+		return subtle.ConstantTimeCompare([]byte(given), []byte(t)) == 1
+	})
 }
 
 // ErrNotLoopback is returned for an address that others can reach without TLS.
@@ -70,9 +100,15 @@ func Listen(cfg Config) (*Server, error) {
 	if !s.loopback && cfg.TLS == nil {
 		return nil, errors.Join(ErrNotLoopback, l.Close())
 	}
+	p := &pass{tokens: append([]string{cfg.Token}, cfg.AlsoTokens...)}
 	if cfg.TLS != nil {
-		s.listener = tls.NewListener(l, cfg.TLS)
+		p.pair = &cfg.TLS.Certificates[0]
+		now := cfg.TLS.Clone()
+		now.Certificates = nil
+		now.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.pass.Load().pair, nil }
+		s.listener = tls.NewListener(l, now)
 	}
+	s.pass.Store(p)
 	s.http = &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
@@ -94,10 +130,10 @@ func (s *Server) Endpoint(host string) (Endpoint, error) {
 		}
 		address = net.JoinHostPort(host, port)
 	}
-	e := Endpoint{URL: "http://" + address, Token: s.cfg.Token, PID: os.Getpid()}
+	e := Endpoint{URL: "http://" + address, Token: s.token(), PID: os.Getpid()}
 	if s.cfg.TLS != nil {
 		e.URL = "https://" + address
-		cert, err := x509.ParseCertificate(s.cfg.TLS.Certificates[0].Certificate[0])
+		cert, err := x509.ParseCertificate(s.pass.Load().pair.Certificate[0])
 		if err != nil {
 			return Endpoint{}, fmt.Errorf("status: %w", err)
 		}
@@ -112,7 +148,7 @@ func (s *Server) URL() string {
 	if s.cfg.TLS != nil {
 		scheme = "https"
 	}
-	return scheme + "://" + s.Addr() + "/?token=" + url.QueryEscape(s.cfg.Token)
+	return scheme + "://" + s.Addr() + "/?token=" + url.QueryEscape(s.token())
 }
 
 // Serve answers until the context ends.
@@ -225,25 +261,22 @@ const cookie = "agrdist_token"
 // guard lets through who has the token. A request that changes something must carry
 // it in a header: a cookie travels with requests that other pages make.
 func (s *Server) guard(next http.Handler) http.Handler {
-	equal := func(given string) bool {
-		return subtle.ConstantTimeCompare([]byte(given), []byte(s.cfg.Token)) == 1
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if bearer, ok := strings.CutPrefix(q.Header.Get("Authorization"), "Bearer "); ok && equal(bearer) {
+		if bearer, ok := strings.CutPrefix(q.Header.Get("Authorization"), "Bearer "); ok && s.knows(bearer) {
 			next.ServeHTTP(w, q)
 			return
 		}
 		c, err := q.Cookie(cookie)
-		known := err == nil && equal(c.Value)
+		known := err == nil && s.knows(c.Value)
 		if q.Method != http.MethodGet && q.Method != http.MethodHead {
 			if !known || !hmac.Equal([]byte(q.Header.Get("X-Csrf-Token")), []byte(s.csrf())) {
 				http.Error(w, "a request that changes something needs the header Authorization: Bearer TOKEN", http.StatusForbidden)
 				return
 			}
 		}
-		if given := q.URL.Query().Get("token"); given != "" && equal(given) {
+		if given := q.URL.Query().Get("token"); given != "" && s.knows(given) {
 			http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where there is TLS; on loopback there is none
-				Name: cookie, Value: s.cfg.Token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.cfg.TLS != nil,
+				Name: cookie, Value: s.token(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.cfg.TLS != nil,
 			})
 			// The token leaves the address bar and the history.
 			http.Redirect(w, q, "/", http.StatusSeeOther)
@@ -260,7 +293,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 // csrf is what the page's own requests carry beside the cookie; other pages cannot
 // read it.
 func (s *Server) csrf() string {
-	m := hmac.New(sha256.New, []byte(s.cfg.Token))
+	m := hmac.New(sha256.New, []byte(s.token()))
 	m.Write([]byte("agrdist csrf"))
 	return hex.EncodeToString(m.Sum(nil))
 }

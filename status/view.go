@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -122,6 +123,9 @@ type NodeView struct {
 	Host      string `json:"host,omitempty"`
 	Slots     int    `json:"slots"`
 	Connected bool   `json:"connected"`
+	// Secrets are the fingerprints of the run's secrets that it accepts, with a space in
+	// between; the first is in use.
+	Secrets string `json:"secrets,omitempty"`
 }
 
 // stuckAfter is how long no worker may change its step, phase or bucket before a
@@ -162,7 +166,7 @@ func FromCluster(name string, s cluster.Status, batch int) View {
 		v.Workers = append(v.Workers, view)
 	}
 	for _, a := range s.Agents {
-		v.Nodes = append(v.Nodes, NodeView{Name: a.Node, Host: a.Host, Slots: a.Slots, Connected: a.Connected})
+		v.Nodes = append(v.Nodes, NodeView{Name: a.Node, Host: a.Host, Slots: a.Slots, Connected: a.Connected, Secrets: a.Secrets})
 	}
 	switch s.State {
 	case cluster.StateOver:
@@ -267,6 +271,9 @@ func (v View) Text() string {
 	if v.Digest != "" {
 		line("digest", "%s", v.Digest)
 	}
+	for _, text := range v.secrets() {
+		line("secret", "%s", text)
+	}
 	if !v.Live && v.Age > 0 {
 		line("last event", "%s ago", roundSeconds(v.Age))
 	}
@@ -287,6 +294,34 @@ func (v View) Text() string {
 		}
 	}
 	return b.String()
+}
+
+// secrets says which of the run's secrets the nodes use and accept: one line where all are
+// alike, else one for each kind. A run of one node that has one secret says nothing.
+func (v View) secrets() (lines []string) {
+	by := map[string][]string{}
+	for _, n := range v.Nodes {
+		if n.Secrets != "" {
+			by[n.Secrets] = append(by[n.Secrets], n.Name)
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(by)) {
+		use, also, two := strings.Cut(kind, " ")
+		text := use + " in use"
+		if two {
+			text += ", " + also + " accepted"
+		}
+		switch nodes := by[kind]; {
+		case len(by) > 1:
+			text += " on " + strings.Join(nodes, ", ")
+		case len(v.Nodes) == 1 && !two:
+			return nil
+		default:
+			text += fmt.Sprintf(" on %d of %d nodes", len(nodes), len(v.Nodes))
+		}
+		lines = append(lines, text)
+	}
+	return lines
 }
 
 // place is what people read for a rank.

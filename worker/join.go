@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"syscall"
 
 	"github.com/agrdist/agrdist/allreduce/mesh"
 	"github.com/agrdist/agrdist/cluster"
@@ -31,14 +32,44 @@ func (w *worker) listen() (*mesh.Endpoint, error) {
 		if err != nil {
 			return nil, &config.Error{Source: "allreduce.security", Err: err}
 		}
-		cfg.Secret, cfg.Security = w.keys.DataKey(), level
+		cfg.Secret, cfg.Security = w.keys.DataKeys()[0], level
 	}
 	e, err := mesh.Listen(cfg)
 	if err != nil {
 		return nil, err
 	}
 	w.later(e.Close)
-	return e, nil
+	if w.keys != nil {
+		err = e.Rotate(w.keys.DataKeys())
+	}
+	return e, err
+}
+
+// followSecrets takes up other secrets when the agent tells of them: for connections to the
+// coordinator and groups that are made from then on.
+func (w *worker) followSecrets(e *mesh.Endpoint) {
+	if w.spec.SecretsFD == 0 || w.keys == nil {
+		return
+	}
+	pipe := os.NewFile(uintptr(w.spec.SecretsFD), "secrets")
+	syscall.CloseOnExec(w.spec.SecretsFD) // what this process starts has no part in it
+	go func() {                           // it ends with the agent, and so with this process
+		defer func() { _ = pipe.Close() }()
+		err := spec.ReadSecrets(pipe, func(secrets [][]byte) {
+			err := w.keys.Replace(secrets)
+			if err == nil {
+				err = e.Rotate(w.keys.DataKeys())
+			}
+			if err != nil {
+				w.log.Warn("the run's secret stays as it was", "err", err)
+				return
+			}
+			w.log.Info("the run's secret", "in_use_and_accepted", w.keys.Fingerprints())
+		})
+		if err != nil {
+			w.log.Warn("the run's secret stays as it is", "err", err)
+		}
+	}()
 }
 
 // build is what all workers of a run must have in common: the same program, and kernels

@@ -102,8 +102,8 @@ func (w *worker) run(ctx context.Context, asked requests) error {
 	if w.cfg, err = config.FromYAML([]byte(w.spec.Config)); err != nil {
 		return &config.Error{Source: "worker spec", Err: err}
 	}
-	if len(w.spec.Secret) > 0 {
-		if w.keys, err = security.Derive(w.spec.Secret, security.Identity{RunID: w.spec.RunID, Node: w.spec.Node}); err != nil {
+	if len(w.spec.Secrets) > 0 {
+		if w.keys, err = security.DeriveAll(w.spec.Secrets, security.Identity{RunID: w.spec.RunID, Node: w.spec.Node}); err != nil {
 			return &config.Error{Source: "cluster.secret", Err: err}
 		}
 		c := w.cfg.Cluster
@@ -119,6 +119,7 @@ func (w *worker) run(ctx context.Context, asked requests) error {
 	if err != nil {
 		return err
 	}
+	w.followSecrets(endpoint)
 	session, err := w.join(ctx, asked.stop, endpoint)
 	if err != nil {
 		return err

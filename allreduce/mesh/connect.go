@@ -276,9 +276,9 @@ func (e *Endpoint) dialOnce(ctx context.Context, cfg *allreduce.GroupConfig, pee
 func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *allreduce.GroupConfig, peer int) (stream, error) {
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	addr := cfg.Peers[peer]
-	own := newEphemeral()
+	own, secrets := newEphemeral(), e.accepted()
 	h := hello{
-		secret: len(e.cfg.Secret) > 0, security: e.cfg.Security, generation: cfg.Generation,
+		secret: len(secrets) > 0, security: e.cfg.Security, generation: cfg.Generation,
 		dialer: cfg.Rank, listener: peer, terms: termsOf(cfg), nonce: own.nonce(), run: e.cfg.RunID,
 	}
 	raw := h.encode()
@@ -292,13 +292,14 @@ func (e *Endpoint) introduce(ctx context.Context, conn *net.TCPConn, cfg *allred
 	if c.status != statusOK {
 		return nil, fmt.Errorf("%w at %s: %s", allreduce.ErrRefused, addr, clip(c.reason))
 	}
-	if !proofsEqual(c.proof, proof(e.cfg.Secret, roleListener, raw, c.nonce)) {
+	secret, ok := proven(secrets, c, raw)
+	if !ok {
 		return nil, fmt.Errorf("%w: %s does not know this run's secret", allreduce.ErrRefused, addr)
 	}
-	if err := writeAll(conn, encodeProof(proof(e.cfg.Secret, roleDialer, raw, c.nonce))); err != nil {
+	if err := writeAll(conn, encodeProof(proof(secret, roleDialer, raw, c.nonce))); err != nil {
 		return nil, err
 	}
-	k, err := own.derive(e.cfg.Secret, raw, c.nonce, c.nonce)
+	k, err := own.derive(secret, raw, c.nonce, c.nonce)
 	if err != nil {
 		return nil, err
 	}

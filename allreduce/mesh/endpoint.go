@@ -35,7 +35,7 @@ type EndpointConfig struct {
 	// refuse each other.
 	RunID string
 	// Secret, of 16 bytes or more, is shared by all ranks of the run: both ends
-	// of a connection prove that they know it. Empty: no proof is asked for.
+	// of a connection prove that they know it. Empty: no proof is asked for. See Rotate.
 	Secret []byte
 	// Transport says how ranks of the same host talk.
 	Transport Transport
@@ -61,7 +61,8 @@ type Endpoint struct {
 	mu         sync.Mutex
 	closed     bool
 	done       chan struct{}
-	generation uint64 // the newest that Connect was called for
+	secrets    [][]byte // the first is in use; none: no proof is asked for
+	generation uint64   // the newest that Connect was called for
 	connecting bool
 	connected  bool // Connect has succeeded for generation
 	parked     map[seat]*guest
@@ -79,6 +80,7 @@ type seat struct {
 type guest struct {
 	conn    *net.TCPConn
 	hello   *hello
+	secret  []byte // that it proved to know; nil: none was asked for
 	keys    keys
 	expires *time.Timer
 }
@@ -112,7 +114,6 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 	case err != nil:
 		return nil, fmt.Errorf("allreduce: listen on %s: %w", cfg.Addr, err)
 	}
-	cfg.Secret = bytes.Clone(cfg.Secret)
 	log := cfg.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -124,6 +125,10 @@ func Listen(cfg EndpointConfig) (*Endpoint, error) {
 		parked: make(map[seat]*guest), changed: make(chan struct{}),
 		open: make(map[net.Conn]struct{}),
 	}
+	if len(cfg.Secret) > 0 {
+		e.secrets = [][]byte{bytes.Clone(cfg.Secret)}
+	}
+	e.cfg.Secret = nil // secrets has it
 	e.wg.Go(e.accept)
 	return e, nil
 }
@@ -203,19 +208,23 @@ func (e *Endpoint) examine(conn *net.TCPConn) (*guest, error) {
 		_ = writeAll(conn, (&challenge{status: statusRefused, reason: clip(reason)}).encode())
 		return errors.New("allreduce: " + reason)
 	}
+	var secret []byte
+	if all := e.accepted(); len(all) > 0 {
+		secret = all[0]
+	}
 	switch {
 	case h.run != e.cfg.RunID:
 		return nil, refuse(fmt.Sprintf("run %q is not the run of this rank", h.run))
-	case h.secret && len(e.cfg.Secret) == 0:
+	case h.secret && secret == nil:
 		return nil, refuse("the dialer has a secret and this rank has none")
-	case !h.secret && len(e.cfg.Secret) > 0:
+	case !h.secret && secret != nil:
 		return nil, refuse("this rank asks for a secret and the dialer has none")
 	case h.security != e.cfg.Security:
 		return nil, refuse(fmt.Sprintf("the dialer protects gradients by %q, this rank by %q; allreduce.security must be the same on all nodes", h.security, e.cfg.Security))
 	}
 	own := newEphemeral()
 	c := challenge{nonce: own.nonce()}
-	c.proof = proof(e.cfg.Secret, roleListener, raw, c.nonce)
+	c.proof = proof(secret, roleListener, raw, c.nonce)
 	if err := writeAll(conn, c.encode()); err != nil {
 		return nil, fmt.Errorf("allreduce: write the challenge: %w", err)
 	}
@@ -223,14 +232,14 @@ func (e *Endpoint) examine(conn *net.TCPConn) (*guest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("allreduce: rank %d did not prove that it knows the secret: %w", h.dialer, err)
 	}
-	if !proofsEqual(got, proof(e.cfg.Secret, roleDialer, raw, c.nonce)) {
+	if !proofsEqual(got, proof(secret, roleDialer, raw, c.nonce)) {
 		return nil, fmt.Errorf("allreduce: rank %d has a wrong secret", h.dialer)
 	}
-	k, err := own.derive(e.cfg.Secret, raw, c.nonce, h.nonce)
+	k, err := own.derive(secret, raw, c.nonce, h.nonce)
 	if err != nil {
 		return nil, err
 	}
-	return &guest{conn: conn, hello: h, keys: k}, nil
+	return &guest{conn: conn, hello: h, secret: secret, keys: k}, nil
 }
 
 // park keeps a connection until its generation is asked for. A second one for
@@ -243,6 +252,8 @@ func (e *Endpoint) park(g *guest) {
 	switch {
 	case e.closed:
 		answer, reason = statusBusy, "this rank is closing"
+	case !e.accepts(g):
+		answer, reason = statusBusy, "the secret was replaced just now"
 	case key.generation < e.generation:
 		answer, reason = statusRefused, fmt.Sprintf("generation %d is over, this rank is in generation %d", key.generation, e.generation)
 	case key.generation == e.generation && e.connected:

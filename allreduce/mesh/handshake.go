@@ -34,6 +34,9 @@ import (
 // who relays the handshake without knowing the Secret gets no key, and who records a
 // connection cannot read it with a Secret learnt later.
 //
+// While the run's secret is replaced, ranks have two: the listener proves the one that it
+// uses, and the dialer, which accepts either, answers with the same (Endpoint.Rotate).
+//
 // Without a Secret proofs and tags are zero.
 //
 //	hello      "AGRH" | version u16 | flags u16 | generation u64 | dialer u32 |

@@ -17,6 +17,8 @@ import (
 // DefaultPort is the gossip port (TCP and UDP) of a seed that names none.
 const DefaultPort = 7946
 
+const keySize = 32 // bytes: AES-256
+
 // ErrConfig reports a configuration that cannot work.
 var ErrConfig = errors.New("membership: bad configuration")
 
@@ -43,6 +45,8 @@ type Config struct {
 	Seeds []string
 	// SecretKey is the AES key of the gossip: 32 bytes, or empty for none.
 	SecretKey []byte
+	// AlsoKeys are accepted from others besides SecretKey; see SetKeys.
+	AlsoKeys [][]byte
 	// Meta is what this node says about itself; see UpdateMeta.
 	Meta Meta
 	// Logger receives what happens; nil discards it.
@@ -147,8 +151,10 @@ func (c Config) Validate() error {
 			errs = append(errs, err)
 		}
 	}
-	if n := len(c.SecretKey); n != 0 && n != 32 {
-		bad("the secret key has %d bytes, want 32 (AES-256)", n)
+	for _, key := range append([][]byte{c.SecretKey}, c.AlsoKeys...) {
+		if n := len(key); n != keySize && (n != 0 || len(c.AlsoKeys) > 0) {
+			bad("the secret key has %d bytes, want %d (AES-256)", n, keySize)
+		}
 	}
 	if c.ProbeTimeout <= 0 || c.ProbeInterval <= c.ProbeTimeout {
 		bad("probe interval %v must be longer than probe timeout %v, and both positive", c.ProbeInterval, c.ProbeTimeout)

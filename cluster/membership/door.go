@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +47,7 @@ var errNoProof = errors.New("membership: it holds another secret or none, or bel
 type door struct {
 	memberlist.Transport
 
-	key     []byte
+	keys    func() [][]byte // the first is in use
 	log     *slog.Logger
 	gate    *gate.Gate
 	streams chan net.Conn
@@ -55,9 +56,9 @@ type door struct {
 	closing sync.Once
 }
 
-func newDoor(t memberlist.Transport, key []byte, log *slog.Logger) *door {
+func newDoor(t memberlist.Transport, keys func() [][]byte, log *slog.Logger) *door {
 	d := &door{
-		Transport: t, key: key, log: gate.Few(log, 3, time.Minute),
+		Transport: t, keys: keys, log: gate.Few(log, 3, time.Minute),
 		gate:    gate.New(gate.Config{Limit: maxStrangers, PerHost: maxFromHost, Patience: proofTimeout}),
 		streams: make(chan net.Conn), done: make(chan struct{}),
 	}
@@ -117,7 +118,7 @@ func (d *door) prove(conn net.Conn) error {
 	if _, err := io.ReadFull(conn, got[:]); err != nil {
 		return fmt.Errorf("membership: no proof that it knows the secret: %w", err)
 	}
-	if !hmac.Equal(got[:], doorProof(d.key, nonce[:])) {
+	if !slices.ContainsFunc(d.keys(), func(key []byte) bool { return hmac.Equal(got[:], doorProof(key, nonce[:])) }) {
 		return errors.New("membership: a wrong proof: it holds another secret, or none")
 	}
 	if _, err := conn.Write([]byte{doorOpen}); err != nil {
@@ -144,7 +145,7 @@ func (d *door) knock(conn net.Conn, timeout time.Duration) error {
 		return fmt.Errorf("%w (%s)", errNoProof, conn.RemoteAddr())
 	}
 	var answer [1]byte
-	_, err := conn.Write(doorProof(d.key, hello[len(doorMagic):]))
+	_, err := conn.Write(doorProof(d.keys()[0], hello[len(doorMagic):]))
 	if err == nil {
 		_, err = io.ReadFull(conn, answer[:])
 	}

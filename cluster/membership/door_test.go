@@ -78,7 +78,7 @@ func FuzzDoor(f *testing.F) {
 	f.Add([]byte(doorMagic + "01234567890123456789012345678901\x01"))
 	f.Add(make([]byte, 40))
 	f.Fuzz(func(t *testing.T, said []byte) {
-		d := &door{key: []byte("a key of thirty-two characters..")}
+		d := &door{keys: func() [][]byte { return [][]byte{[]byte("a key of thirty-two characters..")} }}
 		for _, half := range []func(net.Conn) error{d.prove, func(c net.Conn) error { return d.knock(c, time.Minute) }} {
 			ours, theirs := net.Pipe()
 			done := make(chan struct{})

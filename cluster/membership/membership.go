@@ -34,6 +34,7 @@ type Membership struct {
 	log   *slog.Logger
 	list  *memberlist.Memberlist
 	net   *cutter
+	keys  *memberlist.Keyring // nil: no key
 	queue *eventQueue
 
 	done    chan struct{}      // closed by Stop
@@ -106,12 +107,17 @@ func (m *Membership) create(ctx context.Context) error {
 	}
 	m.net = newCutter(transport)
 	if len(cfg.SecretKey) > 0 {
-		door := newDoor(transport, cfg.SecretKey, m.log)
+		var err error
+		if m.keys, err = memberlist.NewKeyring(cfg.AlsoKeys, cfg.SecretKey); err != nil {
+			_ = transport.Shutdown()
+			return fmt.Errorf("membership: keys: %w", err)
+		}
+		door := newDoor(transport, m.keys.GetKeys, m.log)
 		m.net.Transport, m.net.dial = door, door.dialing(m.net.dial)
 		transport = door
 	}
 	lib.Transport = m.net
-	lib.Name, lib.Label, lib.SecretKey = m.name, cfg.RunID, cfg.SecretKey
+	lib.Name, lib.Label, lib.Keyring = m.name, cfg.RunID, m.keys
 	lib.ProbeInterval, lib.ProbeTimeout, lib.SuspicionMult = cfg.ProbeInterval, cfg.ProbeTimeout, cfg.SuspicionMult
 	lib.TCPTimeout = cfg.StreamTimeout
 	lib.PushPullInterval = 15 * time.Second

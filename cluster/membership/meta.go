@@ -36,7 +36,11 @@ type Meta struct {
 	// one is to be believed while gossip still carries both.
 	CoordinatorTerm uint64
 
-	// The rest is set when the node knows that the run is over.
+	// Secrets are the fingerprints of the secrets that the node accepts, with a space in
+	// between; the first is in use.
+	Secrets string
+
+	// What follows is set when the node knows that the run is over.
 	EndOutcome int    // of the run; 0: it continues
 	EndCode    int    // exit code of its processes
 	EndStep    int64  // last committed step
@@ -71,7 +75,8 @@ const (
 	tagEndStep         = 12 // plus 1: -1 is a step
 	tagEndDigest       = 13
 	tagEndReason       = 14
-	lastTag            = tagEndReason
+	tagSecrets         = 15
+	lastTag            = tagSecrets
 
 	maxDevices = 1 << 20
 )
@@ -95,6 +100,8 @@ func (m *Meta) text(tag byte) *string {
 		return &m.EndDigest
 	case tagEndReason:
 		return &m.EndReason
+	case tagSecrets:
+		return &m.Secrets
 	default:
 		return nil
 	}

@@ -20,7 +20,7 @@ func fullMeta() Meta {
 	return Meta{
 		Node: "n", Host: "h", Devices: 300, Build: "b", ConfigHash: "c", Phase: "p",
 		CoordinatorAddr: "a:1", CoordinatorTerm: 1 << 63, leaving: true,
-		EndOutcome: 2, EndCode: 143, EndStep: -1, EndDigest: "d", EndReason: "r",
+		EndOutcome: 2, EndCode: 143, EndStep: -1, EndDigest: "d", EndReason: "r", Secrets: "s",
 	}
 }
 
@@ -29,7 +29,7 @@ func TestMetaGolden(t *testing.T) {
 	data, err := fullMeta().Encode()
 	require.NoError(t, err)
 	require.Equal(t, "01"+"01016e"+"020168"+"0302ac02"+"040162"+"050163"+"060170"+"0703613a31"+
-		"080a80808080808080808001"+"090101"+"0a0102"+"0b028f01"+"0d0164"+"0e0172", hex.EncodeToString(data))
+		"080a80808080808080808001"+"090101"+"0a0102"+"0b028f01"+"0d0164"+"0e0172"+"0f0173", hex.EncodeToString(data))
 	back, err := DecodeMeta(data)
 	require.NoError(t, err)
 	require.Equal(t, fullMeta(), back)

@@ -32,7 +32,6 @@ const (
 type authority struct {
 	key  ed25519.PrivateKey
 	cert *x509.Certificate
-	pool *x509.CertPool
 }
 
 // newAuthority self-signs the authority's certificate. ed25519 signatures are
@@ -56,9 +55,7 @@ func newAuthority(key ed25519.PrivateKey) (authority, error) {
 	if err != nil {
 		return authority{}, fmt.Errorf("security: parse the authority: %w", err)
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return authority{key: key, cert: cert, pool: pool}, nil
+	return authority{key: key, cert: cert}, nil
 }
 
 // issue makes a certificate with a fresh key for id.
@@ -92,12 +89,12 @@ func (a authority) issue(id Identity, now time.Time) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// certificate returns this process's certificate, renewed when half its lifetime
-// is over (or the clock was set back before its issue).
-func (k *Keys) certificate() (*tls.Certificate, error) {
+// trust returns this process's certificate and the authorities of its peers. A
+// certificate of its own is renewed when half its lifetime is over (or the clock was set
+// back before its issue), and when another secret is in use.
+func (k *Keys) trust() (pair, error) {
 	if k.files != nil {
-		p, err := k.files.read()
-		return p.leaf, err
+		return k.files.read()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -105,15 +102,21 @@ func (k *Keys) certificate() (*tls.Certificate, error) {
 	if k.leaf != nil {
 		issued := k.leaf.Leaf.NotBefore.Add(ClockSkew)
 		if age := now.Sub(issued); age > -time.Minute && age < Lifetime/2 {
-			return k.leaf, nil
+			return pair{k.leaf, k.pool}, nil
 		}
 	}
-	leaf, err := k.ca.issue(k.id, now)
+	leaf, err := k.all[0].ca.issue(k.id, now)
 	if err != nil {
-		return nil, err
+		return pair{}, err
 	}
 	k.leaf = leaf
-	return leaf, nil
+	return pair{leaf, k.pool}, nil
+}
+
+// certificate returns this process's certificate.
+func (k *Keys) certificate() (*tls.Certificate, error) {
+	p, err := k.trust()
+	return p.leaf, err
 }
 
 // uri writes the identity as agrdist://run/RUN/NODE, each part escaped.

@@ -43,40 +43,46 @@ func (k *Keys) serverTLS() *tls.Config {
 		MinVersion:       tls.VersionTLS13,
 		Time:             k.now,
 		ClientAuth:       tls.RequireAndVerifyClientCert,
-		ClientCAs:        k.ca.pool,
 		GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.certificate() },
 		VerifyConnection: k.verifyRun,
 		// A resumed session would skip nothing (VerifyConnection runs on it too),
 		// but tickets outlive certificates, and connections here are few and long.
 		SessionTicketsDisabled: true,
 	}
-	if k.files != nil {
-		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			p, err := k.files.read()
-			now := c.Clone()
-			now.GetConfigForClient, now.ClientCAs, now.NextProtos = nil, p.pool, []string{"h2"}
-			return now, err
-		}
+	// The authorities are those of now, not those of the start.
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		p, err := k.trust()
+		now := c.Clone()
+		now.GetConfigForClient, now.ClientCAs, now.NextProtos = nil, p.pool, []string{"h2"}
+		return now, err
 	}
 	return c
 }
 
 func (k *Keys) clientTLS() *tls.Config {
-	c := &tls.Config{
+	return &tls.Config{
 		MinVersion:           tls.VersionTLS13,
 		Time:                 k.now,
 		ServerName:           serverName,
-		RootCAs:              k.ca.pool,
+		InsecureSkipVerify:   true, //nolint:gosec // VerifyConnection verifies, by the authorities of now
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return k.certificate() },
-		VerifyConnection:     k.verifyRun,
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			if err := k.verifyServer(cs); err != nil {
+				return err
+			}
+			return k.verifyRun(cs)
+		},
 	}
-	if k.files != nil { // the authorities of now, not those of the start
-		c.InsecureSkipVerify = true // VerifyConnection verifies
-		c.VerifyConnection = func(cs tls.ConnectionState) error {
-			return errors.Join(k.files.verifyServer(cs, k.now()), k.verifyRun(cs))
-		}
+}
+
+// verifyServer checks a server's certificate against the authorities of now. Which
+// address was dialled says nothing: nodes are known by the name in the certificate.
+func (k *Keys) verifyServer(cs tls.ConnectionState) error {
+	p, err := k.trust()
+	if err != nil || len(cs.PeerCertificates) == 0 {
+		return err // without a certificate verifyRun refuses
 	}
-	return c
+	return verify(cs.PeerCertificates, p.pool, x509.ExtKeyUsageServerAuth, k.now())
 }
 
 // verifyRun runs after the chain has been verified, on full and on resumed handshakes.

@@ -167,16 +167,6 @@ func (f *files) loadPair() (*tls.Certificate, error) {
 	return &leaf, nil
 }
 
-// verifyServer checks a server's certificate against the authorities of now. Which
-// address was dialled says nothing: nodes are known by the name in the certificate.
-func (f *files) verifyServer(cs tls.ConnectionState, now time.Time) error {
-	p, err := f.read()
-	if err != nil || len(cs.PeerCertificates) == 0 {
-		return err
-	}
-	return verify(cs.PeerCertificates, p.pool, x509.ExtKeyUsageServerAuth, now)
-}
-
 // verify checks a certificate, which its chain follows.
 func verify(certs []*x509.Certificate, roots *x509.CertPool, usage x509.ExtKeyUsage, now time.Time) error {
 	chain := x509.NewCertPool()

@@ -1,6 +1,7 @@
 package security
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 )
 
 // MinSecretBytes is the least length of a secret after trimming white space.
@@ -42,6 +45,49 @@ func GenerateSecret() []byte {
 	return text
 }
 
+// MaxSecrets is how many secrets a node accepts at a time: the one it uses, and during
+// a rotation another one.
+const MaxSecrets = 2
+
+// ParseSecrets reads what a secret file says: one secret, or two, a line each. The first
+// is in use, the second is only accepted; see MayFollow. White space around them and empty
+// lines do not count.
+func ParseSecrets(text string) ([][]byte, error) {
+	var lines []string
+	for _, line := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) <= 1 {
+		one, err := ParseSecret(strings.Join(lines, ""))
+		return [][]byte{one}, err
+	}
+	if len(lines) > MaxSecrets {
+		return nil, fmt.Errorf("%w: %d lines, want one secret, or the one in use and below it another one that is accepted too", ErrWeakSecret, len(lines))
+	}
+	var secrets [][]byte
+	for i, line := range lines {
+		if !isText(line) { // random bytes with a line break among them
+			return nil, fmt.Errorf("%w: line %d is not text: make a secret with openssl rand -base64 32", ErrWeakSecret, i+1)
+		}
+		s, err := ParseSecret(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", i+1, err)
+		}
+		secrets = append(secrets, s)
+	}
+	if bytes.Equal(secrets[0], secrets[1]) {
+		return nil, fmt.Errorf("%w: both lines are the same secret", ErrWeakSecret)
+	}
+	return secrets, nil
+}
+
+// isText tells whether s is UTF-8 without control characters.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
 // ParseSecret trims white space around text and checks that what is left is fit
 // to be a secret: at least MinSecretBytes long and not one character repeated.
 // The check catches accidents (an empty variable, "xxxxxxxxxxxxxxxx"), not bad
@@ -69,7 +115,24 @@ func ParseSecret(text string) ([]byte, error) {
 
 // LoadSecretFile reads a secret from a file that only its owner can read. A file
 // open to the group or the world is refused, as ssh refuses such a key.
-func LoadSecretFile(path string) ([]byte, error) {
+func LoadSecretFile(path string) ([]byte, error) { return loadSecret(path, ParseSecret) }
+
+// LoadSecrets is LoadSecretFile for a file that may have two secrets; see ParseSecrets.
+func LoadSecrets(path string) ([][]byte, error) { return loadSecret(path, ParseSecrets) }
+
+func loadSecret[T any](path string, parse func(string) (T, error)) (none T, err error) {
+	data, err := readSecretFile(path)
+	if err != nil {
+		return none, err
+	}
+	secret, err := parse(string(data))
+	if err != nil {
+		return none, fmt.Errorf("%w: %s: %w", ErrSecretFile, path, err)
+	}
+	return secret, nil
+}
+
+func readSecretFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w (write one secret into it, the same on every node)", ErrSecretFile, err)
@@ -93,11 +156,7 @@ func LoadSecretFile(path string) ([]byte, error) {
 	if len(data) > maxSecretFile {
 		return nil, fmt.Errorf("%w: %s holds more than %d bytes: that is not a secret", ErrSecretFile, path, maxSecretFile)
 	}
-	secret, err := ParseSecret(string(data))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrSecretFile, path, err)
-	}
-	return secret, nil
+	return data, nil
 }
 
 // RequireSecretBeyondLoopback returns an error that says how to fix it if addr

@@ -31,30 +31,30 @@ func keys(t *testing.T, secret []byte, run, node string) *Keys {
 // a run must come to the same keys.
 func TestGoldenKeys(t *testing.T) {
 	k := keys(t, secret, "run", "a")
-	require.Equal(t, goldenGossip, hex.EncodeToString(k.GossipKey()))
-	require.Equal(t, goldenData, hex.EncodeToString(k.DataKey()))
-	require.Equal(t, goldenCA, hex.EncodeToString(k.ca.cert.RawSubjectPublicKeyInfo[12:]))
+	require.Equal(t, goldenGossip, hex.EncodeToString(k.GossipKeys()[0]))
+	require.Equal(t, goldenData, hex.EncodeToString(k.DataKeys()[0]))
+	require.Equal(t, goldenCA, hex.EncodeToString(k.all[0].ca.cert.RawSubjectPublicKeyInfo[12:]))
 }
 
 func TestKeysDependOnSecretAndRunOnly(t *testing.T) {
 	a := keys(t, secret, "run", "a")
 	b := keys(t, []byte("  "+string(secret)+"\n"), "run", "b") // as from a file
-	require.Equal(t, a.GossipKey(), b.GossipKey())
-	require.Equal(t, a.DataKey(), b.DataKey())
-	require.Equal(t, a.ca.cert.Raw, b.ca.cert.Raw, "every process makes the same authority, byte for byte")
+	require.Equal(t, a.GossipKeys()[0], b.GossipKeys()[0])
+	require.Equal(t, a.DataKeys()[0], b.DataKeys()[0])
+	require.Equal(t, a.all[0].ca.cert.Raw, b.all[0].ca.cert.Raw, "every process makes the same authority, byte for byte")
 
 	run := keys(t, secret, "run2", "a")
 	other := keys(t, []byte("another secret altogether"), "run", "a")
 	seen := map[string]bool{}
 	for _, k := range []*Keys{a, run, other} {
-		for _, key := range [][]byte{k.GossipKey(), k.DataKey()} {
+		for _, key := range [][]byte{k.GossipKeys()[0], k.DataKeys()[0]} {
 			require.Len(t, key, KeySize)
 			require.False(t, seen[string(key)], "a key occurs twice")
 			seen[string(key)] = true
 		}
 	}
-	a.GossipKey()[0] ^= 1
-	require.Equal(t, b.GossipKey(), a.GossipKey(), "callers get copies")
+	a.GossipKeys()[0][0] ^= 1
+	require.Equal(t, b.GossipKeys()[0], a.GossipKeys()[0], "callers get copies")
 }
 
 func TestKeysStayOutOfLogs(t *testing.T) {

@@ -94,7 +94,7 @@ func requireStrangerFails(t *testing.T, addr string) {
 	}
 	plan, err := allreduce.NewPlan(4, 2)
 	require.NoError(t, err)
-	for _, secret := range [][]byte{nil, wrong.DataKey()} {
+	for _, secret := range [][]byte{nil, wrong.DataKeys()[0]} {
 		e, err := mesh.Listen(mesh.EndpointConfig{RunID: "agrdist", Secret: secret})
 		require.NoError(t, err)
 		_, err = e.Connect(ctx, allreduce.GroupConfig{Generation: 1, Rank: 1, Plan: plan, Peers: []string{addr, e.Addr()}})

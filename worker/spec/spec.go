@@ -20,15 +20,18 @@ type Spec struct {
 	Slot        int
 	RunDir      string
 	RunID       string
-	Coordinator string // file with the HOST:PORT of the coordinator, kept up to date
-	Advertised  string // address of this node, for listeners on all interfaces
-	Secret      []byte
-	Executable  string // SHA-256 of the program; empty in a run of one node, whose processes are all this one
-	Config      string // the resolved configuration, YAML
+	Coordinator string   // file with the HOST:PORT of the coordinator, kept up to date
+	Advertised  string   // address of this node, for listeners on all interfaces
+	Secrets     [][]byte // of the run; the first is in use
+	Executable  string   // SHA-256 of the program; empty in a run of one node, whose processes are all this one
+	Config      string   // the resolved configuration, YAML
 	// AllowOtherBits lets the run continue a checkpoint that other kernels computed.
 	AllowOtherBits bool
 	// MemoryFD is the file in which the agent holds copies of the state; 0: none.
 	MemoryFD int
+	// SecretsFD is the pipe on which the agent tells of other secrets, while the worker
+	// runs: see ReadSecrets. 0: there is none.
+	SecretsFD int
 	// Fresh says that this node was told to start the run from scratch.
 	Fresh bool
 }

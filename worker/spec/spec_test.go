@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,7 +11,7 @@ import (
 func TestSpecKeepsEveryByte(t *testing.T) {
 	s := Spec{
 		Member: "n/1/abcd", Node: "n\xff", Slot: 1, RunDir: "/tmp/caf\xe9", RunID: "r", Coordinator: "/tmp/caf\xe9/c.addr",
-		Advertised: "10.0.0.1:7946", Secret: []byte{0, 255}, Config: "out: x\n",
+		Advertised: "10.0.0.1:7946", Secrets: [][]byte{{0, 255}, {1}}, Config: "out: x\n",
 	}
 	b, err := s.Encode()
 	require.NoError(t, err)
@@ -21,6 +22,21 @@ func TestSpecKeepsEveryByte(t *testing.T) {
 	require.ErrorContains(t, err, "damaged")
 	_, err = Read(bytes.NewReader(nil))
 	require.ErrorContains(t, err, "damaged")
+}
+
+func TestSecretsGoThroughAPipe(t *testing.T) {
+	var pipe bytes.Buffer
+	sent := [][][]byte{{{0, 255}}, {[]byte("a"), []byte("b\n")}, {[]byte("b")}}
+	for _, s := range sent {
+		require.NoError(t, WriteSecrets(&pipe, s))
+	}
+	var got [][][]byte
+	take := func(s [][]byte) { got = append(got, s) }
+	require.NoError(t, ReadSecrets(bytes.NewReader(pipe.Bytes()), take))
+	require.Equal(t, sent, got)
+	err := ReadSecrets(strings.NewReader(`["c2VjcmV0`), take)
+	require.ErrorContains(t, err, "damaged")
+	require.NotContains(t, err.Error(), "c2Vj")
 }
 
 func TestReachable(t *testing.T) {
