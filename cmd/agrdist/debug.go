@@ -53,6 +53,11 @@ that do not share the run's directory each have their own: give theirs too.`,
 				all = append(all, dumps...)
 			}
 			if len(all) == 0 {
+				for _, dir := range args {
+					if _, err := os.Stat(dir); err != nil {
+						return fmt.Errorf("%s: no such directory; give a run's", dir)
+					}
+				}
 				return fmt.Errorf("%s holds no records: nothing went wrong so far; to write them now: kill -QUIT the process of agrdist run", rundir.Dir(args[0]).Debug())
 			}
 			a, err := flight.Explain(all, generation)

@@ -92,8 +92,13 @@ func (o *sampling) run(c *cobra.Command) error {
 	if o.from == "" || o.out == "" {
 		return &usageError{errors.New("sample needs --from DIR and --out FILE.png, FILE.npz or DIR")}
 	}
-	if o.count < 1 || o.batch < 1 || o.threads < 0 || o.workers < 0 {
-		return &usageError{fmt.Errorf("-n %d, --batch %d, --workers %d and --threads %d must be positive", o.count, o.batch, o.workers, o.threads)}
+	for _, n := range []struct {
+		flag        string
+		value, from int
+	}{{"-n", o.count, 1}, {"--batch", o.batch, 1}, {"--workers", o.workers, 0}, {"--threads", o.threads, 0}} {
+		if n.value < n.from {
+			return &usageError{fmt.Errorf("%s is %d; it must be %d or more", n.flag, n.value, n.from)}
+		}
 	}
 	if c.Flags().Changed("steps") && o.steps < 1 {
 		return &usageError{fmt.Errorf("--steps is %d; a sampler takes 1 or more", o.steps)}
@@ -107,6 +112,9 @@ func (o *sampling) run(c *cobra.Command) error {
 		return err
 	}
 	o.override(c, made)
+	if made.Config.Model.NumClassEmbeds == 0 && c.Flags().Changed("guidance") {
+		return &usageError{errors.New("--guidance: the model is not conditional (model.num_class_embeds is 0)")}
+	}
 	if src.Kind.Foreign() && c.Flags().Changed("guidance") {
 		made.Sampler.Guidance.HasNone = true // its documents do not say; the formula needs it
 	}
