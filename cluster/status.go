@@ -55,8 +55,10 @@ type AgentStatus struct {
 	Slots     int
 	Host      string
 	Connected bool
-	Secrets   string // fingerprints of those that it accepts, the first in use; empty: not known
-	KeptOut   string // why its workers are kept out of the run; empty if they are not
+	// Secrets are the fingerprints of those that it accepts, the first in use. The coordinator
+	// does not know them: each agent adds what it hears by gossip.
+	Secrets string
+	KeptOut string // why its workers are kept out of the run; empty if they are not
 }
 
 // Status returns a snapshot.
