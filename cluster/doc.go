@@ -86,8 +86,11 @@
 // # Ranks
 //
 // Those that have the state come before those that do not. Survivors keep their relative
-// order, newcomers follow by (node join order, slot). Nothing else may depend on ranks: the same step gives the same bits at
-// any world size.
+// order, newcomers follow by (node join order, slot). Then those that compute are brought
+// together by place (Member.Topology, and the node): workers of one node have ranks next to
+// each other, and so have those of one rack and of one zone. Who comes later follows those
+// of its node, or else of its rack, and rank 0 stays where it is. Nothing else may depend
+// on ranks: the same step gives the same bits at any world size and in any order.
 //
 // # Spares
 //

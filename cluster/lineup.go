@@ -1,5 +1,7 @@
 package cluster
 
+import "slices"
+
 // lineup is who would be in a generation, by rank; the last of them are spares.
 type lineup struct {
 	members []*worker
@@ -7,6 +9,37 @@ type lineup struct {
 }
 
 func (l lineup) world() int { return len(l.members) - l.spares }
+
+// byPlace moves those that compute next to each other: workers of one node, of one rack,
+// of one zone, to where the first of them is. It changes nothing else in their order, and
+// nothing where they are together already. Spares stay as they are: the first of them takes
+// a lost worker's place.
+func (l lineup) byPlace() lineup {
+	type region struct{ topology, node string } // a zone or a rack has no node
+	computing := l.members[:l.world()]
+	first := make(map[region]int, len(computing))   // index of the first worker there
+	path := make(map[*worker][]int, len(computing)) // the regions that it is in, the widest first, by their index
+	for i, w := range computing {
+		enter := func(r region) {
+			if _, known := first[r]; !known {
+				first[r] = i
+			}
+			path[w] = append(path[w], first[r])
+		}
+		topology := w.member.Topology
+		for at := range topology {
+			if topology[at] == '/' {
+				enter(region{topology: topology[:at]})
+			}
+		}
+		if topology != "" {
+			enter(region{topology: topology})
+		}
+		enter(region{topology, w.member.Node})
+	}
+	slices.SortStableFunc(computing, func(a, b *worker) int { return slices.Compare(path[a], path[b]) })
+	return l
+}
 
 // candidates returns who would be in a generation that is formed now. Where somebody has
 // the run's state, those who do not begin as spares: they copy it while the others train,
@@ -20,7 +53,7 @@ func (m *Machine) candidates() lineup {
 		}
 	}
 	if !known {
-		return lineup{all, max(0, len(all)-m.cfg.MaxWorkers)}
+		return lineup{all, max(0, len(all)-m.cfg.MaxWorkers)}.byPlace()
 	}
 	var have, learn []*worker
 	for _, w := range all {
@@ -32,7 +65,7 @@ func (m *Machine) candidates() lineup {
 			learn = append(learn, w)
 		}
 	}
-	return lineup{append(have, learn...), len(all) - min(len(have), m.cfg.MaxWorkers)}
+	return lineup{append(have, learn...), len(all) - min(len(have), m.cfg.MaxWorkers)}.byPlace()
 }
 
 // promotable tells whether a spare could compute.

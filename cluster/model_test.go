@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ type model struct {
 	m            *Machine
 	now          time.Time
 	seats        []*process
+	racks        int // 0: nobody says where it is
 	serial       int
 	history      map[uint64]Generation
 	newest       uint64
@@ -65,6 +67,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	for i := range w.cfg.MaxWorkers + w.cfg.MaxSpares + w.rng.IntN(2) {
 		w.seats = append(w.seats, &process{node: fmt.Sprintf("n%d", i/2), slot: i % 2, restartAt: epoch, heard: true})
 	}
+	w.racks = w.rng.IntN(4)
 	var err error
 	w.m, err = New(w.cfg, epoch)
 	require.NoError(t, err)
@@ -72,7 +75,12 @@ func newModel(t *testing.T, seed uint64) *model {
 }
 
 func (w *model) member(p *process) Member {
-	return Member{ID: p.id, Node: p.node, Slot: p.slot, DataAddr: "addr", RunID: "r", ConfigHash: "c", Build: "b"}
+	topology := ""
+	if w.racks > 0 {
+		n := int(p.node[1] - '0')
+		topology = fmt.Sprintf("z%d/r%d", n%2, n%w.racks)
+	}
+	return Member{ID: p.id, Node: p.node, Slot: p.slot, DataAddr: "addr", Topology: topology, RunID: "r", ConfigHash: "c", Build: "b"}
 }
 
 func (w *model) report(p *process) Report {
@@ -230,22 +238,54 @@ func (w *model) checkForm(g Generation) {
 	}
 	require.True(w.t, 2*have > counted || 2*have == counted && (lowest || counted == 0),
 		"generation %d has %d of the %d that may live of generation %d, the last that committed", g.Number, have, counted, w.told.Number)
-	last := w.history[w.newest]
-	// Survivors keep their order, those that compute and those that do not, and come
-	// before newcomers.
-	for _, part := range [][]Member{g.Members[:g.World()], g.Members[g.World():]} {
-		at, fresh := -1, false
-		for _, m := range part {
-			r := last.Rank(m.ID)
-			require.False(w.t, r >= 0 && fresh, "a newcomer before a survivor in generation %d", g.Number)
-			require.False(w.t, r >= 0 && r < at, "rank order of survivors in generation %d", g.Number)
-			at, fresh = r, r < 0
-		}
-	}
+	w.checkOrder(g)
 	require.LessOrEqual(w.t, g.World(), w.cfg.MaxWorkers)
 	require.LessOrEqual(w.t, len(g.Members), w.cfg.MaxWorkers+w.cfg.MaxSpares)
 	require.Positive(w.t, g.World())
 	w.newest, w.history[g.Number], w.waiting = g.Number, g, false
+}
+
+// checkOrder checks the ranks of a new generation by those of the last.
+func (w *model) checkOrder(g Generation) {
+	last := w.history[w.newest]
+	computed := func(m Member) bool { r := last.Rank(m.ID); return r >= 0 && r < last.World() }
+	// Those that go on computing keep their order; places are together, and who comes
+	// later comes after those of its place.
+	at, ended, before := -1, map[string]bool{}, Member{}
+	for i, m := range g.Members[:g.World()] {
+		if computed(m) {
+			r := last.Rank(m.ID)
+			require.Greater(w.t, r, at, "rank order of survivors in generation %d", g.Number)
+			at = r
+		}
+		was, is := places(before), places(m)
+		for level, place := range is {
+			require.False(w.t, ended[place], "%s is in two parts of generation %d", place, g.Number)
+			begins := i == 0 || was[level] != place
+			require.False(w.t, begins && !computed(m) && slices.ContainsFunc(g.Members[i:g.World()], func(o Member) bool { return computed(o) && places(o)[level] == place }),
+				"%s begins with a newcomer in generation %d", place, g.Number)
+			if begins && i > 0 {
+				ended[was[level]] = true
+			}
+		}
+		before = m
+	}
+	// Spares keep theirs, and come before newcomers.
+	at, fresh := -1, false
+	for _, m := range g.Members[g.World():] {
+		r := last.Rank(m.ID)
+		require.False(w.t, r >= 0 && (fresh || r < at), "order of spares in generation %d", g.Number)
+		at, fresh = r, r < 0
+	}
+}
+
+// places are the zone, the rack and the node of a member.
+func places(m Member) [3]string {
+	if m.Topology == "" {
+		return [3]string{m.Node, m.Node, m.Node}
+	}
+	zone, _, _ := strings.Cut(m.Topology, "/")
+	return [3]string{zone, m.Topology, m.Node}
 }
 
 // say returns a report that is about to reach the machine. Only one of the

@@ -23,7 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //
 //	config KEY=VALUE...               first line only; workers=N sets min and max, begin=false MayBegin
 //	agent NODE SLOTS [committed=, seen=, then=NUMBER:ID,ID] | agentlost NODE | silent NODE | drain NODE
-//	join ID SEAT [KEY=VALUE...]       holds=NUMBER:ID,ID, committed=..., gave=... and the keys of report
+//	join ID SEAT [KEY=VALUE...]       at=TOPOLOGY, holds=NUMBER:ID,ID, committed=..., gave=... and the keys of report
 //	report ID,... KEY=VALUE...        changes the last report of each and sends it
 //	mute ID                           no heartbeats from now on, though connected
 //	cut ID | lost ID | left ID        stream broke | lost uncertified | said good-bye
@@ -198,6 +198,8 @@ func (p *player) join(id, at string, keys map[string]string) {
 			m.ConfigHash = v
 		case "build":
 			m.Build = v
+		case "at":
+			m.Topology = v
 		}
 	}
 	p.members[id] = m

@@ -18,6 +18,7 @@ type Member struct {
 	Node       string   // name of the node (of the agent that supervises it)
 	Slot       int      // position on the node, 0-based; one live worker a slot
 	DataAddr   string   // host:port of its all-reduce listener
+	Topology   string   // where its node is, from the widest to the narrowest: "zone-a/rack-7"; may be empty
 	Host       string   // host name, for people
 	RunID      string   // must be the same on all members
 	ConfigHash string   // must be the same on all members

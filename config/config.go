@@ -127,6 +127,7 @@ type Cluster struct {
 	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
 	Spares        int      `mapstructure:"spares" doc:"further nodes that hold the state of every step without computing, and take a lost one's place at once; 0: none"`
 	Node          string   `mapstructure:"node" scope:"node" doc:"this node's name; empty: kept in the run's directory, made of the host's name"`
+	Topology      string   `mapstructure:"topology" scope:"node" doc:"where this node is, from the widest to the narrowest, as zone-a/rack-7: nodes of one rack get ranks next to each other; empty: not known"`
 	RunID         string   `mapstructure:"run_id" doc:"name of the run, the same on all its nodes; keeps runs that share seeds or a network apart"`
 	Bind          string   `mapstructure:"bind" is:"host" scope:"node" doc:"IP address to listen on: 127.0.0.1, that of an interface, or 0.0.0.0 for all; beyond loopback a secret is needed"`
 	GossipPort    int      `mapstructure:"gossip_port" scope:"node" doc:"membership port, TCP and UDP; 0: a free one"`

@@ -111,6 +111,8 @@ func TestRefusals(t *testing.T) {
 		"join no port":     {set: []string{"cluster.join=10.0.0.1"}, want: []string{"cluster.join has", "10.0.0.1:7946"}},
 		"join a name port": {set: []string{"cluster.join=a:http"}, want: []string{"cluster.join has"}},
 		"join no brackets": {set: []string{"cluster.join=fd00::2:7946"}, want: []string{"[fd00::2]:7946"}},
+		"topology letters": {set: []string{"cluster.topology=zone a/rack-7"}, want: []string{`cluster.topology is "zone a/rack-7"`, "a path such as zone-a/rack-7"}},
+		"topology length":  {set: []string{"cluster.topology=" + strings.Repeat("r", 256)}, want: []string{"cluster.topology is", "256 bytes; give at most 255"}},
 		"attention":        {set: []string{"model.block_out_channels=32"}, want: []string{"model.attention_levels has 1", "levels 0 to 0"}},
 		"time":             {set: []string{"allreduce.timeout=30"}, want: []string{"30s"}},
 	} {
@@ -125,6 +127,37 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTopology(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "/": "", "rack-7": "rack-7", "zone-a/rack-7": "zone-a/rack-7", "//zone-a//host.example.org": "zone-a/host.example.org",
+	} {
+		got, err := ParseTopology(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, got)
+	}
+	for _, text := range []string{"zone a", "zone\n", "$(TOPOLOGY_RACK)/h", "z\u00f6ne", "caf\xe9"} {
+		_, err := ParseTopology(text)
+		require.Error(t, err, text)
+	}
+}
+
+// What is read reads as itself, and has no empty level.
+func FuzzParseTopology(f *testing.F) {
+	for _, s := range []string{"", "zone-a/rack-7", "//a//b.c/", "a b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		path, err := ParseTopology(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseTopology(path)
+		require.NoError(t, err)
+		require.Equal(t, path, again)
+		require.True(t, path == "" || !strings.Contains("/"+path+"/", "//"), path)
+	})
 }
 
 func TestMissingFile(t *testing.T) {

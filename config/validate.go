@@ -124,6 +124,9 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 	if _, _, err := ParseNodes(k.Nodes); err != nil {
 		check(false, "cluster.nodes is %w", err)
 	}
+	if _, err := ParseTopology(k.Topology); err != nil {
+		check(false, "cluster.topology is %w", err)
+	}
 	check(k.Spares >= 0 && k.Spares <= 1000, "cluster.spares is %d; it must be 0 to 1000 nodes", k.Spares)
 	check(k.RunID != "" && len(k.RunID) <= 200, "cluster.run_id has %d bytes; name the run with 1 to 200", len(k.RunID))
 	if host, _, err := net.SplitHostPort(k.Bind); err == nil {
@@ -178,6 +181,24 @@ func ParseNodes(s string) (lo, hi int, err error) {
 		return 0, 0, fmt.Errorf("%q; write a number of nodes, or MIN:MAX", s)
 	}
 	return lo, hi, nil
+}
+
+// maxTopology is the longest cluster.topology in bytes: it is in every message about a member.
+const maxTopology = 255
+
+// ParseTopology reads a path such as "zone-a/rack-7" and returns it without empty levels: a
+// label that a machine lacks is an empty one.
+func ParseTopology(s string) (string, error) {
+	if len(s) > maxTopology {
+		return "", fmt.Errorf("%.40q..., %d bytes; give at most %d", s, len(s), maxTopology)
+	}
+	other := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./", r)
+	}
+	if strings.ContainsFunc(s, other) {
+		return "", fmt.Errorf("%q; write a path such as zone-a/rack-7, of letters, digits, '-', '_' and '.'", s)
+	}
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '/' }), "/"), nil
 }
 
 // Duration returns a duration that Validate has accepted.

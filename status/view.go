@@ -78,6 +78,7 @@ type WorkerView struct {
 	Name      string  `json:"name"` // node/slot
 	Node      string  `json:"node"`
 	Host      string  `json:"host,omitempty"`
+	Topology  string  `json:"topology,omitempty"` // where the node is: cluster.topology
 	PID       int     `json:"pid,omitempty"`
 	Rank      int     `json:"rank"`            // -1: not in the generation
 	Spare     bool    `json:"spare,omitempty"` // it holds the state, or copies it, and computes nothing
@@ -154,7 +155,7 @@ func FromCluster(name string, s cluster.Status, batch int) View {
 			least = min(least, w.ProgressAgo)
 		}
 		view := WorkerView{
-			Name: w.Member.Seat(), Node: w.Member.Node, Host: w.Member.Host, PID: w.Member.PID, Rank: w.Rank, Spare: s.Spare(w),
+			Name: w.Member.Seat(), Node: w.Member.Node, Host: w.Member.Host, Topology: w.Member.Topology, PID: w.Member.PID, Rank: w.Rank, Spare: s.Spare(w),
 			Step: w.Report.Step, Phase: w.Report.Phase, Bucket: w.Report.Bucket,
 			Data: w.Report.DataMillis, Compute: w.Report.ComputeMillis, Wait: w.Report.WaitMillis, Ratio: ratios[i],
 			Seen: seconds(w.SeenAgo), Progress: seconds(w.ProgressAgo), Connected: w.Connected, Broken: w.Report.Broken,

@@ -3,7 +3,9 @@ package trainer
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 
 	"github.com/agrdist/agrdist/cluster"
 )
@@ -15,7 +17,7 @@ import (
 // Which nodes share a disk they find out by its name (Store.Place).
 
 // chooseKeepers finds the ranks that may write checkpoints: the first of each disk, one a
-// node, in the order of ranks. With that goes the state's lineage, to ranks that copied
+// node, in the order of ranks, but that those which do are far apart. With that goes the state's lineage, to ranks that copied
 // the state.
 func (r *round) chooseKeepers(ctx context.Context) error {
 	word := []byte{byte(len(r.state.lineage)), wordNone}
@@ -43,8 +45,40 @@ func (r *round) chooseKeepers(ctx context.Context) error {
 			r.keepers = append(r.keepers, rank)
 		}
 	}
+	spread(r.keepers, r.wanted(), r.gen.Members)
 	r.state.lineage, err = r.lineageFrom(ctx, longest)
 	return err
+}
+
+// spread moves ranks so that the first n are in different racks and zones, as far as there
+// are such: after the first each is the one that shares the fewest levels of its topology
+// with those before it, of equals the lowest rank. Ranks are in order of place, so without
+// it a rack could take all replicas with it.
+func spread(ranks []int, n int, members []cluster.Member) {
+	for i := 1; i < n; i++ {
+		best, least := i, math.MaxInt
+		for j := i; j < len(ranks); j++ {
+			near := 0
+			for _, r := range ranks[:i] {
+				near = max(near, sharedLevels(members[ranks[j]].Topology, members[r].Topology))
+			}
+			if near < least {
+				best, least = j, near
+			}
+		}
+		chosen := ranks[best]
+		copy(ranks[i+1:best+1], ranks[i:best])
+		ranks[i] = chosen
+	}
+}
+
+// sharedLevels is how many levels two topologies have in common.
+func sharedLevels(a, b string) (n int) {
+	as, bs := strings.Split(a, "/"), strings.Split(b, "/")
+	for n < min(len(as), len(bs)) && as[n] == bs[n] && as[n] != "" {
+		n++
+	}
+	return n
 }
 
 // wanted is on how many disks a checkpoint is to be.

@@ -98,9 +98,13 @@ func (w *worker) join(ctx context.Context, stop <-chan struct{}, endpoint *mesh.
 	if err != nil {
 		return nil, err
 	}
+	topology, err := config.ParseTopology(w.cfg.Cluster.Topology)
+	if err != nil {
+		return nil, &config.Error{Source: "cluster.topology", Err: err}
+	}
 	host, _ := os.Hostname() // for people only
 	member := cluster.Member{
-		ID: w.spec.Member, Node: w.spec.Node, Slot: w.spec.Slot, DataAddr: addr, Host: host,
+		ID: w.spec.Member, Node: w.spec.Node, Slot: w.spec.Slot, DataAddr: addr, Host: host, Topology: topology,
 		RunID: w.spec.RunID, ConfigHash: w.cfg.SharedHash(), PID: os.Getpid(),
 		Build: w.build(),
 	}

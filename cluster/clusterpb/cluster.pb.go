@@ -138,16 +138,18 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 
 // Member is one incarnation of a worker process.
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
-	Slot          int32                  `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
-	DataAddr      string                 `protobuf:"bytes,4,opt,name=data_addr,json=dataAddr,proto3" json:"data_addr,omitempty"`
-	Host          string                 `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
-	RunId         string                 `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	ConfigHash    string                 `protobuf:"bytes,7,opt,name=config_hash,json=configHash,proto3" json:"config_hash,omitempty"`
-	Build         string                 `protobuf:"bytes,8,opt,name=build,proto3" json:"build,omitempty"`
-	Pid           int32                  `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Node       string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Slot       int32                  `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
+	DataAddr   string                 `protobuf:"bytes,4,opt,name=data_addr,json=dataAddr,proto3" json:"data_addr,omitempty"`
+	Host       string                 `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
+	RunId      string                 `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	ConfigHash string                 `protobuf:"bytes,7,opt,name=config_hash,json=configHash,proto3" json:"config_hash,omitempty"`
+	Build      string                 `protobuf:"bytes,8,opt,name=build,proto3" json:"build,omitempty"`
+	Pid        int32                  `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Where the node is, from the widest to the narrowest, separated by slashes.
+	Topology      string `protobuf:"bytes,10,opt,name=topology,proto3" json:"topology,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -243,6 +245,13 @@ func (x *Member) GetPid() int32 {
 		return x.Pid
 	}
 	return 0
+}
+
+func (x *Member) GetTopology() string {
+	if x != nil {
+		return x.Topology
+	}
+	return ""
 }
 
 // Generation is a numbered group of members; a rank is an index in members.
@@ -2695,7 +2704,7 @@ var File_agrdist_cluster_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\n" +
-	" agrdist/cluster/v1/cluster.proto\x12\x12agrdist.cluster.v1\"\xd1\x01\n" +
+	" agrdist/cluster/v1/cluster.proto\x12\x12agrdist.cluster.v1\"\xed\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
@@ -2706,7 +2715,9 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\vconfig_hash\x18\a \x01(\tR\n" +
 	"configHash\x12\x14\n" +
 	"\x05build\x18\b \x01(\tR\x05build\x12\x10\n" +
-	"\x03pid\x18\t \x01(\x05R\x03pid\"\xa0\x01\n" +
+	"\x03pid\x18\t \x01(\x05R\x03pid\x12\x1a\n" +
+	"\btopology\x18\n" +
+	" \x01(\tR\btopology\"\xa0\x01\n" +
 	"\n" +
 	"Generation\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x124\n" +

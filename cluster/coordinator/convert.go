@@ -20,14 +20,14 @@ const maxMessage = 16 << 20
 func toMember(m cluster.Member) *pb.Member {
 	return &pb.Member{
 		Id: string(m.ID), Node: m.Node, Slot: int32(m.Slot), DataAddr: m.DataAddr, Host: text.Valid(m.Host),
-		RunId: m.RunID, ConfigHash: m.ConfigHash, Build: m.Build, Pid: int32(m.PID),
+		RunId: m.RunID, ConfigHash: m.ConfigHash, Build: m.Build, Pid: int32(m.PID), Topology: m.Topology,
 	}
 }
 
 func fromMember(m *pb.Member) cluster.Member {
 	return cluster.Member{
 		ID: cluster.MemberID(m.GetId()), Node: m.GetNode(), Slot: int(m.GetSlot()), DataAddr: m.GetDataAddr(), Host: m.GetHost(),
-		RunID: m.GetRunId(), ConfigHash: m.GetConfigHash(), Build: m.GetBuild(), PID: int(m.GetPid()),
+		RunID: m.GetRunId(), ConfigHash: m.GetConfigHash(), Build: m.GetBuild(), PID: int(m.GetPid()), Topology: m.GetTopology(),
 	}
 }
 

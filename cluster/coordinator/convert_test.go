@@ -17,6 +17,7 @@ func TestTenThousandMembersFit(t *testing.T) {
 	m := cluster.Member{
 		ID: "node-0123-4-00000001-abcdef01", Node: "node-0123.rack-17.example.org", Slot: 4, DataAddr: "[2001:db8::1234:5678]:29504",
 		Host: "node-0123.rack-17.example.org", RunID: "digits", ConfigHash: strings.Repeat("f", 64), Build: strings.Repeat("b", 64), PID: 1 << 22,
+		Topology: "europe-north1/europe-north1-a/rack-17/node-0123.rack-17.example.org",
 	}
 	s := cluster.Status{Generation: cluster.Generation{Number: 12}}
 	for range 10000 {

@@ -65,6 +65,7 @@ func (w *world) die(p *worker, signal string, code int) {
 func (p *worker) member() cluster.Member {
 	return cluster.Member{
 		ID: p.id, Node: p.host.name(), Slot: p.slot, DataAddr: string(p.id), RunID: "run", ConfigHash: "hash", Build: "build",
+		Topology: fmt.Sprintf("r%d", p.host.id%2),
 	}
 }
 

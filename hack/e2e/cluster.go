@@ -78,7 +78,8 @@ func (c *cluster) start(ctx context.Context) error {
 		"--tls-cert-file", d+"apiserver.crt", "--tls-private-key-file", d+"apiserver.key", "--client-ca-file", d+"ca.crt",
 		"--kubelet-client-certificate", d+"apiserver.crt", "--kubelet-client-key", d+"apiserver.key", "--kubelet-certificate-authority", d+"ca.crt", "--kubelet-preferred-address-types", "InternalIP",
 		"--service-account-key-file", d+"sa.key", "--service-account-signing-key-file", d+"sa.key", "--service-account-issuer", "https://kubernetes.default.svc",
-		"--service-cluster-ip-range", "10.96.0.0/16", "--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction", "--allow-privileged=true"); err != nil {
+		"--service-cluster-ip-range", "10.96.0.0/16", "--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction", "--allow-privileged=true",
+		"--feature-gates", "PodTopologyLabelsAdmission=true"); err != nil {
 		return err
 	}
 	if err := until(ctx, "the API server", func() bool { return c.get("/readyz", nil) == nil }); err != nil {

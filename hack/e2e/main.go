@@ -52,6 +52,7 @@ var scenarios = []scenario{
 	{"gpu", false, gpu},
 	{"elastic", false, elastic},
 	{"trainjob", false, trainJob},
+	{"topology", false, topology},
 	{"image-list", false, imageList},
 	{"network-policy", false, networkPolicy}, // the last: what enforces it stays
 }
