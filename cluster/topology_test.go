@@ -172,14 +172,14 @@ func TestOrderOfRanks(t *testing.T) {
 	for name, c := range map[string]struct {
 		joined, want string // NODE:TOPOLOGY of a worker each
 	}{
-		"nothing known":           {"a: b: c:", "a: b: c:"},
-		"one node, three times":   {"a: b: a: b: a:", "a: a: a: b: b:"},
-		"racks":                   {"a:r1 b:r2 c:r1 d:r2", "a:r1 c:r1 b:r2 d:r2"},
-		"racks in zones":          {"a:z1/r1 b:z2/r1 c:z1/r2 d:z1/r1", "a:z1/r1 d:z1/r1 c:z1/r2 b:z2/r1"},
-		"one name, two places":    {"a:z/r b:z c:z/r d:z", "a:z/r c:z/r b:z d:z"},
-		"some know nothing":       {"a:r1 b: c:r1 d:", "a:r1 c:r1 b: d:"},
+		"nothing known":            {"a: b: c:", "a: b: c:"},
+		"one node, three times":    {"a: b: a: b: a:", "a: a: a: b: b:"},
+		"racks":                    {"a:r1 b:r2 c:r1 d:r2", "a:r1 c:r1 b:r2 d:r2"},
+		"racks in zones":           {"a:z1/r1 b:z2/r1 c:z1/r2 d:z1/r1", "a:z1/r1 d:z1/r1 c:z1/r2 b:z2/r1"},
+		"one name, two places":     {"a:z/r b:z c:z/r d:z", "a:z/r c:z/r b:z d:z"},
+		"some know nothing":        {"a:r1 b: c:r1 d:", "a:r1 c:r1 b: d:"},
 		"a node named like a rack": {"r: a:r b:q c:r", "r: a:r c:r b:q"},
-		"a path, not its letters": {"a:z1 b:z c:z1/r", "a:z1 c:z1/r b:z"},
+		"a path, not its letters":  {"a:z1 b:z c:z1/r", "a:z1 c:z1/r b:z"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := cluster.DefaultConfig()
