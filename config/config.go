@@ -136,7 +136,7 @@ type Cluster struct {
 	Advertise     string   `mapstructure:"advertise" is:"host" scope:"node" doc:"address others reach this node at; empty: cluster.bind"`
 	Join          []string `mapstructure:"join" scope:"node" doc:"HOST:PORT of nodes that are in the run; empty: this node starts it"`
 	Secret        string   `mapstructure:"secret" scope:"node" doc:"shared secret, better given as AGRDIST_CLUSTER_SECRET"`
-	SecretFile    string   `mapstructure:"secret_file" is:"path" scope:"node" doc:"file that holds the shared secret"`
+	SecretFile    string   `mapstructure:"secret_file" is:"path" scope:"node" doc:"file with the shared secret, which may be replaced during the run (docs/security.md)"`
 	CAFile        string   `mapstructure:"ca_file" is:"path" scope:"node" doc:"authorities that members of the run are certified by, PEM, for the coordinator's connections; empty: one that follows from the secret"`
 	CertFile      string   `mapstructure:"cert_file" is:"path" scope:"node" doc:"this node's certificate, PEM, its chain after it; it names the node (agrdist pki makes them). Read again when it changes"`
 	KeyFile       string   `mapstructure:"key_file" is:"path" scope:"node" doc:"private key of cluster.cert_file, PEM"`
