@@ -112,7 +112,7 @@ func TestClassifyOneByOne(t *testing.T) {
 
 func TestCache(t *testing.T) {
 	be := processor(t, cpu.Config{Threads: 2})
-	set := squares{n: 600, side: 8, channels: 1}
+	set := squares{n: 60, side: 8, channels: 1}
 	dir := filepath.Join(t.TempDir(), "cache")
 	trained := 0
 	open := func() string {
