@@ -282,6 +282,9 @@ func machineConfig(c *config.Config) cluster.Config {
 	lo, hi, _ := config.ParseNodes(c.Cluster.Nodes) // validated with the configuration
 	m.RunID, m.ConfigHash, m.TotalSteps = c.Cluster.RunID, c.SharedHash(), c.Train.Steps
 	m.MinWorkers, m.MaxWorkers, m.MaxSpares = lo*c.Cluster.Workers, hi*c.Cluster.Workers, c.Cluster.Spares*c.Cluster.Workers
+	if lo < hi {
+		m.MinNodes = lo
+	}
 	m.FormationTimeout = config.Duration(c.Cluster.FormWait)
 	m.StartTimeout = config.Duration(c.Cluster.StartTimeout)
 	m.MinStepDeadline = config.Duration(c.Cluster.StepDeadline)

@@ -156,7 +156,7 @@ func (r *remote) Keep(seen cluster.Journal) error {
 // Announce implements control.
 func (r *remote) Announce(e cluster.End) error {
 	return r.tell(func(m *membership.Meta) {
-		m.EndOutcome, m.EndCode, m.EndStep, m.EndDigest, m.EndReason = int(e.Outcome), e.ExitCode, e.Step, e.Digest, e.Reason
+		m.EndOutcome, m.EndCode, m.EndStep, m.EndDigest, m.EndReason, m.EndSavedOn = int(e.Outcome), e.ExitCode, e.Step, e.Digest, e.Reason, e.SavedOn
 		m.Build, m.ConfigHash, m.Secrets = "", "", "" // nobody joins any more; the end needs the room
 	})
 }

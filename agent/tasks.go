@@ -32,7 +32,7 @@ func (a *Agent) watchGossip(ctx context.Context) {
 			p := node.Peer{Node: m.Node, Self: n.Self, Coordinator: m.CoordinatorAddr, Term: m.CoordinatorTerm}
 			if m.EndOutcome != 0 {
 				p.End = cluster.End{
-					Outcome: cluster.Outcome(m.EndOutcome), ExitCode: m.EndCode, Step: m.EndStep, Digest: m.EndDigest, Reason: m.EndReason,
+					Outcome: cluster.Outcome(m.EndOutcome), ExitCode: m.EndCode, Step: m.EndStep, Digest: m.EndDigest, Reason: m.EndReason, SavedOn: m.EndSavedOn,
 				}
 			}
 			view.Peers = append(view.Peers, p)

@@ -19,6 +19,7 @@ type Config struct {
 	MayBegin bool
 
 	MinWorkers int // workers needed to form a generation from nothing; at least 1
+	MinNodes   int // of an elastic run: it pauses while fewer live; 0: it continues with any that have a quorum
 	MaxWorkers int // that compute; further workers are spares, or wait
 	MaxSpares  int // that take part without computing, to take a lost worker's place at once
 
@@ -36,6 +37,9 @@ type Config struct {
 	// JoinDebounce delays the generation that takes in newcomers, from the last
 	// of them (at most five times from the first), so that a burst makes one.
 	JoinDebounce time.Duration
+	// DrainDeadline is how long the others may take to commit the step in flight before a
+	// node that wants to leave is let go without it; at least twice the p99 of the step time.
+	DrainDeadline time.Duration
 	// AllowMinority is the operator's word that the members which cannot be
 	// heard are dead: a generation may form without a quorum.
 	AllowMinority bool
@@ -109,6 +113,7 @@ func DefaultConfig() Config {
 		WaitTimeout:       30 * time.Minute,
 		RejoinTimeout:     10 * time.Second,
 		JoinDebounce:      500 * time.Millisecond,
+		DrainDeadline:     20 * time.Second,
 		LostAfter:         2 * time.Second,
 		SilentAfter:       3 * time.Second,
 		MinStepDeadline:   30 * time.Second,
@@ -140,6 +145,9 @@ func (c Config) Validate() error {
 	}
 	if c.MinWorkers < 1 {
 		bad("min_workers is %d; it must be at least 1", c.MinWorkers)
+	}
+	if c.MinNodes < 0 {
+		bad("min_nodes is %d; it must not be negative", c.MinNodes)
 	}
 	if c.MaxSpares < 0 {
 		bad("max_spares is %d; it must not be negative", c.MaxSpares)
@@ -175,6 +183,7 @@ func (c Config) Validate() error {
 		{"formation_timeout", c.FormationTimeout},
 		{"wait_timeout", c.WaitTimeout},
 		{"join_debounce", c.JoinDebounce},
+		{"drain_deadline", c.DrainDeadline},
 		{"broken_grace", c.BrokenGrace},
 		{"restart_window", c.RestartWindow},
 		{"restart_backoff", c.RestartBackoff},

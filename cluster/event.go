@@ -20,8 +20,12 @@ type WorkerJoined struct {
 }
 
 // StreamBroken says that a worker's stream ended without a Leave. It is suspected, and
-// lost after Config.LostAfter.
-type StreamBroken struct{ ID MemberID }
+// lost after Config.LostAfter. Closed says that the worker's end closed the connection, as
+// the kernel does for a process that has ended (see "Lost at once" in the package's text).
+type StreamBroken struct {
+	ID     MemberID
+	Closed bool
+}
 
 // WorkerLost says that a worker is gone. Certified says that it said good-bye: it left by
 // agreement and commits nothing more; otherwise it is only unheard.
@@ -65,8 +69,8 @@ type AgentHeard struct{ Node string }
 // AgentLost says that the session of a node's agent ended.
 type AgentLost struct{ Node string }
 
-// AgentDraining says that a node wants to leave the run. Answered by Drained, or by
-// a Stop of the run if too few workers would be left.
+// AgentDraining says that a node wants to leave the run. Answered by Drained, once the
+// step in flight is committed, or by a Stop of the run if too few workers would be left.
 type AgentDraining struct{ Node string }
 
 // NodeSilent says that gossip counts a node among the dead. It is a hint: a
@@ -133,10 +137,12 @@ type Form struct{ Generation Generation }
 type Adopt struct{ Generation Generation }
 
 // Abort ends a generation that has no successor yet: its members abort their
-// collectives and wait.
+// collectives and wait. With AfterStep they commit the step in flight first, and leave
+// together once all of them know.
 type Abort struct {
 	Generation uint64
 	Reason     string
+	AfterStep  bool
 }
 
 // Wait says what a generation is waiting for, when that changes.

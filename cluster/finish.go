@@ -66,46 +66,9 @@ func (m *Machine) stopRequested(reason string) {
 	m.beginStop(reason)
 }
 
-// drain lets a node leave if enough others stay, and stops the run if not: then
-// everybody saves. Decisions are made one after the other, so that of nodes that all
-// want to leave the last ones stay to save.
-func (m *Machine) drain(name string) {
-	n := m.node(name)
-	switch m.state {
-	case StateOver, StateFinishing, StateStopping:
-		return // the workers are leaving anyway
-	case StateForming, StateRecovering, StateRunning, StateWaiting:
-	}
-	left := 0
-	for _, w := range m.ranks() {
-		if w.member.Node != name && !m.leaving(w.member.Node) && w.connected && !w.report.Stopping {
-			left++
-		}
-	}
-	switch {
-	case n.drained:
-	case m.state != StateRunning || m.ended:
-		m.beginStop(fmt.Sprintf("node %s was asked to leave while the run was %s", name, m.state))
-		return
-	case left < m.cfg.MinWorkers:
-		m.beginStop(fmt.Sprintf("node %s was asked to leave, and %s would be too few (cluster.nodes)", name, count(left, "worker")))
-		return
-	}
-	n.drained = true
-	for _, w := range n.seats {
-		m.agreed[w.member.ID] = true
-	}
-	m.do(Drained{name})
-}
-
-// leaving tells whether a node was allowed to leave.
-func (m *Machine) leaving(name string) bool {
-	i := m.nodeOrder(name)
-	return i >= 0 && m.nodes[i].drained
-}
-
 func (m *Machine) beginStop(reason string) {
 	m.state, m.stop, m.stopBy = StateStopping, reason, m.now.Add(m.cfg.StopTimeout)
+	m.drains = nil // everybody saves and leaves
 	m.rev++
 	m.do(Stop{reason})
 }
@@ -149,7 +112,8 @@ func (m *Machine) stopped(reason string) {
 			"the same command continues from the newest checkpoint", reason, m.step)
 		return
 	}
-	m.over(End{Outcome: OutcomeStopped, ExitCode: ExitStopped, Reason: reason})
+	m.step = max(m.step, m.saved)
+	m.over(End{Outcome: OutcomeStopped, ExitCode: ExitStopped, Reason: reason, SavedOn: m.savedOn})
 }
 
 // gone tells whether all members of the last generation are certainly dead.

@@ -12,9 +12,13 @@ import (
 func (m *Machine) form() {
 	survived, fresh := m.number(isSurvivor) > 0, m.number(isFresh)
 	switch {
+	case len(m.drains) > 0 && m.calm() && m.state == StateRunning: // its members are about to leave it together
 	case survived && m.calm() && !m.promotable() && (fresh == 0 || m.number(isSurvivor) >= m.cfg.MaxWorkers+m.cfg.MaxSpares || !m.joinTime()):
 	case m.state == StateStopping && !survived:
-	case m.blocked.text != "" && m.blocked.rev == m.rev && m.blocked.changes == m.changes:
+	case m.blocked.text != "" && m.blocked.rev == m.rev && m.blocked.changes == m.changes && m.blocked.living == m.living():
+		if m.blocked.nodes {
+			m.waitSince = m.now
+		}
 		m.await("%s", m.blocked.text)
 	case !survived:
 		m.formFromNothing(fresh)
@@ -118,6 +122,10 @@ func (m *Machine) propose(line lineup, reason string) {
 	members := line.members
 	in := m.choose(members)
 	g, unheard, barred := m.barred(in)
+	if goes := m.goes(); barred && len(goes) > 0 {
+		m.await("the workers of %s to end: the node leaves the run", namesOf(goes))
+		return
+	}
 	if barred && !m.cfg.AllowMinority {
 		what := "which may have committed a step"
 		switch {
@@ -128,6 +136,10 @@ func (m *Machine) propose(line lineup, reason string) {
 		}
 		m.block("no majority of generation %d (%s): unheard, and not certified dead: %s; "+
 			"bring them back (a machine in the place of a lost one takes its name: cluster.node), or set cluster.allow_minority if they are certainly dead", g.Number, what, names(unheard))
+		return
+	}
+	if !m.calm() && m.last.Number > 0 && m.short() {
+		m.awaitNodes()
 		return
 	}
 	if barred {
@@ -145,7 +157,7 @@ func (m *Machine) propose(line lineup, reason string) {
 	m.setLast(next, members)
 	m.issue(m.last)
 	m.rev++
-	m.ended, m.causes, m.waitFor, m.waitSince = false, nil, "", time.Time{}
+	m.ended, m.paused, m.causes, m.waitFor, m.waitSince = false, false, nil, "", time.Time{}
 	m.joinFirst, m.joinLast, m.minReached = time.Time{}, time.Time{}, time.Time{}
 	m.steps.restart()
 	m.breaks.at, m.breaks.text = time.Time{}, ""
@@ -203,7 +215,7 @@ func (m *Machine) barred(next func(MemberID) bool) (g *group, unheard []Member, 
 func (m *Machine) block(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	m.await("%s", text)
-	m.blocked = blockedDecision{m.rev, m.changes, text}
+	m.blocked = blockedDecision{rev: m.rev, changes: m.changes, living: m.living(), text: text}
 }
 
 // await says what is waited for, aborts the generation that is over, and fails

@@ -96,6 +96,9 @@ func (m *Machine) tell(w *worker, holds uint64) {
 		w.told = m.last.Number
 		m.do(Tell{id, Form{m.last.Generation}})
 	}
+	if m.parting == m.last.Number && m.parting > 0 && !m.ended && m.last.Rank(id) >= 0 {
+		m.do(Tell{id, m.part()})
+	}
 	if m.state == StateStopping {
 		m.do(Tell{id, Stop{m.stop}})
 	}
@@ -205,7 +208,7 @@ func (m *Machine) reported(r Report) {
 	m.weigh(w)
 	m.dropVoid(r)
 	if r.Stopping && r.HasState && r.Step > m.saved {
-		m.saved = r.Step
+		m.saved, m.savedOn = r.Step, r.SavedOn
 		m.rev++
 	}
 	if r.Generation == 0 || r.Generation != m.last.Number || w.rank < 0 {
@@ -215,6 +218,9 @@ func (m *Machine) reported(r Report) {
 		m.steps.interrupted = true
 	}
 	m.commit(r.CommitGeneration, r.Step)
+	if r.Broken != "" && r.Reset && r.Blame != "" {
+		m.resets[r.Blame] = w.member
+	}
 	if r.Broken != "" && m.breaks.at.IsZero() {
 		m.breaks.at = m.now
 		m.breaks.text = fmt.Sprintf("%s: %s", w.member, r.Broken)

@@ -22,6 +22,7 @@ type Journal struct {
 	Nodes      []string     // in join order
 	Dead       []MemberID   // certified deaths among the members of Base, Issued and Last
 	Saved      int64        // newest step that was saved for a stop; -1 none
+	SavedOn    string       // node that has it
 	Stop       string       // a stop was requested, and why
 	Failing    string       // the stop is for a failure, and this is it
 	Finish     Finish       // a rank finished, if Member is set
@@ -38,7 +39,7 @@ func (m *Machine) Revision() uint64 { return m.rev }
 func (m *Machine) Journal() Journal {
 	j := Journal{
 		RunID: m.cfg.RunID, ConfigHash: m.cfg.ConfigHash, Build: m.cfg.Build,
-		Floor: m.floor, Last: m.last.Generation, Ended: m.ended, First: m.first.Generation, Base: m.base.Generation, Step: m.step, Saved: m.saved,
+		Floor: m.floor, Last: m.last.Generation, Ended: m.ended, First: m.first.Generation, Base: m.base.Generation, Step: m.step, Saved: m.saved, SavedOn: m.savedOn,
 		Stop: m.stop, Failing: m.failing, Finish: m.finish, End: m.end,
 	}
 	for _, n := range m.nodes {
@@ -76,7 +77,7 @@ func Restore(cfg Config, j Journal, now time.Time) (*Machine, error) {
 		return m, nil
 	}
 	m.adoptIdentity(Member{RunID: j.RunID, ConfigHash: j.ConfigHash, Build: j.Build})
-	m.ended, m.step, m.saved = j.Ended, j.Step, j.Saved
+	m.ended, m.step, m.saved, m.savedOn = j.Ended, j.Step, j.Saved, j.SavedOn
 	m.base, m.first = newGroup(j.Base), newGroup(j.First)
 	for _, g := range j.Issued {
 		m.issued = append(m.issued, newGroup(g))

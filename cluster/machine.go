@@ -35,14 +35,15 @@ type Machine struct {
 	kept      map[string]*kept  // nodes that are kept out of the run for that
 	probes    uint64            // numbers of probes used
 
-	floor  uint64   // numbers up to here are used
-	last   *group   // newest one formed
-	ended  bool     // last is over: its members were told to abort
-	issued []*group // formed after base; may commit, or may have, unheard
-	first  *group   // the first one formed, or heard of
-	base   *group   // newest one known to have committed a step
-	step   int64    // newest step that base committed; -1 none
-	saved  int64    // newest step that was saved for a stop; -1 none
+	floor   uint64   // numbers up to here are used
+	last    *group   // newest one formed
+	ended   bool     // last is over: its members were told to abort
+	issued  []*group // formed after base; may commit, or may have, unheard
+	first   *group   // the first one formed, or heard of
+	base    *group   // newest one known to have committed a step
+	step    int64    // newest step that base committed; -1 none
+	saved   int64    // newest step that was saved for a stop; -1 none
+	savedOn string   // node that has it
 
 	started    time.Time
 	minReached time.Time // since when a first generation could form; zero: it cannot
@@ -52,6 +53,10 @@ type Machine struct {
 	causes     []string // why last has to be replaced
 	joinFirst  time.Time
 	joinLast   time.Time
+	drains     []string // nodes that want to leave, in the order in which they asked
+	parting    uint64   // the generation that is to end after its step in flight; 0: none
+	partSince  time.Time
+	resets     map[MemberID]Member // members of last whose end closed a connection, and to whom
 
 	steps   stepTimes
 	breaks  breakage
@@ -63,6 +68,7 @@ type Machine struct {
 	endBy   time.Time
 	end     End
 	drained bool // the last departure from last was by agreement
+	paused  bool // too few nodes live
 	rev     uint64
 }
 
@@ -70,6 +76,7 @@ type worker struct {
 	member     Member
 	report     Report
 	connected  bool
+	closed     bool // not connected: its end closed the stream
 	finished   bool
 	told       uint64    // newest generation that it was told of
 	seen       time.Time // last word
@@ -87,8 +94,9 @@ type node struct {
 	slots     int
 	host      string
 	connected bool
-	drained   bool // it was allowed to leave
-	seen      time.Time
+	drained   bool      // it was allowed to leave
+	since     time.Time // when its agent joined last
+	seen      time.Time // the agent's last word
 	seats     []*worker // registered workers by slot, one a slot
 }
 
@@ -108,7 +116,7 @@ func New(cfg Config, now time.Time) (*Machine, error) {
 		evicted: map[MemberID]string{}, unheard: map[MemberID]absence{}, silent: map[string]bool{},
 		links: map[pair]*trouble{}, kept: map[string]*kept{}, nodesBy: map[string]int{}, unheardAt: map[place][]MemberID{},
 		last: newGroup(Generation{}), first: newGroup(Generation{}), base: newGroup(Generation{}),
-		budget: newBudget(), breaks: breakage{blame: map[MemberID]int{}},
+		budget: newBudget(), breaks: breakage{blame: map[MemberID]int{}}, resets: map[MemberID]Member{},
 	}, nil
 }
 
@@ -142,6 +150,7 @@ func (m *Machine) apply(e Event) {
 	case StreamBroken:
 		if w := m.workers[e.ID]; w != nil {
 			m.hear(w, false)
+			w.closed = e.Closed
 			m.weigh(w)
 		}
 	case WorkerLost:
@@ -185,7 +194,7 @@ func (m *Machine) slept(gap time.Duration) {
 	}
 	m.absentAt = m.absentAt.Add(gap)
 	for _, n := range m.nodes {
-		n.seen = n.seen.Add(gap)
+		n.seen, n.since = n.seen.Add(gap), n.since.Add(gap)
 	}
 	for id, a := range m.unheard {
 		a.since = a.since.Add(gap)
@@ -210,6 +219,9 @@ func (m *Machine) settle() {
 	m.settleLinks()
 	m.checkLinks()
 	m.checkBroken()
+	m.checkLeft()
+	m.checkNodes()
+	m.settleDrains()
 	m.checkHang()
 	m.form()
 }
@@ -244,8 +256,12 @@ func (m *Machine) expire() {
 			late = append(late, w)
 		}
 	}
+	m.expireClosed()
 	slices.SortFunc(late, m.bySeat)
 	for _, w := range late {
+		if m.workers[w.member.ID] != w {
+			continue
+		}
 		silence := round(m.now.Sub(w.seen))
 		if w.connected {
 			m.unhear(w, fmt.Sprintf("silent for %s", silence))
@@ -295,7 +311,11 @@ func (m *Machine) agentJoined(e AgentJoined) {
 	m.setSilent(e.Node, false)
 	n := m.node(e.Node)
 	m.agents = true
-	n.slots, n.host, n.connected, n.seen, n.drained = e.Slots, e.Host, true, m.now, false
+	n.slots, n.host, n.connected, n.seen, n.since = e.Slots, e.Host, true, m.now, m.now
+	if n.drained {
+		n.drained = false
+		m.weighNode(e.Node)
+	}
 	for id, a := range m.unheard {
 		if a.member.Node == e.Node {
 			a.since = m.now

@@ -16,7 +16,7 @@ func (w *model) act() {
 	case 1:
 		if p.id != "" && p.connected {
 			p.connected = false
-			w.step(StreamBroken{p.id})
+			w.step(StreamBroken{ID: p.id, Closed: w.serial%2 == 0})
 		}
 	case 2:
 		w.hear(p, w.rng.IntN(3) > 0)
@@ -27,7 +27,7 @@ func (w *model) act() {
 	case 5:
 		if p.id != "" && p.connected && p.heard {
 			r := w.say(p)
-			r.Broken, r.Blame = "connection reset", w.seats[0].id
+			r.Broken, r.Blame, r.Reset = "connection reset", w.seats[0].id, w.serial%2 == 0
 			w.step(Reported{r})
 		}
 	case 6:
@@ -80,7 +80,7 @@ func (w *model) vanish(p *process) {
 	if p.id == "" {
 		return
 	}
-	broken := StreamBroken{p.id}
+	broken := StreamBroken{ID: p.id, Closed: w.serial%2 == 0}
 	*p = process{node: p.node, slot: p.slot, heard: p.heard, restartAt: w.now, before: append(p.before, p.id)}
 	w.step(broken)
 }

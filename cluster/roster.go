@@ -64,6 +64,7 @@ const (
 	isConnecting                   // ranked, and misses a connection to a peer
 	isSurvivor                     // ranked, and may be in the next generation
 	isFresh                        // not ranked, and may be in the next generation
+	isLeft                         // ranked, and left the generation with nothing wrong in it
 	markCount    = iota
 )
 
@@ -89,7 +90,9 @@ type roster struct {
 // answer is the same.
 type blockedDecision struct {
 	rev, changes uint64
+	living       int // nodes
 	text         string
+	nodes        bool // it waits for nodes
 }
 
 func stream(connected bool) int {
@@ -157,6 +160,7 @@ func (m *Machine) setLast(g *group, ranked []*worker) {
 		}
 	}
 	m.last = g
+	clear(m.resets)
 	m.progress, m.connects, m.awaited = time.Time{}, time.Time{}, 0
 	m.byRank, m.away = make([]*worker, len(g.Members)), make([]bool, len(g.Members))
 	for rank, w := range ranked {
@@ -205,6 +209,7 @@ func (m *Machine) hear(w *worker, connected bool) {
 		}
 	}
 	w.connected, w.seen = connected, m.now
+	w.closed = w.closed && !connected
 }
 
 // unlistHeard stops watching for a worker's silence.
@@ -228,7 +233,7 @@ func (m *Machine) progressed(w *worker) {
 func (m *Machine) weigh(w *worker) {
 	var s marks
 	r := &w.report
-	live := !r.Stopping && (len(m.kept) == 0 || m.kept[w.member.Node] == nil)
+	live := !r.Stopping && (len(m.kept) == 0 || m.kept[w.member.Node] == nil) && !m.nodes[m.nodeOrder(w.member.Node)].drained
 	if w.rank < 0 {
 		if live {
 			s |= isFresh
@@ -259,6 +264,9 @@ func (m *Machine) weigh(w *worker) {
 	}
 	if live {
 		s |= isSurvivor
+	}
+	if r.Left && r.Broken == "" && r.Generation == m.last.Number {
+		s |= isLeft
 	}
 	m.setMarks(w, s)
 }

@@ -26,7 +26,8 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //	join ID SEAT [KEY=VALUE...]       at=TOPOLOGY, holds=NUMBER:ID,ID, committed=..., gave=... and the keys of report
 //	report ID,... KEY=VALUE...        changes the last report of each and sends it
 //	mute ID                           no heartbeats from now on, though connected
-//	cut ID | lost ID | left ID        stream broke | lost uncertified | said good-bye
+//	cut ID [closed=true]              stream broke | was closed by the worker's end
+//	lost ID | left ID                 lost uncertified | said good-bye
 //	exit ID SEAT [code=N] [signal=S] [message=M]
 //	finish ID gen=N step=N digest=D | stop REASON | tick
 //	probed ID NUMBER [error=TEXT]
@@ -122,7 +123,7 @@ func (p *player) input(line string, f []string) {
 		p.step(events...)
 	case "cut":
 		p.order = without(p.order, args[0])
-		p.step(StreamBroken{MemberID(args[0])})
+		p.step(StreamBroken{ID: MemberID(args[0]), Closed: keys["closed"] == "true"})
 	case "lost", "left":
 		p.order = without(p.order, args[0])
 		p.step(WorkerLost{ID: MemberID(args[0]), Certified: f[1] == "left", Why: f[1]})
@@ -167,6 +168,8 @@ func (p *player) config(f []string) {
 			p.cfg.MinWorkers, p.cfg.MaxWorkers = p.int(v), p.int(v)
 		case "min":
 			p.cfg.MinWorkers = p.int(v)
+		case "nodes":
+			p.cfg.MinNodes = p.int(v)
 		case "spares":
 			p.cfg.MaxSpares = p.int(v)
 		case "max":
@@ -254,6 +257,10 @@ func (p *player) report(r Report, keys map[string]string) Report {
 			r.Broken = v
 		case "blame":
 			r.Blame = MemberID(v)
+		case "reset":
+			r.Reset = v == "true"
+		case "on":
+			r.SavedOn = v
 		}
 	}
 	return r
@@ -303,7 +310,7 @@ func (p *player) step(events ...Event) {
 		if f, ok := a.(Form); ok { // what every client does at once
 			for _, m := range f.Generation.Members {
 				r := p.reports[string(m.ID)]
-				r.Generation, r.Broken, r.Blame = f.Generation.Number, "", ""
+				r.Generation, r.Left, r.Broken, r.Blame, r.Reset = f.Generation.Number, false, "", "", false
 				p.reports[string(m.ID)] = r
 			}
 		}
@@ -335,7 +342,11 @@ func describe(a Action) string {
 	case Adopt:
 		return fmt.Sprintf("adopt %d", a.Generation.Number)
 	case Abort:
-		return fmt.Sprintf("abort %d: %s", a.Generation, a.Reason)
+		after := ""
+		if a.AfterStep {
+			after = " after its step"
+		}
+		return fmt.Sprintf("abort %d%s: %s", a.Generation, after, a.Reason)
 	case Wait:
 		return "wait: " + a.For
 	case Kill:
@@ -357,7 +368,11 @@ func describe(a Action) string {
 	case Stop:
 		return "stop: " + a.Reason
 	case Over:
-		return fmt.Sprintf("over: %s, exit code %d, step %d: %s", a.End.Outcome, a.End.ExitCode, a.End.Step, a.End.Reason)
+		on := ""
+		if a.End.SavedOn != "" {
+			on = " saved on " + a.End.SavedOn
+		}
+		return fmt.Sprintf("over: %s, exit code %d, step %d%s: %s", a.End.Outcome, a.End.ExitCode, a.End.Step, on, a.End.Reason)
 	}
 	return fmt.Sprintf("%T", a)
 }

@@ -146,9 +146,13 @@ type Report struct {
 	// Broken is set when the worker's group of this generation failed (the
 	// error's text) and it waits for the next generation. Blame names the peer
 	// at the other end, if known; in PhaseConnect, without Broken, a peer to which there
-	// is no connection yet.
+	// is no connection yet. Reset says that Blame's end closed the connection, as the
+	// kernel does for a process that has ended.
 	Broken string
 	Blame  MemberID
+	Reset  bool
+	// SavedOn is the node that has the state of Step on its disk, where Stopping is set.
+	SavedOn string
 }
 
 // Usage is what the operating system says of a worker: what it holds, and what keeps it
@@ -236,6 +240,7 @@ type End struct {
 	ExitCode int    // what the processes of the run exit with
 	Step     int64  // last committed step
 	Digest   string // of OutcomeFinished
+	SavedOn  string // node on whose disk the state of Step was saved for a stop; empty if nobody said so
 }
 
 // Exit codes with a meaning for supervisors and job controllers.

@@ -73,6 +73,10 @@ func (r *run) outcome(end cluster.End, took time.Duration) Outcome {
 		o.Loss = lossOf(r.dir.Events(), end.Step)
 	case cluster.OutcomeStopped:
 		o.Ending, o.Code = Stopped, cluster.ExitStopped
+		if end.SavedOn != "" && (o.Saved == nil || o.Saved.Step < end.Step) {
+			// This node's workers had no part in it: others saved, and the coordinator says so.
+			o.Saved = &spec.Saved{Step: end.Step, Node: end.SavedOn}
+		}
 		switch {
 		case o.Saved != nil:
 			o.Step = max(o.Step, o.Saved.Step)

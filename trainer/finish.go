@@ -65,7 +65,7 @@ func (r *round) leave(ctx context.Context) error {
 	if err := r.save(ctx); err != nil {
 		return err
 	}
-	r.progress.stopping()
+	r.progress.stopping(r.saved)
 	if r.rank == 0 {
 		r.parts.Observer.Stop(r.state.Step)
 	}
@@ -213,6 +213,6 @@ func (t *Trainer) saveAlone(ctx context.Context) error {
 		return &UnsavedError{Step: t.state.Step, Reasons: []string{fmt.Sprintf("node %s: %v", t.parts.Node, err)}, Err: err}
 	}
 	t.heard(Saved{Step: t.state.Step, Node: t.parts.Node, Path: path})
-	t.progress.stopping()
+	t.progress.stopping(t.saved)
 	return nil
 }

@@ -16,6 +16,7 @@ type generations struct {
 	newest  cluster.Generation
 	taken   uint64 // number of the newest one handed out
 	current uint64
+	parting uint64 // the generation that is to be left after its step in flight; 0: none
 	newer   func()
 
 	cancel context.CancelFunc
@@ -62,10 +63,15 @@ func (g *generations) arrived(gen cluster.Generation) {
 	}
 }
 
-// aborted interrupts a generation that has no successor yet.
+// aborted interrupts a generation that has no successor yet, or notes that it is to be
+// left after the step in flight.
 func (g *generations) aborted(a cluster.Abort) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if a.AfterStep {
+		g.parting = a.Generation
+		return
+	}
 	if g.newer != nil && a.Generation >= g.current {
 		g.newer()
 	}
@@ -82,12 +88,12 @@ func (g *generations) take() (cluster.Generation, bool) {
 	return g.newest, true
 }
 
-// due tells whether a generation waits that follows the one in progress after its step
-// in flight.
+// due tells whether the generation in progress is to be left after its step in flight: for
+// one that follows it then, or for one that is yet to come.
 func (g *generations) due() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.newest.Number > g.current && g.newest.After == g.current
+	return g.parting == g.current || g.newest.Number > g.current && g.newest.After == g.current
 }
 
 // onNewer calls f when a generation after number arrives that does not wait for its step

@@ -2,8 +2,10 @@ package trainer
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/agrdist/agrdist/allreduce"
@@ -28,7 +30,7 @@ func (p *progress) enter(gen cluster.Generation, rank int) {
 	p.rank = rank
 	p.flight.Add(flight.Record{Kind: flight.Joined, Generation: gen.Number, Rank: rank, Peer: len(gen.Members)})
 	p.change(func(r *cluster.Report) {
-		r.Generation, r.Left, r.Broken, r.Blame = gen.Number, false, "", ""
+		r.Generation, r.Left, r.Broken, r.Blame, r.Reset = gen.Number, false, "", "", false
 		r.Phase, r.Bucket = cluster.PhaseConnect, 0
 	})
 }
@@ -49,8 +51,9 @@ func (p *progress) set(phase string, bucket int) {
 	})
 }
 
-// left notes how the generation ended for this rank. Without an error it ended for all.
-func (p *progress) left(err error) {
+// left notes how the generation ended for this rank. Without an error it ended for all:
+// with the run, or because all moved on.
+func (p *progress) left(err error, moved bool) {
 	why := "failed"
 	switch {
 	case err == nil:
@@ -61,7 +64,7 @@ func (p *progress) left(err error) {
 		why = "broken"
 	}
 	p.change(func(r *cluster.Report) {
-		r.Left = err != nil
+		r.Left = err != nil || moved
 		p.flight.Add(flight.Record{Kind: flight.Left, Generation: r.Generation, Rank: p.rank, Step: r.Step, Name: why})
 	})
 }
@@ -139,13 +142,26 @@ func (p *progress) broken(err error, gen cluster.Generation) {
 		r.Broken = err.Error()
 		var op *allreduce.Error
 		if errors.As(err, &op) && op.Peer >= 0 && op.Peer < len(gen.Members) {
-			r.Blame = gen.Members[op.Peer].ID
+			r.Blame, r.Reset = gen.Members[op.Peer].ID, reset(err)
 		}
 	})
 }
 
-// stopping notes that the worker is about to leave for good.
-func (p *progress) stopping() { p.change(func(r *cluster.Report) { r.Stopping = true }) }
+// reset tells whether the peer's end closed the connection.
+func reset(err error) bool {
+	return errors.Is(err, allreduce.ErrPeerLost) &&
+		(errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
+}
+
+// stopping notes that the worker is about to leave for good, and where the state was saved.
+func (p *progress) stopping(saved *Saved) {
+	p.change(func(r *cluster.Report) {
+		r.Stopping = true
+		if saved != nil {
+			r.SavedOn = saved.Node
+		}
+	})
+}
 
 func (p *progress) change(f func(*cluster.Report)) {
 	p.mu.Lock()

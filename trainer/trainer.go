@@ -152,7 +152,7 @@ func (t *Trainer) Run(ctx context.Context) (Outcome, error) {
 			return Stopped, t.saveAlone(ctx)
 		}
 		out, err := t.generation(ctx, gens, *gen, rank)
-		t.progress.left(err)
+		t.progress.left(err, out == moved)
 		switch {
 		case err == nil && out == moved:
 			t.log.Info("moved to the next generation", "generation", gen.Number, "step", t.state.Step)

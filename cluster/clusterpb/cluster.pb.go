@@ -362,7 +362,11 @@ type Report struct {
 	Left bool `protobuf:"varint,19,opt,name=left,proto3" json:"left,omitempty"`
 	// Generations in which it gave its part of a commit word, since the last one in which it
 	// committed a step itself.
-	Pledged       []uint64 `protobuf:"varint,20,rep,packed,name=pledged,proto3" json:"pledged,omitempty"`
+	Pledged []uint64 `protobuf:"varint,20,rep,packed,name=pledged,proto3" json:"pledged,omitempty"`
+	// The connection to the blamed peer was closed at the peer's end.
+	ByReset bool `protobuf:"varint,21,opt,name=by_reset,json=byReset,proto3" json:"by_reset,omitempty"`
+	// Node that has the state of step on its disk, once stopping is set.
+	SavedOn       string `protobuf:"bytes,22,opt,name=saved_on,json=savedOn,proto3" json:"saved_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -535,6 +539,20 @@ func (x *Report) GetPledged() []uint64 {
 		return x.Pledged
 	}
 	return nil
+}
+
+func (x *Report) GetByReset() bool {
+	if x != nil {
+		return x.ByReset
+	}
+	return false
+}
+
+func (x *Report) GetSavedOn() string {
+	if x != nil {
+		return x.SavedOn
+	}
+	return ""
 }
 
 // Usage is what the operating system says of a worker. Rates are of its last seconds.
@@ -1292,9 +1310,11 @@ func (x *Refused) GetText() string {
 
 // Abort ends a generation that has no successor yet.
 type Abort struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Generation uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Reason     string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The members commit the step in flight first, and leave together.
+	AfterStep     bool `protobuf:"varint,3,opt,name=after_step,json=afterStep,proto3" json:"after_step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1341,6 +1361,13 @@ func (x *Abort) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Abort) GetAfterStep() bool {
+	if x != nil {
+		return x.AfterStep
+	}
+	return false
 }
 
 // Stop asks all workers to save a checkpoint and leave.
@@ -1390,12 +1417,14 @@ func (x *Stop) GetReason() string {
 
 // End is the end of the run.
 type End struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Outcome       Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=agrdist.cluster.v1.Outcome" json:"outcome,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	ExitCode      int32                  `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	Step          int64                  `protobuf:"varint,4,opt,name=step,proto3" json:"step,omitempty"`
-	Digest        string                 `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Outcome  Outcome                `protobuf:"varint,1,opt,name=outcome,proto3,enum=agrdist.cluster.v1.Outcome" json:"outcome,omitempty"`
+	Reason   string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	ExitCode int32                  `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	Step     int64                  `protobuf:"varint,4,opt,name=step,proto3" json:"step,omitempty"`
+	Digest   string                 `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Node on whose disk the state of step was saved; empty if nobody said so.
+	SavedOn       string `protobuf:"bytes,6,opt,name=saved_on,json=savedOn,proto3" json:"saved_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1461,6 +1490,13 @@ func (x *End) GetStep() int64 {
 func (x *End) GetDigest() string {
 	if x != nil {
 		return x.Digest
+	}
+	return ""
+}
+
+func (x *End) GetSavedOn() string {
+	if x != nil {
+		return x.SavedOn
 	}
 	return ""
 }
@@ -2724,7 +2760,7 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\amembers\x18\x02 \x03(\v2\x1a.agrdist.cluster.v1.MemberR\amembers\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05after\x18\x04 \x01(\x04R\x05after\x12\x16\n" +
-	"\x06spares\x18\x05 \x01(\x05R\x06spares\"\xb3\x04\n" +
+	"\x06spares\x18\x05 \x01(\x05R\x06spares\"\xe9\x04\n" +
 	"\x06Report\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -2749,7 +2785,9 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x06chunks\x18\x11 \x01(\x05R\x06chunks\x12/\n" +
 	"\x05usage\x18\x12 \x01(\v2\x19.agrdist.cluster.v1.UsageR\x05usage\x12\x12\n" +
 	"\x04left\x18\x13 \x01(\bR\x04left\x12\x18\n" +
-	"\apledged\x18\x14 \x03(\x04R\apledged\"\xf8\x01\n" +
+	"\apledged\x18\x14 \x03(\x04R\apledged\x12\x19\n" +
+	"\bby_reset\x18\x15 \x01(\bR\abyReset\x12\x19\n" +
+	"\bsaved_on\x18\x16 \x01(\tR\asavedOn\"\xf8\x01\n" +
 	"\x05Usage\x12\x1b\n" +
 	"\trss_bytes\x18\x01 \x01(\x04R\brssBytes\x12\x1f\n" +
 	"\varena_bytes\x18\x02 \x01(\x04R\n" +
@@ -2796,20 +2834,23 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\tHeartbeat\"T\n" +
 	"\aRefused\x125\n" +
 	"\arefusal\x18\x01 \x01(\x0e2\x1b.agrdist.cluster.v1.RefusalR\arefusal\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"?\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"^\n" +
 	"\x05Abort\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x1e\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"after_step\x18\x03 \x01(\bR\tafterStep\"\x1e\n" +
 	"\x04Stop\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x9d\x01\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xb8\x01\n" +
 	"\x03End\x125\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1b.agrdist.cluster.v1.OutcomeR\aoutcome\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n" +
 	"\texit_code\x18\x03 \x01(\x05R\bexitCode\x12\x12\n" +
 	"\x04step\x18\x04 \x01(\x03R\x04step\x12\x16\n" +
-	"\x06digest\x18\x05 \x01(\tR\x06digest\"\xf5\x01\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\x12\x19\n" +
+	"\bsaved_on\x18\x06 \x01(\tR\asavedOn\"\xf5\x01\n" +
 	"\x10SuperviseRequest\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x19.agrdist.cluster.v1.HelloH\x00R\x05hello\x12=\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x1d.agrdist.cluster.v1.HeartbeatH\x00R\theartbeat\x121\n" +

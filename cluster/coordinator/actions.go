@@ -30,7 +30,7 @@ func (o *owner) carryOut(now time.Time, a cluster.Action) {
 	case cluster.Adopt:
 		o.log.Info("generation adopted", slog.Uint64("generation", a.Generation.Number), slog.Int("world_size", a.Generation.World()))
 	case cluster.Abort:
-		o.log.Warn("generation aborted", slog.Uint64("generation", a.Generation), slog.String("reason", a.Reason))
+		o.log.Warn("generation aborted", slog.Uint64("generation", a.Generation), slog.Bool("after_step", a.AfterStep), slog.String("reason", a.Reason))
 		o.broadcast(a)
 	case cluster.Wait:
 		o.log.Info("waiting", slog.String("wait_for", a.For))
@@ -138,7 +138,7 @@ func workMessage(a cluster.Action) *pb.WorkResponse {
 	case cluster.Form:
 		return &pb.WorkResponse{Message: &pb.WorkResponse_Generation{Generation: toGeneration(a.Generation)}}
 	case cluster.Abort:
-		return &pb.WorkResponse{Message: &pb.WorkResponse_Abort{Abort: &pb.Abort{Generation: a.Generation, Reason: a.Reason}}}
+		return &pb.WorkResponse{Message: &pb.WorkResponse_Abort{Abort: &pb.Abort{Generation: a.Generation, Reason: a.Reason, AfterStep: a.AfterStep}}}
 	case cluster.Stop:
 		return &pb.WorkResponse{Message: &pb.WorkResponse_Stop{Stop: &pb.Stop{Reason: a.Reason}}}
 	}

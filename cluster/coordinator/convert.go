@@ -72,7 +72,7 @@ func toReport(r cluster.Report) *pb.Report {
 		Loss: r.Loss, GradNorm: r.GradNorm, Lr: r.LR, ImagesPerSecond: r.ImagesPerSecond,
 		Broken: text.Valid(r.Broken), Blame: string(r.Blame), Left: r.Left, Pledged: r.Pledged,
 		DataMs: r.DataMillis, ComputeMs: r.ComputeMillis, WaitMs: r.WaitMillis, Chunks: int32(r.Chunks),
-		Usage: toUsage(r.Usage),
+		Usage: toUsage(r.Usage), ByReset: r.Reset, SavedOn: text.Valid(r.SavedOn),
 	}
 }
 
@@ -83,7 +83,7 @@ func fromReport(p *pb.Report, id cluster.MemberID) cluster.Report {
 		Loss: p.GetLoss(), GradNorm: p.GetGradNorm(), LR: p.GetLr(), ImagesPerSecond: p.GetImagesPerSecond(),
 		Broken: p.GetBroken(), Blame: cluster.MemberID(p.GetBlame()), Left: p.GetLeft(), Pledged: p.GetPledged(),
 		DataMillis: p.GetDataMs(), ComputeMillis: p.GetComputeMs(), WaitMillis: p.GetWaitMs(), Chunks: int(p.GetChunks()),
-		Usage: fromUsage(p.GetUsage()),
+		Usage: fromUsage(p.GetUsage()), Reset: p.GetByReset(), SavedOn: p.GetSavedOn(),
 	}
 }
 
@@ -147,11 +147,11 @@ var outcomes = map[cluster.Outcome]pb.Outcome{
 }
 
 func toEnd(e cluster.End) *pb.End {
-	return &pb.End{Outcome: outcomes[e.Outcome], Reason: text.Valid(e.Reason), ExitCode: int32(e.ExitCode), Step: e.Step, Digest: e.Digest}
+	return &pb.End{Outcome: outcomes[e.Outcome], Reason: text.Valid(e.Reason), ExitCode: int32(e.ExitCode), Step: e.Step, Digest: e.Digest, SavedOn: e.SavedOn}
 }
 
 func fromEnd(p *pb.End) cluster.End {
-	e := cluster.End{Reason: p.GetReason(), ExitCode: int(p.GetExitCode()), Step: p.GetStep(), Digest: p.GetDigest()}
+	e := cluster.End{Reason: p.GetReason(), ExitCode: int(p.GetExitCode()), Step: p.GetStep(), Digest: p.GetDigest(), SavedOn: p.GetSavedOn()}
 	for o, code := range outcomes {
 		if code == p.GetOutcome() {
 			e.Outcome = o

@@ -295,7 +295,7 @@ func TestDrain(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, v.Restart)
 		synctest.Wait()
-		require.Contains(t, y.generation().Reason, "its node leaves the run")
+		require.Contains(t, y.generation().Reason, "n1 left the run")
 		two.session.Drain()
 		synctest.Wait()
 		select {

@@ -278,11 +278,15 @@ func (w *testWorker) run() {
 			w.mu.Unlock()
 			w.say(func(r *cluster.Report) {
 				r.Generation, r.Phase, r.Bucket, r.Broken = g.Number, cluster.PhaseForward, 0, ""
+				r.Left = false
 			})
 		case a := <-w.Aborts():
 			w.mu.Lock()
 			w.aborts = append(w.aborts, a)
 			w.mu.Unlock()
+			if a.AfterStep {
+				w.say(func(r *cluster.Report) { r.Left = true })
+			}
 		case <-w.Done():
 			return
 		}

@@ -160,13 +160,14 @@ func (s *Server) serve(ctx context.Context) error {
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.MaxRecvMsgSize(maxMessage),
 	}
-	lis := s.lis
+	closings := watchClosings(s.lis)
+	lis := net.Listener(closings)
 	if s.cfg.Credentials != nil {
 		guarded, credentials := security.Guard(lis, s.cfg.Credentials)
 		lis, options = guarded, append(options, grpc.Creds(credentials))
 	}
 	rpc := grpc.NewServer(options...)
-	pb.RegisterCoordinatorServiceServer(rpc, &service{server: s})
+	pb.RegisterCoordinatorServiceServer(rpc, &service{server: s, closings: closings})
 	served := make(chan error, 1)
 	go func() { served <- rpc.Serve(lis) }()
 

@@ -17,7 +17,8 @@ import (
 // to the owner.
 type service struct {
 	pb.UnimplementedCoordinatorServiceServer
-	server *Server
+	server   *Server
+	closings *closings
 }
 
 var errAway = status.Error(codes.Unavailable, "the coordinator is stopping")
@@ -70,7 +71,14 @@ func (s *service) Work(stream pb.CoordinatorService_WorkServer) error {
 func (s *service) receiveWork(ctx context.Context, stream pb.CoordinatorService_WorkServer, id cluster.MemberID, out *workOutbox) {
 	// The news of a broken stream must arrive though the stream's context ends.
 	last := request{event: cluster.StreamBroken{ID: id}, work: out}
-	defer func() { _ = s.server.put(context.WithoutCancel(ctx), last) }() // fails only when the server stops
+	conn := s.closings.of(ctx)
+	defer func() {
+		if broken, is := last.event.(cluster.StreamBroken); is {
+			broken.Closed = conn.byPeer()
+			last.event = broken
+		}
+		_ = s.server.put(context.WithoutCancel(ctx), last) // fails only when the server stops
+	}()
 	for {
 		message, err := stream.Recv()
 		if err != nil {

@@ -248,7 +248,7 @@ func (s *Session) receive(m *pb.WorkResponse) error {
 			offer(s.generations, g)
 		}
 	case *pb.WorkResponse_Abort:
-		offer(s.aborts, cluster.Abort{Generation: m.Abort.GetGeneration(), Reason: m.Abort.GetReason()})
+		offer(s.aborts, cluster.Abort{Generation: m.Abort.GetGeneration(), Reason: m.Abort.GetReason(), AfterStep: m.Abort.GetAfterStep()})
 	case *pb.WorkResponse_Probe:
 		go s.probe(m.Probe)
 	case *pb.WorkResponse_Stop:

@@ -46,6 +46,7 @@ type Meta struct {
 	EndStep    int64  // last committed step
 	EndDigest  string // of the model, if it finished
 	EndReason  string // cut to MaxReason bytes
+	EndSavedOn string // node on whose disk the state of EndStep was saved, if the run was stopped
 
 	leaving bool // set by Leave: what follows is no failure
 }
@@ -76,7 +77,8 @@ const (
 	tagEndDigest       = 13
 	tagEndReason       = 14
 	tagSecrets         = 15
-	lastTag            = tagSecrets
+	tagEndSavedOn      = 16
+	lastTag            = tagEndSavedOn
 
 	maxDevices = 1 << 20
 )
@@ -102,6 +104,8 @@ func (m *Meta) text(tag byte) *string {
 		return &m.EndReason
 	case tagSecrets:
 		return &m.Secrets
+	case tagEndSavedOn:
+		return &m.EndSavedOn
 	default:
 		return nil
 	}

@@ -34,10 +34,11 @@ type Config struct {
 	// SayAfter is when a node that is still not admitted says what it waits for.
 	SayAfter time.Duration
 	// EndPatience is how long workers may take to leave after the run has ended,
-	// and the news of the end to arrive after the workers left by agreement.
+	// and, after the workers left by agreement, how long no coordinator may be heard that
+	// would tell how the run ended: others may still be saving.
 	EndPatience time.Duration
-	// DrainPatience is how long the answer to a Drain may take; then the run is
-	// stopped instead.
+	// DrainPatience is how long no coordinator may be heard that would answer a Drain;
+	// then the run is stopped instead.
 	DrainPatience time.Duration
 	// RefusedPatience is how long the end of the run may take to arrive after a
 	// worker of this node was refused; then only this node has no part in it.

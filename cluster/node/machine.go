@@ -153,7 +153,7 @@ func (m *Machine) settle() {
 	case m.returned || !m.orphaned.IsZero():
 	case m.refused != nil && !m.now.Before(m.giveUp):
 		m.fail(m.refused)
-	case !m.agreed.IsZero() && m.running() == 0 && m.now.Sub(m.agreed) >= m.cfg.EndPatience:
+	case !m.agreed.IsZero() && m.running() == 0 && m.unheard(m.agreed) >= m.cfg.EndPatience:
 		m.finish(cluster.End{
 			Outcome: cluster.OutcomeStopped, ExitCode: cluster.ExitStopped, Step: m.step, Reason: "all workers agreed to stop",
 		})
@@ -237,10 +237,19 @@ func (m *Machine) settleDrain() {
 	case m.draining.IsZero():
 	case m.left && m.running() == 0 && m.reports == 0:
 		m.fail(&LeftError{m.step})
-	case !m.left && m.now.Sub(m.draining) >= m.cfg.DrainPatience:
+	case !m.left && m.unheard(m.draining) >= m.cfg.DrainPatience:
 		m.draining = time.Time{}
 		m.stopRun("SIGTERM, and nobody to take over from this node,")
 	}
+}
+
+// unheard is how long no coordinator was heard, counted from a moment at the earliest: one
+// that is heard will say what this node waits for.
+func (m *Machine) unheard(since time.Time) time.Duration {
+	if m.holder.heard.After(since) {
+		since = m.holder.heard
+	}
+	return m.now.Sub(since)
 }
 
 func (m *Machine) do(a Action) { m.out = append(m.out, a) }

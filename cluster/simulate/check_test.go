@@ -16,6 +16,9 @@ type commit struct {
 	at    int // tick
 }
 
+// patience is how long a run may take to see that too few nodes live.
+const patience = 15 * second
+
 // checkForm checks a generation that a coordinator forms by what a generation is.
 func (w *world) checkForm(_ *holder, g cluster.Generation) {
 	seats := map[string]bool{}
@@ -47,6 +50,9 @@ func (w *world) checkCommit(g *group, members []*worker) {
 				}
 			}
 		}
+	}
+	if w.tick-w.enough > patience {
+		w.fail("generation %d commits step %d though only %d nodes have lived for %d s, of at least %d", g.Number, step, w.living(), patience/second, w.floor)
 	}
 	w.newest = commit{step, g, w.tick}
 }

@@ -45,6 +45,7 @@ func rules(w *world) cluster.Config {
 	c := cluster.DefaultConfig()
 	c.RunID, c.ConfigHash, c.Build = "run", "hash", "build"
 	c.MinWorkers, c.MaxWorkers, c.MaxSpares = w.least, w.nodes*w.slots-w.spares, w.spares
+	c.MinNodes = w.floor
 	c.FormationTimeout, c.WaitTimeout, c.MaxRestarts, c.MaxEarlyDeaths = 2e9, 0, -1, 1<<30
 	c.RestartBackoffMax = c.RestartBackoff
 	c.MaxBroken = 1 << 30
@@ -160,7 +161,7 @@ func (o *holder) listen(w *world) {
 			o.put(request{event: e, work: l})
 		}
 		if !l.works(w) {
-			o.put(request{event: cluster.StreamBroken{ID: id}, work: l})
+			o.put(request{event: cluster.StreamBroken{ID: id, Closed: l.closed}, work: l})
 		}
 	}
 	for i, l := range o.agents {

@@ -10,6 +10,7 @@ type line[Up, Down any] struct {
 	down   []post[Down]
 	heard  int // tick at which the two could speak last
 	ended  bool
+	closed bool // by the client's end
 }
 
 type post[T any] struct {
@@ -41,7 +42,7 @@ func (l *line[Up, Down]) works(w *world) bool {
 	}
 	if l.speaks(w) {
 		if l.dead() || l.holder.gone > 0 {
-			l.ended = true
+			l.ended, l.closed = true, l.dead()
 			return false
 		}
 		if !l.holder.paused(w) {

@@ -25,12 +25,13 @@ const (
 	drainNode              // SIGTERM to one agent: it leaves an elastic run, and comes back
 	oneWay                 // a node is not heard by another one, which it hears
 	deadLink               // as cutLink, for so long that the run must do without one of the two
+	resetNode              // all connections of a node are closed at once, and nobody dies
 	kinds
 )
 
 var kindNames = [...]string{
 	"kill worker", "kill agent", "power cut", "blackout", "cut link", "isolate", "split", "hang worker",
-	"pause agent", "disk full", "stop run", "drain node", "one way", "dead link",
+	"pause agent", "disk full", "stop run", "drain node", "one way", "dead link", "reset node",
 }
 
 // fault is one thing that goes wrong in a schedule.
@@ -57,13 +58,14 @@ type schedule struct {
 	steps  int64
 	// elastic: SIGTERM takes a node out of the run.
 	elastic bool
+	floor   int // nodes below which an elastic run pauses
 	faults  []fault
 }
 
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d nodes of %d workers, at least %d, %d spares, messages take %.1fs, %d steps, elastic %t\n",
-		s.seed, s.nodes, s.slots, s.least, s.spares, float64(s.delay)/second, s.steps, s.elastic)
+	fmt.Fprintf(&b, "seed %d: %d nodes of %d workers, at least %d, %d spares, messages take %.1fs, %d steps, elastic %t, pauses below %d nodes\n",
+		s.seed, s.nodes, s.slots, s.least, s.spares, float64(s.delay)/second, s.steps, s.elastic, s.floor)
 	for _, f := range s.faults {
 		fmt.Fprintln(&b, f)
 	}
@@ -122,6 +124,9 @@ func draw(seed uint64) schedule {
 	}
 	slices.SortStableFunc(s.faults, func(a, b fault) int { return a.at - b.at })
 	s.spares = r.IntN(min(s.nodes*s.slots-s.least, 2) + 1)
+	if s.elastic {
+		s.floor = r.IntN(s.nodes + 1)
+	}
 	return s
 }
 

@@ -32,6 +32,8 @@ type worker struct {
 	aborted  bool
 	broken   string // why it left the group of holds
 	blame    cluster.MemberID
+	reset    bool             // whose end closed the connection
+	parting  uint64           // the generation that it is to leave after the step in flight
 	missing  cluster.MemberID // to whom it cannot connect in the group of holds
 	state    state
 	doubt    bool // it committed the step that it is at, others perhaps not
@@ -73,7 +75,7 @@ func (p *worker) member() cluster.Member {
 func (p *worker) report() cluster.Report {
 	r := cluster.Report{
 		Member: p.id, Generation: p.holds.Number, Step: p.state.step, CommitGeneration: p.state.commit, HasState: p.state.has,
-		Phase: cluster.PhaseAllReduce, Broken: p.broken, Blame: p.blame, Stopping: p.saved, Left: p.aborted || p.broken != "",
+		Phase: cluster.PhaseAllReduce, Broken: p.broken, Blame: p.blame, Reset: p.reset, Stopping: p.saved, Left: p.aborted || p.broken != "",
 	}
 	for _, g := range p.pledged {
 		r.Pledged = append(r.Pledged, g.Number)
@@ -214,7 +216,7 @@ func (p *worker) hear(w *world, m any) {
 		p.admitted = true
 	case cluster.Form:
 		if m.Generation.Number > p.holds.Number {
-			p.holds, p.aborted, p.broken, p.blame, p.missing = m.Generation, false, "", "", ""
+			p.holds, p.aborted, p.broken, p.blame, p.reset, p.missing = m.Generation, false, "", "", false, ""
 		}
 	case cluster.Probe:
 		answer := cluster.Probed{ID: p.id, Number: m.Number}
@@ -225,6 +227,10 @@ func (p *worker) hear(w *world, m any) {
 		}
 		p.line.say(w, answer)
 	case cluster.Abort:
+		if m.AfterStep {
+			p.parting = m.Generation
+			return
+		}
 		p.aborted = p.aborted || m.Generation == p.holds.Number
 	case cluster.Stop:
 		p.wantStop = true
@@ -352,6 +358,12 @@ func (w *world) work(g *group, members []*worker) {
 		} else if g.steps%20 == 0 {
 			w.save(members[0])
 		}
+		if !slices.ContainsFunc(members, func(p *worker) bool { return p.parting != g.Number }) && g.lastly == 0 && members[0].state.step < w.steps {
+			for _, p := range members {
+				p.aborted = true
+			}
+			g.worked = false
+		}
 	}
 }
 
@@ -450,14 +462,19 @@ func (w *world) breakUp(g *group) {
 			q := w.worker(other)
 			gone := q == nil || q.holds.Number > g.Number || q.holds.Number == g.Number && (q.aborted || q.broken != "")
 			if gone || !w.joined(p.host.id, q.host.id) {
-				p.broken, p.blame = "connection reset", other
+				p.broken, p.blame, p.reset = "connection reset", other, q == nil && w.hears(p.host, g.Members[g.Rank(other)].Node)
 				if q != nil && w.joined(p.host.id, q.host.id) && q.broken != "" {
-					p.blame = q.blame
+					p.blame, p.reset = q.blame, false
 				}
 				break
 			}
 		}
 	}
+}
+
+// hears tells whether a node's kernel can tell another one that a process has ended.
+func (w *world) hears(at *host, node string) bool {
+	return slices.ContainsFunc(w.hosts, func(h *host) bool { return h.name() == node && w.joined(at.id, h.id) })
 }
 
 func (w *world) save(p *worker) {

@@ -47,7 +47,8 @@ type world struct {
 	asked   bool // somebody asked the run to stop
 	drained bool // a node was asked to leave, which stops the run if too few would be left
 	over    bool // a node has heard that the run has ended
-	quiet   int  // tick since when all nodes reach a coordinator
+	quiet   int  // tick since when all nodes reach a coordinator, and enough of them live
+	enough  int  // last tick at which enough nodes lived, or nobody could know better
 }
 
 // host is a node: its disk survives its processes.
@@ -122,8 +123,15 @@ func (w *world) run() string {
 		}
 		// Where all nodes reach the coordinator, some train, whichever links between them
 		// are dead.
-		if w.tick < trouble || !w.central() {
+		switch few := w.living() < w.floor; {
+		case w.tick < trouble || !w.central() || few:
 			w.quiet = w.tick
+			if few && w.central() && !w.asked && !w.drained {
+				break
+			}
+			w.enough = w.tick
+		default:
+			w.enough = w.tick
 		}
 		if w.tick-max(w.quiet, w.newest.at) > dead/2 {
 			w.fail("no step for %d s though all nodes reach the coordinator: %s", dead/2/second, w.standing())
@@ -138,8 +146,18 @@ func (w *world) run() string {
 // central tells whether there is a coordinator that all nodes reach.
 func (w *world) central() bool {
 	return slices.ContainsFunc(w.hosts, func(h *host) bool {
-		return h.agent != nil && h.agent.holder != nil && !slices.ContainsFunc(w.hosts, func(o *host) bool { return !w.joined(h.id, o.id) })
+		return h.agent != nil && h.agent.holder != nil && !h.agent.holder.paused(w) && !slices.ContainsFunc(w.hosts, func(o *host) bool { return !w.joined(h.id, o.id) })
 	})
+}
+
+// living counts the nodes that run.
+func (w *world) living() (n int) {
+	for _, h := range w.hosts {
+		if h.agent != nil || slices.ContainsFunc(h.workers, func(p *worker) bool { return p != nil }) {
+			n++
+		}
+	}
+	return n
 }
 
 // suffer lets the faults that are due begin, and end.
@@ -215,6 +233,8 @@ func (w *world) begin(f fault) {
 		if h.agent != nil {
 			h.agent.stopped = max(h.agent.stopped, until)
 		}
+	case resetNode:
+		w.reset(h)
 	case diskFull:
 		h.full = max(h.full, until)
 	case stopRun:
@@ -228,6 +248,53 @@ func (w *world) begin(f fault) {
 			h.agent.step(w, node.Signalled{Signal: "SIGTERM"})
 		}
 	case cutLink, isolate, split, oneWay, deadLink, kinds:
+	}
+}
+
+// reset closes a node's connections to all others, as a firewall does that has lost its
+// memory. The processes live.
+func (w *world) reset(h *host) {
+	for _, o := range w.hosts {
+		ends := func(client int, at *holder) bool { return client != at.host.id && (client == h.id || at.host == h) }
+		if a := o.agent; a != nil && a.line != nil && ends(o.id, a.line.holder) {
+			a.line.ended, a.line.closed = true, true
+		}
+		for _, p := range o.workers {
+			if p != nil && p.line != nil && ends(o.id, p.line.holder) {
+				p.line.ended, p.line.closed = true, true
+			}
+		}
+	}
+	for _, g := range w.groups {
+		there := slices.ContainsFunc(g.Members, func(m cluster.Member) bool { return m.Node == h.name() })
+		elsewhere := slices.ContainsFunc(g.Members, func(m cluster.Member) bool { return m.Node != h.name() })
+		if !there || !elsewhere || !g.worked {
+			continue
+		}
+		if g.age >= 2 && g.lastly == 0 {
+			w.tear(g)
+		}
+		for i, m := range g.Members {
+			p := w.worker(m.ID)
+			if p == nil || !p.takesPart(g) {
+				continue
+			}
+			for _, o := range g.Members[i:] { // whom it blames: somebody at the other end
+				if (o.Node == h.name()) != (m.Node == h.name()) {
+					p.blame = o.ID
+				}
+			}
+			if p.blame == "" {
+				for _, o := range g.Members {
+					if (o.Node == h.name()) != (m.Node == h.name()) {
+						p.blame = o.ID
+						break
+					}
+				}
+			}
+			p.broken, p.reset = "connection reset", true
+		}
+		g.worked, g.left, g.age, g.lastly = false, true, 0, 0
 	}
 }
 

@@ -86,6 +86,9 @@ func (r *runner) placeHere(o launch.Outcome) string {
 	if exists(o.Dir.Checkpoint(o.Saved.Step)) {
 		return "in " + filepath.Join(r.cfg.Out, "checkpoints") + also
 	}
+	if o.Saved.Path == "" { // this node's workers did not hear it themselves
+		return "on node " + o.Saved.Node
+	}
 	return fmt.Sprintf("on node %s in %s", o.Saved.Node, o.Saved.Path) + also
 }
 
