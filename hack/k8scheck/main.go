@@ -248,7 +248,7 @@ func checkReferences(docs []object, job object, bad func(string, ...any)) {
 		bad("completions and parallelism differ: the run would wait for pods that do not start")
 	}
 	image := text(at(pod, "containers", 0, "image"))
-	if _, tag, ok := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":"); !ok || tag == "latest" {
+	if _, tag, ok := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":"); !ok || strings.HasPrefix(tag, "latest") {
 		bad("image %s has no fixed tag: pods of one run could start different versions", image)
 	}
 	exits := map[string]string{}

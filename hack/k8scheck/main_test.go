@@ -1,10 +1,12 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 )
 
 const good = `
@@ -82,6 +84,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"a drain of two pods":         {"minAvailable: 2", "minAvailable: 1", "minAvailable"},
 		"a budget that Jobs have not": {"minAvailable: 2", "maxUnavailable: 1", "blocks a drain"},
 		"latest":                      {"agrdist:1.2", "agrdist:latest", "no fixed tag"},
+		"latest of a kind":            {"agrdist:1.2", "agrdist:latest-cuda", "no fixed tag"},
 		"no tag":                      {"agrdist:1.2", "agrdist", "no fixed tag"},
 		"143 counts":                  {"values: [143]", "values: [144]", "exit code 42"},
 		"service of all runs":         {"spec: {selector: {app.kubernetes.io/name: agrdist, app.kubernetes.io/instance: one}}", "spec: {selector: {app.kubernetes.io/name: agrdist}}", "Service svc selects the pods of other runs"},
@@ -90,4 +93,18 @@ func TestFaultsAreFound(t *testing.T) {
 		require.NotEqual(t, good, broken, name)
 		require.Contains(t, strings.Join(faults(t, broken), "\n"), c.want, name)
 	}
+}
+
+// The rules that the operator gets are those that promtool tests.
+func TestAlertRules(t *testing.T) {
+	load := func(path string) (o object) {
+		raw, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, yaml.Unmarshal(raw, &o))
+		return o
+	}
+	rule := load("../../deploy/k8s/components/monitoring/prometheusrule.yaml")
+	groups := at(load("../../deploy/monitoring/alerts.yaml"), "groups")
+	require.NotEmpty(t, groups)
+	require.Equal(t, groups, at(rule, "spec", "groups"))
 }
