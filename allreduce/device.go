@@ -12,8 +12,8 @@ import (
 // Device operations are queued behind what the backend was given before them, in
 // the same order on all ranks, by the goroutine that calls the backend. They have
 // run when Wait returns without an error; until then their buffers must be neither
-// read nor written. They fail as the others do: with an *Error, for good, on all
-// ranks.
+// read nor written. They fail as the others do, with an *Error, for good, on all
+// ranks; a failure of an operation may show in Wait only.
 type DeviceGroup interface {
 	Group
 	// Transport says for people how device memory travels: "nccl 2.27.3".

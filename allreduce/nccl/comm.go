@@ -24,8 +24,12 @@ const (
 	BF16 Type = C.ncclBfloat16
 )
 
-// tick is the pause between two polls of a call in progress.
-const tick = 20 * time.Microsecond
+// A call in progress is polled for without a pause at first, since most are done by
+// then, and once a tick later.
+const (
+	spin = 50 * time.Microsecond
+	tick = 20 * time.Microsecond
+)
 
 // Comm is a rank's communicator, one that does not block: what a call has begun is
 // polled for. Operations queue on a CUDA stream, given as its handle; device memory
@@ -84,10 +88,14 @@ func (m *Comm) once(name string, call func() C.ncclResult_t) error {
 
 // settle waits until nothing is in progress.
 func (m *Comm) settle(ctx context.Context, name string) error {
-	for {
+	for begun := time.Now(); ; {
 		err := m.async(name)
 		if !errors.Is(err, errInProgress) {
 			return err
+		}
+		if time.Since(begun) < spin {
+			runtime.Gosched()
+			continue
 		}
 		select {
 		case <-ctx.Done():

@@ -12,8 +12,9 @@
 // So a group watches its connections. When they fail, on all ranks at once, every rank
 // aborts its communicator, which frees whoever waits; the next generation makes a new
 // one. The unique id travels over the connections of the generation: it cannot be
-// taken for another's. A communicator never blocks the program: calls return at once
-// and are polled for, with deadlines.
+// taken for another's. A communicator never blocks the program: a goroutine of the group
+// makes the calls and polls for them, with deadlines, while whoever computes gradients
+// continues to give the device work.
 //
 // In OrderTree the sum has the bits of the canonical tree: subtree sums travel by
 // grouped sends and receipts, and the device adds them in their order

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 )
 
 // Lane is what a group needs of a rank's device: memory, and arithmetic on a stream
-// of its own. Its methods belong to the goroutine that calls the backend, but for
-// Done.
+// of its own. Mark and Free belong to the goroutine that calls the backend, the other
+// methods may be called from another at the same time.
 type Lane interface {
 	allreduce.Lane
 	Fill(dst tensor.Tensor, v float32)
@@ -26,10 +27,12 @@ type Lane interface {
 	Stream() uintptr
 	// Current calls f on a thread on which the device is current.
 	Current(f func() error) error
-	// Follow makes the stream wait for what the backend was given so far.
-	Follow() error
-	// Done reports whether all that was put on the stream has run. It may be called
-	// from any goroutine.
+	// Mark notes what the backend was given so far; follow, to be called once, makes
+	// the stream wait for that.
+	Mark() (follow func() error, err error)
+	// Err is the first failure of what was put on the stream.
+	Err() error
+	// Done reports whether all that was put on the stream has run.
 	Done() (bool, error)
 	// ID names the physical device, the same in all processes: two ranks cannot
 	// share one.
@@ -48,7 +51,21 @@ const (
 // The process cannot use it any more.
 var ErrStuck = errors.New("nccl: the device is stuck in an operation that was aborted")
 
+// maxPending is how many operations may wait for the library before the backend's
+// goroutine does.
+const maxPending = 1024
+
+// operation is one that waits for its turn.
+type operation struct {
+	name   string
+	bucket uint32
+	follow func() error // makes the stream wait for the operands
+	queue  func() error
+}
+
 // group is an allreduce.DeviceGroup: the connections, and a communicator beside them.
+// A goroutine of its own gives the communicator its operations, one after another: the
+// library takes its time to begin one, in which backward continues.
 type group struct {
 	allreduce.Group
 	watched allreduce.Watched
@@ -62,26 +79,34 @@ type group struct {
 
 	tree    *allreduce.DeviceTree
 	scratch tensor.Buffer
+	outworn []tensor.Buffer // scratch that was too short, perhaps still in use
+
+	operations chan operation
+	served     chan struct{} // closed when the goroutine that serves them has ended
 
 	quit    chan struct{}
 	closing sync.Once
 	watch   sync.WaitGroup
 	gone    chan struct{} // closed when the communicator was aborted after a failure
 
-	mu    sync.Mutex
-	since time.Time // when the oldest operation that is pending was queued; zero: none is
-	op    string    // of the newest
-	seq   uint32    // its bucket
-	err   error     // the first failure of the communicator or the device
+	mu     sync.Mutex
+	queued int       // operations that the library has not been given
+	since  time.Time // when the oldest operation that is pending was queued; zero: none is
+	op     string    // that the library was given last
+	seq    uint32    // its bucket
+	err    error     // the first failure of the communicator or the device
+	broken error     // the first failure of this rank's own memory or stream
 }
 
 func newGroup(base allreduce.Group, w allreduce.Watched, cfg allreduce.GroupConfig, lane Lane, comm *Comm, log *slog.Logger) *group {
 	g := &group{
 		Group: base, watched: w, lane: lane, comm: comm, plan: cfg.Plan, order: cfg.Order, timeout: cfg.OpTimeout,
 		log: log, version: comm.lib.Version(), tree: allreduce.NewDeviceTree(cfg.Plan, base.Rank(), lane),
+		operations: make(chan operation, maxPending), served: make(chan struct{}),
 		quit: make(chan struct{}), gone: make(chan struct{}),
 	}
 	g.watch.Go(g.guard)
+	go g.serve()
 	return g
 }
 
@@ -151,44 +176,91 @@ func (g *group) failure() error {
 	return g.watched.Failure(op, seq)
 }
 
-// start begins an operation: its stream comes after what the backend was given.
-func (g *group) start(op string, bucket uint32) error {
+// queue puts an operation behind what the backend was given, and returns. Its failure
+// shows in Wait.
+func (g *group) queue(name string, bucket uint32, f func() error) error {
 	g.mu.Lock()
-	g.op, g.seq = op, bucket
-	if g.since.IsZero() {
-		g.since = time.Now()
+	if g.op == "" {
+		g.op, g.seq = name, bucket
 	}
 	g.mu.Unlock()
 	select {
 	case <-g.watched.Dead():
 		return g.failure()
 	default:
-		return g.lane.Follow()
+	}
+	follow, err := g.lane.Mark()
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.queued++
+	if g.since.IsZero() {
+		g.since = time.Now()
+	}
+	g.mu.Unlock()
+	g.operations <- operation{name, bucket, follow, f}
+	return nil
+}
+
+// serve gives the library the operations, in their order, until shut.
+func (g *group) serve() {
+	defer close(g.served)
+	for o := range g.operations {
+		g.begin(o)
+		g.mu.Lock()
+		g.queued--
+		g.mu.Unlock()
 	}
 }
 
-// queue runs the calls of an operation. A refusal ends the group.
-func (g *group) queue(op string, bucket uint32, f func() error) error {
+// begin runs the calls of an operation. A refusal ends the group on all ranks; what fails
+// here alone is for Wait to tell. After a failure nothing more is begun.
+func (g *group) begin(o operation) {
+	_, broken := g.idle()
+	stop := broken != nil
+	select {
+	case <-g.watched.Dead():
+		stop = true
+	default:
+	}
+	if !stop { // an error names the operation that failed, none behind it
+		g.mu.Lock()
+		g.op, g.seq = o.name, o.bucket
+		g.mu.Unlock()
+	}
 	err := g.lane.Current(func() error {
-		if err := g.start(op, bucket); err != nil {
+		if err := o.follow(); err != nil || stop {
 			return err
 		}
-		return f()
+		if err := o.queue(); err != nil {
+			return err
+		}
+		return g.lane.Err()
 	})
 	switch refused := (*Error)(nil); {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrGone): // the guard was faster
-		return g.failure()
+	case err == nil, errors.Is(err, ErrGone): // the guard was faster
 	case errors.As(err, &refused):
 		g.fail(err)
-		return g.failure()
+	default:
+		g.mu.Lock()
+		if g.broken == nil {
+			g.broken = err
+		}
+		g.mu.Unlock()
 	}
-	return err
+}
+
+// idle says whether the library was given all operations, and what has failed here.
+func (g *group) idle() (bool, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.queued == 0, g.broken
 }
 
 // AllReduceDevice implements allreduce.DeviceGroup.
 func (g *group) AllReduceDevice(_ context.Context, bucket uint32, parts []tensor.Buffer, dst tensor.Buffer) error {
+	parts = slices.Clone(parts) // the caller's list is for the next bucket
 	return g.queue(allreduce.OpAllReduce, bucket, func() error {
 		if g.order == allreduce.OrderTree {
 			return g.tree.Reduce(g, parts, dst)
@@ -220,7 +292,7 @@ func (g *group) presum(parts []tensor.Buffer, dst tensor.Buffer) error {
 				return fmt.Errorf("nccl: room for partial sums: %w", err)
 			}
 			if g.scratch != nil {
-				g.lane.Free(g.scratch)
+				g.outworn = append(g.outworn, g.scratch)
 			}
 			g.scratch = b
 		}
@@ -267,11 +339,15 @@ func (g *group) Wait(ctx context.Context) error {
 			return g.failure()
 		default:
 		}
+		idle, err := g.idle()
+		if err != nil {
+			return err
+		}
 		done, err := g.lane.Done()
 		if err != nil {
 			return fmt.Errorf("nccl: wait for the device: %w", err)
 		}
-		if done {
+		if idle && done {
 			g.mu.Lock()
 			g.since = time.Time{}
 			g.mu.Unlock()
@@ -300,11 +376,12 @@ func (g *group) drain() error {
 		return fmt.Errorf("%w: %w", ErrStuck, g.failure())
 	}
 	for {
+		idle, _ := g.idle()
 		done, err := g.lane.Done()
 		switch {
 		case err != nil:
 			return fmt.Errorf("nccl: after an abort: %w", err)
-		case done:
+		case idle && done:
 			return nil
 		}
 		select {
@@ -324,6 +401,11 @@ func (g *group) Close() error {
 
 // shut ends the communicator: in peace where the group is well, else by the guard.
 func (g *group) shut() (err error) {
+	close(g.operations)
+	select {
+	case <-g.served: // as a rule; the library may be slow, or wait for a dead peer
+	case <-g.watched.Dead():
+	}
 	select {
 	case <-g.watched.Dead():
 		err = g.drain()
@@ -346,10 +428,13 @@ func (g *group) shut() (err error) {
 		}
 	}
 	if err == nil {
+		<-g.served
 		g.watch.Wait()
 		g.tree.Free()
-		if g.scratch != nil {
-			g.lane.Free(g.scratch)
+		for _, b := range append(g.outworn, g.scratch) {
+			if b != nil {
+				g.lane.Free(b)
+			}
 		}
 	}
 	return err

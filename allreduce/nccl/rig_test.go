@@ -34,7 +34,6 @@ type rig struct {
 	ordinal        int
 	context        cu.CUContext
 	stream         cu.Stream
-	event          cu.Event
 	add, fill      cu.Function
 	failed         error
 }
@@ -71,13 +70,12 @@ func newRig(ordinal int) (*rig, error) {
 		if err != nil {
 			return err
 		}
-		var errs [5]error
+		var errs [4]error
 		r.add, errs[0] = m.Function("add")
 		r.fill, errs[1] = m.Function("fill")
 		r.stream, errs[2] = cu.MakeStream(cu.NonBlocking)
 		lane := *r
 		lane.stream, errs[3] = cu.MakeStream(cu.NonBlocking)
-		lane.event, errs[4] = cu.MakeEvent(cu.DisableTiming)
 		lane.lane = r // what it follows
 		r.lane = &lane
 		return errors.Join(errs[:]...)
@@ -105,14 +103,18 @@ func (r *rig) ID() string                      { return fmt.Sprintf("gpu %d", r.
 func (r *rig) Stream() uintptr                 { return uintptr(unsafe.Pointer(r.stream.C())) }
 func (r *rig) Pointer(b tensor.Buffer) uintptr { return uintptr(b.(rigBuffer).ptr) }
 
-func (r *rig) Follow() error {
-	return r.Current(func() error {
-		if err := r.event.Record(r.lane.stream); err != nil {
-			return err
+func (r *rig) Mark() (follow func() error, err error) {
+	err = r.Current(func() error {
+		event, err := cu.MakeEvent(cu.DisableTiming)
+		follow = func() error {
+			return errors.Join(r.Current(func() error { return r.stream.Wait(event, 0) }), cu.DestroyEvent(&event))
 		}
-		return r.stream.Wait(r.event, 0)
+		return errors.Join(err, event.Record(r.lane.stream))
 	})
+	return follow, err
 }
+
+func (r *rig) Err() error { return r.failed }
 
 func (r *rig) Done() (done bool, err error) {
 	err = r.Current(func() error {

@@ -41,28 +41,23 @@ type Config struct {
 // Backend computes on one device. Its methods are called from one goroutine at
 // a time, on any thread.
 type Backend struct {
-	config  Config
-	name    string
-	arch    string // "sm_90"
-	device  cu.Device
-	context cu.CUContext
+	queue // of all operations
 
-	// stream carries all operations, side copies input ahead of time.
-	stream, side cu.Stream
-	lane         Lane
+	config Config
+	arch   string // "sm_90"
+	device cu.Device
+	side   cu.Stream // copies input ahead of time
+	lane   Lane
 
 	kernels   kernels
 	libraries libraries
 	staging   staging
 	work      workspace
 	outer     workspace // of operations that call operations
-	args      arguments
 	views     [3]buffer // of scratch memory, for operations that call operations
 	// scoreBytes is maxScoreBytes, but in tests of attention in several parts.
 	scoreBytes int64
 
-	counts  *counts        // of what is asked for; nil: nobody wants to know
-	failed  error          // the first failure of the device
 	closers []func() error // run by Close in reverse order, the context current
 	closed  bool
 }
@@ -82,6 +77,7 @@ func New(c Config) (*Backend, error) {
 	}
 	b := &Backend{config: c, scoreBytes: maxScoreBytes}
 	b.args.init()
+	b.lane.args.init()
 	if err := b.open(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -108,9 +104,7 @@ func (b *Backend) open() (err error) {
 		}
 		b.closers = append(b.closers, s.Destroy)
 	}
-	if err := b.lane.open(b, d.UUID); err != nil {
-		return err
-	}
+	b.lane.open(b, d.UUID)
 	if err := b.loadKernels(); err != nil {
 		return err
 	}

@@ -62,6 +62,15 @@ func (c *counts) replayed(r *counts, nodes int) {
 	c.total.Nodes += nodes
 }
 
+// add adds what another one has counted.
+func (c *counts) add(o *counts) {
+	t, u := c.total, o.total
+	for w, d := range o.operations {
+		c.called(w, d.calls, d.bytes)
+	}
+	c.total = tensor.Counts{Launches: t.Launches + u.Launches, Graphs: t.Graphs + u.Graphs, Nodes: t.Nodes + u.Nodes, Waits: t.Waits + u.Waits}
+}
+
 func (c *counts) waited() {
 	if c != nil {
 		c.total.Waits++
@@ -69,18 +78,28 @@ func (c *counts) waited() {
 }
 
 // Count implements tensor.Counter.
-func (b *Backend) Count() { b.counts = newCounts() }
+func (b *Backend) Count() {
+	b.counts = newCounts()
+	b.lane.mu.Lock()
+	defer b.lane.mu.Unlock()
+	b.lane.counts = newCounts()
+}
 
 // Counts implements tensor.Counter.
 func (b *Backend) Counts() tensor.Counts {
 	if b.counts == nil {
 		return tensor.Counts{}
 	}
-	all := b.counts.total
-	for _, w := range slices.SortedFunc(maps.Keys(b.counts.operations), func(x, y what) int {
+	sum := newCounts()
+	sum.add(b.counts)
+	b.lane.mu.Lock()
+	sum.add(b.lane.counts)
+	b.lane.mu.Unlock()
+	all := sum.total
+	for _, w := range slices.SortedFunc(maps.Keys(sum.operations), func(x, y what) int {
 		return cmp.Or(cmp.Compare(x.class, y.class), cmp.Compare(x.name, y.name))
 	}) {
-		d := b.counts.operations[w]
+		d := sum.operations[w]
 		all.Operations = append(all.Operations, tensor.Operation{Class: w.class, Name: w.name, Own: w.own, Calls: d.calls, Bytes: d.bytes})
 	}
 	return all
@@ -99,9 +118,9 @@ func (b *Backend) countCall(class, name string, parts ...*part) {
 }
 
 // copyWithin copies device memory.
-func (b *Backend) copyWithin(dst, src cu.DevicePtr, bytes int64, on cu.Stream) error {
-	b.counts.called(what{class: "copies", name: "device to device"}, 1, 2*bytes)
-	return cu.MemcpyDtoDAsync(dst, src, bytes, on)
+func (q *queue) copyWithin(dst, src cu.DevicePtr, bytes int64) error {
+	q.counts.called(what{class: "copies", name: "device to device"}, 1, 2*bytes)
+	return cu.MemcpyDtoDAsync(dst, src, bytes, q.stream)
 }
 
 // copyToDevice and copyToHost copy between pinned memory and the device's.

@@ -24,9 +24,9 @@ func spans(n int, dt tensor.DType) grid {
 func at(p cu.DevicePtr) uint64 { return uint64(p) }
 
 // Copy is dst = a, converting between F32 and BF16.
-func (b *Backend) Copy(dst, a tensor.Tensor) { b.copyOn(b.stream, dst, a) }
+func (b *Backend) Copy(dst, a tensor.Tensor) { b.copyBy(&b.queue, dst, a) }
 
-func (b *Backend) copyOn(on cu.Stream, dst, a tensor.Tensor) {
+func (b *Backend) copyBy(q *queue, dst, a tensor.Tensor) {
 	const op = "Copy"
 	same(op, dst, a)
 	d, s := b.operand(op, dst, tensor.F32, tensor.BF16, tensor.I64), b.operand(op, a, tensor.F32, tensor.BF16, tensor.I64)
@@ -37,36 +37,36 @@ func (b *Backend) copyOn(on cu.Stream, dst, a tensor.Tensor) {
 	switch {
 	case d.dtype == s.dtype && d.ptr == s.ptr: // a rank alone sums its gradient in place
 	case d.dtype == s.dtype:
-		b.enter()
-		defer b.leave()
-		b.check(op, b.copyWithin(d.ptr, s.ptr, int64(n*d.dtype.Size()), on))
+		q.enter()
+		defer q.leave()
+		q.check(op, q.copyWithin(d.ptr, s.ptr, int64(n*d.dtype.Size())))
 	case d.dtype == tensor.F32 && s.dtype == tensor.BF16:
-		b.launchOn(on, &b.kernels.widen, spans(n, tensor.BF16), elementThreads, at(d.ptr), at(s.ptr), intArg(n))
+		q.launch(&b.kernels.widen, spans(n, tensor.BF16), elementThreads, at(d.ptr), at(s.ptr), intArg(n))
 	case d.dtype == tensor.BF16 && s.dtype == tensor.F32:
-		b.launchOn(on, &b.kernels.narrow, spans(n, tensor.BF16), elementThreads, at(d.ptr), at(s.ptr), intArg(n))
+		q.launch(&b.kernels.narrow, spans(n, tensor.BF16), elementThreads, at(d.ptr), at(s.ptr), intArg(n))
 	default:
 		panic(fmt.Sprintf("cuda: Copy of %v to %v", s.dtype, d.dtype))
 	}
 }
 
 // Fill is dst = v.
-func (b *Backend) Fill(dst tensor.Tensor, v float32) { b.fillOn(b.stream, dst, v) }
+func (b *Backend) Fill(dst tensor.Tensor, v float32) { b.fillBy(&b.queue, dst, v) }
 
-func (b *Backend) fillOn(on cu.Stream, dst tensor.Tensor, v float32) {
+func (b *Backend) fillBy(q *queue, dst tensor.Tensor, v float32) {
 	d := b.operand("Fill", dst, tensor.F32, tensor.BF16)
 	n := dst.Shape.Len()
-	b.launchOn(on, b.kernels.fill.of(d.dtype), spans(n, d.dtype), elementThreads, at(d.ptr), intArg(n), f32arg(v))
+	q.launch(b.kernels.fill.of(d.dtype), spans(n, d.dtype), elementThreads, at(d.ptr), intArg(n), f32arg(v))
 }
 
 // Add is dst = a + b.
-func (b *Backend) Add(dst, x, y tensor.Tensor) { b.addOn(b.stream, dst, x, y) }
+func (b *Backend) Add(dst, x, y tensor.Tensor) { b.addBy(&b.queue, dst, x, y) }
 
-func (b *Backend) addOn(on cu.Stream, dst, x, y tensor.Tensor) {
+func (b *Backend) addBy(q *queue, dst, x, y tensor.Tensor) {
 	const op = "Add"
 	same(op, dst, x)
 	same(op, dst, y)
 	dt, n := b.activation(op, dst), dst.Shape.Len()
-	b.launchOn(on, b.kernels.add.of(dt), spans(n, dt), elementThreads,
+	q.launch(b.kernels.add.of(dt), spans(n, dt), elementThreads,
 		at(b.values(op, dst, dt)), at(b.values(op, x, dt)), at(b.values(op, y, dt)), intArg(n))
 }
 

@@ -4,8 +4,10 @@ package cuda_test
 
 import (
 	"runtime"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/agrdist/agrdist/allreduce/nccl"
@@ -43,7 +45,9 @@ func TestLaneFollows(t *testing.T) {
 		a, b, sum := one(x), one(make([]float32, n)), one(make([]float32, n))
 		be.Upload(b.Buf, y)
 		be.Scale(b, b, 2)
-		require.NoError(t, l.Follow())
+		follow, err := l.Mark()
+		require.NoError(t, err)
+		require.NoError(t, follow())
 		buf, err := l.Alloc(tensor.F32, n)
 		require.NoError(t, err)
 		own := tensor.Tensor{Buf: l.Slice(buf, 0, n), Shape: tensor.Of(n)}
@@ -77,4 +81,60 @@ func TestLaneOfADevice(t *testing.T) {
 	called := false
 	require.NoError(t, l.Current(func() error { called = true; return nil }))
 	require.True(t, called)
+}
+
+// One goroutine computes, records and counts while another works on the lane: neither
+// has the other's arguments, counts or failures.
+func TestLaneBesideTheBackend(t *testing.T) {
+	be := open(t)
+	l := be.Lane()
+	const n, rounds = 300, 40
+	tensorOf := func(v []float32) tensor.Tensor { return tensor.Flat(alloc(t, be, tensor.F32, v)) }
+	addend, other := normal(1, n), normal(2, n)
+	x, sum := tensorOf(addend), tensorOf(make([]float32, n))
+	y, total := tensorOf(other), tensorOf(make([]float32, n))
+	follow, err := l.Mark()
+	require.NoError(t, err)
+	be.Count()
+	var done sync.WaitGroup
+	done.Go(func() {
+		if !assert.NoError(t, follow()) {
+			return
+		}
+		for range rounds {
+			l.Add(sum, sum, x)
+		}
+		b, err := l.Alloc(tensor.F32, n)
+		if assert.NoError(t, err) {
+			own := tensor.Flat(b)
+			l.Fill(own, 1)
+			l.Copy(own, sum)
+			l.Copy(sum, own)
+		}
+		assert.NoError(t, l.Err())
+	})
+	replay, err := be.Record(func() error { be.AddScaled(total, y, 1); return nil })
+	require.NoError(t, err)
+	for range rounds - 1 {
+		require.NoError(t, replay())
+		_ = be.Counts()
+	}
+	done.Wait()
+	finish(t, l)
+	counted := be.Counts()
+	calls := map[string]int{}
+	for _, o := range counted.Operations {
+		calls[o.Name] += o.Calls
+	}
+	require.Equal(t, map[string]int{"add_f32": rounds, "add_scaled_f32": rounds, "fill_f32": 1, "device to device": 2}, calls)
+	require.Equal(t, 1+rounds+3, counted.Launches)
+	wantSum, wantTotal := make([]float32, n), make([]float32, n)
+	for range rounds {
+		for i := range n {
+			wantSum[i] += addend[i]
+			wantTotal[i] += other[i]
+		}
+	}
+	require.Equal(t, wantSum, download(t, be, sum.Buf))
+	require.Equal(t, wantTotal, download(t, be, total.Buf))
 }

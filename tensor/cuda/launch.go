@@ -14,22 +14,33 @@ import (
 	"github.com/agrdist/agrdist/tensor"
 )
 
+// queue is what one goroutine at a time gives a device its work with: a stream, the
+// memory of a launch's arguments, the first failure, and what was counted.
+type queue struct {
+	name    string // of the backend
+	context cu.CUContext
+	stream  cu.Stream
+	args    arguments
+	counts  *counts // of what is asked for; nil: nobody wants to know
+	failed  error   // the first failure of the device
+}
+
 // enter makes the backend's context current on this thread until leave. A
 // context belongs to a thread, and a goroutine may change threads between two
 // calls. Calls nest.
-func (b *Backend) enter() {
+func (q *queue) enter() {
 	runtime.LockOSThread()
-	if err := cu.SetCurrentContext(b.context); err != nil {
-		b.check("make the context current", err)
+	if err := cu.SetCurrentContext(q.context); err != nil {
+		q.check("make the context current", err)
 	}
 }
 
-func (b *Backend) leave() { runtime.UnlockOSThread() }
+func (q *queue) leave() { runtime.UnlockOSThread() }
 
 // check keeps the first failure.
-func (b *Backend) check(op string, err error) {
-	if err != nil && b.failed == nil {
-		b.failed = fmt.Errorf("cuda: %s: %s: %w", b.name, op, err)
+func (q *queue) check(op string, err error) {
+	if err != nil && q.failed == nil {
+		q.failed = fmt.Errorf("cuda: %s: %s: %w", q.name, op, err)
 	}
 }
 
@@ -64,11 +75,6 @@ type grid struct{ x, y int }
 
 const maxGridY = 65535
 
-// launch runs k on the stream. An empty grid does nothing.
-func (b *Backend) launch(k *kernel, g grid, threads int, args ...uint64) {
-	b.launchOn(b.stream, k, g, threads, args...)
-}
-
 // bytes is what a launch reads and writes.
 func (k *kernel) bytes(g grid, args []uint64) int64 {
 	if k.family.bytes == nil {
@@ -77,18 +83,19 @@ func (k *kernel) bytes(g grid, args []uint64) int64 {
 	return k.family.bytes(launched{g, args, k.to, k.from})
 }
 
-func (b *Backend) launchOn(s cu.Stream, k *kernel, g grid, threads int, args ...uint64) {
+// launch runs k on the stream. An empty grid does nothing.
+func (q *queue) launch(k *kernel, g grid, threads int, args ...uint64) {
 	if g.x == 0 || g.y == 0 {
 		return
 	}
-	if b.counts != nil {
-		b.counts.called(what{k.family.class, k.name, true}, 1, k.bytes(g, slices.Clone(args))) // args itself must not escape: a launch allocates nothing
+	if q.counts != nil {
+		q.counts.called(what{k.family.class, k.name, true}, 1, k.bytes(g, slices.Clone(args))) // args itself must not escape: a launch allocates nothing
 	}
-	copy(b.args.values[:], args)
-	b.enter()
-	defer b.leave()
-	if err := k.f.Launch(g.x, g.y, 1, threads, 1, 1, 0, s, b.args.pointers[:len(args)]); err != nil {
-		b.check("launch "+k.name, err)
+	copy(q.args.values[:], args)
+	q.enter()
+	defer q.leave()
+	if err := k.f.Launch(g.x, g.y, 1, threads, 1, 1, 0, q.stream, q.args.pointers[:len(args)]); err != nil {
+		q.check("launch "+k.name, err)
 	}
 }
 

@@ -155,7 +155,7 @@ func (p *part) place(scratch cu.DevicePtr) {
 func (b *Backend) cast(dst cu.DevicePtr, to tensor.DType, src cu.DevicePtr, from tensor.DType, n int) {
 	switch to {
 	case from:
-		b.check("copy", b.copyWithin(dst, src, int64(n*to.Size()), b.stream))
+		b.check("copy", b.copyWithin(dst, src, int64(n*to.Size())))
 	case tensor.F32:
 		b.launch(&b.kernels.widen, spans(n, tensor.BF16), elementThreads, at(dst), at(src), intArg(n))
 	default:

@@ -44,11 +44,11 @@ func Pointer(b tensor.Buffer) (ptr uintptr, ok bool) {
 // Alloc returns a zeroed buffer, aligned to 256 bytes or more. The error wraps
 // ErrMemory and names the bytes asked for and those free.
 func (b *Backend) Alloc(dt tensor.DType, n int) (tensor.Buffer, error) {
-	return b.allocOn(b.stream, dt, n)
+	return b.allocBy(&b.queue, dt, n)
 }
 
-// allocOn is Alloc for first use on a stream.
-func (b *Backend) allocOn(on cu.Stream, dt tensor.DType, n int) (tensor.Buffer, error) {
+// allocBy is Alloc for first use on a queue's stream.
+func (b *Backend) allocBy(q *queue, dt tensor.DType, n int) (tensor.Buffer, error) {
 	if n < 0 {
 		panic(fmt.Sprintf("cuda: allocation of %d elements", n))
 	}
@@ -60,14 +60,14 @@ func (b *Backend) allocOn(on cu.Stream, dt tensor.DType, n int) (tensor.Buffer, 
 	if n == 0 {
 		return m, nil
 	}
-	b.enter()
-	defer b.leave()
+	q.enter()
+	defer q.leave()
 	var err error
 	if m.ptr, err = b.allocate(m.bytes); err != nil {
 		return nil, err
 	}
-	if err := cu.MemsetD8Async(m.ptr, 0, m.bytes, on); err != nil {
-		b.check("clear a new buffer", err)
+	if err := cu.MemsetD8Async(m.ptr, 0, m.bytes, q.stream); err != nil {
+		q.check("clear a new buffer", err)
 	}
 	return m, nil
 }

@@ -124,7 +124,7 @@ func (b *Backend) upload(dst cu.DevicePtr, n, size int, fill func(to unsafe.Poin
 		b.check("copy to the device", b.copyToDevice(device, host, bytes, b.side))
 		b.check("copy to the device", h.copied.Record(b.side))
 		b.check("wait for input", b.stream.Wait(h.copied, 0))
-		b.check("take input", b.copyWithin(dst+cu.DevicePtr(lo*size), device, bytes, b.stream))
+		b.check("take input", b.copyWithin(dst+cu.DevicePtr(lo*size), device, bytes))
 		b.check("take input", h.taken.Record(b.stream))
 	}
 }

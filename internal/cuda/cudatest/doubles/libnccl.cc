@@ -13,6 +13,7 @@
 // rank, AGRDIST_FAKE_NCCL_INIT=RANK:CODE (init ends with the code),
 // AGRDIST_FAKE_NCCL_ERROR=RANK:N and AGRDIST_FAKE_NCCL_HANG=RANK:N (the N-th launch
 // of a communicator, from 1, ends with an asynchronous error, or never).
+// AGRDIST_FAKE_NCCL_SLOW=RANK:FILE: calls of a rank are in progress until there is a file.
 #include "libnccl_ranks.h"
 
 namespace {
@@ -45,6 +46,7 @@ int launch() {
   c->running++;
   return c->later([=] {
     for (int i = 0; i < 1 + number % 5; i++) pause();
+    if (!c->gate.empty()) c->await([c] { return access(c->gate.c_str(), F_OK) == 0; });
     bool ok = !c->aborted && enqueue(stream, "nccl", [=]() -> CUresult {
       if (number == c->failing) {  // found out later, as a broken network is
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -122,6 +124,7 @@ NCCL ncclCommInitRankConfig(Comm **out, int size, UniqueId id, int rank, Config 
   c->gpu = uuid[15];
   c->failing = setting("AGRDIST_FAKE_NCCL_ERROR", rank);
   c->hanging = setting("AGRDIST_FAKE_NCCL_HANG", rank);
+  c->gate = place("AGRDIST_FAKE_NCCL_SLOW", rank);
   c->start();
   *out = c;
   return c->later([c] { c->state = c->meet(); });

@@ -64,6 +64,13 @@ long setting(const char *name, int rank) {
   return s && sscanf(s, "%d:%ld", &r, &n) == 2 && r == rank ? n : 0;
 }
 
+// place reads RANK:FILE for a rank, nothing where there is none.
+std::string place(const char *name, int rank) {
+  int r, at = 0;
+  const char *s = getenv(name);
+  return s && sscanf(s, "%d:%n", &r, &at) == 1 && at && r == rank ? s + at : "";
+}
+
 void pause() { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
 
 struct Transfer {
@@ -81,7 +88,7 @@ using Steps = std::vector<std::function<bool(Comm &)>>;
 // meeting of the ranks, and putting work on the stream.
 struct Comm {
   Shared *shared = nullptr;
-  std::string file;
+  std::string file, gate;  // gate: see AGRDIST_FAKE_NCCL_SLOW
   int rank, size, device;  // device: as this process numbers them
   int gpu;                 // and the machine
   void *context = nullptr;
