@@ -228,6 +228,17 @@ func TestEffects(t *testing.T) {
 	require.Contains(t, string(svg), effects[0].name)
 }
 
+// A conditional model that hits its classes more often is the better one, and the metric
+// comes last.
+func TestAccuracyIsBetterHigh(t *testing.T) {
+	require.True(t, better("digits-accuracy", 0.9, 0.8))
+	require.False(t, better("digits-fd", 3, 2))
+	r := &Results{Points: []Point{{Record: suite.Record{Metrics: map[string]suite.Metric{
+		"digits-accuracy": {}, "digits-fd": {}, suite.HeldOutLoss: {}, "digits-sure": {},
+	}}}}}
+	require.Equal(t, []string{suite.HeldOutLoss, "digits-fd", "digits-sure", "digits-accuracy"}, r.metricsOf())
+}
+
 // Every range has some ticks, and 0 is among those around it.
 func TestTicks(t *testing.T) {
 	for _, r := range [][2]float64{{0.08, 0.2}, {5, 50}, {0.001, 1000}, {1, 2.5}} {
@@ -253,7 +264,7 @@ func TestDiverged(t *testing.T) {
 	require.Contains(t, text, "too few seeds")
 	require.NotContains(t, text, "NaN")
 
-	p = planOf(t, "out: OUT\nsteps: 10\nset: {lr.warmup_steps: 2}\ntune: {keys: {lr.base: [8, 9]}}\nmethods: [{name: bad}]\n", out)
+	p = planOf(t, "out: OUT\nsteps: 10\nset: {lr.warmup_steps: 2, data.holdout: 297}\ntune: {keys: {lr.base: [8, 9]}}\nmethods: [{name: bad}]\n", out)
 	_, err = p.Execute(context.Background(), lab(100), Options{Parallel: 2})
 	require.ErrorContains(t, err, "bad diverges with every value of the sweep")
 }
@@ -278,21 +289,31 @@ func TestVary(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for text, want := range map[string]string{
-		"out: x\nmethodss: []\n":                                     "line 2: field methodss not found",
-		"out: x\nvary: [1]\n":                                        "line 2",
-		"out: x\nvary: {lr.base: 3}\n":                               "lr.base: write its values as a list",
-		"out: x\nset: [a]\n":                                         "line 2: settings are key: value",
-		"out: [":                                                     "line 1",
-		"out: x\n":                                                   "nothing to compare",
-		"methods: [{name: a}]\n":                                     "out is empty",
-		"out: x\nmethods: [{name: a}, {name: A}]\n":                  "a name of its own",
-		"out: x\nmethods: [{name: a}]\nbaseline: b\n":                `baseline names "b"`,
-		"out: x\nmethods: [{name: a}]\npairs: [[a, b]]\n":            `pairs names "b"`,
-		"out: x\nmethods: [{name: a}]\neval: {weights: [both]}\n":    "choose raw, ema",
-		"out: x\nmethods: [{name: a}]\nat: [2000]\n":                 "at has step 2000; a run has 1600",
-		"out: x\nmethods: [{name: a}]\nat: [5, 1]\n":                 "increasing order",
-		"out: x\nmethods: [{name: a}]\nseeds: [5, 5]\n":              "seeds has 5 twice",
-		"out: x\nmethods: [{name: a, set: {optimizer.nam: adam}}]\n": `did you mean "optimizer.name"`,
+		"out: x\nmethodss: []\n":                                                         `line 2: unknown key "methodss"; choose one of title, out, base, set, methods, vary`,
+		"out: x\neval: {images: 5, step: 3}\n":                                           `unknown key "step"; choose one of images, steps, weights, reference, inception`,
+		"out: x\nmethods: [{name: a}]\ntune: {by: digits-fd}\n":                          "nothing is tuned",
+		"out: x\nmethods: [{name: a}]\ntune: {by: heldout, keys: {lr.base: [1, 2]}}\n":   `is "heldout"; choose heldout-loss, or a metric`,
+		"out: x\nmethods: [{name: a}]\ntune: {keys: {lr.base: [1, 2]}}\n":                "set data.holdout",
+		"out: x\nvary: {seed: [1, 2]}\n":                                                 "seed is set for runs; give seeds (--seeds)",
+		"out: x\nmethods: [{name: a, set: {out: b}}]\n":                                  "out is set for runs",
+		"out: x\nmethods: [{name: a}]\neval: {images: 1}\n":                              "eval.images (-n) is 1; a distribution needs at least 2",
+		"out: x\nmethods: [{name: a}]\neval: {steps: -3}\n":                              "eval.steps (--sampler-steps) is -3",
+		"out: x\nmethods: [{name: a}]\neval: {steps: 2000}\n":                            "at most diffusion.timesteps (1000)",
+		"out: x\nmethods: [{name: a}]\nsteps: -1\n":                                      "steps (--steps) is -1",
+		"out: x\nvary: [1]\n":                                                            "line 2",
+		"out: x\nvary: {lr.base: 3}\n":                                                   "lr.base: write its values as a list",
+		"out: x\nset: [a]\n":                                                             "line 2: settings are key: value",
+		"out: [":                                                                         "line 1",
+		"out: x\n":                                                                       "nothing to compare",
+		"methods: [{name: a}]\n":                                                         "out is empty",
+		"out: x\nmethods: [{name: a}, {name: A}]\n":                                      "a name of its own",
+		"out: x\nmethods: [{name: a}]\nbaseline: b\n":                                    `baseline names "b"`,
+		"out: x\nmethods: [{name: a}]\npairs: [[a, b]]\n":                                `pairs names "b"`,
+		"out: x\nmethods: [{name: a}]\neval: {weights: [both]}\n":                        "choose raw, ema",
+		"out: x\nmethods: [{name: a}]\nat: [2000]\n":                                     "at has step 2000; a run has 1600",
+		"out: x\nmethods: [{name: a}]\nat: [5, 1]\n":                                     "increasing order",
+		"out: x\nmethods: [{name: a}]\nseeds: [5, 5]\n":                                  "seeds has 5 twice",
+		"out: x\nmethods: [{name: a, set: {optimizer.nam: adam}}]\n":                     `did you mean "optimizer.name"`,
 		"out: x\nmethods: [{name: a}]\ntune: {keys: {lr.base: [1e-3, fast]}}\nseeds: []": "fast",
 	} {
 		s, err := Parse(strings.NewReader(text))

@@ -20,7 +20,7 @@ func kindOf(metric string) string {
 // higherIsBetter says which way a metric goes.
 func higherIsBetter(metric string) bool {
 	switch kindOf(metric) {
-	case suite.InceptionScore, suite.Precision, suite.Recall, suite.Density, suite.Coverage, suite.Sure:
+	case suite.InceptionScore, suite.Precision, suite.Recall, suite.Density, suite.Coverage, suite.Sure, suite.Accuracy:
 		return true
 	}
 	return false
@@ -44,7 +44,7 @@ func worst(metric string) float64 {
 func metricNames(m map[string]suite.Metric) []string { return slices.Sorted(maps.Keys(m)) }
 
 // order is how metrics are listed: those that papers report first.
-var order = []string{suite.HeldOutLoss, suite.FID, "fd", suite.InceptionScore, suite.KernelDistance, "kd", suite.Precision, suite.Recall, suite.Density, suite.Coverage, suite.Sure}
+var order = []string{suite.HeldOutLoss, suite.FID, "fd", suite.InceptionScore, suite.KernelDistance, "kd", suite.Precision, suite.Recall, suite.Density, suite.Coverage, suite.Sure, suite.Accuracy}
 
 // metricsOf lists the metrics of an experiment.
 func (r *Results) metricsOf() []string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/agrdist/agrdist/config"
+	"github.com/agrdist/agrdist/eval/suite"
 )
 
 // Resolver makes a checked configuration of a file and settings.
@@ -31,13 +32,16 @@ func NewPlan(s Spec, resolve Resolver) (*Plan, error) {
 	}
 	p := &Plan{Spec: s, resolve: resolve}
 	for _, m := range s.Methods {
+		var c *config.Config
 		for _, tuned := range append(p.combinations(m), nil) {
-			c, err := p.config(m, tuned, s.Seeds[0], 0, "")
-			if err != nil {
+			if c, err = p.config(m, tuned, s.Seeds[0], 0, ""); err != nil {
 				return nil, fmt.Errorf("method %q: %w", m.Name, err)
 			}
-			p.Steps = c.Train.Steps
 		}
+		if err := p.judgeable(c); err != nil {
+			return nil, &config.Error{Source: fmt.Sprintf("method %q", m.Name), Err: err}
+		}
+		p.Steps = c.Train.Steps
 	}
 	if len(p.At) == 0 {
 		p.At = []int64{p.Steps}
@@ -64,9 +68,15 @@ func (p *Plan) combinations(m Method) (out [][]string) {
 	return out
 }
 
-// tuned says whether any method has a sweep.
-func (p *Plan) tuned() bool {
-	return slices.ContainsFunc(p.Methods, func(m Method) bool { return len(p.combinations(m)) > 0 })
+// judgeable says why runs of a configuration could be trained and not evaluated.
+func (p *Plan) judgeable(c *config.Config) error {
+	if p.Eval.Steps > c.Diffusion.Timesteps {
+		return fmt.Errorf("eval.steps (--sampler-steps) is %d; it must be at most diffusion.timesteps (%d)", p.Eval.Steps, c.Diffusion.Timesteps)
+	}
+	if p.tuned() && p.Tune.By == suite.HeldOutLoss && c.Data.Holdout == 0 && c.Data.Name != "cifar10" { // which has a test set
+		return fmt.Errorf("the sweep goes by %s, which needs images that are not trained on; set data.holdout (--set data.holdout=N), or choose another metric with tune.by (--select)", suite.HeldOutLoss)
+	}
+	return nil
 }
 
 // config is the configuration of one run; steps 0 means the experiment's.

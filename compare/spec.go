@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/agrdist/agrdist/eval/suite"
 )
 
 // Spec is an experiment as a person writes it, in YAML or by flags.
@@ -160,6 +163,24 @@ func ParseSeeds(text string) (seeds []uint64, err error) {
 	return seeds, nil
 }
 
+// unknownField is how package yaml words it.
+var unknownField = regexp.MustCompile(`field (.*) not found in type compare\.(\w+)$`)
+
+// keysOf are the keys of a section of an experiment, by its type's name.
+func keysOf(section string) string {
+	for _, t := range []reflect.Type{reflect.TypeFor[Spec](), reflect.TypeFor[Method](), reflect.TypeFor[Eval](), reflect.TypeFor[Tune]()} {
+		if t.Name() != section {
+			continue
+		}
+		var keys []string
+		for f := range t.Fields() {
+			keys = append(keys, f.Tag.Get("yaml"))
+		}
+		return strings.Join(keys, ", ")
+	}
+	return ""
+}
+
 // Parse reads an experiment's file. Unknown keys are errors that name the line.
 func Parse(r io.Reader) (*Spec, error) {
 	text, err := io.ReadAll(r)
@@ -171,7 +192,11 @@ func Parse(r io.Reader) (*Spec, error) {
 	s := &Spec{}
 	if err := d.Decode(s); err != nil {
 		line, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  "), "\n")
-		return nil, errors.New(strings.TrimPrefix(line, "yaml: "))
+		line = strings.TrimPrefix(line, "yaml: ")
+		if m := unknownField.FindStringSubmatchIndex(line); m != nil {
+			line = fmt.Sprintf("%sunknown key %q; choose one of %s", line[:m[0]], line[m[2]:m[3]], keysOf(line[m[4]:m[5]]))
+		}
+		return nil, errors.New(line)
 	}
 	return s, nil
 }
@@ -210,8 +235,11 @@ func (s *Spec) complete() error {
 	if s.Eval.Reference == "" {
 		s.Eval.Reference = "train"
 	}
+	if s.Tune.By != "" && !s.tuned() {
+		return fmt.Errorf("tune.by (--select) is %q and nothing is tuned; give tune.keys (--tune KEY=V,V)", s.Tune.By)
+	}
 	if s.Tune.By == "" {
-		s.Tune.By = "heldout-loss"
+		s.Tune.By = suite.HeldOutLoss
 	}
 	if len(s.Tune.Seeds) == 0 {
 		s.Tune.Seeds = []uint64{slices.Max(s.Seeds) + 1000}
@@ -226,6 +254,11 @@ func (s *Spec) complete() error {
 		s.Title = "Comparison"
 	}
 	return nil
+}
+
+// tuned says whether any method has a sweep.
+func (s *Spec) tuned() bool {
+	return len(s.Tune.Keys) > 0 || slices.ContainsFunc(s.Methods, func(m Method) bool { return len(m.Tune) > 0 })
 }
 
 // expand is the product of methods and the values of a grid.
@@ -287,6 +320,24 @@ func (s *Spec) validate() error {
 			bad("eval.weights has %q; choose raw, ema", w)
 		}
 	}
+	if n := s.Eval.Images; n < 0 || n == 1 {
+		bad("eval.images (-n) is %d; a distribution needs at least 2, and 0 means as many as the reference has", n)
+	}
+	for _, k := range []struct {
+		key string
+		n   int64
+	}{
+		{"steps (--steps)", s.Steps}, {"tune.steps (--tune-steps)", s.Tune.Steps},
+		{"eval.steps (--sampler-steps)", int64(s.Eval.Steps)}, {"parallel (--parallel)", int64(s.Parallel)},
+	} {
+		if k.n < 0 {
+			bad("%s is %d; it must be 0 (the usual) or more", k.key, k.n)
+		}
+	}
+	if kind := kindOf(s.Tune.By); !slices.Contains(order, kind) {
+		bad("tune.by (--select) is %q; choose %s, or a metric of an evaluation such as digits-fd or fid", s.Tune.By, suite.HeldOutLoss)
+	}
+	s.checkOwn(bad)
 	if !slices.IsSorted(s.At) || len(s.At) > 0 && s.At[0] < 1 {
 		bad("at has %v; give steps in increasing order, from 1", s.At)
 	}
@@ -299,6 +350,35 @@ func (s *Spec) validate() error {
 		bad("out is empty; give the experiment's directory")
 	}
 	return errors.Join(errs...)
+}
+
+// checkOwn refuses settings of what is the experiment's own affair.
+func (s *Spec) checkOwn(bad func(format string, args ...any)) {
+	own := map[string]string{
+		"seed":               "give seeds (--seeds)",
+		"out":                "each run has its own directory in the experiment's (--out)",
+		"checkpoint.keep_at": "the checkpoints that are evaluated are kept; give at (--at)",
+	}
+	sets := [][]string{s.Set}
+	for _, m := range s.Methods {
+		sets = append(sets, m.Set)
+		for _, a := range m.Tune {
+			sets = append(sets, []string{a.Key})
+		}
+	}
+	for _, a := range s.Tune.Keys {
+		sets = append(sets, []string{a.Key})
+	}
+	told := map[string]bool{}
+	for _, set := range sets {
+		for _, text := range set {
+			key, _, _ := strings.Cut(text, "=")
+			if instead := own[key]; instead != "" && !told[key] {
+				told[key] = true
+				bad("%s is set for runs; %s", key, instead)
+			}
+		}
+	}
 }
 
 var notInNames = regexp.MustCompile(`[^a-z0-9.=]+`)

@@ -23,7 +23,8 @@ type npzImages struct {
 const maxArray = 16 << 30
 
 // The names of arrays by which others' files have images and labels; of several, the
-// first counts. Where there is no such name, the first array is the images.
+// first counts. Where there is no such name, the one array of four dimensions is the
+// images.
 var (
 	imageArrays = []string{"arr_0", "samples", "images"}
 	labelArrays = []string{"labels", "y", "arr_1"}
@@ -51,7 +52,13 @@ func arrayOf(f *npz.File, path string) (*npzImages, error) {
 	}
 	name := named(names, imageArrays)
 	if name == "" {
-		name = names[0]
+		if name = names[0]; len(names) > 1 {
+			likely := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return rank(f, n) != 4 })
+			if len(likely) != 1 {
+				return nil, fmt.Errorf("%s has arrays %q; call the one with the images %s", path, names, imageArrays[0])
+			}
+			name = likely[0]
+		}
 	}
 	s, err := readImages(f, path, name)
 	if err != nil {
@@ -63,6 +70,16 @@ func arrayOf(f *npz.File, path string) (*npzImages, error) {
 		}
 	}
 	return s, nil
+}
+
+// rank is an array's number of dimensions, -1 where it cannot be read.
+func rank(f *npz.File, name string) int {
+	a, err := f.Open(name)
+	if err != nil {
+		return -1
+	}
+	_ = a.Close() // nothing was read
+	return len(a.Shape)
 }
 
 // named is the first of the wanted names that is there; empty where none is.
@@ -82,6 +99,9 @@ func readImages(f *npz.File, path, name string) (images *npzImages, err error) {
 	}
 	defer func() { err = cmp.Or(err, a.Close()) }()
 	s := a.Shape
+	if len(s) == 4 && s[0] == 0 {
+		return nil, fmt.Errorf("%s: array %q has no images: its shape is %v", path, name, s)
+	}
 	if a.DType != "u1" || a.Fortran || len(s) != 4 || slices.Min(s) < 1 || s[1] > maxSide || s[2] > maxSide || s[3] > maxSide {
 		return nil, fmt.Errorf("%s: array %q is %s %v; images are u1 (uint8) [N, height, width, channels], in C order", path, name, a.DType, s)
 	}

@@ -65,6 +65,11 @@ func TestArray(t *testing.T) {
 	write(archive(t, npy{"arr_0", "|u1", "(1, 2, 4, 3)", make([]byte, 24)}))
 	_, err = Open(Config{Name: NPZ, Dir: path, Size: 2, Channels: 3})
 	require.ErrorContains(t, err, "images of 4x2 pixels; a model's are squares")
+	write(archive(t, npy{"y_train", "|u1", "(1,)", []byte{9}}, npy{"x_train", "|u1", "(1, 1, 1, 2)", []byte{255, 0}}))
+	set, err = Open(Config{Name: NPZ, Dir: path})
+	require.NoError(t, err, "one array of four dimensions")
+	require.NoError(t, set.Read(got[:2], 0))
+	require.Equal(t, []float32{1, -1}, got[:2])
 	found, err := Detect(path)
 	require.NoError(t, err)
 	require.Equal(t, NPZ, found.Name)
@@ -73,15 +78,16 @@ func TestArray(t *testing.T) {
 
 	for want, b := range map[string][]byte{
 		"images are u1 (uint8) [N, height, width, channels]": archive(t, npy{"arr_0", "<f4", "(1, 1, 1, 1)", make([]byte, 4)}),
-		"is u1 [2 2 2]":             archive(t, npy{"arr_0", "|u1", "(2, 2, 2)", make([]byte, 8)}),
-		"is u1 [0 2 2 3]":           archive(t, npy{"arr_0", "|u1", "(0, 2, 2, 3)", nil}),
-		"Python objects":            archive(t, npy{"arr_0", "|O", "(1, 1, 1, 1)", nil}),
-		"needs 88 bytes, it has 87": archive(t, npy{"arr_0", "|u1", "(1, 2, 2, 3)", make([]byte, 11)}),
+		"is u1 [2 2 2]":                                                 archive(t, npy{"arr_0", "|u1", "(2, 2, 2)", make([]byte, 8)}),
+		"has no images: its shape is [0 2 2 3]":                         archive(t, npy{"arr_0", "|u1", "(0, 2, 2, 3)", nil}),
+		`has arrays ["a" "b"]; call the one with the images arr_0`:      archive(t, npy{"a", "|u1", "(1, 1, 1, 1)", make([]byte, 1)}, npy{"b", "|u1", "(1, 1, 1, 1)", make([]byte, 1)}),
+		"Python objects":                                                archive(t, npy{"arr_0", "|O", "(1, 1, 1, 1)", nil}),
+		"needs 88 bytes, it has 87":                                     archive(t, npy{"arr_0", "|u1", "(1, 2, 2, 3)", make([]byte, 11)}),
 		"has shape [3]; labels are one number for each of the 1 images": archive(t, npy{"arr_0", "|u1", "(1, 1, 1, 1)", make([]byte, 1)}, npy{"y", "|u1", "(3,)", make([]byte, 3)}),
-		"has label 0.5":    archive(t, npy{"arr_0", "|u1", "(1, 1, 1, 1)", make([]byte, 1)}, npy{"y", "<f4", "(1,)", []byte{0, 0, 0, 0x3f}}),
-		"not a valid npz":  []byte("nonsense"),
-		"it has no arrays": []byte("PK\x05\x06" + string(make([]byte, 18))),
-		"is too large":     archive(t, npy{"arr_0", "|u1", "(2147483647, 2147483647, 2147483647, 3)", nil}),
+		"has label 0.5":                                                 archive(t, npy{"arr_0", "|u1", "(1, 1, 1, 1)", make([]byte, 1)}, npy{"y", "<f4", "(1,)", []byte{0, 0, 0, 0x3f}}),
+		"not a valid npz":                                               []byte("nonsense"),
+		"it has no arrays":                                              []byte("PK\x05\x06" + string(make([]byte, 18))),
+		"is too large":                                                  archive(t, npy{"arr_0", "|u1", "(2147483647, 2147483647, 2147483647, 3)", nil}),
 	} {
 		write(b)
 		_, err := Open(Config{Name: NPZ, Dir: path})

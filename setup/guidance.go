@@ -28,6 +28,9 @@ func predictor(m *unet.Model, g diffusion.Guidance, ids []uint64) (diffusion.Pre
 		}
 		return m, nil
 	}
+	if !(g.Scale >= 0) {
+		return nil, fmt.Errorf("guidance scale %g: it must be 0 or more", g.Scale)
+	}
 	p := &guided{model: m, scale: g.Scale, labels: make([]int64, len(ids)), nones: make([]int64, len(ids))}
 	none := classes - 1
 	if g.HasNone {

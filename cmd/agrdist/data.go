@@ -212,7 +212,7 @@ func (o *inspection) pixels(ctx context.Context, out io.Writer, info *data.Info,
 		}
 	}
 	if err := grid.WriteFile(o.sheet, images, n, height, width, channels, grid.Options{}); err != nil {
-		return err
+		return fmt.Errorf("--sheet: %w", err)
 	}
 	fmt.Fprintf(out, "  %-10s %s, %d images spread over all\n", "sheet", text.Valid(o.sheet), n)
 	return nil

@@ -175,7 +175,7 @@ func (j *judge) open(ctx context.Context) (err error) {
 		n = min(maxImages, j.reference.len())
 	}
 	if n < 2 {
-		return &config.Error{Source: "-n", Err: fmt.Errorf("%d images; a distribution needs at least 2", n)}
+		return &config.Error{Source: "-n", Err: fmt.Errorf("a distribution needs at least 2 images, and there is %d", n)}
 	}
 	d := &j.definition
 	d.Images = n

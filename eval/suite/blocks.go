@@ -53,6 +53,8 @@ func openBlocks(ctx context.Context, p Plan) (*blockFile, error) {
 	switch {
 	case errors.Is(err, filelock.ErrLocked):
 		return nil, fmt.Errorf("suite: another process computes this evaluation (%s); wait for it, then the same command prints its result", path)
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("suite: %w; results and unfinished work are kept there: make it writable, or evaluate an export of the run (agrdist checkpoint export)", err)
 	case err != nil:
 		return nil, fmt.Errorf("suite: cannot keep the work: %w", err)
 	}
