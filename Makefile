@@ -19,12 +19,12 @@ run: ## Train on the embedded digits: 2 workers, CPU, about a minute
 
 .PHONY: build
 build: ## Build the static binary ./agrdist
-	CGO_ENABLED=0 $(GO) build -trimpath -o agrdist ./cmd/agrdist
+	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -o agrdist ./cmd/agrdist
 
 .PHONY: cuda
 cuda: ## Build BIN=FILE for NVIDIA GPUs (linux/amd64, needs gcc; fetches cuda.h)
 	@[ -n "$(BIN)" ] || { echo "usage: make cuda BIN=FILE" >&2; exit 2; }
-	bash -c '. hack/cuda-env.sh && GOOS=linux GOARCH=amd64 $(GO) build -trimpath -tags cuda -o "$(BIN)" ./cmd/agrdist'
+	bash -c '. hack/cuda-env.sh && GOOS=linux GOARCH=amd64 $(GO) build -trimpath -tags cuda,grpcnotrace -o "$(BIN)" ./cmd/agrdist'
 
 .PHONY: cuda-check
 cuda-check: ## Check the GPU build on doubles of NVIDIA's libraries, without a GPU

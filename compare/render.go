@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/csv"
 	"fmt"
-	"html/template"
 	"strconv"
 	"strings"
+
+	"github.com/agrdist/agrdist/internal/markup"
 )
 
 // markdown renders a report.
@@ -50,11 +51,11 @@ func markdownTable(b *bytes.Buffer, t table) {
 	}
 }
 
-var page = template.Must(template.New("report").Parse(`<!doctype html>
+const page = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{.Title}}</title>
+<title>{{title}}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
@@ -62,46 +63,43 @@ th, td { border-bottom: 1px solid #ddd; padding: .25rem .75rem; text-align: left
 .numbers td + td, .numbers th + th { text-align: right; }
 figure { margin: 1rem 0; } img { max-width: 100%; image-rendering: pixelated; } figcaption { color: #555; }
 </style>
-<h1>{{.Title}}</h1>
-{{range .Sections}}<h2>{{.Title}}</h2>
-{{range .Parts}}{{if .Text}}<p>{{.Text}}</p>
-{{else if .File}}<figure><img src="{{.File}}" alt="{{.Caption}}"><figcaption>{{.Caption}}</figcaption></figure>
-{{else}}<table{{if .Numbers}} class="numbers"{{end}}>
-{{range $i, $row := .Rows}}<tr>{{range $row}}{{if $i}}<td>{{.}}</td>{{else}}<th>{{.}}</th>{{end}}{{end}}</tr>
-{{end}}</table>
-{{end}}{{end}}{{end}}</html>
-`))
-
-type htmlSection struct {
-	Title string
-	Parts []htmlPart
-}
-
-type htmlPart struct {
-	Text, File, Caption string
-	Numbers             bool
-	Rows                [][]string
-}
+<h1>{{title}}</h1>
+{{sections}}</html>
+`
 
 // html renders a report as one page; figures are files beside it.
 func html(title string, sections []section) ([]byte, error) {
-	list := make([]htmlSection, len(sections))
-	for i, s := range sections {
-		list[i].Title = s.title
-		for _, part := range s.parts {
-			switch part := part.(type) {
-			case string:
-				list[i].Parts = append(list[i].Parts, htmlPart{Text: part})
-			case figure:
-				list[i].Parts = append(list[i].Parts, htmlPart{File: part.file, Caption: part.caption})
-			case table:
-				list[i].Parts = append(list[i].Parts, htmlPart{Numbers: part.numbers, Rows: part.rows})
-			}
-		}
+	body, err := markup.Fill(page, map[string]markup.HTML{
+		"title": markup.Format("%s", title),
+		"sections": markup.Each(sections, func(s section) markup.HTML {
+			return markup.Format("<h2>%s</h2>\n%s", s.title, markup.Each(s.parts, htmlPart))
+		}),
+	})
+	return []byte(body), err
+}
+
+func htmlPart(part any) markup.HTML {
+	switch part := part.(type) {
+	case string:
+		return markup.Format("<p>%s</p>\n", part)
+	case figure:
+		return markup.Format(`<figure><img src="%s" alt="%s"><figcaption>%s</figcaption></figure>`+"\n", part.file, part.caption, part.caption)
+	case table:
+		return htmlTable(part)
 	}
-	var b bytes.Buffer
-	err := page.Execute(&b, map[string]any{"Title": title, "Sections": list})
-	return b.Bytes(), err
+	return ""
+}
+
+func htmlTable(t table) markup.HTML {
+	var rows markup.HTML
+	for i, row := range t.rows {
+		cell := "<td>%s</td>"
+		if i == 0 {
+			cell = "<th>%s</th>"
+		}
+		rows += markup.Format("<tr>%s</tr>\n", markup.Each(row, func(s string) markup.HTML { return markup.Format(cell, s) }))
+	}
+	return markup.Format("<table%s>\n%s</table>\n", markup.When(t.numbers, ` class="numbers"`), rows)
 }
 
 // csvFile is every number, one a line.

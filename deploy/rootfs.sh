@@ -9,7 +9,7 @@ CYCLONEDX=v1.9.0
 dir=$1 version=${2:-0.1.0-dev}
 mkdir -p "$dir/tmp" "$dir/etc/ssl/certs" "$dir/usr/share/agrdist"
 chmod 1777 "$dir/tmp"
-CGO_ENABLED=${CGO_ENABLED:-0} go build -tags "${TAGS:-}" -trimpath -buildvcs=false \
+CGO_ENABLED=${CGO_ENABLED:-0} go build -tags "grpcnotrace${TAGS:+,$TAGS}" -trimpath -buildvcs=false \
   -ldflags "-s -w -X github.com/agrdist/agrdist/internal/version.Version=$version" -o "$dir/agrdist" ./cmd/agrdist
 cp LICENSE NOTICE "$dir/"
 cp /etc/ssl/certs/ca-certificates.crt "$dir/etc/ssl/certs/"

@@ -16,6 +16,10 @@ tar xzf one-out/agrdist-0.0.0-check-linux-amd64.tar.gz
 cd agrdist-0.0.0-check-linux-amd64
 ./agrdist --version
 [[ $(./agrdist --version) == "agrdist 0.0.0-check "* ]]
+# Above this, something large came in or the linker leaves no unused methods out any more:
+# docs/performance.md, "Size of the program".
+size=$(stat -c %s agrdist) most=33000000
+[ "$size" -le $most ] || { echo "release-check: the program has $size bytes, more than $most" >&2; exit 1; }
 for f in LICENSE NOTICE man1/agrdist.1 man1/agrdist-run.1 completions/agrdist.bash completions/agrdist.zsh; do
   [ -s "$f" ] || { echo "release-check: $f is missing in the archive" >&2; exit 1; }
 done

@@ -187,6 +187,34 @@ func TestPageHasTheNumbersWithoutScript(t *testing.T) {
 	require.NotContains(t, page, "https://", "nothing comes from elsewhere")
 }
 
+// What a run, a worker or a failure is called is text on the page, never markup.
+func TestPageEscapes(t *testing.T) {
+	const evil, safe = `"><script>x</script>&`, "&#34;&gt;&lt;script&gt;x&lt;/script&gt;&amp;"
+	v := View{
+		Run: evil, Detail: evil, State: evil, Digest: evil, Health: evil, Step: 3, TotalSteps: 9, CheckpointStep: 2, CheckpointAge: 5, RestartsLeft: -1, Live: true,
+		Workers: []WorkerView{{Name: evil, Phase: evil, Slow: evil, Rank: 1, PID: 77}},
+	}
+	several := firstView{runs: []View{v, {Run: "other", CheckpointStep: -1}}, current: v, actions: true, csrf: evil}
+	page, err := several.html(pageFile)
+	require.NoError(t, err)
+	require.NotContains(t, page, evil)
+	require.Equal(t, strings.Count(pageFile, "<script"), strings.Count(string(page), "<script"))
+	for _, want := range []string{
+		"<title>" + safe + " ·", `<body data-run="` + safe, "<option selected>" + safe, "<option>other</option>", `content="` + safe,
+		`href="/?run=%22%3E%3Cscript%3Ex%3C%2Fscript%3E%26"`, "<td>77</td>", "3 / 9", "no limit", "step 2, 5s ago", `id="stop"`, `id="runs"`,
+	} {
+		require.Contains(t, page, want)
+	}
+	page, err = (&firstView{current: View{CheckpointStep: -1}}).html(pageFile)
+	require.NoError(t, err)
+	for _, want := range []string{"<title>no run ·", `class="name"></p>`, `id="n-checkpoint">none<`, `id="n-loss">–<`, `id="detail" class="detail" hidden>`} {
+		require.Contains(t, page, want)
+	}
+	for _, not := range []string{`id="stop"`, `id="runs"`, "{{"} {
+		require.NotContains(t, page, not)
+	}
+}
+
 func TestView(t *testing.T) {
 	r := NewRun("r", example(t))
 	v, err := r.View(t.Context())

@@ -105,11 +105,18 @@ stop and a resume.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	// cobra's own flag prints by a template, or another line than `agrdist version`. Templates
+	// find methods by name, and the linker then leaves none out of the program.
+	line := root.Flags().BoolP("version", "v", false, "version for agrdist")
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if !*line {
+			return c.Help()
+		}
+		_, err := fmt.Fprintln(c.OutOrStdout(), versionLine())
+		return err
 	}
 	root.SetFlagErrorFunc(wrongFlag)
-	root.Version = versionLine()
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
 		runCommand(), workerCommand(), sampleCommand(), checkpointCommand(),
 		configCommand(), benchCommand(), dataCommand(), doctorCommand(), versionCommand(),

@@ -20,7 +20,7 @@ var allowed = map[string]string{
 	"setup": "internal/sealed internal/vfs config data agr optim allreduce allreduce/nccl diffusion diffusion/unet nn tensor tensor/cpu tensor/cuda parallel " +
 		"internal/cuda/cublaslt internal/cuda/cudnn internal/cuda/driver internal/cuda/nvrtc",
 
-	"compare":                         "config eval/suite",
+	"compare":                         "config eval/suite internal/markup",
 	"eval":                            "eval/npz",
 	"eval/classifier":                 "eval checkpoint/safetensors data nn autograd optim tensor rng",
 	"eval/classifier/internal/digits": "eval/classifier data tensor/cpu",
@@ -34,7 +34,7 @@ var allowed = map[string]string{
 	"rundir":              "internal/sealed internal/vfs checkpoint checkpoint/pytorchddpm nn/weights",
 	"trainer":             "internal/flight cluster checkpoint allreduce diffusion diffusion/unet nn agr optim tensor rng",
 	"config":              "",
-	"status":              "cluster metrics",
+	"status":              "cluster internal/markup metrics",
 	"status/trainjob":     "",
 	"metrics":             "",
 	"metrics/export":      "metrics",
@@ -105,6 +105,7 @@ var allowed = map[string]string{
 	"internal/portable":      "",
 	"internal/sealed":        "internal/vfs",
 	"internal/sharedmem":     "",
+	"internal/markup":        "",
 	"internal/text":          "",
 	"internal/version":       "",
 	"internal/vfs":           "internal/filelock",
