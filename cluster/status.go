@@ -24,16 +24,20 @@ type Status struct {
 	Generation       Generation
 	Step             int64 // last committed step; -1 none
 	CommitGeneration uint64
-	TotalSteps       int64
-	Workers          []WorkerStatus // by rank, then those that wait in node join order
-	Agents           []AgentStatus  // in node join order
-	Restarts         int            // restarts within the window
-	MaxRestarts      int            // negative: no limit
-	Loss             float64        // of the lowest rank that reported the newest step
-	GradNorm         float64
-	LR               float64
-	ImagesPerSecond  float64
-	End              End
+	// Committed is the generation of CommitGeneration, and Issued those formed since then,
+	// where Generation is not it: what a node must know that takes over.
+	Committed       Generation
+	Issued          []Generation
+	TotalSteps      int64
+	Workers         []WorkerStatus // by rank, then those that wait in node join order
+	Agents          []AgentStatus  // in node join order
+	Restarts        int            // restarts within the window
+	MaxRestarts     int            // negative: no limit
+	Loss            float64        // of the lowest rank that reported the newest step
+	GradNorm        float64
+	LR              float64
+	ImagesPerSecond float64
+	End             End
 }
 
 // WorkerStatus is one worker in a Status.
@@ -67,6 +71,12 @@ func (m *Machine) Status(now time.Time) Status {
 		RunID: m.cfg.RunID, State: m.state, Detail: m.waitFor, Generation: m.last.Generation,
 		Step: m.step, CommitGeneration: m.base.Number, TotalSteps: m.cfg.TotalSteps,
 		Restarts: m.budget.within(now, m.cfg.RestartWindow), MaxRestarts: m.cfg.MaxRestarts, End: m.end,
+	}
+	if m.base.Number != m.last.Number {
+		s.Committed = m.base.Generation
+		for _, g := range m.issued {
+			s.Issued = append(s.Issued, g.Generation)
+		}
 	}
 	switch m.state {
 	case StateOver:

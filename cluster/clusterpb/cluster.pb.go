@@ -2427,7 +2427,11 @@ type StatusResponse struct {
 	ImagesPerSecond  float64                `protobuf:"fixed64,14,opt,name=images_per_second,json=imagesPerSecond,proto3" json:"images_per_second,omitempty"`
 	TotalSteps       int64                  `protobuf:"varint,15,opt,name=total_steps,json=totalSteps,proto3" json:"total_steps,omitempty"`
 	// Set once the run is over.
-	End           *End `protobuf:"bytes,16,opt,name=end,proto3" json:"end,omitempty"`
+	End *End `protobuf:"bytes,16,opt,name=end,proto3" json:"end,omitempty"`
+	// Where the newest generation has not committed a step: the last one that has, and
+	// those formed since.
+	Committed     *Generation   `protobuf:"bytes,17,opt,name=committed,proto3" json:"committed,omitempty"`
+	Issued        []*Generation `protobuf:"bytes,18,rep,name=issued,proto3" json:"issued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2570,6 +2574,20 @@ func (x *StatusResponse) GetTotalSteps() int64 {
 func (x *StatusResponse) GetEnd() *End {
 	if x != nil {
 		return x.End
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetCommitted() *Generation {
+	if x != nil {
+		return x.Committed
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetIssued() []*Generation {
+	if x != nil {
+		return x.Issued
 	}
 	return nil
 }
@@ -2908,7 +2926,7 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x12RequestStopRequest\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x15\n" +
 	"\x13RequestStopResponse\"\x0f\n" +
-	"\rStatusRequest\"\xc3\x04\n" +
+	"\rStatusRequest\"\xb9\x05\n" +
 	"\x0eStatusResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -2929,7 +2947,9 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x11images_per_second\x18\x0e \x01(\x01R\x0fimagesPerSecond\x12\x1f\n" +
 	"\vtotal_steps\x18\x0f \x01(\x03R\n" +
 	"totalSteps\x12)\n" +
-	"\x03end\x18\x10 \x01(\v2\x17.agrdist.cluster.v1.EndR\x03end\"\xfc\x01\n" +
+	"\x03end\x18\x10 \x01(\v2\x17.agrdist.cluster.v1.EndR\x03end\x12<\n" +
+	"\tcommitted\x18\x11 \x01(\v2\x1e.agrdist.cluster.v1.GenerationR\tcommitted\x126\n" +
+	"\x06issued\x18\x12 \x03(\v2\x1e.agrdist.cluster.v1.GenerationR\x06issued\"\xfc\x01\n" +
 	"\fWorkerStatus\x122\n" +
 	"\x06member\x18\x01 \x01(\v2\x1a.agrdist.cluster.v1.MemberR\x06member\x12\x12\n" +
 	"\x04rank\x18\x02 \x01(\x05R\x04rank\x122\n" +
@@ -3053,25 +3073,27 @@ var file_agrdist_cluster_v1_cluster_proto_depIdxs = []int32{
 	32, // 36: agrdist.cluster.v1.StatusResponse.workers:type_name -> agrdist.cluster.v1.WorkerStatus
 	33, // 37: agrdist.cluster.v1.StatusResponse.agents:type_name -> agrdist.cluster.v1.AgentStatus
 	17, // 38: agrdist.cluster.v1.StatusResponse.end:type_name -> agrdist.cluster.v1.End
-	2,  // 39: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
-	4,  // 40: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
-	7,  // 41: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
-	18, // 42: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
-	24, // 43: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
-	26, // 44: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
-	28, // 45: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
-	30, // 46: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
-	11, // 47: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
-	22, // 48: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
-	25, // 49: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
-	27, // 50: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
-	29, // 51: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
-	31, // 52: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
-	47, // [47:53] is the sub-list for method output_type
-	41, // [41:47] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	3,  // 39: agrdist.cluster.v1.StatusResponse.committed:type_name -> agrdist.cluster.v1.Generation
+	3,  // 40: agrdist.cluster.v1.StatusResponse.issued:type_name -> agrdist.cluster.v1.Generation
+	2,  // 41: agrdist.cluster.v1.WorkerStatus.member:type_name -> agrdist.cluster.v1.Member
+	4,  // 42: agrdist.cluster.v1.WorkerStatus.report:type_name -> agrdist.cluster.v1.Report
+	7,  // 43: agrdist.cluster.v1.CoordinatorService.Work:input_type -> agrdist.cluster.v1.WorkRequest
+	18, // 44: agrdist.cluster.v1.CoordinatorService.Supervise:input_type -> agrdist.cluster.v1.SuperviseRequest
+	24, // 45: agrdist.cluster.v1.CoordinatorService.ReportExit:input_type -> agrdist.cluster.v1.ReportExitRequest
+	26, // 46: agrdist.cluster.v1.CoordinatorService.Finish:input_type -> agrdist.cluster.v1.FinishRequest
+	28, // 47: agrdist.cluster.v1.CoordinatorService.RequestStop:input_type -> agrdist.cluster.v1.RequestStopRequest
+	30, // 48: agrdist.cluster.v1.CoordinatorService.Status:input_type -> agrdist.cluster.v1.StatusRequest
+	11, // 49: agrdist.cluster.v1.CoordinatorService.Work:output_type -> agrdist.cluster.v1.WorkResponse
+	22, // 50: agrdist.cluster.v1.CoordinatorService.Supervise:output_type -> agrdist.cluster.v1.SuperviseResponse
+	25, // 51: agrdist.cluster.v1.CoordinatorService.ReportExit:output_type -> agrdist.cluster.v1.ReportExitResponse
+	27, // 52: agrdist.cluster.v1.CoordinatorService.Finish:output_type -> agrdist.cluster.v1.FinishResponse
+	29, // 53: agrdist.cluster.v1.CoordinatorService.RequestStop:output_type -> agrdist.cluster.v1.RequestStopResponse
+	31, // 54: agrdist.cluster.v1.CoordinatorService.Status:output_type -> agrdist.cluster.v1.StatusResponse
+	49, // [49:55] is the sub-list for method output_type
+	43, // [43:49] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_agrdist_cluster_v1_cluster_proto_init() }

@@ -164,6 +164,7 @@ func toStatus(s cluster.Status) *pb.StatusResponse {
 	p := &pb.StatusResponse{
 		RunId: s.RunID, State: string(s.State), Detail: text.Valid(s.Detail), Generation: toGeneration(s.Generation),
 		Step: s.Step, CommitGeneration: s.CommitGeneration, TotalSteps: s.TotalSteps,
+		Committed: toGeneration(s.Committed), Issued: toGenerations(s.Issued),
 		Restarts: int32(s.Restarts), MaxRestarts: int32(s.MaxRestarts),
 		Loss: s.Loss, GradNorm: s.GradNorm, Lr: s.LR, ImagesPerSecond: s.ImagesPerSecond, End: toEnd(s.End),
 	}
@@ -183,6 +184,7 @@ func fromStatus(p *pb.StatusResponse) cluster.Status {
 	s := cluster.Status{
 		RunID: p.GetRunId(), State: cluster.State(p.GetState()), Detail: p.GetDetail(), Generation: fromGeneration(p.GetGeneration()),
 		Step: p.GetStep(), CommitGeneration: p.GetCommitGeneration(), TotalSteps: p.GetTotalSteps(),
+		Committed: fromGeneration(p.GetCommitted()), Issued: fromGenerations(p.GetIssued()),
 		Restarts: int(p.GetRestarts()), MaxRestarts: int(p.GetMaxRestarts()),
 		Loss: p.GetLoss(), GradNorm: p.GetGradNorm(), LR: p.GetLr(), ImagesPerSecond: p.GetImagesPerSecond(), End: fromEnd(p.GetEnd()),
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -26,7 +27,7 @@ type holder struct {
 
 	seen  cluster.Journal      // of the run, for a coordinator on this node
 	heard time.Time            // last word of a coordinator
-	older []cluster.Generation // generations seen before, the newest last
+	older []cluster.Generation // generations seen since the last that committed, the newest last
 }
 
 // gossiped takes in who is alive.
@@ -104,31 +105,30 @@ func (m *Machine) looked(s cluster.Status) {
 		return // what was formed since, this node has heard already
 	}
 	defer m.keep(h.seen.Last)
-	if n := len(h.older); n == 0 || !h.older[n-1].Same(s.Generation) {
-		h.older = append(h.older, s.Generation)
-	}
+	before := h.seen.Base
 	h.seen = cluster.Journal{
 		RunID: s.RunID, Last: s.Generation, Ended: s.State == cluster.StateWaiting, Step: s.Step, Saved: -1, Nodes: h.order,
 	}
 	if s.State == cluster.StateStopping {
 		h.seen.Stop = s.Detail
 	}
-	if s.CommitGeneration == 0 {
-		h.seen.Issued = slices.Clone(h.older)
-		return
+	h.seen.Base = s.Committed
+	if s.CommitGeneration == s.Generation.Number {
+		h.seen.Base = s.Generation
 	}
-	// The generation that committed, and those formed since. If it was never seen,
-	// the newest stands for it: it was formed by a quorum of that one.
-	i := len(h.older) - 1
-	for i >= 0 && h.older[i].Number != s.CommitGeneration {
-		i--
+	if before.Number > h.seen.Base.Number { // more than a coordinator of an old memory knows
+		h.seen.Base = before
 	}
-	if i < 0 {
-		h.older = h.older[len(h.older)-1:]
-		i = 0
+	// Those formed since then, as the coordinator says, or as this node has seen: of another
+	// coordinator, perhaps.
+	for _, g := range append(slices.Clone(s.Issued), s.Generation) {
+		if !slices.ContainsFunc(h.older, g.Same) {
+			h.older = append(h.older, g)
+		}
 	}
-	h.older = h.older[i:]
-	h.seen.Base, h.seen.Issued = h.older[0], slices.Clone(h.older[1:])
+	h.older = slices.DeleteFunc(h.older, func(g cluster.Generation) bool { return g.Number <= h.seen.Base.Number })
+	slices.SortStableFunc(h.older, func(a, b cluster.Generation) int { return cmp.Compare(a.Number, b.Number) })
+	h.seen.Issued = slices.Clone(h.older)
 }
 
 // tellKeptOut tells why this node's workers do not train, and when they may again.

@@ -193,7 +193,11 @@ func (a *agent) connect(w *world) {
 	}
 	if a.line.speaks(w) && !a.line.holder.paused(w) {
 		if w.tick%4 == 0 {
-			a.inbox = append(a.inbox, node.Seen{Status: a.line.holder.machine.Status(w.now())})
+			s := a.line.holder.machine.Status(w.now())
+			if w.plant == guesses {
+				s.CommitGeneration = s.Generation.Number
+			}
+			a.inbox = append(a.inbox, node.Seen{Status: s})
 		}
 		a.certify(a.line.holder)
 	}

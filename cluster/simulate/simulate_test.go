@@ -85,6 +85,16 @@ func TestFoundSchedules(t *testing.T) {
 				{at: 346, kind: split, node: 1, also: 2, last: 62},
 			},
 		}, forgetsWord},
+		// n0 leaves and comes back, and hears of a generation of n1 and n3 that never commits:
+		// n3 trains on with n2, on the other side. n0 and n1 are no majority.
+		"what is not known to have committed": {schedule{
+			seed: 730850, nodes: 4, slots: 1, least: 1, steps: 1 << 40, elastic: true, faults: []fault{
+				{at: 56, kind: drainNode, node: 0, last: 8},
+				{at: 89, kind: resetNode, node: 3, last: 8},
+				{at: 90, kind: split, node: 1, also: 12, last: 156},
+				{at: 124, kind: isolate, node: 0, last: 58},
+			},
+		}, guesses},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if broken := newWorld(f.schedule, sound).run(); broken != "" {

@@ -27,6 +27,7 @@ const (
 	noFounder          // whoever takes over may begin the run
 	forgetful          // a node does not tell a coordinator which generations it has seen
 	forgetsWord        // a worker does not say in which generations it gave its part of a commit word
+	guesses            // a node takes the newest generation for one that has committed
 	earlyGoodbye       // a stop is answered before the checkpoint is durable
 )
 
