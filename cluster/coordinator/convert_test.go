@@ -47,3 +47,17 @@ func TestEveryTextIsDeliverable(t *testing.T) {
 		require.Contains(t, string(b), `caf\xe9`)
 	}
 }
+
+// What decisions follow from arrives as it was sent.
+func TestDecisiveFieldsTravel(t *testing.T) {
+	r := cluster.Report{Member: "m", Broken: "reset", Blame: "n", Reset: true, SavedOn: "n1", Stopping: true, Left: true, Pledged: []uint64{3}}
+	require.Equal(t, r, fromReport(toReport(r), "m"))
+	e := cluster.End{Outcome: cluster.OutcomeStopped, Reason: "why", ExitCode: cluster.ExitStopped, Step: 7, SavedOn: "n1"}
+	require.Equal(t, e, fromEnd(toEnd(e)))
+	committed, issued := cluster.Generation{Number: 4, Members: []cluster.Member{{ID: "a"}}}, cluster.Generation{Number: 6, Members: []cluster.Member{{ID: "b"}}, After: 4}
+	s := fromStatus(toStatus(cluster.Status{Generation: issued, CommitGeneration: 4, Committed: committed, Issued: []cluster.Generation{issued}}))
+	require.Equal(t, committed, s.Committed)
+	require.Equal(t, []cluster.Generation{issued}, s.Issued)
+	a := workMessage(cluster.Abort{Generation: 3, Reason: "why", AfterStep: true}).GetAbort()
+	require.True(t, a.GetAfterStep())
+}
