@@ -2,12 +2,8 @@ package status
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,11 +13,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/agrdist/agrdist/internal/gate"
 )
 
 // Config is what a Server shows and to whom.
@@ -50,32 +47,8 @@ type Server struct {
 	http     *http.Server
 	hub      *hub
 	loopback bool
+	gate     *gate.Gate // of connections over which no token has come
 	pass     atomic.Pointer[pass]
-}
-
-// pass is what lets requests in, and what the server is known by.
-type pass struct {
-	tokens []string // accepted; the first is handed out
-	pair   *tls.Certificate
-}
-
-// Rekey replaces the tokens, of which the first is handed out, and the certificate, which
-// nil leaves as it is.
-func (s *Server) Rekey(tokens []string, pair *tls.Certificate) {
-	if pair == nil {
-		pair = s.pass.Load().pair
-	}
-	s.pass.Store(&pass{tokens, pair})
-}
-
-// token is the one that is handed out.
-func (s *Server) token() string { return s.pass.Load().tokens[0] }
-
-// knows tells whether a token is accepted.
-func (s *Server) knows(given string) bool {
-	return slices.ContainsFunc(s.pass.Load().tokens, func(t string) bool {
-		return subtle.ConstantTimeCompare([]byte(given), []byte(t)) == 1
-	})
 }
 
 // ErrNotLoopback is returned for an address that others can reach without TLS.
@@ -93,7 +66,10 @@ func Listen(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("status: dashboard.bind %s: %w", cfg.Bind, err)
 	}
-	s := &Server{cfg: cfg, listener: l, hub: newHub()}
+	s := &Server{
+		cfg: cfg, hub: newHub(), listener: l,
+		gate: gate.New(gate.Config{Limit: maxStrangers, PerHost: maxFromHost, Patience: patience}),
+	}
 	if a, ok := l.Addr().(*net.TCPAddr); ok {
 		s.loopback = a.IP.IsLoopback()
 	}
@@ -101,17 +77,19 @@ func Listen(cfg Config) (*Server, error) {
 		return nil, errors.Join(ErrNotLoopback, l.Close())
 	}
 	p := &pass{tokens: append([]string{cfg.Token}, cfg.AlsoTokens...)}
+	s.listener = s.gate.Guard(l)
 	if cfg.TLS != nil {
 		p.pair = &cfg.TLS.Certificates[0]
 		now := cfg.TLS.Clone()
 		now.Certificates = nil
 		now.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.pass.Load().pair, nil }
-		s.listener = tls.NewListener(l, now)
+		s.listener = tls.NewListener(s.listener, now)
 	}
 	s.pass.Store(p)
 	s.http = &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ErrorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	return s, nil
 }
@@ -254,48 +232,6 @@ func localHost(host string) bool {
 	}
 	ip := net.ParseIP(strings.Trim(name, "[]"))
 	return ip != nil && ip.IsLoopback()
-}
-
-const cookie = "agrdist_token"
-
-// guard lets through who has the token. A request that changes something must carry
-// it in a header: a cookie travels with requests that other pages make.
-func (s *Server) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if bearer, ok := strings.CutPrefix(q.Header.Get("Authorization"), "Bearer "); ok && s.knows(bearer) {
-			next.ServeHTTP(w, q)
-			return
-		}
-		c, err := q.Cookie(cookie)
-		known := err == nil && s.knows(c.Value)
-		if q.Method != http.MethodGet && q.Method != http.MethodHead {
-			if !known || !hmac.Equal([]byte(q.Header.Get("X-Csrf-Token")), []byte(s.csrf())) {
-				http.Error(w, "a request that changes something needs the header Authorization: Bearer TOKEN", http.StatusForbidden)
-				return
-			}
-		}
-		if given := q.URL.Query().Get("token"); given != "" && s.knows(given) {
-			http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure where there is TLS; on loopback there is none
-				Name: cookie, Value: s.token(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.cfg.TLS != nil,
-			})
-			// The token leaves the address bar and the history.
-			http.Redirect(w, q, "/", http.StatusSeeOther)
-			return
-		}
-		if known {
-			next.ServeHTTP(w, q)
-			return
-		}
-		http.Error(w, "open the address that agrdist printed, with its token; `agrdist status RUN` prints it again", http.StatusUnauthorized)
-	})
-}
-
-// csrf is what the page's own requests carry beside the cookie; other pages cannot
-// read it.
-func (s *Server) csrf() string {
-	m := hmac.New(sha256.New, []byte(s.token()))
-	m.Write([]byte("agrdist csrf"))
-	return hex.EncodeToString(m.Sum(nil))
 }
 
 var errNotFound = errors.New("not found")

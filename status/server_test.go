@@ -62,8 +62,14 @@ func live(context.Context) (cluster.Status, error) {
 	}, nil
 }
 
-// serve starts a server and returns its address and what ends it.
+// serve starts a server and returns its address.
 func serve(t *testing.T, cfg Config) string {
+	t.Helper()
+	_, base := serving(t, cfg)
+	return base
+}
+
+func serving(t *testing.T, cfg Config) (s *Server, base string) {
 	t.Helper()
 	if cfg.Bind == "" {
 		cfg.Bind = "127.0.0.1:0"
@@ -78,7 +84,7 @@ func serve(t *testing.T, cfg Config) string {
 		cancel()
 		require.NoError(t, <-done)
 	})
-	return "http://" + s.Addr()
+	return s, "http://" + s.Addr()
 }
 
 func ask(t *testing.T, method, url string, change func(q *http.Request)) (int, string) {

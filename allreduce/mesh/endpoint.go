@@ -189,7 +189,7 @@ func (e *Endpoint) welcome(conn *net.TCPConn, visit *gate.Visit) {
 		return // the gate has closed it; the dialer tries again
 	}
 	if err != nil {
-		e.refusals.Warn("connection refused", "remote_addr", conn.RemoteAddr().String(), "err", err)
+		e.refusals.Info("connection refused", "remote_addr", conn.RemoteAddr().String(), "err", err)
 		_ = conn.Close()
 		return
 	}

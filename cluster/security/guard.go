@@ -22,41 +22,7 @@ const (
 // no stranger any more.
 func Guard(l net.Listener, c credentials.TransportCredentials) (net.Listener, credentials.TransportCredentials) {
 	g := gate.New(gate.Config{Limit: maxStrangers, PerHost: maxFromHost, Patience: handshakeTimeout})
-	return &guarded{Listener: l, gate: g}, admitting{c}
-}
-
-type guarded struct {
-	net.Listener
-
-	gate *gate.Gate
-}
-
-// Accept implements net.Listener.
-func (g *guarded) Accept() (net.Conn, error) {
-	conn, err := g.Listener.Accept()
-	if err != nil {
-		return nil, err //nolint:wrapcheck // a listener passes on what it got
-	}
-	return &visitor{Conn: conn, visit: g.gate.Enter(conn)}, nil
-}
-
-// Close implements net.Listener.
-func (g *guarded) Close() error {
-	g.gate.Close()
-	return g.Listener.Close() //nolint:wrapcheck // a listener passes on what it got
-}
-
-// visitor is a connection at the gate.
-type visitor struct {
-	net.Conn
-
-	visit *gate.Visit
-}
-
-// Close implements net.Conn.
-func (v *visitor) Close() error {
-	v.visit.Leave()
-	return v.Conn.Close() //nolint:wrapcheck // a connection passes on what it got
+	return g.Guard(l), admitting{c}
 }
 
 // admitting lets out of the gate whose handshake has succeeded.
@@ -67,8 +33,8 @@ type admitting struct {
 // ServerHandshake implements credentials.TransportCredentials.
 func (a admitting) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := a.TransportCredentials.ServerHandshake(raw)
-	if v, ok := raw.(*visitor); ok && err == nil {
-		v.visit.Leave()
+	if err == nil {
+		gate.Admit(raw)
 	}
 	return conn, info, err //nolint:wrapcheck // credentials pass on what they got
 }

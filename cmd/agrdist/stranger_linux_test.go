@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +23,7 @@ import (
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/coordinator"
 	"github.com/agrdist/agrdist/cluster/security"
+	"github.com/agrdist/agrdist/metrics"
 )
 
 // listeners returns the TCP ports of 127.0.0.1 at which processes listen.
@@ -73,6 +78,93 @@ func TestStrangersOnThisHost(t *testing.T) {
 		require.NotContains(t, e.Reason, "forged")
 	}
 	requireQuiet(t, dir)
+}
+
+// A thousand strangers stand at each port of a run, say nonsense or nothing, and come again
+// when they are sent away. They cost little memory and no log, and a worker that dies
+// meanwhile is replaced.
+func TestStrangersAtEveryPort(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir, "--set", "train.steps=1000000", "--set", "checkpoint.every=0", "--workers", "2")...)
+	p.step(dir, 50)
+	workers := pids(t, p.generation(dir, 1))
+	all := append([]int{p.cmd.Process.Pid}, workers...)
+	ports := listeners(t, all)
+	require.Len(t, ports, 5, "gossip, coordinator, page and two workers")
+	before := map[int]int{}
+	for _, pid := range all {
+		before[pid] = rss(t, pid)
+	}
+
+	const strangers = 1000
+	ctx, cancel := context.WithCancel(t.Context())
+	var crowd sync.WaitGroup
+	var there atomic.Int64
+	for _, addr := range ports {
+		crowd.Go(func() {
+			conns := make([]net.Conn, strangers)
+			for i := 0; ctx.Err() == nil; i++ {
+				if c, err := net.DialTimeout("tcp", addr, time.Second); err == nil { // a worker may be gone
+					if i%2 == 0 {
+						_ = c.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+						_, _ = c.Write(append([]byte("AGRH\x03\x00"), bytes.Repeat([]byte{byte(i)}, 300)...))
+					}
+					if old := conns[i%strangers]; old != nil {
+						_ = old.Close()
+					}
+					conns[i%strangers] = c
+				}
+				if i == strangers {
+					there.Add(1)
+				}
+				if i >= strangers {
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+			for _, c := range conns {
+				if c != nil {
+					_ = c.Close()
+				}
+			}
+		})
+	}
+	defer crowd.Wait()
+	defer cancel()
+	p.await("the crowd", func() bool { return there.Load() == int64(len(ports)) })
+	for _, pid := range all {
+		require.Less(t, rss(t, pid)-before[pid], 64<<20, "bytes that strangers cost process %d", pid)
+	}
+
+	require.NoError(t, syscall.Kill(workers[1], syscall.SIGKILL))
+	found := p.event(dir, "a generation of both", func(e metrics.Event) bool {
+		return e.Event == metrics.EventGeneration && e.Generation > 1 && len(e.Members) == 2
+	})
+	p.event(dir, "a step of it", func(e metrics.Event) bool { return e.Event == metrics.EventStep && e.Generation >= found.Generation })
+	require.Less(t, rss(t, all[0])-before[all[0]], 64<<20)
+	cancel()
+	crowd.Wait()
+	p.signal(syscall.SIGTERM)
+	p.ended(exitSignal)
+	logs, err := filepath.Glob(filepath.Join(dir, "logs", "*.log"))
+	require.NoError(t, err)
+	for _, f := range logs {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		require.Less(t, len(text), 256<<10, "%s: strangers fill a log", f)
+	}
+	require.NotContains(t, p.stderr.String(), "refused", "nor the terminal")
+	requireQuiet(t, dir)
+}
+
+// rss is the memory that a process has, in bytes.
+func rss(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	require.NoError(t, err)
+	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
+	require.NoError(t, err)
+	return pages * os.Getpagesize()
 }
 
 // requireStrangerFails tries at an address what hurts a run without a secret.

@@ -34,7 +34,7 @@ var allowed = map[string]string{
 	"rundir":              "internal/sealed internal/vfs checkpoint checkpoint/pytorchddpm nn/weights",
 	"trainer":             "internal/flight cluster checkpoint allreduce diffusion diffusion/unet nn agr optim tensor rng",
 	"config":              "",
-	"status":              "cluster internal/markup metrics",
+	"status":              "cluster internal/gate internal/markup metrics",
 	"status/trainjob":     "",
 	"metrics":             "",
 	"metrics/export":      "metrics",
