@@ -38,6 +38,9 @@ type Identity struct {
 	back    bool // it has been here before
 }
 
+// ErrRuns says that another process is the node of that name.
+var ErrRuns = errors.New("is running already from this directory")
+
 // kept is the file.
 type kept struct {
 	Node       string   `json:"node"`
@@ -73,7 +76,7 @@ func Identify(ctx context.Context, dir, name, host string, alone bool) (*Identit
 			return nil, err
 		}
 		if id == nil {
-			return nil, fmt.Errorf("node %q is running already from this directory: stop it, or set another cluster.node", name)
+			return nil, fmt.Errorf("node %q %w: stop it, or set another cluster.node", name, ErrRuns)
 		}
 		id.Node = name
 		return id, id.save()

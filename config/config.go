@@ -141,6 +141,7 @@ type Cluster struct {
 	CertFile      string   `mapstructure:"cert_file" is:"path" scope:"node" doc:"this node's certificate, PEM, its chain after it; it names the node (agrdist pki makes them). Read again when it changes"`
 	KeyFile       string   `mapstructure:"key_file" is:"path" scope:"node" doc:"private key of cluster.cert_file, PEM"`
 	FormWait      string   `mapstructure:"form_wait" scope:"node" doc:"how long a run of MIN:MAX nodes waits for more than MIN before it begins"`
+	LockWait      string   `mapstructure:"lock_wait" scope:"node" doc:"how long a start waits for another process that uses the run's directory, and may be stopping, to end; 0s: it is refused at once"`
 	StartTimeout  string   `mapstructure:"start_timeout" scope:"node" doc:"give up when the run's workers have not met after this time"`
 	MaxRestarts   int      `mapstructure:"max_restarts" scope:"node" doc:"restarts of crashed workers an hour over the whole run; one more crash saves and ends it (workers killed from outside do not count)"`
 	StepDeadline  string   `mapstructure:"step_deadline" scope:"node" doc:"shortest time without progress after which a worker counts as hung; five times the slowest recent step where that is longer, and 10s where all wait for one another, so that only a link can be at fault"`
@@ -236,7 +237,7 @@ func Default() Config {
 		LR:        LR{Base: 2e-3, WarmupSteps: 100, Schedule: "cosine"},
 		AllReduce: AllReduce{Order: "tree", BucketMB: 4, Security: "mac", Timeout: "2m"},
 		Cluster: Cluster{
-			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", FormWait: "30s", StartTimeout: "2m",
+			Workers: 2, Nodes: "1", RunID: "agrdist", Bind: "127.0.0.1", FormWait: "30s", LockWait: "0s", StartTimeout: "2m",
 			MaxRestarts: 20, StepDeadline: "1m", FirstDeadline: "5m", OrphanTimeout: "10m",
 		},
 		Checkpoint: Checkpoint{Every: 300, Keep: 3, Replicas: 2, Resume: "auto", FullDiskWait: "10m", MirrorWait: "10m"},

@@ -113,6 +113,7 @@ func TestRefusals(t *testing.T) {
 		"join no brackets": {set: []string{"cluster.join=fd00::2:7946"}, want: []string{"[fd00::2]:7946"}},
 		"topology letters": {set: []string{"cluster.topology=zone a/rack-7"}, want: []string{`cluster.topology is "zone a/rack-7"`, "a path such as zone-a/rack-7"}},
 		"topology length":  {set: []string{"cluster.topology=" + strings.Repeat("r", 256)}, want: []string{"cluster.topology is", "256 bytes; give at most 255"}},
+		"lock wait":        {set: []string{"cluster.lock_wait=3"}, want: []string{`cluster.lock_wait is "3"`, "3m"}},
 		"attention":        {set: []string{"model.block_out_channels=32"}, want: []string{"model.attention_levels has 1", "levels 0 to 0"}},
 		"time":             {set: []string{"allreduce.timeout=30"}, want: []string{"30s"}},
 	} {

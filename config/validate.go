@@ -155,6 +155,8 @@ func (c *Config) validateCluster(check func(bool, string, ...any)) {
 		v, err := time.ParseDuration(d.value)
 		check(err == nil && v > 0, "%s is %q; write a time such as 30s or 2m", d.key, d.value)
 	}
+	wait, err := time.ParseDuration(k.LockWait)
+	check(err == nil && wait >= 0, "cluster.lock_wait is %q; write a time such as 3m, or 0s", k.LockWait)
 	check((k.CAFile == "") == (k.CertFile == "") && (k.CertFile == "") == (k.KeyFile == ""),
 		"cluster.ca_file, cluster.cert_file and cluster.key_file belong together; give all three or none")
 	check(k.Secret == "" || k.SecretFile == "", "cluster.secret and cluster.secret_file are both set; give one")

@@ -45,8 +45,11 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 	}
 	unlock = func() {}
 	if len(r.cfg.Cluster.Join) == 0 { // the nodes of a run may share its directory
-		lock, err := r.dir.Lock()
-		if err != nil {
+		var lock *checkpoint.RunLock
+		if err := r.patiently(ctx, checkpoint.ErrRunLocked, func() (err error) {
+			lock, err = r.dir.Lock()
+			return err
+		}); err != nil {
 			return nil, nil, err
 		}
 		unlock = func() {
@@ -82,6 +85,28 @@ func (r *run) prepare(ctx context.Context) (unlock func(), done *Outcome, err er
 		unlock()
 	}
 	return unlock, done, err
+}
+
+// patiently tries to get what the process before this one has, and may be about to give
+// back: a pod that replaces another starts while that one saves. inUse is the error then;
+// it is tried for cluster.lock_wait.
+func (r *run) patiently(ctx context.Context, inUse error, try func() error) error {
+	wait := config.Duration(r.cfg.Cluster.LockWait)
+	by := time.Now().Add(wait)
+	for said := false; ; said = true {
+		err := try()
+		if !errors.Is(err, inUse) || !time.Now().Before(by) {
+			return err
+		}
+		if !said {
+			r.notice(fmt.Sprintf("waiting up to %s: %v", wait, err))
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // tidy clears what killed processes left in the run's directory. Where several nodes share

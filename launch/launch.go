@@ -144,9 +144,17 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	if err := r.nameByCertificate(); err != nil {
 		return Outcome{}, err
 	}
-	id, err := agent.Identify(ctx, r.dir.Nodes(), r.cfg.Cluster.Node, hostName(), r.cfg.Cluster.Lone())
-	if err != nil {
-		return Outcome{}, err
+	var id *agent.Identity
+	if err := untilSignal(ctx, stop, func(ctx context.Context) error {
+		return r.patiently(ctx, agent.ErrRuns, func() (err error) {
+			id, err = agent.Identify(ctx, r.dir.Nodes(), r.cfg.Cluster.Node, hostName(), r.cfg.Cluster.Lone())
+			return err
+		})
+	}); err != nil {
+		if id != nil {
+			_ = id.Close() // a signal came
+		}
+		return r.early(err)
 	}
 	defer func() { _ = id.Close() }() // it ends with the process at the latest
 	r.node, r.peers = id.Node, id.Peers

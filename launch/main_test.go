@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/agrdist/agrdist/agent"
+	"github.com/agrdist/agrdist/checkpoint"
 	"github.com/agrdist/agrdist/cluster"
 	"github.com/agrdist/agrdist/cluster/supervise"
 	"github.com/agrdist/agrdist/config"
@@ -93,6 +96,38 @@ func TestSeveralRunsAtOnce(t *testing.T) {
 	require.Equal(t, launch.Already, again.Ending)
 	require.Equal(t, outs[0].Digest, again.Digest)
 	require.Equal(t, "auto", configs[0].Checkpoint.Resume, "the caller's configuration is not changed")
+}
+
+// A run waits for the process before it, which may be saving, to leave the directory and
+// the node's name; not by default, and not for longer than it is told.
+func TestWaitsForTheDirectory(t *testing.T) {
+	c := tiny(t, "cluster.node=n")
+	lock, err := rundir.Dir(c.Out).Lock()
+	require.NoError(t, err)
+	_, err = launch.Run(t.Context(), launch.Options{Config: c})
+	require.ErrorIs(t, err, checkpoint.ErrRunLocked)
+	c.Cluster.LockWait = "300ms"
+	_, err = launch.Run(t.Context(), launch.Options{Config: c})
+	require.ErrorIs(t, err, checkpoint.ErrRunLocked)
+
+	node, err := agent.Identify(t.Context(), rundir.Dir(c.Out).Nodes(), "n", "host", true)
+	require.NoError(t, err)
+	c.Cluster.LockWait = "10m"
+	var waits []string
+	out, err := launch.Run(t.Context(), launch.Options{Config: c, Notice: func(s string) {
+		switch {
+		case strings.Contains(s, "checkpoint: run directory in use"):
+			waits = append(waits, s)
+			_ = lock.Unlock() // Run says if it did not
+		case strings.Contains(s, `node "n" is running already`):
+			waits = append(waits, s)
+			_ = node.Close()
+		}
+	}})
+	require.NoError(t, err)
+	require.Equal(t, launch.Finished, out.Ending)
+	require.Len(t, waits, 2)
+	require.Contains(t, waits[0], "waiting up to 10m0s: ")
 }
 
 // The end of the context ends the run and its workers.
