@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/agrdist/agrdist/parallel"
 )
 
 func TestODESamplersMatchDiffusers(t *testing.T) {
@@ -106,10 +104,8 @@ func TestODESamplersConverge(t *testing.T) {
 	}
 }
 
-// Images do not depend on the batch or the threads.
+// Images do not depend on the batch.
 func TestODESamplersAreFunctionsOfTheImage(t *testing.T) {
-	pool := parallel.New(3)
-	defer pool.Close()
 	s := mustSchedule(t, Linear, 1000)
 	ids := []uint64{5, 0, 99}
 	for _, method := range []string{DPMSolver, Heun} {
@@ -118,7 +114,7 @@ func TestODESamplersAreFunctionsOfTheImage(t *testing.T) {
 		sampler := mustSampler(t, s, c)
 		all := make([]float32, 3*5)
 		InitialNoise(all, ids, 7)
-		require.NoError(t, sampler.On(pool).Sample(t.Context(), predictorFunc(waves), all, ids, 7, nil))
+		require.NoError(t, sampler.Sample(t.Context(), predictorFunc(waves), all, ids, 7, nil))
 		for i, id := range ids {
 			one := make([]float32, 5)
 			InitialNoise(one, []uint64{id}, 7)

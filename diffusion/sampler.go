@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
-	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/rng"
 )
 
@@ -42,15 +40,6 @@ type step struct {
 type Sampler struct {
 	config SamplerConfig
 	steps  []step
-	pool   *parallel.Pool // that takes the images from step to step; nil: the caller alone
-}
-
-// On returns the same sampler whose work between two calls of the model is divided
-// over a pool: for a network that computes elsewhere. The images have the same bits.
-func (s *Sampler) On(p *parallel.Pool) *Sampler {
-	c := *s
-	c.pool = p
-	return &c
 }
 
 // NewSampler computes the coefficients of every step.
@@ -176,11 +165,7 @@ func (s *Sampler) Sample(ctx context.Context, p Predictor, x []float32, ids []ui
 			onStep(i+1, len(s.steps))
 		}
 	}
-	if s.config.Clip == ClipAfter {
-		for i, v := range x {
-			x[i] = min(max(v, -1), 1)
-		}
-	}
+	s.clipAfter(x)
 	return nil
 }
 
@@ -189,31 +174,15 @@ type images struct {
 	s             *Sampler
 	x, out, noise []float32 // [len(ids), pixels]
 	a, b          []float32 // kept between steps; nil for samplers that keep nothing
-	finite        []bool    // of each image's output
 	ids           []uint64
 	pixels        int
-
-	source rng.Source // of the step under way
-	step   step
-	one    func(j int)
 }
 
 func (s *Sampler) images(x, out []float32, ids []uint64) *images {
 	b := &images{
-		s: s, x: x, out: out, noise: make([]float32, len(x)), finite: make([]bool, len(ids)), ids: ids, pixels: pixelsOf(x, ids),
+		s: s, x: x, out: out, noise: make([]float32, len(x)), ids: ids, pixels: pixelsOf(x, ids),
 	}
-	b.one = func(j int) {
-		lo, hi := j*b.pixels, (j+1)*b.pixels
-		if b.step.sigma > 0 {
-			b.source.Normal(b.noise[lo:hi], b.ids[j])
-		}
-		if b.a == nil {
-			b.finite[j] = b.s.advance(b.x[lo:hi], b.out[lo:hi], b.noise[lo:hi], b.step)
-		} else {
-			b.finite[j] = b.s.advanceKept(b.x[lo:hi], b.out[lo:hi], b.a[lo:hi], b.b[lo:hi], b.step)
-		}
-	}
-	if s.config.Method == DPMSolver || s.config.Method == Heun {
+	if s.Keeps() {
 		b.a, b.b = make([]float32, len(x)), make([]float32, len(x))
 	}
 	return b
@@ -222,16 +191,19 @@ func (s *Sampler) images(x, out []float32, ids []uint64) *images {
 // advance takes all images from one step to the next. Where the model's output is not
 // finite it names the first such image.
 func (b *images) advance(source rng.Source, k step) (id uint64, ok bool) {
-	b.source, b.step = source, k
-	if b.s.pool != nil {
-		b.s.pool.Run(len(b.ids), b.one)
-	} else {
-		for j := range b.ids {
-			b.one(j)
+	for j, id := range b.ids {
+		lo, hi := j*b.pixels, (j+1)*b.pixels
+		if k.sigma > 0 {
+			source.Normal(b.noise[lo:hi], id)
 		}
-	}
-	if j := slices.Index(b.finite, false); j >= 0 {
-		return b.ids[j], false
+		if b.a == nil {
+			ok = b.s.advance(b.x[lo:hi], b.out[lo:hi], b.noise[lo:hi], k)
+		} else {
+			ok = b.s.advanceKept(b.x[lo:hi], b.out[lo:hi], b.a[lo:hi], b.b[lo:hi], k)
+		}
+		if !ok {
+			return id, false
+		}
 	}
 	return 0, true
 }

@@ -2,11 +2,10 @@ package setup
 
 import (
 	"context"
-	"runtime"
+	"errors"
 
 	"github.com/agrdist/agrdist/diffusion"
 	"github.com/agrdist/agrdist/diffusion/unet"
-	"github.com/agrdist/agrdist/parallel"
 	"github.com/agrdist/agrdist/tensor"
 )
 
@@ -28,11 +27,6 @@ func GenerateTraced(ctx context.Context, s *diffusion.Sampler, m *unet.Model, se
 	out := make([]float32, (hi-lo)*each)
 	ids := make([]uint64, 0, batch)
 	batches := (hi - lo + batch - 1) / batch
-	if _, host := m.Params().Values().(tensor.Host); !host {
-		pool := parallel.New(runtime.GOMAXPROCS(0)) // while the device waits for the next images
-		defer pool.Close()
-		s = s.On(pool)
-	}
 	for b := range batches {
 		from, to := lo+b*batch, min(lo+(b+1)*batch, hi)
 		ids = ids[:0]
@@ -52,13 +46,47 @@ func GenerateTraced(ctx context.Context, s *diffusion.Sampler, m *unet.Model, se
 				trace(x, done, total)
 			}
 		}
-		p, err := predictor(m, s.Config().Guidance, ids)
-		if err != nil {
-			return nil, err
-		}
-		if err := s.Sample(ctx, p, x, ids, seed, step); err != nil {
+		if err := sample(ctx, s, m, x, ids, seed, step, trace != nil); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// sample draws the images ids in place. They stay on the model's device where it can
+// take them from step to step; look says that step wants to see them in x.
+func sample(ctx context.Context, s *diffusion.Sampler, m *unet.Model, x []float32, ids []uint64, seed uint64,
+	step func(done, total int), look bool,
+) error {
+	guide, err := guideOf(m, s.Config().Guidance, ids)
+	if err != nil {
+		return err
+	}
+	c, ok, err := m.NewChain(ids, s.Keeps(), guide)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return s.Sample(ctx, predictor(m, guide), x, ids, seed, step)
+	}
+	defer c.Close()
+	var unseen error
+	err = s.SampleChain(ctx, chain{c}, x, ids, seed, func(done, total int) {
+		if look && unseen == nil {
+			unseen = c.End(x)
+		}
+		step(done, total)
+	})
+	return errors.Join(err, unseen)
+}
+
+// chain is a network's chain as package diffusion calls it.
+type chain struct{ *unet.Chain }
+
+// Advance implements diffusion.Chain.
+func (c chain) Advance(s diffusion.Step) error {
+	return c.Chain.Advance(s.T, tensor.SamplerStep{
+		XX: s.XX, XO: s.XO, KX0: s.KX0, KXT: s.KXT, KOut: s.KOut, Sigma: s.Sigma, KA: s.KA, KB: s.KB, BX: s.BX, B0: s.B0,
+		Keeps: s.Keeps, Clip: s.Clip, Seed: s.Seed, Stream: uint32(s.Stream),
+	})
 }

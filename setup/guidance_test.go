@@ -36,6 +36,13 @@ func conditionalModel(t *testing.T) *unet.Model {
 	return m
 }
 
+func guidedPredictor(t *testing.T, m *unet.Model, g diffusion.Guidance, ids []uint64) diffusion.Predictor {
+	t.Helper()
+	guide, err := guideOf(m, g, ids)
+	require.NoError(t, err)
+	return predictor(m, guide)
+}
+
 // The guided output is that of the formula, from outputs of the model with and without
 // the class; a scale of 1 is the class alone, 0 none.
 func TestGuidance(t *testing.T) {
@@ -51,8 +58,7 @@ func TestGuidance(t *testing.T) {
 	require.NotEqual(t, with, none)
 	two := 2
 	for _, scale := range []float64{0, 1, 2.5} {
-		p, err := predictor(m, diffusion.Guidance{Scale: scale, HasNone: true, Only: &two}, []uint64{7, 8, 9})
-		require.NoError(t, err)
+		p := guidedPredictor(t, m, diffusion.Guidance{Scale: scale, HasNone: true, Only: &two}, []uint64{7, 8, 9})
 		got := make([]float32, len(x))
 		for range 2 { // its buffers are used again
 			require.NoError(t, p.Predict(got, x, ts))
@@ -62,20 +68,18 @@ func TestGuidance(t *testing.T) {
 		}
 	}
 	// Rows of ten of a class; none is no class to draw.
-	p, err := predictor(m, diffusion.Guidance{Scale: 1, HasNone: true}, []uint64{9, 10, 30})
-	require.NoError(t, err)
+	p := guidedPredictor(t, m, diffusion.Guidance{Scale: 1, HasNone: true}, []uint64{9, 10, 30})
 	got := make([]float32, len(x))
 	require.NoError(t, p.Predict(got, x, ts))
 	require.Equal(t, predict(0, 1, 0), got)
-	p, err = predictor(m, diffusion.Guidance{Scale: 1}, []uint64{9, 10, 30})
-	require.NoError(t, err)
+	p = guidedPredictor(t, m, diffusion.Guidance{Scale: 1}, []uint64{9, 10, 30})
 	require.NoError(t, p.Predict(got, x, ts))
 	require.Equal(t, predict(0, 1, 3), got)
 
-	_, err = predictor(m, diffusion.Guidance{Scale: 2}, []uint64{0})
+	_, err := guideOf(m, diffusion.Guidance{Scale: 2}, []uint64{0})
 	require.ErrorContains(t, err, "without label dropout")
 	three := 3
-	_, err = predictor(m, diffusion.Guidance{Scale: 1, HasNone: true, Only: &three}, []uint64{0})
+	_, err = guideOf(m, diffusion.Guidance{Scale: 1, HasNone: true, Only: &three}, []uint64{0})
 	require.ErrorContains(t, err, "class 3: the model has classes 0 to 2")
 }
 

@@ -50,6 +50,33 @@ type Replayer interface {
 	Record(f func() error) (replay func() error, err error)
 }
 
+// Sampling is implemented by backends that take images from one step of a sampler to
+// the next where the network computes.
+type Sampling interface {
+	// SamplerStep replaces images x [N,...] by those of the next step, given the
+	// network's output out of the same shape. Where none is present, the output is
+	// none + Scale (out - none). a and b are what the sampler keeps between steps; both
+	// are absent where it keeps nothing. ids are I64 [N]. Where the output is not finite,
+	// x becomes NaN.
+	SamplerStep(x, out, none, a, b, ids Tensor, k SamplerStep)
+}
+
+// SamplerStep are the coefficients of a step, in float64:
+//
+//	x0 = XX x + XO out, clipped to [-1, 1] where Clip is set
+//	x' = KX0 x0 + KXT x + KOut out + Sigma z, or
+//	x' = KX0 x0 + KXT x + KA a + KB b, and with Keeps then a' = x, b' = BX x + B0 x0
+//
+// with z standard normal, of (Seed, Stream, id).
+type SamplerStep struct {
+	XX, XO, KX0, KXT, KOut, Sigma, KA, KB, BX, B0 float64
+
+	Keeps, Clip bool
+	Scale       float64
+	Seed        uint64
+	Stream      uint32
+}
+
 // Fetcher is implemented by backends that copy to the host without making it wait.
 type Fetcher interface {
 	// AllocFetched returns n elements of host memory for Fetch. It is given back when

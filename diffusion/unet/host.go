@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/agrdist/agrdist/autograd"
 	"github.com/agrdist/agrdist/nn"
 	"github.com/agrdist/agrdist/tensor"
 )
@@ -122,32 +121,15 @@ func (m *Model) PredictClasses(dst, x []float32, t, labels []int64) error {
 		return fmt.Errorf("%w: %d values in and %d out for %d timesteps, want %v and %v",
 			ErrBatch, len(x), len(dst), len(t), shape, want)
 	}
-	p, err := m.runner.program(mode{n: len(t)})
+	xt, err := m.runner.in.x.images(m.be, shape, x)
 	if err != nil {
 		return err
 	}
-	in := &m.runner.in
-	xt, err := in.x.images(m.be, shape, x)
+	out, err := m.predict(xt, t, labels)
 	if err != nil {
 		return err
 	}
-	ts, err := in.ts.integers(m.be, t)
-	if err != nil {
-		return err
-	}
-	if p.classes != nil {
-		rows, err := m.oneHot(labels, len(t))
-		if err != nil {
-			return err
-		}
-		p.Bind(p.classes, rows)
-	}
-	p.Bind(p.x, xt)
-	p.Bind(p.ts, ts)
-	if err := p.Replay(autograd.Step{}); err != nil {
-		return fmt.Errorf("unet: %w", err)
-	}
-	if err := m.be.Download(dst, p.pred.Tensor().Buf); err != nil {
+	if err := m.be.Download(dst, out.Buf); err != nil {
 		return fmt.Errorf("unet: prediction: %w", err)
 	}
 	return nil

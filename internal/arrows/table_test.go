@@ -62,7 +62,7 @@ var allowed = map[string]string{
 	"data/fetch":                  "data",
 	"data/imagefile":              "",
 
-	"diffusion":          "internal/portable parallel rng",
+	"diffusion":          "internal/portable rng",
 	"diffusion/unet":     "nn autograd tensor rng",
 	"nn":                 "autograd tensor rng nn/weights",
 	"nn/weights":         "",

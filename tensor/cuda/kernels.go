@@ -33,6 +33,7 @@ type kernels struct {
 	addChannelsBF16                                                    kernel // e is BF16 too
 	// random
 	normal, dropout pair
+	samplerStep     kernel
 	// reduce
 	sumColumns     pair   // to F32
 	sumColumnsBF16 kernel // F32 to BF16
@@ -84,7 +85,7 @@ func (k *kernels) modules() map[string][]entry {
 		"rows": join(both("add_channels", &k.addChannels), both("concat", &k.concat), both("split", &k.split),
 			both("q_sample", &k.qSample), both("upsample", &k.upsample), both("upsample_grad", &k.upsampleGrad),
 			both("embed", &k.embed), []entry{{"add_channels_bf16_bf16", &k.addChannelsBF16}}),
-		"random": join(both("normal", &k.normal), both("dropout", &k.dropout)),
+		"random": join(both("normal", &k.normal), both("dropout", &k.dropout), []entry{{"sampler_step", &k.samplerStep}}),
 		"reduce": join(both("mse", &k.mse), []entry{
 			{"sum_columns_f32_f32", k.sumColumns.of(tensor.F32)},
 			{"sum_columns_bf16_f32", k.sumColumns.of(tensor.BF16)},

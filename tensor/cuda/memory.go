@@ -25,7 +25,8 @@ var (
 	_ tensor.Buffer = (*buffer)(nil)
 	_ tensor.Mixed  = (*Backend)(nil)
 
-	_ tensor.Fetcher = (*Backend)(nil)
+	_ tensor.Fetcher  = (*Backend)(nil)
+	_ tensor.Sampling = (*Backend)(nil)
 )
 
 func (m *buffer) DType() tensor.DType { return m.dtype }

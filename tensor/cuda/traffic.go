@@ -64,6 +64,7 @@ var families = map[string]family{
 	"embed":         {"input", passes(1, 2, 3)},
 	"normal":        {"input", passes(1, 2, 3)},
 	"dropout":       {"elementwise", passes(2, 3, 4)},
+	"sampler_step":  {"sampler", samplerTraffic},
 	"sum_columns":   {"column sums", sumTraffic},
 	"mse":           {"loss", mseTraffic},
 
@@ -143,6 +144,20 @@ func sumTraffic(l launched) int64 { // out, x, rows, c, block, tile
 	blocks := (rows + l.n(4) - 1) / l.n(4)
 	parts := int64(l.grid.x) / blocks / ((c + l.n(5) - 1) / l.n(5))
 	return parts * rows * c * l.size() // the first type in their names is what they read
+}
+
+func samplerTraffic(l launched) int64 { // x, out, none, a, b, ids, n, per, ...
+	operands := int64(3)
+	if l.args[2] != 0 {
+		operands++
+	}
+	if l.args[3] != 0 {
+		operands += 2
+		if l.args[21] != 0 { // keeps
+			operands += 2
+		}
+	}
+	return operands * l.n(6) * l.n(7) * 4
 }
 
 func mseTraffic(l launched) int64 { // loss, dpred, pred, target, per, scale

@@ -63,3 +63,31 @@ func requireTraffic(t *testing.T, network string, o tensor.Operation, touched in
 	require.LessOrEqual(t, o.Bytes, touched, "%s: %s: more bytes are counted than are touched", network, o.Name)
 	require.LessOrEqual(t, float64(touched), 1.5*float64(o.Bytes)+4096, "%s: %s: fewer bytes are counted than are touched", network, o.Name)
 }
+
+// The step of a sampler, with all that it may read and write, and with the least.
+func TestTrafficOfTheSampler(t *testing.T) {
+	be := open(t)
+	const n, per = 3, 700
+	of := func(seed int) tensor.Tensor {
+		return tensor.Tensor{Buf: alloc(t, be, tensor.F32, normal(seed, n*per)), Shape: tensor.Of(n, per)}
+	}
+	ids, err := be.Alloc(tensor.I64, n)
+	require.NoError(t, err)
+	be.UploadInt64(ids, []int64{5, 1 << 40, 7})
+	x, out, none, a, kept := of(1), of(2), of(3), of(4), of(5)
+	all := tensor.SamplerStep{XX: 1, XO: 0.5, KX0: 0.25, KXT: 0.5, KA: 1, KB: 2, BX: 3, B0: 4, Keeps: true, Clip: true, Scale: 2, Seed: 1, Stream: 8}
+	for _, f := range []func(){
+		func() { be.SamplerStep(x, out, none, a, kept, tensor.Tensor{Buf: ids, Shape: tensor.Of(n)}, all) },
+		func() {
+			be.SamplerStep(x, out, tensor.Tensor{}, tensor.Tensor{}, tensor.Tensor{}, tensor.Tensor{Buf: ids, Shape: tensor.Of(n)},
+				tensor.SamplerStep{XX: 1, KX0: 1, KOut: 1, Sigma: 0.5, Seed: 1, Stream: 8})
+		},
+	} {
+		before := cudatest.Touched(t, "sampler_step")
+		be.Count()
+		f()
+		require.NoError(t, be.Sync())
+		require.Len(t, be.Counts().Operations, 1)
+		requireTraffic(t, "sampler", be.Counts().Operations[0], cudatest.Touched(t, "sampler_step")-before)
+	}
+}

@@ -56,6 +56,44 @@ __device__ inline void dropout(T* dst, const T* x, const i64* draws, i64 n, u32 
   for (int k = 0; k < 4 && j + k < per; k++) set(dst[at + k], toFloat(x[at + k]) * mask.factor(w.w[k]));
 }
 
+// sampler_step is package diffusion's step for elements of images x [n,per], given the
+// network's output, in float64 as there. With none, the output is guided by scale away
+// from that. a and b are kept between steps, 0 where the sampler keeps nothing. An output
+// that is not finite leaves NaN, which stays.
+extern "C" __global__ void sampler_step(float* x, const float* out, const float* none, float* a, float* b, const i64* ids,
+                                        i64 n, u32 per, u64 seed, u32 stream, double scale, double xx, double xo,
+                                        double kx0, double kxt, double kout, double sigma, double ka, double kb,
+                                        double bx, double b0, int keeps, int clip) {
+  u32 sample, j;
+  if (!place(n, per, sample, j)) return;
+  float z[4] = {0, 0, 0, 0};
+  if (sigma > 0) {
+    Words w = philox(seed, stream, (u64)ids[sample], j / 4);
+    normal2(w.w[0], w.w[1], z[0], z[1]);
+    normal2(w.w[2], w.w[3], z[2], z[3]);
+  }
+  i64 at = (i64)sample * per + j;
+  for (int k = 0; k < 4 && j + k < per; k++) {
+    float guided = out[at + k];
+    if (none) guided = (float)((double)none[at + k] + scale * ((double)guided - (double)none[at + k]));
+    double xt = x[at + k], o = guided;
+    double x0 = xx * xt + xo * o;
+    if (clip) x0 = x0 < -1 ? -1 : x0 > 1 ? 1 : x0;
+    double next = kx0 * x0 + kxt * xt;
+    if (a) {
+      next += ka * (double)a[at + k] + kb * (double)b[at + k];
+    } else {
+      next += kout * o + sigma * (double)z[k];
+    }
+    if (a && keeps) {
+      a[at + k] = (float)xt;
+      b[at + k] = (float)(bx * xt + b0 * x0);
+    }
+    if (!(o - o == 0)) next = o - o;
+    x[at + k] = (float)next;
+  }
+}
+
 #define KERNELS(S, T)                                                                                           \
   extern "C" __global__ void normal_##S(T* dst, const i64* draws, i64 n, u32 per, u64 seed, u32 stream) {       \
     normal(dst, draws, n, per, seed, stream);                                                                   \
