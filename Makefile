@@ -22,9 +22,9 @@ build: ## Build the static binary ./agrdist
 	CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -o agrdist ./cmd/agrdist
 
 .PHONY: cuda
-cuda: ## Build BIN=FILE for NVIDIA GPUs (linux/amd64, needs gcc; fetches cuda.h)
-	@[ -n "$(BIN)" ] || { echo "usage: make cuda BIN=FILE" >&2; exit 2; }
-	bash -c '. hack/cuda-env.sh && GOOS=linux GOARCH=amd64 $(GO) build -trimpath -tags cuda,grpcnotrace -o "$(BIN)" ./cmd/agrdist'
+cuda: ## Build BIN=FILE for NVIDIA GPUs (needs gcc, fetches cuda.h; GOARCH=arm64 for Grace)
+	@[ -n "$(BIN)" ] || { echo "usage: make cuda BIN=FILE [GOARCH=arm64]" >&2; exit 2; }
+	bash -c '. hack/cuda-env.sh && GOOS=linux $(GO) build -trimpath -tags cuda,grpcnotrace -o "$(BIN)" ./cmd/agrdist'
 
 .PHONY: cuda-check
 cuda-check: ## Check the GPU build on doubles of NVIDIA's libraries, without a GPU

@@ -13,7 +13,9 @@ mapfile -t own < <(sed -n 's/^extern CUresult \(cu[A-Za-z0-9_]*\)(.*/\1/p' inter
 
 # of LETTERS: the cu* symbols of cu's archive with one of these nm types.
 archive=$(go list -export -f '{{.Export}}' gorgonia.org/cu)
-of() { nm "$archive" 2> /dev/null | awk -v types="^[$1]$" 'NF > 1 && $(NF-1) ~ types && $NF ~ /^cu[A-Z]/ {print $NF}' | LC_ALL=C sort -u; }
+nm=nm
+[[ ${CC:-} != *-linux-gnu-gcc ]] || nm=${CC%gcc}nm # the objects are for another processor
+of() { "$nm" "$archive" 2> /dev/null | awk -v types="^[$1]$" 'NF > 1 && $(NF-1) ~ types && $NF ~ /^cu[A-Z]/ {print $NF}' | LC_ALL=C sort -u; }
 
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT

@@ -5,13 +5,13 @@
 #                                    shell completions
 #   agrdist-VERSION.cdx.json         the software bill of materials (CycloneDX)
 #   SHA256SUMS
-# The same commit and Go version give the same bytes on any machine. TARGETS chooses
-# what is built; "linux/amd64+cuda" needs gcc.
+# The same commit and Go version give the same bytes on any machine; those for GPUs
+# ("linux/amd64+cuda"), which need gcc, with the same gcc. TARGETS chooses what is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# = 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 version=$1
-targets=${TARGETS:-linux/amd64 linux/arm64 darwin/arm64 linux/amd64+cuda}
+targets=${TARGETS:-linux/amd64 linux/arm64 darwin/arm64 linux/amd64+cuda linux/arm64+cuda}
 sbom=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 [[ $version =~ ^v?[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$ ]] || {
   echo "release: the version is $version; it must look like 1.2.3 or 1.2.3-rc.1" >&2
@@ -49,8 +49,8 @@ build() { # TARGET BINARY
   *+cuda)
     # cuda.h and the C flags; -trimpath keeps this machine's paths out of the C code too.
     # shellcheck source=/dev/null
-    (. hack/cuda-env.sh && CGO_LDFLAGS="${CGO_LDFLAGS:-} -Wl,--build-id=none" GOOS=$system GOARCH=${arch%+cuda} \
-      go build -tags cuda,grpcnotrace -ldflags "$flags" -o "$2" ./cmd/agrdist)
+    (export GOOS=$system GOARCH=${arch%+cuda} && . hack/cuda-env.sh &&
+      go build -tags cuda,grpcnotrace -ldflags "$flags -extldflags=-Wl,--build-id=none" -o "$2" ./cmd/agrdist)
     ;;
   *) CGO_ENABLED=0 GOOS=$system GOARCH=$arch go build -ldflags "$flags" -o "$2" ./cmd/agrdist ;;
   esac

@@ -103,7 +103,7 @@ func startChildren(t *testing.T, o childOrders, env ...string) []*child {
 	for o.Rank = range o.World {
 		orders, err := json.Marshal(o)
 		require.NoError(t, err)
-		c := &child{cmd: exec.Command(os.Args[0])}
+		c := &child{cmd: cudatest.Command(context.Background(), os.Args[0])}
 		c.cmd.Env = append(append(os.Environ(), childEnv+"="+string(orders)), env...)
 		c.cmd.Stderr = os.Stderr
 		c.in, err = c.cmd.StdinPipe()

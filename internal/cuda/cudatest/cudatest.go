@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,11 +38,34 @@ type library struct {
 
 const compiler = "libnvrtc.so.12"
 
+// Variables that let the doubles run under an emulator of another processor: what
+// compiles for that processor, and what a process of the test's own is started with.
+const (
+	gxxVariable = "AGRDIST_FAKE_CXX"
+	runVariable = "AGRDIST_TEST_EXEC"
+)
+
+// gxx is the compiler of the doubles, and of the kernels that they run.
+func gxx() string {
+	if v := os.Getenv(gxxVariable); v != "" {
+		return v
+	}
+	return "g++"
+}
+
+// Command is exec.CommandContext of a program that was built for this processor, such as
+// the test itself.
+func Command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	line := append(strings.Fields(os.Getenv(runVariable)), program)
+	line = append(line, args...)
+	return exec.CommandContext(ctx, line[0], line[1:]...)
+}
+
 var libraries = []library{
 	{
 		"libcuda.so.1", "AGRDIST_LIBCUDA",
 		[]string{"device.cc", "context.cc", "stream.cc", "graph.cc", "memory.cc", "module.cc", "simt.cc", "races.cc"},
-		[]string{"fakecuda.h", "device.h", "simt.h", "simt_run.h", "races.h"},
+		[]string{"fakecuda.h", "device.h", "simt.h", "simt_run.h", "switch.h", "races.h"},
 	},
 	{compiler, "AGRDIST_LIBNVRTC", []string{"nvrtc.cc"}, []string{"simt.h", "kernel_prelude.h", "kernel_math.h", "kernel_races.h"}},
 	{"libcudnn.so.9", "AGRDIST_LIBCUDNN", []string{"libcudnn.cc"}, []string{"fakecuda.h", "library.h"}},
@@ -159,7 +183,7 @@ func (l library) present() bool {
 
 func hash(files []string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, flags, "soname")
+	fmt.Fprintln(h, flags, "soname", gxx(), runtime.GOARCH)
 	for _, name := range files {
 		text, err := sources.ReadFile("doubles/" + name)
 		if err != nil {
@@ -179,11 +203,11 @@ var flags = []string{
 func (l library) compile(ctx context.Context, dir, stamp string) error {
 	args := append(slices.Clone(flags), "-Wl,-soname,"+l.file, "-DAGR_STAMP="+number(stamp), "-o", l.file+".part")
 	args = append(append(args, l.sources...), "-ldl")
-	cmd := exec.CommandContext(ctx, "g++", args...)
+	cmd := exec.CommandContext(ctx, gxx(), args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("the doubles are built with g++: %w", err)
+		return fmt.Errorf("the doubles are built with %s: %w", gxx(), err)
 	}
 	if err != nil {
 		return fmt.Errorf("build: %w\n%s", err, out)

@@ -37,5 +37,8 @@
 //	AGRDIST_FAKE_CUBLASLT     refuse: cuBLASLt's best algorithm cannot be run
 //	AGRDIST_FAKE_RACES        1: look for data races
 //	AGRDIST_FAKE_COMPUTE      none: nothing is computed; calls are checked and counted only
+//	AGRDIST_FAKE_CXX          compiles the doubles and the kernels (g++); under an emulator, a
+//	                          cross compiler; AGRDIST_TEST_EXEC is then what starts a program
+//	                          (qemu-aarch64)
 //	AGRDIST_FAKE_DRIVER       what cuDriverGetVersion answers (12060)
 package cudatest

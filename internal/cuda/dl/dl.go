@@ -31,10 +31,12 @@ static const char *agr_dl_path(void *lib) {
 import "C"
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"unsafe"
 )
@@ -112,12 +114,26 @@ func open(name string) (*Library, error) {
 func loadError(name, text string) error {
 	missing := strings.HasSuffix(text, "No such file or directory")
 	if missing && strings.HasPrefix(text, name+":") {
+		if machine := machineOf(name); strings.Contains(name, "/") && machine != elf.EM_NONE {
+			return fmt.Errorf("%w: %s: it is for another processor (%v), this program is for %s", ErrBroken, name, machine, runtime.GOARCH)
+		}
 		return fmt.Errorf("%w: %s", ErrNotFound, name)
 	}
 	if !strings.Contains(text, name) {
 		text = name + ": " + text
 	}
 	return fmt.Errorf("%w: %s", ErrBroken, text)
+}
+
+// machineOf is the processor that a file's code is for, EM_NONE where it is not there. The
+// loader says of a library for another processor that there is no such file.
+func machineOf(path string) elf.Machine {
+	f, err := elf.Open(path)
+	if err != nil {
+		return elf.EM_NONE
+	}
+	defer f.Close()
+	return f.Machine
 }
 
 // Beside loads a library from this one's directory, if it is there. It is for what

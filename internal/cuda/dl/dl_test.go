@@ -3,9 +3,11 @@
 package dl_test
 
 import (
+	"debug/elf"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,6 +93,12 @@ func TestOpenErrors(t *testing.T) {
 	library(t, needed, "1", "-Wl,-soname,libagrneeded.so.1")
 	library(t, needs, "2", "-Wl,--no-as-needed", needed)
 	require.NoError(t, os.Remove(needed))
+	other := filepath.Join(dir, "other.so")
+	library(t, other, "1")
+	b, err := os.ReadFile(other)
+	require.NoError(t, err)
+	b[18], b[19] = byte(elf.EM_PPC64), 0 // e_machine
+	require.NoError(t, os.WriteFile(other, b, 0o600))
 
 	for name, tt := range map[string]struct {
 		env, path string
@@ -104,6 +112,10 @@ func TestOpenErrors(t *testing.T) {
 		"named and missing": {
 			env: filepath.Join(dir, "gone.so"), want: dl.ErrNotFound,
 			text: "dl: not found: " + filepath.Join(dir, "gone.so") + " (from AGRDIST_LIBTEST)",
+		},
+		"for another processor": {
+			env: other, want: dl.ErrBroken,
+			text: "dl: cannot be loaded: " + other + ": it is for another processor (EM_PPC64), this program is for " + runtime.GOARCH + " (from AGRDIST_LIBTEST)",
 		},
 		"not a library": {
 			env: text, want: dl.ErrBroken,

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -64,7 +63,7 @@ func statusIn(t *testing.T, env ...string) report {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), self)
+	cmd := cudatest.Command(t.Context(), self)
 	cmd.Env = append(append(os.Environ(), probe+"=1"), env...)
 	out, err := cmd.Output()
 	require.NoError(t, err, "%s", out)

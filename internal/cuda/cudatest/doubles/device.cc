@@ -108,7 +108,7 @@ void Device::start() {
   started = true;
   sigset_t all, before;
   sigfillset(&all);
-  for (int sig : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigdelset(&all, sig);
+  for (int sig : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP}) sigdelset(&all, sig);
   pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the process's other threads
   std::thread([this] { loop(); }).detach();
   pthread_sigmask(SIG_SETMASK, &before, nullptr);

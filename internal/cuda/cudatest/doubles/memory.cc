@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <deque>
 #include <map>
@@ -15,7 +16,8 @@
 
 namespace {
 
-constexpr size_t page = 4096, alignment = 256;
+const size_t page = (size_t)sysconf(_SC_PAGESIZE);  // 64 KiB on some arm64
+constexpr size_t alignment = 256;
 
 struct Block {
   size_t bytes;

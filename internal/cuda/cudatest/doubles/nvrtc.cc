@@ -1,4 +1,4 @@
-// The double of NVRTC: compiles CUDA C++ with g++ into a shared object that the double
+// The double of NVRTC: compiles CUDA C++ with g++ (AGRDIST_FAKE_CXX) into a shared object that the double
 // of libcuda runs. Results are kept in AGRDIST_FAKE_CACHE by a hash of all that they
 // depend on.
 #include <fcntl.h>
@@ -21,6 +21,14 @@
 #define API extern "C" __attribute__((visibility("default")))
 
 enum { SUCCESS, OUT_OF_MEMORY, CREATION_FAILURE, INVALID_INPUT, INVALID_PROGRAM, INVALID_OPTION, COMPILATION, BUILTIN_FAILURE };
+
+// What traps as undefined. A division by zero is a signal on x86-64 and a result on AArch64.
+#define UNDEFINED_EVERYWHERE "-fsanitize=alignment,bounds,signed-integer-overflow,shift"
+#ifdef __aarch64__
+#define UNDEFINED UNDEFINED_EVERYWHERE ",integer-divide-by-zero"
+#else
+#define UNDEFINED UNDEFINED_EVERYWHERE
+#endif
 
 struct Program {
   std::string source, name, log, image;
@@ -87,6 +95,12 @@ bool run(const std::vector<std::string> &args, const std::string &log) {
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+// gxx is the compiler: under an emulator, one that runs on the host.
+std::string gxx() {
+  const char *v = getenv("AGRDIST_FAKE_CXX");
+  return v && *v ? v : "g++";
 }
 
 // hostLambda finds a generic lambda without __device__, which NVRTC takes for a host
@@ -181,15 +195,15 @@ std::string build(const Program &p, const std::vector<std::string> &opts, unsign
   const std::string hooks = races ? "\n#include \"" + besides(prelude, "kernel_races.h") + "\"\n" : "";
   spit(tmp + "/source.cu", "#include \"" + std::string(prelude ? prelude : "") + "\"\n#line 1 \"" + p.name + "\"\n" + p.source + hooks);
   // __shared__ stays for finish to see.
-  std::vector<std::string> args = {"g++", "-E", "-x", "c++", "-std=c++17", "-nostdinc", "-DAGR_ARCH=" + std::to_string(arch),
+  std::vector<std::string> args = {gxx(), "-E", "-x", "c++", "-std=c++17", "-nostdinc", "-DAGR_ARCH=" + std::to_string(arch),
                                    tmp + "/source.cu", "-o", tmp + "/source.ii"};
   args.insert(args.end() - 3, opts.begin(), opts.end());
   if (!run(args, tmp + "/log")) return *log = slurp(tmp + "/log"), "";
   std::string text = slurp(tmp + "/source.ii");
   spit(tmp + "/source.cc", finish(text, kernels(text)));
-  args = {"g++", "-x", "c++", "-std=c++17", "-O1", "-g0", "-fPIC", races ? "-c" : "-shared", "-pthread", "-ffp-contract=off", "-fno-strict-aliasing",
+  args = {gxx(), "-x", "c++", "-std=c++17", "-O1", "-g0", "-fPIC", races ? "-c" : "-shared", "-pthread", "-ffp-contract=off", "-fno-strict-aliasing",
           "-fno-exceptions", "-fno-rtti", "-fno-gnu-unique", "-fvisibility=hidden", "-fno-threadsafe-statics", "-fpreprocessed",
-          races ? "-fsanitize=thread" : "-fsanitize=alignment,bounds,signed-integer-overflow,shift", "-fsanitize-undefined-trap-on-error",
+          races ? "-fsanitize=thread" : UNDEFINED, "-fsanitize-undefined-trap-on-error",
           "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-variable", "-Wno-unknown-pragmas", "-Wno-array-bounds",
           "-U_FORTIFY_SOURCE", "-Wl,-Bsymbolic", tmp + "/source.cc", "-o", tmp + (races ? "/kernels.o" : "/kernels.so")};
   if (races)  // a switch of gcc's, in two words
@@ -200,7 +214,7 @@ std::string build(const Program &p, const std::vector<std::string> &opts, unsign
     if (o.compare(0, 5, "-std=") == 0) args[3] = o;
   bool ok = run(args, tmp + "/log");
   // Linked by itself: gcc would add libtsan.
-  if (ok && races) ok = run({"g++", "-shared", "-Wl,-Bsymbolic", tmp + "/kernels.o", "-o", tmp + "/kernels.so", "-lm"}, tmp + "/log");
+  if (ok && races) ok = run({gxx(), "-shared", "-Wl,-Bsymbolic", tmp + "/kernels.o", "-o", tmp + "/kernels.so", "-lm"}, tmp + "/log");
   *log = slurp(tmp + "/log");
   return ok ? slurp(tmp + "/kernels.so") : "";
 }

@@ -5,46 +5,20 @@
 // results. Shared memory is filled with 0xff (NaN) before each block.
 #include "races.h"
 #include "simt_run.h"
+#include "switch.h"
 
 #include <signal.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
 #include <mutex>
 #include <string>
 #include <vector>
-
-// agr_switch saves the callee-saved registers on the stack, stores its pointer to
-// *from and goes on with stack to.
-extern "C" void agr_switch(void **from, void *to);
-asm(R"(
-	.text
-	.globl agr_switch
-	.hidden agr_switch
-	.type agr_switch, @function
-agr_switch:
-	endbr64
-	push %rbp
-	push %rbx
-	push %r12
-	push %r13
-	push %r14
-	push %r15
-	mov %rsp, (%rdi)
-	mov %rsi, %rsp
-	pop %r15
-	pop %r14
-	pop %r13
-	pop %r12
-	pop %rbx
-	pop %rbp
-	ret
-	.size agr_switch, . - agr_switch
-)");
 
 namespace {
 
@@ -112,7 +86,7 @@ char *Run::takeStack() {
   // The lowest page stays unmapped: a stack that overflows ends the launch.
   void *p = mmap(nullptr, stackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED) abort();
-  mprotect(p, 4096, PROT_NONE);
+  mprotect(p, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE);
   return (char *)p;
 }
 
@@ -135,12 +109,7 @@ void Run::resume(int i) {
   Fiber &f = fibers[i];
   if (!f.stack) {
     f.stack = takeStack();
-    void **top = (void **)(f.stack + stackBytes);
-    *--top = nullptr;  // where fiberMain's caller would be: aligns its frame
-    *--top = (void *)fiberMain;
-    top -= 6;
-    memset(top, 0, 6 * sizeof *top);
-    f.sp = top;
+    f.sp = agr_begin(f.stack + stackBytes, fiberMain);
   }
   self = i;
   *launch.module->thread = f.thread;
@@ -300,7 +269,7 @@ void catchFaults() {
     struct sigaction a {};
     a.sa_sigaction = onFault;
     a.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    for (int sig : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) sigaction(sig, &a, &before[sig]);
+    for (int sig : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP}) sigaction(sig, &a, &before[sig]);
   });
   static thread_local char *altStack;
   if (!altStack) {
