@@ -150,5 +150,9 @@ func (r *round) rehearse(ctx context.Context) error {
 		return nil
 	}
 	r.rehearsed = true
-	return r.chunks.compute(ctx, r.state.Step, 0, -1, r.home.losses(0), nil)
+	var ready func(int)
+	if r.home.overlaps() { // as the last chunk of a step is computed
+		ready = func(int) {}
+	}
+	return r.chunks.compute(ctx, r.state.Step, 0, -1, r.home.losses(0), ready)
 }
