@@ -37,7 +37,32 @@ const (
 	maxStrangers = 128
 	maxFromHost  = 32
 	proofTimeout = 5 * time.Second
+
+	// maxStream is how much comes over one stream: the state of 3,000 nodes. A proof can be
+	// relayed, and who listens has proved nothing when the dialer reads, so what follows may
+	// still be a stranger's until it is decrypted, which is when all of it is in memory.
+	maxStream = 2 << 20
 )
+
+// errTooLong ends a stream that brings more.
+var errTooLong = fmt.Errorf("membership: more than %d bytes in one stream: it is no node's", maxStream)
+
+// bounded is a connection that brings at most left bytes more.
+type bounded struct {
+	net.Conn
+
+	left int
+}
+
+// Read implements net.Conn.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, errTooLong
+	}
+	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err //nolint:wrapcheck // a connection passes on what it got
+}
 
 // errNoProof is what a dialer finds that has another key than the listener.
 var errNoProof = errors.New("membership: it holds another secret or none, or belongs to another run: AGRDIST_CLUSTER_SECRET or cluster.secret_file, and cluster.run_id, must be the same on every node")
@@ -102,7 +127,7 @@ func (d *door) ask(conn net.Conn, visit *gate.Visit) {
 		return
 	}
 	select {
-	case d.streams <- conn:
+	case d.streams <- &bounded{conn, maxStream}:
 	case <-d.done:
 		_ = conn.Close()
 	}
@@ -168,6 +193,6 @@ func (d *door) dialing(dial dialFunc) dialFunc {
 			_ = conn.Close()
 			return nil, err
 		}
-		return conn, nil
+		return &bounded{conn, maxStream}, nil
 	}
 }

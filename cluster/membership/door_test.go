@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,6 +46,48 @@ func TestStrangersCostNothing(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.Sys-before.Sys, uint64(64<<20), "bytes taken from the system")
 	require.LessOrEqual(t, strings.Count(log.String(), "refused"), 3)
+}
+
+// Somebody who has taken the ports that a node looks for others at lets it in and announces
+// 19 MB, from each of them: it costs the node a bounded part of that.
+func TestFalseSeedsCostLittle(t *testing.T) {
+	var seeds []string
+	var sent sync.WaitGroup
+	for range joinWidth {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		seeds = append(seeds, l.Addr().String())
+		sent.Add(1)
+		go func() {
+			var once sync.Once
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = c.Write(append([]byte(doorMagic), make([]byte, nonceSize)...))
+				_, _ = io.ReadFull(c, make([]byte, 32)) // the proof: any will do
+				_, _ = c.Write([]byte{doorOpen})
+				_, _ = c.Write(binary.BigEndian.AppendUint32([]byte{10}, 19<<20))
+				for range 18 {
+					if _, err := c.Write(make([]byte, 1<<20)); err != nil {
+						break
+					}
+				}
+				once.Do(sent.Done)
+				_, _ = io.Copy(io.Discard, c) // until the node has had enough
+				_ = c.Close()
+			}
+		}()
+	}
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	loopback(t, "a", func(c *Config) { c.SecretKey, c.Seeds = key(), seeds })
+	sent.Wait()
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.Sys-before.Sys, uint64(96<<20), "bytes taken from the system; %d MB were sent", joinWidth*18)
 }
 
 // The proof serves one stream: what was overheard opens no other.

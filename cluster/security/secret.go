@@ -133,7 +133,7 @@ func loadSecret[T any](path string, parse func(string) (T, error)) (none T, err 
 }
 
 func readSecretFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe is opened too, and refused below
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w (write one secret into it, the same on every node)", ErrSecretFile, err)
 	}

@@ -3,11 +3,14 @@ package security
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +89,34 @@ func TestIdentitiesSurviveTheCertificate(t *testing.T) {
 	}
 }
 
+// Whatever URI a certificate carries, it names a node by text that comes back the same, or
+// nobody.
+func FuzzIdentityOf(f *testing.F) {
+	f.Add("agrdist://run/r/n")
+	f.Add("agrdist://node/n%2Fx")
+	f.Add("agrdist://run//")
+	f.Add("AGRDIST:///run/r/n?x#y")
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := url.Parse(text)
+		if err != nil {
+			return
+		}
+		id, ok := identityOf(&x509.Certificate{URIs: []*url.URL{u}})
+		if !ok {
+			require.Zero(t, id)
+			return
+		}
+		require.NotEmpty(t, id.Node)
+		again := memberURI(id.Node)
+		if id.RunID != "" {
+			again = id.uri()
+		}
+		back, ok := identityOf(&x509.Certificate{URIs: []*url.URL{again}})
+		require.True(t, ok)
+		require.Equal(t, id, back)
+	})
+}
+
 func TestParseSecret(t *testing.T) {
 	got, err := ParseSecret(" 0123456789abcdef\n")
 	require.NoError(t, err)
@@ -129,8 +160,11 @@ func TestLoadSecretFile(t *testing.T) {
 	require.ErrorContains(t, err, "more than 4096 bytes")
 	_, err = LoadSecretFile(path + ".missing")
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = LoadSecretFile(filepath.Dir(path))
-	require.ErrorContains(t, err, "not a regular file")
+	require.NoError(t, syscall.Mkfifo(path+".fifo", 0o600))
+	for _, p := range []string{filepath.Dir(path), path + ".fifo"} {
+		_, err = LoadSecretFile(p)
+		require.ErrorContains(t, err, "not a regular file")
+	}
 }
 
 func TestRequireSecretBeyondLoopback(t *testing.T) {
