@@ -10,9 +10,9 @@ import (
 )
 
 // maxMessage is the largest message that is taken in, in bytes. A worker that registers
-// again names two generations, at some 150 bytes a member, and a status has a generation
-// and a report of each worker. Only members of the run get so far as to send one.
-const maxMessage = 16 << 20
+// again names two generations, at some 150 bytes a member, and a status has up to three
+// generations and a report of each worker. Only members of the run get so far as to send one.
+const maxMessage = 32 << 20
 
 // Protobuf refuses a message with text that is not UTF-8: what comes from outside (host
 // names, errors that name files) is made valid on the way out.

@@ -24,6 +24,7 @@ func TestTenThousandMembersFit(t *testing.T) {
 		s.Generation.Members = append(s.Generation.Members, m)
 		s.Workers = append(s.Workers, cluster.WorkerStatus{Member: m, Report: cluster.Report{Member: m.ID, Step: 1 << 40, Phase: cluster.PhaseCheckpoint, Loss: 1}})
 	}
+	s.Committed, s.Issued = s.Generation, []cluster.Generation{s.Generation}
 	g := toGeneration(s.Generation)
 	for _, m := range []proto.Message{&pb.Join{Member: toMember(m), Holds: g, Committed: g, Pledged: []*pb.Generation{g, g}}, &pb.Hello{Seen: []*pb.Generation{g, g}, Committed: g}, toStatus(s)} {
 		require.Less(t, proto.Size(m), maxMessage, "%T", m)

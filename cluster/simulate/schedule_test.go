@@ -41,9 +41,18 @@ type fault struct {
 	node int
 	also int // slot, other node, or the nodes of one group as bits
 	last int // ticks that it lasts, or until what died is started again
+	// aim: it begins in the first step of a generation from that tick on, when all words of
+	// the step have been given and it is not committed; 0: it begins at the tick at.
+	aim int
 }
 
+// never is when an aimed fault begins that has found no aim yet.
+const never = 1 << 30
+
 func (f fault) String() string {
+	if f.aim > 0 {
+		return fmt.Sprintf("in the first step of a generation after %.1fs %s: node %d, %d, for %.1fs", float64(f.aim)/second, kindNames[f.kind], f.node, f.also, float64(f.last)/second)
+	}
 	return fmt.Sprintf("%5.1fs %s: node %d, %d, for %.1fs", float64(f.at)/second, kindNames[f.kind], f.node, f.also, float64(f.last)/second)
 }
 
@@ -121,6 +130,23 @@ func draw(seed uint64) schedule {
 		default:
 		}
 		s.faults = append(s.faults, f)
+	}
+	// Faults leave new generations behind them. Some strike in the first step of one.
+	for range r.IntN(4) {
+		after := s.faults[r.IntN(len(s.faults))]
+		f := fault{
+			at: never, aim: after.at + r.IntN(4*second), kind: split, node: after.node, also: r.IntN(1 << s.nodes),
+			last: 5*second + r.IntN(10*second),
+		}
+		switch r.IntN(4) {
+		case 0:
+			f.kind = isolate
+		case 1:
+			f.kind, f.node, f.also, f.last = killAgent, r.IntN(s.nodes), 0, second/2
+		}
+		if after.at != never {
+			s.faults = append(s.faults, f)
+		}
 	}
 	slices.SortStableFunc(s.faults, func(a, b fault) int { return a.at - b.at })
 	s.spares = r.IntN(min(s.nodes*s.slots-s.least, 2) + 1)

@@ -46,6 +46,8 @@ func TestPlantedFaults(t *testing.T) {
 	for p, name := range map[plant]string{
 		noMajority: "commit without majority", noFence: "skip the fence", noFloor: "take over without the floor",
 		noFounder:    "begin without the founder",
+		forgetsWord:  "forget a word that was given",
+		guesses:      "guess what has committed",
 		earlyGoodbye: "say saved before it is",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -83,6 +83,7 @@ type state struct {
 
 func newWorld(s schedule, p plant) *world {
 	w := &world{schedule: s, plant: p, rng: rand.New(rand.NewPCG(s.seed, 0x0dd))}
+	w.faults = slices.Clone(s.faults) // those that are aimed find their time
 	for i := range s.nodes {
 		w.hosts = append(w.hosts, &host{id: i, workers: make([]*worker, s.slots), startAt: 1 + i*w.rng.IntN(second), disk: disk{journal: cluster.NewJournal()}})
 		w.open = append(w.open, slices.Repeat([]bool{true}, s.nodes))
@@ -163,9 +164,14 @@ func (w *world) living() (n int) {
 
 // suffer lets the faults that are due begin, and end.
 func (w *world) suffer() {
-	for _, f := range w.faults {
+	given := slices.ContainsFunc(w.groups, func(g *group) bool { return g.worked && g.pledged && g.steps == 0 && len(g.members) > 1 })
+	for i := range w.faults {
+		f := &w.faults[i]
+		if given && f.aim > 0 && f.at == never && w.tick >= f.aim {
+			f.at = w.tick
+		}
 		if f.at == w.tick {
-			w.begin(f)
+			w.begin(*f)
 		}
 	}
 	for a := range w.open {
