@@ -30,7 +30,7 @@ func (b *budget) within(now time.Time, window time.Duration) int {
 // exited takes in a supervisor's certificate and answers with a verdict.
 func (m *Machine) exited(event WorkerExited) {
 	e := event.Exit
-	if v, known := m.budget.verdicts[e.Member]; known && e.Member != "" {
+	if v, known := m.budget.verdicts[e.Member]; known && e.Member != "" && !e.Again {
 		m.do(Judge{e, v, event.Request})
 		return
 	}
@@ -60,7 +60,11 @@ func (m *Machine) judge(e Exit, stranger bool) Verdict {
 	switch {
 	case m.state == StateOver || m.state == StateFinishing || m.state == StateStopping:
 		return Verdict{Reason: "the run is ending"}
-	case m.agreed[e.Member] || m.leaving(e.Node) || e.Code == ExitStopped && e.Signal == "":
+	case m.leaving(e.Node):
+		return Verdict{Reason: "its node leaves the run"}
+	case e.Again && (m.agreed[e.Member] || e.Code == ExitStopped && e.Signal == ""):
+		return restart(0) // the end that it left for was lost with the coordinator that knew of it
+	case m.agreed[e.Member] || e.Code == ExitStopped && e.Signal == "":
 		// The last is a worker that left with the others while it had no session: they may
 		// be about to end the run. If it continues, the node asks again.
 		return Verdict{Reason: "it left by agreement"}

@@ -65,7 +65,7 @@ func (m *Machine) awaitNodes() {
 			gone = append(gone, n.name+" at "+n.seen.UTC().Format("15:04:05 UTC"))
 		}
 	}
-	text := fmt.Sprintf("%s (cluster.nodes says at least %d; here: %s)", count(more, "more node"), m.cfg.MinNodes, namesOf(here))
+	text := fmt.Sprintf("waiting for %s (cluster.nodes says at least %d; here: %s)", count(more, "more node"), m.cfg.MinNodes, namesOf(here))
 	if len(gone) > 0 {
 		text += "; last seen: " + namesOf(gone)
 	}

@@ -28,7 +28,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the transcripts in testdata")
 //	mute ID                           no heartbeats from now on, though connected
 //	cut ID [closed=true]              stream broke | was closed by the worker's end
 //	lost ID | left ID                 lost uncertified | said good-bye
-//	exit ID SEAT [code=N] [signal=S] [message=M]
+//	exit ID SEAT [code=N] [signal=S] [message=M] [again=true]
 //	finish ID gen=N step=N digest=D | stop REASON | tick
 //	probed ID NUMBER [error=TEXT]
 //	restart                           the coordinator, from its journal
@@ -131,6 +131,7 @@ func (p *player) input(line string, f []string) {
 		p.order = without(p.order, args[0])
 		node, slot := p.seat(args[1])
 		e := Exit{Member: MemberID(args[0]), Node: node, Slot: slot, Signal: keys["signal"], Message: keys["message"]}
+		e.Again = keys["again"] == "true"
 		if keys["code"] != "" {
 			e.Code = p.int(keys["code"])
 		}

@@ -178,6 +178,9 @@ type Exit struct {
 	Code    int    // exit code; with Signal set it says nothing
 	Signal  string // "SIGKILL", ...; empty if the process ended by itself
 	Message string // the last line that the process wrote
+	// Again asks once more, where no replacement was allowed because the run was about to
+	// end, and it continues.
+	Again bool
 }
 
 // String describes how the process ended.

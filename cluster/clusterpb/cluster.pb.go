@@ -2043,7 +2043,9 @@ type ReportExitRequest struct {
 	Code   int32                  `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
 	Signal string                 `protobuf:"bytes,5,opt,name=signal,proto3" json:"signal,omitempty"`
 	// The last line that the process wrote, for the reason of a failure.
-	Message       string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	// Asks once more for a replacement: none was allowed, and the run continues.
+	Again         bool `protobuf:"varint,7,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2118,6 +2120,13 @@ func (x *ReportExitRequest) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *ReportExitRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 type ReportExitResponse struct {
@@ -2901,14 +2910,15 @@ const file_agrdist_cluster_v1_cluster_proto_rawDesc = "" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\x05R\x04slot\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x05R\x03pid\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x99\x01\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xaf\x01\n" +
 	"\x11ReportExitRequest\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
 	"\x04slot\x18\x03 \x01(\x05R\x04slot\x12\x12\n" +
 	"\x04code\x18\x04 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06signal\x18\x05 \x01(\tR\x06signal\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"g\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x12\x14\n" +
+	"\x05again\x18\a \x01(\bR\x05again\"g\n" +
 	"\x12ReportExitResponse\x12\x18\n" +
 	"\arestart\x18\x01 \x01(\bR\arestart\x12\x1f\n" +
 	"\vafter_nanos\x18\x02 \x01(\x03R\n" +

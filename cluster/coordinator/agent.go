@@ -123,7 +123,7 @@ func (c *Client) ReportExit(ctx context.Context, e cluster.Exit) (cluster.Verdic
 	err := c.retry(ctx, "report exit", func(ctx context.Context, stub pb.CoordinatorServiceClient) error {
 		r, err := stub.ReportExit(ctx, &pb.ReportExitRequest{
 			Member: string(e.Member), Node: e.Node, Slot: int32(e.Slot), Code: int32(e.Code),
-			Signal: e.Signal, Message: text.Valid(e.Message),
+			Signal: e.Signal, Message: text.Valid(e.Message), Again: e.Again,
 		})
 		if err == nil {
 			v = cluster.Verdict{Restart: r.GetRestart(), After: time.Duration(r.GetAfterNanos()), Reason: r.GetReason()}

@@ -180,7 +180,7 @@ func (s *service) ReportExit(ctx context.Context, r *pb.ReportExitRequest) (*pb.
 	}
 	e := cluster.Exit{
 		Member: cluster.MemberID(r.GetMember()), Node: r.GetNode(), Slot: int(r.GetSlot()),
-		Code: int(r.GetCode()), Signal: r.GetSignal(), Message: r.GetMessage(),
+		Code: int(r.GetCode()), Signal: r.GetSignal(), Message: r.GetMessage(), Again: r.GetAgain(),
 	}
 	v, err := ask(ctx, s.server, func(q *request, reply func(cluster.Verdict, error)) {
 		*q = request{event: cluster.WorkerExited{Exit: e}, node: r.GetNode(), judge: reply}

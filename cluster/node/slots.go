@@ -118,6 +118,7 @@ func (m *Machine) askAgain(state cluster.State) {
 			continue
 		}
 		s.denied = m.now
+		s.exit.Again = true
 		m.reports++
 		m.do(Report{s.exit})
 	}

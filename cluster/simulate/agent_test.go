@@ -307,6 +307,7 @@ func (a *agent) carryOut(w *world, action node.Action) {
 	case node.Drain:
 		a.draining = true
 	case node.Report:
+		action.Exit.Again = action.Exit.Again && w.plant != asksInVain
 		a.reports = append(a.reports, &report{exit: action.Exit})
 	case node.RequestStop:
 		a.reports = append(a.reports, &report{stop: action.Reason})

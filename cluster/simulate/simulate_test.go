@@ -97,6 +97,15 @@ func TestFoundSchedules(t *testing.T) {
 				{at: 124, kind: isolate, node: 0, last: 58},
 			},
 		}, guesses},
+		// n4's workers save and leave for a stop that is lost with its coordinator.
+		"a stop that was lost": {schedule{
+			seed: 7106478, nodes: 5, slots: 2, least: 2, steps: 1 << 40, elastic: true, floor: 4, faults: []fault{
+				{at: 83, kind: drainNode, node: 4, last: 5},
+				{at: 259, kind: drainNode, node: 0, last: 5},
+				{at: never, aim: 95, kind: split, node: 4, also: 14, last: 106},
+				{at: never, aim: 200, kind: isolate, node: 2, last: 93},
+			},
+		}, asksInVain},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if broken := newWorld(f.schedule, sound).run(); broken != "" {

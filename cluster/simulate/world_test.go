@@ -28,6 +28,7 @@ const (
 	forgetful          // a node does not tell a coordinator which generations it has seen
 	forgetsWord        // a worker does not say in which generations it gave its part of a commit word
 	guesses            // a node takes the newest generation for one that has committed
+	asksInVain         // a worker that left with the others is not started again, though the run continues
 	earlyGoodbye       // a stop is answered before the checkpoint is durable
 )
 

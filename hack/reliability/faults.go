@@ -20,6 +20,7 @@ import (
 type fault struct {
 	name, what     string
 	nodes, workers int      // workers are of a node
+	least          int      // nodes below which the run pauses; 0: 1
 	later          int      // the last nodes, which the fault starts
 	volume         bool     // the run's directory is a file system of its own
 	set            []string // settings
@@ -107,6 +108,10 @@ var faults = []fault{
 			}
 			return w.world(ctx, 2)
 		},
+	},
+	{
+		name: "below-min", what: "a node of a run of at least 2 (--nodes 2:3) is lost, and the run waits: from the command that starts it again until all train",
+		nodes: 2, workers: 1, least: 2, promise: 5 * time.Second, reacts: "1 more node", strike: belowMin,
 	},
 	{
 		name: "node-joins", what: "a third node joins",
@@ -263,6 +268,28 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// belowMin loses one of the nodes that a run needs, sees that it pauses, and brings it back.
+func belowMin(ctx context.Context, w *world) error {
+	w.strikes()
+	if err := errors.Join(w.nodes[1].signal(syscall.SIGKILL), w.says(ctx, 0, "waiting for 1 more node")); err != nil {
+		return err
+	}
+	before, err := w.events()
+	if err = errors.Join(err, pause(ctx, 3*time.Second)); err != nil {
+		return err
+	}
+	after, err := w.events()
+	if err != nil || len(after) > len(before) {
+		return errors.Join(err, fmt.Errorf("the run continued below its least number of nodes: %d events", len(after)-len(before)))
+	}
+	back := time.Now()
+	if err := errors.Join(w.start(ctx, 1), w.world(ctx, 2)); err != nil {
+		return err
+	}
+	w.standstill = time.Since(back)
+	return nil
 }
 
 func stop(ctx context.Context, w *world) error {

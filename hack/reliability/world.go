@@ -112,7 +112,7 @@ func (w *world) start(ctx context.Context, i int) error {
 	command := []string{w.binary}
 	if w.wire != nil {
 		command = []string{"ip", "netns", "exec", w.wire.names[i], w.binary} // ip becomes the program
-		args = append(args, "--nodes", fmt.Sprintf("1:%d", w.fault.nodes))
+		args = append(args, "--nodes", fmt.Sprintf("%d:%d", max(w.least, 1), max(w.fault.nodes, w.least+1)))
 		set = append(set, "cluster.bind="+address(i), "cluster.gossip_port="+gossipPort, "cluster.form_wait=10s")
 		if i > 0 {
 			args = append(args, "--join", address(0)+":"+gossipPort)
