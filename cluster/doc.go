@@ -100,6 +100,27 @@
 // nothing wrong in it says so (Generation.After): its members first commit the step that
 // they are at. It is not formed while a member may be about to be lost.
 //
+// # Too few nodes
+//
+// With Config.MinNodes a run continues only while so many nodes live: those of which a
+// worker or an agent is heard, and that were not let go. Below that its generation ends,
+// and the workers wait with the state, without limit (await says for whom). A stop ends the
+// wait: those who are here save.
+//
+// # Leaving
+//
+// A node that wants to leave takes part in the step in flight: the members are told to leave
+// their generation after it (Abort.AfterStep), and when all have, the node is let go and the
+// next generation is formed.
+//
+// # Lost at once
+//
+// A worker whose stream is broken is lost after LostAfter: it may only be registering again.
+// But where its end closed the stream, its end closed a connection of the group too (as the
+// rank that blames it says), and its node's agent is gone, the processes have ended and
+// nobody is there to certify it. It is lost at once, uncertified: it counts for the majority,
+// and should it live, it registers again and is taken in.
+//
 // # Hangs
 //
 // A generation hangs when no member's (step, phase, bucket) changed for a

@@ -124,7 +124,7 @@ type AllReduce struct {
 // Cluster is where the processes are and how they find each other.
 type Cluster struct {
 	Workers       int      `mapstructure:"workers" doc:"worker processes on a node, the same on all nodes of a run; where GPUs train, one for each (and that is the default)"`
-	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX"`
+	Nodes         string   `mapstructure:"nodes" doc:"nodes of the run, N or MIN:MAX; below MIN it waits"`
 	Spares        int      `mapstructure:"spares" doc:"further nodes that hold the state of every step without computing, and take a lost one's place at once; 0: none"`
 	Node          string   `mapstructure:"node" scope:"node" doc:"this node's name; empty: kept in the run's directory, made of the host's name"`
 	Topology      string   `mapstructure:"topology" scope:"node" doc:"where this node is, from the widest to the narrowest, as zone-a/rack-7: nodes of one rack get ranks next to each other; empty: not known"`

@@ -44,7 +44,7 @@ Ctrl-C, SIGTERM or SIGHUP saves a checkpoint on all nodes and exits with 143; th
 same command continues from there. Further signals within a second change nothing.
 After that a second Ctrl-C, or any third signal, ends the run at once. With --nodes
 MIN:MAX or --spares, SIGTERM only takes this node out of the run; a second one stops
-all. SIGUSR1 writes a checkpoint now, and training continues.
+all. While fewer than MIN nodes live, the run waits with its state in memory. SIGUSR1 writes a checkpoint now, and training continues.
 
 Exit codes: 0 done, 1 failed, 2 usage, 42 a configuration that cannot work
 (never worth a retry), 143 stopped by a signal after a checkpoint.`,
