@@ -327,8 +327,10 @@ func (s *Spec) validate() error {
 		key string
 		n   int64
 	}{
-		{"steps (--steps)", s.Steps}, {"tune.steps (--tune-steps)", s.Tune.Steps},
-		{"eval.steps (--sampler-steps)", int64(s.Eval.Steps)}, {"parallel (--parallel)", int64(s.Parallel)},
+		{"steps (--steps)", s.Steps},
+		{"tune.steps (--tune-steps)", s.Tune.Steps},
+		{"eval.steps (--sampler-steps)", int64(s.Eval.Steps)},
+		{"parallel (--parallel)", int64(s.Parallel)},
 	} {
 		if k.n < 0 {
 			bad("%s is %d; it must be 0 (the usual) or more", k.key, k.n)

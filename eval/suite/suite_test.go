@@ -269,7 +269,7 @@ func TestCollectAtOnce(t *testing.T) {
 		require.ErrorIs(t, err, errBroken)
 		others.Go(func() {
 			got, err := Collect(context.Background(), several(1, 100, &computed), p)
-			if assert.NoError(t, err) { //nolint:testifylint // require stops its own goroutine only
+			if assert.NoError(t, err) {
 				assert.Equal(t, want, got)
 			}
 		})
