@@ -204,10 +204,12 @@ func (c fakeControl) Announce(e cluster.End) error {
 	c.write("announce %s", e.Outcome)
 	return nil
 }
+
 func (c fakeControl) AnnounceSecrets(names []string) error {
 	c.write("secrets: %s", strings.Join(names, " "))
 	return nil
 }
+
 func (fakeControl) Close() {}
 
 type fakeSession struct{ *world }

@@ -111,11 +111,11 @@ func deriveOne(secret []byte, runID string) (d derived, err error) {
 	if err != nil {
 		return d, err
 	}
-	print, err := expand(secret, "fingerprint", runID)
+	name, err := expand(secret, "fingerprint", runID)
 	if err != nil {
 		return d, err
 	}
-	d.fingerprint = hex.EncodeToString(print[:fingerprintBytes])
+	d.fingerprint = hex.EncodeToString(name[:fingerprintBytes])
 	d.ca, err = newAuthority(ed25519.NewKeyFromSeed(seed))
 	return d, err
 }

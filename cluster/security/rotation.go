@@ -55,11 +55,19 @@ type Watch struct {
 // look is what one look at the file found.
 type look struct {
 	secrets [][]byte
-	problem string
+	problem error
 }
 
 func (l look) same(o look) bool {
-	return l.problem == o.problem && slices.EqualFunc(l.secrets, o.secrets, bytes.Equal)
+	return l.says() == o.says() && slices.EqualFunc(l.secrets, o.secrets, bytes.Equal)
+}
+
+// says is the problem's text; empty: there is none.
+func (l look) says() string {
+	if l.problem == nil {
+		return ""
+	}
+	return l.problem.Error()
 }
 
 // NewWatch returns a watch of the file that the secrets in force came from.
@@ -70,29 +78,24 @@ func NewWatch(path string, secrets [][]byte) *Watch { return &Watch{path: path, 
 // that is being written is read as half of it, and half a secret may look like one. A
 // change into something unusable is an error, once; the secrets of before stay in force.
 func (w *Watch) Look() ([][]byte, error) {
-	var found look
-	var err error
-	if found.secrets, err = LoadSecrets(w.path); err == nil && !slices.EqualFunc(found.secrets, w.now, bytes.Equal) {
-		err = MayFollow(w.now, found.secrets)
-	}
-	if err != nil {
-		found.problem = err.Error()
-	}
+	found := w.read()
 	stood := found.same(w.before)
 	w.before = found
-	switch {
-	case !stood:
-		return nil, nil
-	case err != nil && found.problem != w.said:
-		w.said = found.problem
-		return nil, err
-	case err != nil:
+	if !stood || found.problem != nil && found.says() == w.said {
 		return nil, nil
 	}
-	w.said = ""
-	if slices.EqualFunc(found.secrets, w.now, bytes.Equal) {
-		return nil, nil
+	w.said = found.says()
+	if found.problem != nil || slices.EqualFunc(found.secrets, w.now, bytes.Equal) {
+		return nil, found.problem
 	}
 	w.now = found.secrets
 	return w.now, nil
+}
+
+func (w *Watch) read() (found look) {
+	found.secrets, found.problem = LoadSecrets(w.path)
+	if found.problem == nil && !slices.EqualFunc(found.secrets, w.now, bytes.Equal) {
+		found.problem = MayFollow(w.now, found.secrets)
+	}
+	return found
 }
