@@ -221,7 +221,7 @@ func noReplacement(ctx context.Context, w *world) error {
 	if err := unix.Prlimit(agent, unix.RLIMIT_NOFILE, &starved, nil); err != nil {
 		return err
 	}
-	if err := errors.Join(w.kill(syscall.SIGKILL, 1), w.world(ctx, 2), w.says(ctx, 0, "cannot start worker 1")); err != nil {
+	if err := errors.Join(w.kill(syscall.SIGKILL, 1), w.world(ctx, 2), w.says(ctx, "cannot start worker 1")); err != nil {
 		return err
 	}
 	return errors.Join(unix.Prlimit(agent, unix.RLIMIT_NOFILE, &before, nil), w.world(ctx, 3))
@@ -242,7 +242,7 @@ func coordinatorHangs(ctx context.Context, w *world) error {
 		return err
 	}
 	err := pause(ctx, 10*time.Second)
-	return errors.Join(err, w.nodes[0].signal(syscall.SIGCONT), w.says(ctx, 0, "stands down"), w.whole(ctx, 3))
+	return errors.Join(err, w.nodes[0].signal(syscall.SIGCONT), w.says(ctx, "stands down"), w.whole(ctx, 3))
 }
 
 func flapping(ctx context.Context, w *world) error {
@@ -273,7 +273,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // belowMin loses one of the nodes that a run needs, sees that it pauses, and brings it back.
 func belowMin(ctx context.Context, w *world) error {
 	w.strikes()
-	if err := errors.Join(w.nodes[1].signal(syscall.SIGKILL), w.says(ctx, 0, "waiting for 1 more node")); err != nil {
+	if err := errors.Join(w.nodes[1].signal(syscall.SIGKILL), w.says(ctx, "waiting for 1 more node")); err != nil {
 		return err
 	}
 	before, err := w.events()
@@ -334,7 +334,7 @@ func fullDisk(ctx context.Context, w *world) error {
 	if !errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
-	if err := errors.Join(filler.Close(), w.says(ctx, 0, "the disk is full: waiting for room")); err != nil {
+	if err := errors.Join(filler.Close(), w.says(ctx, "the disk is full: waiting for room")); err != nil {
 		return err
 	}
 	w.strikes()

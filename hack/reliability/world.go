@@ -277,11 +277,11 @@ func (w *world) trains(ctx context.Context, steps int) error {
 	})
 }
 
-// says waits until a node has said something.
-func (w *world) says(ctx context.Context, i int, pattern string) error {
+// says waits until the first node has said something.
+func (w *world) says(ctx context.Context, pattern string) error {
 	re := regexp.MustCompile(pattern)
-	return until(ctx, fmt.Sprintf("node %d to say %q", i, pattern), func() (bool, error) {
-		return re.MatchString(w.nodes[i].out.String()), nil
+	return until(ctx, fmt.Sprintf("node 0 to say %q", pattern), func() (bool, error) {
+		return re.MatchString(w.nodes[0].out.String()), nil
 	})
 }
 
