@@ -2,7 +2,8 @@
 # All that can be checked of the tag cuda without a GPU: it builds and vets with the
 # headers of CUDA 12 and 13, the tests pass on the doubles of NVIDIA's libraries, the
 # binary starts without a driver, and NVIDIA's own compiler, of CUDA 12 and of 13, takes
-# the kernels. AGRDIST_TEST_LIBRARIES=1 also loads NVIDIA's cuDNN and cuBLASLt.
+# the kernels. AGRDIST_TEST_LIBRARIES=1 also loads NVIDIA's cuDNN and cuBLASLt. Then the
+# build for linux/arm64, under qemu (hack/cuda-arm64-check.sh).
 # Needs gcc and g++. Arguments are handed to go test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -67,3 +68,5 @@ for cuda in 12 13; do
     echo "SKIPPED: the libraries of CUDA $cuda could not be fetched"
   fi
 done
+
+hack/cuda-arm64-check.sh
