@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"time"
 )
 
 // Batch is what a Reader found since its last read.
@@ -111,33 +109,6 @@ func (r *Reader) parse(data []byte, b *Batch) {
 			continue
 		}
 		b.Events = append(b.Events, e)
-	}
-}
-
-// Follow calls f with what was appended, now and then every interval, until the
-// context ends or f fails. Batches without events are not handed over, unless the
-// file was begun again.
-func (r *Reader) Follow(ctx context.Context, interval time.Duration, f func(Batch) error) error {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		b, err := r.Read()
-		if err != nil {
-			return err
-		}
-		if len(b.Events) > 0 || b.Restarted {
-			if err := f(b); err != nil {
-				return err
-			}
-		}
-		if b.More && ctx.Err() == nil {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticker.C:
-		}
 	}
 }
 

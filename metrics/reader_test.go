@@ -1,13 +1,10 @@
 package metrics
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -96,32 +93,6 @@ func TestReaderSeesANewFile(t *testing.T) {
 			require.NoError(t, r.Close())
 		})
 	}
-}
-
-func TestFollowEndsWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "events.jsonl")
-		ctx, cancel := context.WithCancel(t.Context())
-		r := OpenReader(path)
-		var got []Event
-		done := make(chan error)
-		go func() {
-			done <- r.Follow(ctx, time.Second, func(b Batch) error { got = append(got, b.Events...); return nil })
-		}()
-		synctest.Wait()
-		appendText(t, path, `{"event":"step","step":1}`+"\n")
-		time.Sleep(1500 * time.Millisecond)
-		synctest.Wait()
-		require.Equal(t, []int64{1}, steps(got))
-		cancel()
-		require.ErrorIs(t, <-done, context.Canceled)
-		require.NoError(t, r.Close())
-
-		failure := errors.New("enough")
-		r = OpenReader(path)
-		require.ErrorIs(t, r.Follow(t.Context(), time.Second, func(Batch) error { return failure }), failure)
-		require.NoError(t, r.Close())
-	})
 }
 
 func TestSeriesKeepsWhatCounts(t *testing.T) {

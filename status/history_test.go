@@ -103,7 +103,7 @@ func TestHistoryInPiecesIsThatOfTheWhole(t *testing.T) {
 			require.Equal(t, written, g.events, "every event is read once")
 			got, err := h.chart(7)
 			require.NoError(t, err)
-			want, err := json.Marshal(NewSeries(all.Events(), 7))
+			want, err := json.Marshal(newSeries(all.Events(), 7))
 			require.NoError(t, err)
 			require.JSONEq(t, string(want), string(got), "seed %d, piece %d", seed, piece)
 		}
@@ -177,7 +177,7 @@ func TestTableOfALongRun(t *testing.T) {
 	require.True(t, short.add(metrics.Event{Event: metrics.EventStart, Step: within}))
 	require.Len(t, short.rows, 5)
 	require.False(t, short.add(metrics.Event{Event: metrics.EventStep, Step: within + 1}))
-	require.EqualValues(t, within+1, short.rows[5].first)
+	require.Equal(t, within+1, short.rows[5].first)
 }
 
 // A file that is longer than what is read at once is read whole.

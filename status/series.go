@@ -47,10 +47,10 @@ type Mark struct {
 // smoothing is the weight of the past in the smoothed loss, per step event.
 const smoothing = 0.95
 
-// NewSeries makes columns of at most points rows, 0: of all, from events in the order
+// newSeries makes columns of at most points rows, 0: of all, from events in the order
 // of the file: neighbouring step events are averaged, and the smoothed loss is computed
 // before that.
-func NewSeries(events []metrics.Event, points int) Series {
+func newSeries(events []metrics.Event, points int) Series {
 	var t table
 	for i := range events {
 		t.add(events[i])

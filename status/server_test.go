@@ -301,7 +301,7 @@ func TestSeries(t *testing.T) {
 	for step := int64(205); step <= 1001; step += 199 { // 205, 404, 603, 802, 1001
 		events = append(events, metrics.Event{Event: metrics.EventEval, Step: step, HeldOutLoss: metrics.Finite(float64(step))})
 	}
-	s := NewSeries(events, 100)
+	s := newSeries(events, 100)
 	var held []float64
 	for i, v := range s.HeldOut {
 		if v != nil {
@@ -316,7 +316,7 @@ func TestSeries(t *testing.T) {
 	require.Equal(t, 2.0, *s.Columns["loss"][0])
 	require.InDelta(t, 2, *s.Smooth[0], 1e-12, "the smoothed loss begins at the first loss")
 	require.Len(t, s.Marks, 2)
-	whole := NewSeries(events, 0)
+	whole := newSeries(events, 0)
 	require.Len(t, whole.Step, 1001)
 	require.Nil(t, whole.Columns["loss"][1000], "a loss that is not there is null")
 	b, err := json.Marshal(whole)
