@@ -18,6 +18,7 @@ const (
 	AVX512                // AVX-512 F, BW, DQ, VL
 	AVX512BF16            // AVX-512 and its multiplication of pairs of bf16
 	NEON                  // Advanced SIMD, which every arm64 has
+	NEONBF16              // NEON and its multiplication of matrices of bf16 (FEAT_BF16)
 
 	// The portable sets use the instructions of the set of that name, and all round alike,
 	// as AVX2 does: a run may have several of them.
@@ -38,7 +39,7 @@ const Env = "AGRDIST_CPU"
 var ErrSet = errors.New("isa: no such instruction set")
 
 var names = [...]string{
-	Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16", NEON: "neon",
+	Go: "go", AVX2: "avx2", AVX512: "avx512", AVX512BF16: "avx512bf16", NEON: "neon", NEONBF16: "neonbf16",
 	PortableGo: "portable-go", PortableAVX2: "portable-avx2", PortableAVX512: "portable-avx512", PortableNEON: "portable-neon",
 }
 
@@ -67,10 +68,15 @@ func (s Set) Rounding() string {
 	return s.String()
 }
 
-// F32 is the part of the set that computes in float32: AVX512 of AVX512BF16, else s.
+// F32 is the part of the set that computes in float32: AVX512 of AVX512BF16, NEON of
+// NEONBF16, else s.
 func (s Set) F32() Set {
-	if s == AVX512BF16 {
+	switch s {
+	case AVX512BF16:
 		return AVX512
+	case NEONBF16:
+		return NEON
+	case Go, AVX2, AVX512, NEON, PortableGo, PortableAVX2, PortableAVX512, PortableNEON:
 	}
 	return s
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestParse(t *testing.T) {
-	for s := isa.Go; s <= isa.NEON; s++ {
+	for s := isa.Go; s <= isa.NEONBF16; s++ {
 		got, err := isa.Parse(s.String())
 		if s.Runs() {
 			require.NoError(t, err)
@@ -37,6 +37,7 @@ func TestSets(t *testing.T) {
 	require.IsIncreasing(t, all)
 	require.Equal(t, runtime.GOARCH == "arm64", isa.Best() == isa.NEON)
 	require.Equal(t, isa.AVX512, isa.AVX512BF16.F32())
+	require.Equal(t, isa.NEON, isa.NEONBF16.F32())
 }
 
 func TestFromEnv(t *testing.T) {

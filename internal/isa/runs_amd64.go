@@ -12,7 +12,7 @@ func (s Set) Runs() bool {
 		return AVX2.Runs() && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL
 	case AVX512BF16:
 		return AVX512.Runs() && x.HasAVX512BF16
-	case NEON:
+	case NEON, NEONBF16:
 		return false
 	case Go, PortableGo, PortableAVX2, PortableAVX512, PortableNEON: // Go; Machine is none of the others
 	}

@@ -34,6 +34,11 @@ var ops = map[string]op{
 	"and.16b": {code: 0x4E201C00, sources: 2}, "orr.16b": {code: 0x4EA01C00, sources: 2}, "eor.16b": {code: 0x6E201C00, sources: 2},
 	"bsl.16b": {code: 0x6E601C00, sources: 2, adds: true}, "mov.16b": {code: 0x4EA01C00, sources: 1},
 
+	// FEAT_BF16.
+	"bfmmla.4s": {code: 0x6E40EC00, sources: 2, adds: true, shape: "4s 8h 8h"},
+	"bfcvtn.4h": {code: 0x0EA16800, sources: 1, shape: "4h 4s"}, "bfcvtn2.8h": {code: 0x4EA16800, sources: 1, adds: true, shape: "8h 4s"},
+	"rev32.8h": {code: 0x6E600800, sources: 1}, "zip1.8h": {code: 0x4E403800, sources: 2},
+
 	"zip1.4s": {code: 0x4E803800, sources: 2}, "zip2.4s": {code: 0x4E807800, sources: 2},
 	"zip1.2d": {code: 0x4EC03800, sources: 2}, "zip2.2d": {code: 0x4EC07800, sources: 2},
 	"uzp1.4s": {code: 0x4E801800, sources: 2}, "uzp2.4s": {code: 0x4E805800, sources: 2},

@@ -71,7 +71,7 @@ func TestEncoderAgreesWithGNU(t *testing.T) {
 	dir := t.TempDir()
 	source, object, raw := filepath.Join(dir, "a.s"), filepath.Join(dir, "a.o"), filepath.Join(dir, "a.bin")
 	require.NoError(t, os.WriteFile(source, []byte(strings.Join(text, "\n")+"\n"), 0o600))
-	out, err := exec.Command(as, "-o", object, source).CombinedOutput()
+	out, err := exec.Command(as, "-march=armv8.6-a", "-o", object, source).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	out, err = exec.Command(strings.TrimSuffix(as, "as")+"objcopy", "-O", "binary", "-j", ".text", object, raw).CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -24,9 +24,9 @@ type Config struct {
 	// Threads is how many threads compute, the caller's included; at least 1.
 	// It changes no result.
 	Threads int
-	// Kernels is the set of inner loops: "go", "avx2", "avx512", "neon" or "avx512bf16"
-	// (AVX-512 and, in precision BF16, its bf16 instruction for matmuls and
-	// convolutions), or "portable", the fastest here of those whose results are the same
+	// Kernels is the set of inner loops: "go", "avx2", "avx512" or "neon"; "avx512bf16"
+	// or "neonbf16" (those and, in precision BF16, their bf16 instruction for matmuls and
+	// convolutions); or "portable", the fastest here of those whose results are the same
 	// bits on every processor. Empty means the environment's AGRDIST_CPU or else the best
 	// of this processor. Other sets differ in the last bits of their results.
 	Kernels string
@@ -92,7 +92,7 @@ type Backend struct {
 	isa      isa.Set // what the configuration meant
 	set      kernel.Set
 	form     form       // of the inputs of matmuls and convolutions
-	products kernel.Set // what multiplies them: set, or AVX512BF16
+	products kernel.Set // what multiplies them: set, AVX512BF16 or NEONBF16
 	tasks    tasks
 	scratch  scratch
 	slots    chan int // one for each thread: what it may write on in scratch.slots

@@ -15,7 +15,7 @@ type form uint8
 const (
 	asIs    form = iota // float32; operands that need no copy have none
 	rounded             // float32 with the values of bf16
-	paired              // two bf16 in a float32's place, for kernel.AVX512BF16
+	paired              // two bf16 in a float32's place, for kernel.AVX512BF16 and NEONBF16
 )
 
 // slots is how many elements of a copy hold n values that are summed over.
@@ -44,7 +44,7 @@ func precision(dt tensor.DType, set kernel.Set) (form, kernel.Set) {
 	switch {
 	case dt == tensor.F32:
 		return asIs, set.F32()
-	case set == kernel.AVX512BF16:
+	case set == kernel.AVX512BF16, set == kernel.NEONBF16:
 		return paired, set
 	default:
 		return rounded, set
@@ -85,7 +85,7 @@ func (b *Backend) pairedOperands(a []float32, right packing, batch, m, k int) ([
 	prep := b.prepare(right, padding{}, m)
 	// The rows of A, in one panel.
 	left := b.newPacking(max(1, m), a, k, m, right.taps)
-	left.batch, left.step = batch, m*k
+	left.batch, left.step, left.quads = batch, m*k, false
 	left.dst = b.scratch.image.get(left.size())
 	rows := prepArgs{pack: left}
 	items := rows.items()
@@ -99,6 +99,14 @@ const pairedRows = 16
 
 // pair packs a panel of B under one tap in pairs.
 func (p *packing) pair(dst, src []float32, left, cols int) {
+	p.pairs(dst, src, left, cols)
+	if p.quads {
+		clear(dst[kernel.Pairs(p.k)*p.nr:])
+		p.set.Quads(dst)
+	}
+}
+
+func (p *packing) pairs(dst, src []float32, left, cols int) {
 	if p.straight() {
 		p.pairRows(dst, src[left:], p.n, p.k, cols)
 		return

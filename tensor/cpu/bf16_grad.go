@@ -164,6 +164,12 @@ func (a band) within(g *geometry) band {
 	return a
 }
 
+// wholeRows says that the rows of an image end where a pair, or two that are read at once,
+// end: no sum goes over the end of a row.
+func (b *Backend) wholeRows(width int) bool {
+	return width%2 == 0 && (width%4 == 0 || !b.products.Grouped())
+}
+
 // pairBand makes the pairs of a band, the operands of p.
 func (b *Backend) pairBand(p *productT, cols columnPairs, dy []float32, at band) {
 	g := &cols.g
@@ -172,7 +178,7 @@ func (b *Backend) pairBand(p *productT, cols columnPairs, dy []float32, at band)
 	cols.dst = b.scratch.image.get(cols.phases * cols.phase())
 	taps := grow(&b.scratch.taps, 1)
 	height := at.rows * g.OW
-	if taps[0] = 0; g.OW%2 > 0 { // no pair goes over the end of a row
+	if taps[0] = 0; !b.wholeRows(g.OW) {
 		taps, height = grow(&b.scratch.taps, at.rows), g.OW
 		for oy := range taps {
 			taps[oy] = oy * g.OW * g.CO
@@ -195,6 +201,6 @@ func (b *Backend) pairBand(p *productT, cols columnPairs, dy []float32, at band)
 	for i := range count {
 		n, oy := i/at.rows, i%at.rows
 		p.aseg[i] = (n*cols.rows + oy*g.Stride) * cols.row()
-		p.bseg[i] = n*p.b.step + oy*p.seg*p.b.ld
+		p.bseg[i] = n*p.b.step + oy*pack.grouped(p.seg)*p.b.ld
 	}
 }

@@ -16,10 +16,13 @@ import (
 
 // bf16Sets lists the kernel sets to test in precision BF16.
 func bf16Sets() []kernel.Set {
-	if !isa.AVX512BF16.Runs() || race {
-		return sets()
+	all := sets()
+	for _, set := range []kernel.Set{kernel.AVX512BF16, kernel.NEONBF16} {
+		if isa.Set(set).Runs() && !race {
+			all = append(all, set)
+		}
 	}
-	return append(sets(), kernel.AVX512BF16)
+	return all
 }
 
 // bf16Backend makes a backend of precision BF16.
@@ -242,7 +245,7 @@ func TestBF16WeightGradByBands(t *testing.T) {
 				got := products(t, be, s, co, c, value)["dw"]
 				require.NoError(t, be.Close())
 				tolerance := 0.0 // pairs sum small integers
-				if set != kernel.AVX512BF16 {
+				if set == set.F32() {
 					// Filtering rounds, in the measure of the mean sum of magnitudes.
 					tolerance = 5e-6 * 18 * float64(s.Dim(0)*s.Dim(1)*s.Dim(2))
 				}

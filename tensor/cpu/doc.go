@@ -12,7 +12,7 @@
 // Work is cut by the shapes alone and handed to a parallel.Pool; every sum has
 // one order. Results are the same bits for any number of threads. They differ
 // in the last bits between kernel sets, so the set is part of the backend's
-// name; AGRDIST_CPU=go|avx2|avx512|avx512bf16|neon forces one. The portable sets
+// name; AGRDIST_CPU=go|avx2|avx512|avx512bf16|neon|neonbf16 forces one. The portable sets
 // (AGRDIST_CPU=portable) have one rounding, that of AVX2, on every processor.
 //
 // Operations run when they are called: Sync and Download wait for nothing. In

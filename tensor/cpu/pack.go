@@ -10,6 +10,7 @@ import "github.com/agrdist/agrdist/tensor/cpu/internal/kernel"
 type packing struct {
 	dst, src []float32
 	form     form
+	quads    bool // of pairs: two rows at once, as kernel.Set.Grouped says
 	set      kernel.Set
 	nr       int
 	k, n     int   // of one tap
@@ -29,6 +30,7 @@ func (b *Backend) newPacking(nr int, src []float32, k, n int, taps []int) packin
 		panels: (n + nr - 1) / nr, batch: 1,
 	}
 	if b.form == paired {
+		p.quads = b.products.Grouped()
 		p.zeros = b.scratch.zeros.get(nr)
 	}
 	return p
@@ -50,7 +52,18 @@ const directRows = 256
 func (p *packing) size() int { return p.batch * p.panels * p.panel() }
 
 // panel is the number of floats of a panel.
-func (p *packing) panel() int { return len(p.taps) * p.form.slots(p.k) * p.nr }
+func (p *packing) panel() int { return len(p.taps) * p.rows() * p.nr }
+
+// rows is how many rows a tap has in a panel.
+func (p *packing) rows() int { return p.grouped(p.form.slots(p.k)) }
+
+// grouped is how many rows of a panel n rows take: an even number in quads.
+func (p *packing) grouped(n int) int {
+	if p.quads {
+		return (n + 1) &^ 1
+	}
+	return n
+}
 
 // items is the number of iterations: one a panel and tap.
 func (p *packing) items() int { return p.batch * p.panels * len(p.taps) }
@@ -66,7 +79,7 @@ func (p *packing) result() panels {
 func (p *packing) item(i int) {
 	tap, i := i%len(p.taps), i/len(p.taps)
 	panel, s := i%p.panels, i/p.panels
-	size := p.form.slots(p.k) * p.nr
+	size := p.rows() * p.nr
 	dst := p.dst[((s*p.panels+panel)*len(p.taps)+tap)*size:][:size]
 	src := p.src[s*p.step+p.taps[tap]:]
 	left := panel * p.nr

@@ -3,15 +3,21 @@ package kernel
 import "math"
 
 // Two bf16 in the place of a float32, the first of them in its upper half, are a
-// pair. A Shape of AVX512BF16 takes Tile and TileT with pairs for the elements of
-// A and B: K and P count pairs, C and what is added to it stay float32.
+// pair. A Shape of AVX512BF16 or NEONBF16 takes Tile and TileT with pairs for the elements
+// of A and B: K and P count pairs, C and what is added to it stay float32.
 //
-// A product of two bf16 is exact in float32, and the instruction adds those of a
+// A product of two bf16 is exact in float32, and AVX-512's instruction adds those of a
 // pair one after the other, rounding to nearest even, the first one first: so the
 // sums are those of the other sets on the same values, bit for bit and in the same
 // order, but for numbers below 2^-126, which it takes and makes zero. (Intel
-// states the order of a pair as the upper half before the lower; TestPairs holds
+// states the order of a pair as the upper half before the lower; TestPairs checks
 // it.)
+//
+// Arm's BFMMLA adds the two products of a pair to each other first, then to the sum, and
+// both times rounds to odd: towards zero, with the last bit set where that lost something.
+// Numbers below 2^-126 are taken and made zero here too. bfdot in odd_test.go is the
+// definition, and TestPairs checks every bit. It is defined for FPCR.EBF = 0, which is what
+// Linux and macOS start programs with.
 
 // roundBF16 rounds to the nearest bf16, ties to even; a NaN stays one.
 func roundBF16(v float32) float32 {
@@ -72,3 +78,11 @@ func pairRowsGo(dst, x, y []float32, l Lines) {
 
 // Pairs is how many pairs hold n values.
 func Pairs(n int) int { return (n + 1) / 2 }
+
+// quadFloats are two rows of pairs of a tile of NEONBF16.
+const quadFloats = 2 * 16
+
+// Grouped tells whether the tiles of a set of pairs read B by two rows of pairs at once, in
+// the order of Quads; each tap, and each segment, of B then has an even number of rows,
+// whatever K and P are, and the panels of B are as wide as the tile.
+func (s Set) Grouped() bool { return s == NEONBF16 }

@@ -97,3 +97,6 @@ func (s Shape) tnPairs(t *TileT) {
 		tnAVX512BF16(t)
 	}
 }
+
+// Quads is for sets of arm64.
+func (s Set) Quads([]float32) { panic("kernel: no quads in " + s.String()) }

@@ -14,3 +14,6 @@ func (s Set) Pair(dst, x []float32) { pairGo(dst[:Pairs(len(x))], x) }
 
 // PairRows is dst[r, i] = the pair (x[r, i], y[r, i]).
 func (s Set) PairRows(dst, x, y []float32, l Lines) { pairRowsGo(dst, x, y, l) }
+
+// Quads is for sets of arm64.
+func (s Set) Quads([]float32) { panic("kernel: no quads in " + s.String()) }

@@ -61,10 +61,13 @@ func TestRoundBF16(t *testing.T) {
 
 // pairing lists the sets that make pairs.
 func pairing() []kernel.Set {
-	if !isa.AVX512BF16.Runs() {
-		return []kernel.Set{kernel.Go}
+	all := []kernel.Set{kernel.Go}
+	for _, set := range []kernel.Set{kernel.AVX512BF16, kernel.NEONBF16} {
+		if isa.Set(set).Runs() {
+			all = append(all, set)
+		}
 	}
-	return []kernel.Set{kernel.Go, kernel.AVX512BF16}
+	return all
 }
 
 // halves are the values of a pair.
@@ -129,10 +132,14 @@ func TestPairRows(t *testing.T) {
 func pairShapes(t *testing.T) []kernel.Shape {
 	t.Helper()
 	all := pairing()
-	if all[len(all)-1] != kernel.AVX512BF16 {
-		t.Skip("this processor has no AVX512-BF16")
+	switch all[len(all)-1] {
+	case kernel.AVX512BF16:
+		return []kernel.Shape{kernel.AVX512BF16.Shape(32), kernel.AVX512BF16.Shape(64)}
+	case kernel.NEONBF16:
+		return []kernel.Shape{kernel.NEONBF16.Shape(16)}
 	}
-	return []kernel.Shape{kernel.AVX512BF16.Shape(32), kernel.AVX512BF16.Shape(64)}
+	t.Skip("this processor has neither AVX512-BF16 nor FEAT_BF16")
+	return nil
 }
 
 // unpaired is a matrix of pairs as the float32 matrix that it stands for: across,
@@ -161,10 +168,11 @@ func pairs(id, n int, special bool) []float32 {
 }
 
 // Tiles of pairs are the plain tiles of their values, bit for bit: the same
-// additions in the same order, each product exact.
+// additions in the same order, each product exact. Those of NEONBF16 are the definition of
+// its instruction (odd_test.go).
 func TestPairs(t *testing.T) {
 	for _, shape := range pairShapes(t) {
-		mr, nr := shape.Rows, shape.Cols
+		mr, nr, odd := shape.Rows, shape.Cols, isa.NEONBF16.Runs()
 		for _, k := range []int{1, 3, 4, 7, 16} {
 			for _, taps := range []int{1, 2, 9} {
 				for rows := 1; rows <= mr; rows++ {
@@ -182,8 +190,15 @@ func TestPairs(t *testing.T) {
 						want := got
 						want.A, want.B, want.K, want.C = unpaired(got.A, 1, false), unpaired(got.B, nr, true), 2*k, values(3, 70*mr)
 						want.ARow, want.Tap = doubled(got.ARow), doubled(got.Tap)
+						if odd {
+							want = got
+							want.C = values(3, 70*mr)
+							nnOdd(&want)
+							got.B = quads(got.B, taps, k)
+						} else {
+							plain.NN(&want)
+						}
 						shape.NN(&got)
-						plain.NN(&want)
 						near(t, want.C, got.C, 0, "%+v: k %d, taps %d, %dx%d", shape, k, taps, rows, cols)
 					}
 				}
@@ -195,7 +210,7 @@ func TestPairs(t *testing.T) {
 func TestPairsTransposed(t *testing.T) {
 	const width = 96 // of a row of A and of B
 	for _, shape := range pairShapes(t) {
-		mr, nr := shape.Rows, shape.Cols
+		mr, nr, odd := shape.Rows, shape.Cols, isa.NEONBF16.Runs()
 		for _, p := range []int{1, 2, 5, 33} {
 			for segs := 1; segs <= 3; segs++ {
 				for rows := 1; rows <= mr; rows++ {
@@ -210,8 +225,19 @@ func TestPairsTransposed(t *testing.T) {
 							got.ASeg, got.BSeg = append(got.ASeg, i*p*width), append(got.BSeg, (segs-1-i)*p*width)
 						}
 						want.ASeg, want.BSeg = doubled(got.ASeg), doubled(got.BSeg)
+						if odd {
+							want = got
+							want.C = values(3, 70*mr)
+							want.ASeg, want.BSeg = append([]int(nil), got.ASeg...), append([]int(nil), got.BSeg...)
+							tnOdd(&want)
+							got.B, got.BStep = quads(panel(got.B, width, nr), 3, p), nr
+							for i := range got.BSeg {
+								got.BSeg[i] = (segs - 1 - i) * (p + p%2) * nr
+							}
+						} else {
+							plain.TN(&want)
+						}
 						shape.TN(&got)
-						plain.TN(&want)
 						near(t, want.C, got.C, 0, "%+v: p %d, segments %d, %dx%d", shape, p, segs, rows, cols)
 					}
 				}

@@ -6,6 +6,8 @@ func (s Shape) NN(t *Tile) {
 	case t.Rows == 0:
 	case s.set.plain() || t.K == 0 || len(t.Tap) == 0:
 		s.set.nnPlain(t)
+	case s.set == NEONBF16:
+		nnBF16NEON(t)
 	default:
 		nnNEON(t)
 	}
@@ -17,6 +19,8 @@ func (s Shape) TN(t *TileT) {
 	case t.Rows == 0:
 	case s.set.plain() || t.P == 0 || len(t.ASeg) == 0:
 		s.set.tnPlain(t)
+	case s.set == NEONBF16:
+		tnBF16NEON(t)
 	default:
 		tnNEON(t)
 	}

@@ -10,8 +10,8 @@
 // A Set is chosen once. All sets compute the same sums; they differ in the order
 // of the additions inside a tile and in fused multiply-add, so their results
 // differ in the last bits and one run uses one set. NEON rounds as AVX2 does, and so do the
-// portable sets, of which a run may use several. Every loop multiplies every element: a zero does not hide a NaN. AVX512BF16 is AVX512 with tiles whose
-// operands are pairs of bf16 (bf16.go).
+// portable sets, of which a run may use several. Every loop multiplies every element: a zero does not hide a NaN. AVX512BF16
+// and NEONBF16 are AVX512 and NEON with tiles whose operands are pairs of bf16 (bf16.go).
 //
 // The package starts no goroutine, allocates nothing and checks no bounds in
 // assembly: a vector load may read up to Slack floats past the last element

@@ -99,4 +99,19 @@ func softmaxGradRowsNEON(t *Rows)
 func roundBF16NEON(dst, x *float32, n int)
 
 //go:noescape
+func nnBF16NEON(t *Tile)
+
+//go:noescape
+func tnBF16NEON(t *TileT)
+
+//go:noescape
+func pairBF16NEON(dst, x *float32, n int)
+
+//go:noescape
+func pairRowsBF16NEON(dst, x, y *float32, rows, cols, dstRow, srcRow int)
+
+//go:noescape
+func quadsBF16NEON(dst *float32, n int)
+
+//go:noescape
 func transpose4NEON(dst *float32, ldd int, src *float32, lds, blocks int)

@@ -4,6 +4,7 @@ import "github.com/agrdist/agrdist/internal/isa"
 
 // Also for arm64 from any machine: go generate passes over the files of other architectures.
 //go:generate go run ./neon -group tile -out tile_arm64.s
+//go:generate go run ./neon -group bf16 -out bf16_arm64.s
 //go:generate go run ./neon -group vector -out vector_arm64.s
 //go:generate go run ./neon -group patch -out patch_arm64.s
 
@@ -18,6 +19,8 @@ const (
 	// AVX512BF16 is AVX512 but for its tiles, whose operands are pairs of bf16.
 	AVX512BF16 = Set(isa.AVX512BF16)
 	NEON       = Set(isa.NEON)
+	// NEONBF16 is NEON but for its tiles, whose operands are pairs of bf16.
+	NEONBF16 = Set(isa.NEONBF16)
 	// PortableGo is plain Go with the roundings and the orders of AVX2, which NEON has too.
 	PortableGo = Set(isa.PortableGo)
 	// PortableAVX512 is AVX512 with the kernels of AVX2 for the sums over lanes, of which
@@ -60,5 +63,5 @@ func sets(of []isa.Set) (all []Set) {
 	return all
 }
 
-// F32 is the set for float32 operands: AVX512 of AVX512BF16, else s.
+// F32 is the set for float32 operands: AVX512 of AVX512BF16, NEON of NEONBF16, else s.
 func (s Set) F32() Set { return Set(isa.Set(s).F32()) }

@@ -19,7 +19,7 @@ func (s Set) Shape(n int) Shape {
 	switch {
 	case (s.F32() == AVX512 || s == PortableAVX512) && (n+63)/64*64 <= n+n/4:
 		return Shape{6, 64, s}
-	case s == AVX2 || s == NEON:
+	case s == AVX2 || s.F32() == NEON:
 		return Shape{6, 16, s}
 	default:
 		return Shape{8, 32, s}

@@ -31,6 +31,7 @@ func begin(name, doc string, params ...string) fn {
 // groups are the files' contents, by name.
 var groups = map[string]func() (data string, all []fn){
 	"tile": func() (string, []fn) { return "", []fn{nn(), tn()} },
+	"bf16": func() (string, []fn) { return "", []fn{nnBF16(), tnBF16(), pair(), pairRows(), quads()} },
 	"vector": func() (string, []fn) {
 		return maskTables(), slices.Concat(vectors(), reductions(), columns(), []fn{dropout(), maskBits(), transpose4()}, softmax())
 	},

@@ -49,7 +49,7 @@ func TestTilesAreMostlyMultiplyAdds(t *testing.T) {
 
 // The files in the tree are what the generator writes.
 func TestGenerated(t *testing.T) {
-	for group, file := range map[string]string{"tile": "../tile_arm64.s", "vector": "../vector_arm64.s", "patch": "../patch_arm64.s"} {
+	for group, file := range map[string]string{"tile": "../tile_arm64.s", "bf16": "../bf16_arm64.s", "vector": "../vector_arm64.s", "patch": "../patch_arm64.s"} {
 		have, err := os.ReadFile(file)
 		require.NoError(t, err)
 		require.Equal(t, text(group), string(have), "run make generate")

@@ -103,6 +103,12 @@ func nn() fn {
 	f.Do2("SUBS", 1, taps, taps)
 	f.Jump("BNE", "tap")
 
+	f.finish(t, acc)
+	return f
+}
+
+// finish adds to the sums of nn what is to be added, and stores them.
+func (f fn) finish(t neon.R, acc [][]neon.V) {
 	c, crow := f.Read(t, unsafe.Offsetof(tile.C)), f.Read(t, unsafe.Offsetof(tile.CRow))
 	first, irow := f.Read(t, unsafe.Offsetof(tile.Init)), f.Read(t, unsafe.Offsetof(tile.IRow))
 	residual, fresh := f.Read(t, unsafe.Offsetof(tile.Residual)), f.Int()
@@ -121,7 +127,6 @@ func nn() fn {
 	}
 	f.Label("done")
 	f.End()
-	return f
 }
 
 // unless runs body where a jump by a register is not taken.
@@ -217,6 +222,12 @@ func tn() fn {
 	f.Do2("SUBS", 1, segs, segs)
 	f.Jump("BNE", "segment")
 
+	f.finishT(t, acc)
+	return f
+}
+
+// finishT stores the sums of tn.
+func (f fn) finishT(t neon.R, acc [][]neon.V) {
 	c, ldc := f.Read(t, unsafe.Offsetof(tileT.C)), f.times4(f.Read(t, unsafe.Offsetof(tileT.LDC)))
 	left, cols, fresh := f.Read(t, unsafe.Offsetof(tileT.Rows)), f.Read(t, unsafe.Offsetof(tileT.Cols)), f.Int()
 	f.ReadTo(fresh, "MOVBU", t, unsafe.Offsetof(tileT.Fresh))
@@ -231,5 +242,4 @@ func tn() fn {
 	}
 	f.Label("done")
 	f.End()
-	return f
 }
