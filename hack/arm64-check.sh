@@ -67,8 +67,10 @@ export AGRDIST_CPU=neon
 ) &
 others=$!
 failed=0
-check tensor/cpu -test.run '^(TestConformance|TestThreadsChangeNoBit|TestBF16IsExactOnIntegers|TestBF16KeepsNaNAndInf)$/^neon|^TestWinograd' &&
+# neonbf16 in precision bf16, for which qemu has the instructions; then all else on neon.
+check tensor/cpu -test.run '^TestBF16Conformance$/^neonbf16' &&
+  check tensor/cpu -test.run '^(TestConformance|TestThreadsChangeNoBit|TestBF16IsExactOnIntegers|TestBF16KeepsNaNAndInf)$/^neon|^TestWinograd' &&
   check trainer -test.run '^(TestAnyWorldSizeGivesTheSameBits|TestNEONRoundsAsAVX2)$' || failed=1
 wait $others || failed=1
-[ $failed = 0 ] && check diffusion/unet -test.run Golden &&
+[ $failed = 0 ] && check diffusion/unet -test.run 'Golden|BF16Gradients' &&
   AGRDIST_CPU='' check worker -test.run 'TestPortableBits/portable-neon$'

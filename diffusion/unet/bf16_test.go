@@ -16,8 +16,10 @@ import (
 // plain Go, and the processor's own instruction.
 func bf16Kernels() []string {
 	names := []string{"go"}
-	if (cpu.Config{Threads: 1, Kernels: "avx512bf16", Precision: tensor.BF16}).Validate() == nil {
-		names = append(names, "avx512bf16")
+	for _, name := range []string{"avx512bf16", "neonbf16"} {
+		if (cpu.Config{Threads: 1, Kernels: name, Precision: tensor.BF16}).Validate() == nil {
+			names = append(names, name)
+		}
 	}
 	return names
 }

@@ -23,25 +23,34 @@ func loop(t *testing.T, text, function, label, jump string) []string {
 // What a processor's multiply-add pipes get of the inner loops of the tiles: the part of
 // their instructions that multiply and add, and the loads.
 func TestTilesAreMostlyMultiplyAdds(t *testing.T) {
-	file, err := os.ReadFile("../tile_arm64.s")
-	require.NoError(t, err)
+	var file []byte
+	for _, name := range []string{"../tile_arm64.s", "../bf16_arm64.s"} {
+		part, err := os.ReadFile(name)
+		require.NoError(t, err)
+		file = append(file, part...)
+	}
 	for _, c := range []struct {
-		function string
-		share    float64 // of multiply-adds, at least
-		loads    int     // instructions that load, for 96 multiply-adds
-	}{{"nnNEON", 0.85, 14}, {"tnNEON", 0.90, 8}} {
+		function, multiplies string
+		count, each          int     // such instructions, and multiply-adds of one
+		share                float64 // of the instructions, at least
+		loads                int     // instructions that load
+	}{
+		{"nnNEON", "fmla", rows * vecs * lanes, 4, 0.85, 14}, {"tnNEON", "fmla", rows * vecs * lanes, 4, 0.90, 8},
+		{"nnBF16NEON", "bfmmla", 48, 16, 0.67, 14}, {"tnBF16NEON", "bfmmla", 48, 16, 0.65, 12},
+	} {
 		body := loop(t, string(file), c.function, "four", "BGE")
 		var madds, loads int
 		for _, line := range body {
 			switch {
-			case strings.Contains(line, "// fmla"):
+			case strings.Contains(line, "// "+c.multiplies):
 				madds++
 			case strings.Contains(line, "// ld"):
 				loads++
 			}
 		}
-		t.Logf("%s: %d instructions, %d multiply-adds (%.1f %%), %d loads", c.function, len(body), madds, 100*float64(madds)/float64(len(body)), loads)
-		require.Equal(t, rows*vecs*lanes, madds)
+		t.Logf("%s: %d instructions, %d %s (%.1f %%), %d loads; %.2f multiply-adds an instruction", c.function, len(body), madds, c.multiplies,
+			100*float64(madds)/float64(len(body)), loads, float64(c.each*madds)/float64(len(body)))
+		require.Equal(t, c.count, madds)
 		require.GreaterOrEqual(t, float64(madds)/float64(len(body)), c.share)
 		require.Equal(t, c.loads, loads)
 	}
