@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Count the instructions of a training step on arm64 without the hardware, under qemu-user:
 # the kernels of Advanced SIMD against plain Go. A count, not a time.
-#   hack/arm64-count.sh [PRESET [BATCH]]    (default: digits 8; small 1 takes a minute, full 1 half an hour)
+#   hack/arm64-count.sh [PRESET [BATCH]]    (default: digits 8)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:-digits} batch=${2:-8}
