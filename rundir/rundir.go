@@ -112,8 +112,7 @@ func (d Dir) Writable() error {
 }
 
 func unwritable(path string, err error) error {
-	var cause *fs.PathError
-	if errors.As(err, &cause) {
+	if cause, ok := errors.AsType[*fs.PathError](err); ok {
 		err = cause.Err
 	}
 	return fmt.Errorf("the run cannot write to %s: %w; give this user the right to, or choose another directory with --out", path, err)
