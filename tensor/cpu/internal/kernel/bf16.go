@@ -79,9 +79,6 @@ func pairRowsGo(dst, x, y []float32, l Lines) {
 // Pairs is how many pairs hold n values.
 func Pairs(n int) int { return (n + 1) / 2 }
 
-// quadFloats are two rows of pairs of a tile of NEONBF16.
-const quadFloats = 2 * 16
-
 // Grouped tells whether the tiles of a set of pairs read B by two rows of pairs at once, in
 // the order of Quads; each tap, and each segment, of B then has an even number of rows,
 // whatever K and P are, and the panels of B are as wide as the tile.

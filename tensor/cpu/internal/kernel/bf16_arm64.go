@@ -43,6 +43,9 @@ func (s Set) PairRows(dst, x, y []float32, l Lines) {
 	}
 }
 
+// quadFloats are two rows of pairs of a tile of NEONBF16.
+const quadFloats = 2 * 16
+
 // Quads orders rows of pairs, of a whole tile's columns, as the tiles of NEONBF16 read B: of
 // two rows, a column's two pairs side by side. The number of rows is even.
 func (s Set) Quads(dst []float32) {

@@ -123,11 +123,23 @@ func quads(x []float32, groups, k int) (out []float32) {
 func TestOdd(t *testing.T) {
 	inf := float32(math.Inf(1))
 	for _, c := range []struct{ x, y, want float64 }{
-		{1, 0x1p-23, 1 + 0x1p-23}, {1, 0x1p-24, 1 + 0x1p-23}, {1, 0x1p-60, 1 + 0x1p-23}, {1, 0x1p-120, 1 + 0x1p-23},
-		{1 + 0x1p-23, 0x1p-60, 1 + 0x1p-23}, {1 + 0x1p-23, -0x1p-60, 1 + 0x1p-23}, {1, -0x1p-60, 1 - 0x1p-24},
-		{-1, 0x1p-60, -1 + 0x1p-24}, {1 + 0x1p-22, -0x1p-60, 1 + 0x1p-23}, {2, 3, 5}, {1, -1, 0},
-		{0x1p127, 0x1p127, float64(inf)}, {-0x1p127, -0x1p127, -float64(inf)}, {math.MaxFloat32, 1, math.MaxFloat32},
-		{0x1p-126, -0x1.8p-126, 0}, {0x1p-127, 1, 1}, {0x1p-126, 0x1p-126, 0x1p-125},
+		{1, 0x1p-23, 1 + 0x1p-23},
+		{1, 0x1p-24, 1 + 0x1p-23},
+		{1, 0x1p-60, 1 + 0x1p-23},
+		{1, 0x1p-120, 1 + 0x1p-23},
+		{1 + 0x1p-23, 0x1p-60, 1 + 0x1p-23},
+		{1 + 0x1p-23, -0x1p-60, 1 + 0x1p-23},
+		{1, -0x1p-60, 1 - 0x1p-24},
+		{-1, 0x1p-60, -1 + 0x1p-24},
+		{1 + 0x1p-22, -0x1p-60, 1 + 0x1p-23},
+		{2, 3, 5},
+		{1, -1, 0},
+		{0x1p127, 0x1p127, float64(inf)},
+		{-0x1p127, -0x1p127, -float64(inf)},
+		{math.MaxFloat32, 1, math.MaxFloat32},
+		{0x1p-126, -0x1.8p-126, 0},
+		{0x1p-127, 1, 1},
+		{0x1p-126, 0x1p-126, 0x1p-125},
 	} {
 		require.Equal(t, float32(c.want), odd(c.x, c.y), "%x + %x", c.x, c.y)
 		require.Equal(t, float32(c.want), odd(c.y, c.x), "%x + %x", c.y, c.x)
@@ -141,7 +153,6 @@ func TestPairsOfAnySize(t *testing.T) {
 		t.Skip("this processor has no FEAT_BF16")
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	shape := kernel.NEONBF16.Shape(16)
 	const k = 5
 	at := func(spread int) uint32 {
 		u := uint32(127-spread/2+r.IntN(spread))<<7 | uint32(r.IntN(128)) | uint32(r.IntN(2))<<15
@@ -167,7 +178,7 @@ func TestPairsOfAnySize(t *testing.T) {
 		want.C = make([]float32, 6*16)
 		nnOdd(&want)
 		got.B = quads(got.B, 1, k)
-		shape.NN(&got)
+		kernel.NEONBF16.Shape(16).NN(&got)
 		for i, w := range want.C {
 			same := math.Float32bits(w) == math.Float32bits(got.C[i]) || w != w && got.C[i] != got.C[i]
 			require.True(t, same, "turn %d, element %d: got %x (%v), want %x (%v)", turn, i, math.Float32bits(got.C[i]), got.C[i], math.Float32bits(w), w)

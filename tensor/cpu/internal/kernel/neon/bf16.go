@@ -92,7 +92,7 @@ func nnBF16() fn {
 	for i := 0; i < rows; i += 2 {
 		x, y := f.Vector(), f.Vector()
 		f.LoadNext(x, q[i], bytes)
-		f.LoadNext(y, q[i+1], bytes)
+		f.LoadNext(y, q[i+1], bytes) //nolint:gosec // rows is even
 		first, second = append(first, f.New("zip1.2d", x, y)), append(second, f.New("zip2.2d", x, y))
 	}
 	f.multiply(acc, first, b, 0)
@@ -225,7 +225,7 @@ func quads() fn {
 		all[i] = f.Vector()
 	}
 	for i := 0; i < len(all); i += 2 {
-		f.LoadPair(all[i], all[i+1], dst, i*bytes)
+		f.LoadPair(all[i], all[i+1], dst, i*bytes) //nolint:gosec // the length is even
 	}
 	for i := range vecs {
 		f.StorePair(f.New("zip1.4s", all[i], all[vecs+i]), f.New("zip2.4s", all[i], all[vecs+i]), dst, 2*i*bytes)

@@ -35,8 +35,10 @@ func TestTilesAreMostlyMultiplyAdds(t *testing.T) {
 		share                float64 // of the instructions, at least
 		loads                int     // instructions that load
 	}{
-		{"nnNEON", "fmla", rows * vecs * lanes, 4, 0.85, 14}, {"tnNEON", "fmla", rows * vecs * lanes, 4, 0.90, 8},
-		{"nnBF16NEON", "bfmmla", 48, 16, 0.67, 14}, {"tnBF16NEON", "bfmmla", 48, 16, 0.65, 12},
+		{"nnNEON", "fmla", rows * vecs * lanes, 4, 0.85, 14},
+		{"tnNEON", "fmla", rows * vecs * lanes, 4, 0.90, 8},
+		{"nnBF16NEON", "bfmmla", 48, 16, 0.67, 14},
+		{"tnBF16NEON", "bfmmla", 48, 16, 0.65, 12},
 	} {
 		body := loop(t, string(file), c.function, "four", "BGE")
 		var madds, loads int
