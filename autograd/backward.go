@@ -14,6 +14,15 @@ type backward struct {
 	grads map[*Value]*Value
 	// remade holds the second computation of cheap values.
 	remade map[*Value]*Value
+	// fused says that the backend adds and sums gradients on the way
+	// (tensor.FusedGradients). Contributions then wait in pending until an operation
+	// takes them along, or until their sum is needed.
+	fused   bool
+	pending map[*Value][]*Value
+	// norms finds the normalisation whose gradient operation wrote a gradient, and parts
+	// the operation that split one: they give its sum over the pixels.
+	norms map[*Value]*node
+	parts map[*Value]*part
 	// writer is the last operation that writes a parameter's gradient.
 	writer map[*param]*node
 }
@@ -26,7 +35,12 @@ func (t *Tape) gradients() []*node {
 		grads:  map[*Value]*Value{},
 		remade: map[*Value]*Value{},
 		writer: map[*param]*node{},
+
+		pending: map[*Value][]*Value{},
+		norms:   map[*Value]*node{},
+		parts:   map[*Value]*part{},
 	}
+	_, b.fused = t.be.(tensor.FusedGradients)
 	for _, n := range slices.Backward(t.nodes) {
 		if !n.root && !b.reached(n) {
 			continue
@@ -51,7 +65,7 @@ func (t *Tape) gradients() []*node {
 
 // reached reports whether a gradient has arrived at a result of the operation.
 func (b *backward) reached(n *node) bool {
-	return slices.ContainsFunc(n.out, func(v *Value) bool { return v.needsGrad && b.grads[v] != nil })
+	return slices.ContainsFunc(n.out, func(v *Value) bool { return v.needsGrad && (b.grads[v] != nil || b.pending[v] != nil) })
 }
 
 func (b *backward) emit(n *node) *node {
@@ -97,6 +111,7 @@ func (b *backward) wants(v *Value) bool { return v != nil && v.needsGrad }
 
 // grad is the gradient of the operation's result, final when its backward runs.
 func (b *backward) grad(v *Value) *Value {
+	b.settle(v.base())
 	g := b.grads[v.base()]
 	if g == nil || g.shape == v.shape {
 		return g
@@ -149,6 +164,8 @@ func (b *backward) accumulate(n *node, x, dx *Value) {
 	}
 	add := &node{name: "accumulate", inPlace: []int{0, 1}, kernel: addKernel}
 	switch p := base.param; {
+	case p == nil && b.fused:
+		b.pending[base] = append(b.pending[base], dx)
 	case p == nil && b.grads[base] == nil:
 		b.grads[base] = dx
 	case p == nil:

@@ -38,6 +38,9 @@ func (t *Tape) Conv2D(x, w, bias, perSample, residual *Value, c tensor.Conv) *Va
 func conv2DBackward(b *backward, n *node, c tensor.Conv) {
 	x, w, bias, perSample, residual := n.in[0], n.in[1], n.in[2], n.in[3], n.in[4]
 	dy := b.grad(n.out[0])
+	if b.biasFromSums(bias, perSample, dy) {
+		bias, perSample = nil, nil
+	}
 	if b.wants(w) || b.wants(bias) {
 		dw, db := b.target(w), b.target(bias)
 		if dw == nil {
@@ -55,12 +58,18 @@ func conv2DBackward(b *backward, n *node, c tensor.Conv) {
 	}
 	if b.wants(x) {
 		dx := b.target(x)
-		b.contribute(&node{
+		grad := &node{
 			name: "conv2d.input_grad", in: []*Value{dy, w}, out: []*Value{dx},
 			kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
 				be.Conv2DInputGrad(out[0].t, in[0].t, in[1].t, c)
 			},
-		}, []*Value{x}, []*Value{dx})
+		}
+		if c.Kernel == 1 && c.Stride == 1 && c.PadLo+c.PadHi == 0 {
+			grad = b.addition(grad, x, func(be tensor.Backend, _ *Step, out, in []*Value) {
+				be.(tensor.FusedGradients).Conv2DAddInputGrad(out[0].t, in[0].t, in[1].t, c)
+			})
+		}
+		b.contribute(grad, []*Value{x}, []*Value{dx})
 	}
 	b.contribute(nil, []*Value{residual}, []*Value{dy})
 }

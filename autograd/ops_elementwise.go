@@ -129,8 +129,10 @@ func (t *Tape) Concat(a, b *Value) *Value {
 			// Split writes both parts; an unwanted one goes to memory that is free
 			// again at once.
 			da, db := orResult(b.target(n.in[0]), n.in[0]), orResult(b.target(n.in[1]), n.in[1])
+			dy := b.grad(n.out[0])
+			b.split(dy, da, db)
 			b.contribute(&node{
-				name: "concat.grad", in: []*Value{b.grad(n.out[0])}, out: []*Value{da, db}, kernel: splitKernel,
+				name: "concat.grad", in: []*Value{dy}, out: []*Value{da, db}, kernel: splitKernel,
 			}, n.in, []*Value{da, db})
 		},
 	})

@@ -53,9 +53,14 @@ func matMulBackward(b *backward, n *node, transA, transB bool, alpha float32) {
 	if b.wants(a) {
 		da := b.target(a)
 		grad := &node{name: "matmul.grad_a", in: []*Value{dy, b.saved(w)}, out: []*Value{da}, kernel: matMulKernel(false, !transB, alpha)}
+		args := tensor.MatMulArgs{TransB: !transB, Alpha: alpha, Beta: 1}
 		if transA {
 			grad.in, grad.kernel = []*Value{b.saved(w), dy}, matMulKernel(transB, true, alpha)
+			args = tensor.MatMulArgs{TransA: transB, TransB: true, Alpha: alpha, Beta: 1}
 		}
+		grad = b.addition(grad, a, func(be tensor.Backend, _ *Step, out, in []*Value) {
+			be.MatMul(out[0].t, in[0].t, in[1].t, args)
+		})
 		b.contribute(grad, n.in[:1], []*Value{da})
 	}
 }

@@ -22,6 +22,11 @@ func (t *Tape) GroupNorm(x, gamma, beta *Value, groups int, eps float32) *Value 
 				name: "group_norm.grad",
 				in:   []*Value{b.grad(n.out[0]), b.saved(n.in[0]), n.in[1], n.out[1], n.out[2]},
 				kernel: func(be tensor.Backend, _ *Step, out, in []*Value) {
+					if f, ok := be.(tensor.FusedGradients); ok {
+						f.GroupNormGradPlus(out[0].t, out[1].t, out[2].t, in[0].t, in[1].t, in[2].t, tensor.Tensor{}, in[3].t, in[4].t,
+							groups, false, tensor.Dropout{}, plus(out, in[5:]))
+						return
+					}
 					be.GroupNormGrad(out[0].t, out[1].t, out[2].t, in[0].t, in[1].t, in[2].t, in[3].t, in[4].t, groups)
 				},
 			})
@@ -51,7 +56,12 @@ func (t *Tape) GroupNormSiLU(x, gamma, beta *Value, groups int, eps float32, d D
 			b.groupNormGrad(n, &node{
 				name: "group_norm_silu.grad",
 				in:   []*Value{b.grad(n.out[0]), b.saved(n.in[0]), n.in[1], n.in[2], n.out[1], n.out[2], n.in[3]},
-				kernel: func(_ tensor.Backend, s *Step, out, in []*Value) {
+				kernel: func(be tensor.Backend, s *Step, out, in []*Value) {
+					if f, ok := be.(tensor.FusedGradients); ok {
+						f.GroupNormGradPlus(out[0].t, out[1].t, out[2].t, in[0].t, in[1].t, in[2].t, in[3].t, in[4].t, in[5].t,
+							groups, true, d.bound(s, in[6]), plus(out, in[7:]))
+						return
+					}
 					fused.GroupNormSiLUGrad(out[0].t, out[1].t, out[2].t,
 						in[0].t, in[1].t, in[2].t, in[3].t, in[4].t, in[5].t, groups, d.bound(s, in[6]))
 				},
@@ -103,7 +113,25 @@ func (b *backward) groupNormGrad(n, grad *node) {
 		grad.out = append(grad.out, orResult(b.target(v), v))
 	}
 	grad.inPlace = []int{0}
+	for _, x := range b.takeAlong(n.in[0], maxAddends) {
+		grad.inPlace = append(grad.inPlace, len(grad.in))
+		grad.in = append(grad.in, x)
+	}
+	if b.fused && n.in[0].shape.Rank() == 4 {
+		b.norms[grad.out[0].base()] = grad
+	}
 	b.contribute(grad, n.in[:3], grad.out)
+}
+
+// plus is what a gradient operation takes along and sums.
+func plus(out, addends []*Value) (p tensor.NormPlus) {
+	for i, x := range addends {
+		p.Addends[i] = x.t
+	}
+	if len(out) > 3 {
+		p.Sums = out[3].t
+	}
+	return p
 }
 
 func checkGroupNorm(x, gamma, beta *Value, groups int) (moments tensor.Shape) {

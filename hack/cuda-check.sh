@@ -2,8 +2,8 @@
 # All that can be checked of the tag cuda without a GPU: it builds and vets with the
 # headers of CUDA 12 and 13, the tests pass on the doubles of NVIDIA's libraries, the
 # binary starts without a driver, and NVIDIA's own compiler, of CUDA 12 and of 13, takes
-# the kernels. AGRDIST_TEST_LIBRARIES=1 also loads NVIDIA's cuDNN and cuBLASLt. Then the
-# build for linux/arm64, under qemu (hack/cuda-arm64-check.sh).
+# the kernels and spills no registers. AGRDIST_TEST_LIBRARIES=1 also loads NVIDIA's cuDNN
+# and cuBLASLt. Then the build for linux/arm64, under qemu (hack/cuda-arm64-check.sh).
 # Needs gcc and g++. Arguments are handed to go test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,7 +50,9 @@ unset LD_LIBRARY_PATH
 for cuda in 12 13; do
   echo "== NVIDIA compiles the kernels: CUDA $cuda"
   if nvrtc=$(hack/cuda-fetch.sh nvrtc $cuda); then
-    AGRDIST_TEST_GPU=1 AGRDIST_CUDA_PATH="$nvrtc" go test -tags cuda -count=1 ./internal/cuda/nvrtc
+    # -v prints what each kernel uses.
+    AGRDIST_TEST_GPU=1 AGRDIST_CUDA_PATH="$nvrtc" go test -tags cuda -count=1 -v ./internal/cuda/nvrtc |
+      sed -e '/^ *=== /d' -e 's/^ *kernels_test.go:[0-9]*: /  /'
   else
     echo "SKIPPED: NVRTC of CUDA $cuda could not be fetched"
   fi

@@ -13,6 +13,26 @@ type GroupNormSiLU interface {
 	GroupNormSiLUGrad(dx, dgamma, dbeta, dy, x, gamma, beta, mean, rstd Tensor, groups int, drop Dropout)
 }
 
+// FusedGradients is implemented by backends that add gradients to what is there already,
+// and sum them over the pixels, in the operations that compute them: each is a pass over
+// memory less.
+type FusedGradients interface {
+	// GroupNormGradPlus is GroupNormGrad, or GroupNormSiLUGrad where silu is set (else
+	// beta may be absent), and what plus asks for. dx may be dy or an addend.
+	GroupNormGradPlus(dx, dgamma, dbeta, dy, x, gamma, beta, mean, rstd Tensor, groups int, silu bool, drop Dropout, plus NormPlus)
+	// Conv2DAddInputGrad adds to dx what Conv2DInputGrad sets it to, for a convolution
+	// of kernel 1 and stride 1.
+	Conv2DAddInputGrad(dx, dy, w Tensor, c Conv)
+}
+
+// NormPlus is what a GroupNormGradPlus does besides; each may be absent.
+type NormPlus struct {
+	// Addends, shaped like dx, are added to it.
+	Addends [2]Tensor
+	// Sums, F32 [N,C], receives the sum of dx, addends and all, over the pixels.
+	Sums Tensor
+}
+
 // Dropout names a mask of Random.Dropout.
 type Dropout struct {
 	P      float32

@@ -3,6 +3,8 @@
 package cuda
 
 import (
+	"fmt"
+
 	"gorgonia.org/cu"
 
 	"github.com/agrdist/agrdist/internal/cuda/cudnn"
@@ -69,6 +71,24 @@ func (b *Backend) Conv2DInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
 		b.Fill(dx, 0)
 		return
 	}
+	b.enter()
+	defer b.leave()
+	if v.compute(false) {
+		v.storeImage()
+	}
+}
+
+// Conv2DAddInputGrad adds the gradient to dx, for a pointwise convolution.
+func (b *Backend) Conv2DAddInputGrad(dx, dy, w tensor.Tensor, c tensor.Conv) {
+	const op = "Conv2DAddInputGrad"
+	v := b.newConvolution(op, cudnn.InputGrad, newGeometry(op, dx, w, dy, c), dx, w, dy)
+	if !v.g.pointwise() {
+		panic(fmt.Sprintf("cuda: %s of %+v", op, c))
+	}
+	if v.g.outputs() == 0 {
+		return
+	}
+	v.adds = true
 	b.enter()
 	defer b.leave()
 	if v.compute(false) {

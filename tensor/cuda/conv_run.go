@@ -19,6 +19,7 @@ type convolution struct {
 	dir     cudnn.Direction
 	x, w, y *buffer // the caller's
 	terms   bool    // something is added to the result
+	adds    bool    // the result is added to what is there: of a pointwise convolution
 
 	product       cublaslt.Compute
 	ci, co        int // channels, padded
@@ -134,7 +135,7 @@ func (v *convolution) begin(apart bool) bool {
 	for _, p := range []*part{&v.px, &v.pw, &v.py, &v.scratch, &v.patches} {
 		p.place(base)
 	}
-	if out != operandX {
+	if out != operandX || v.adds {
 		v.loadImage()
 	}
 	if out != operandW {
@@ -231,7 +232,11 @@ func (v *convolution) run() error {
 		v.runPatches()
 	default:
 		a, b, c := v.factors()
-		v.be.product(v.gemm, 1, 0, a, b, c, &v.scratch)
+		beta := float32(0)
+		if v.adds {
+			beta = 1
+		}
+		v.be.product(v.gemm, 1, beta, a, b, c, &v.scratch)
 	}
 	return nil
 }

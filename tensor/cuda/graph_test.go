@@ -49,12 +49,14 @@ type eager struct {
 	tensor.Backend
 	fusedNorm
 	fusedAttention
+	fusedGradients
 	mixed
 }
 
 type (
 	fusedNorm      = tensor.GroupNormSiLU
 	fusedAttention = tensor.Attention
+	fusedGradients = tensor.FusedGradients
 	mixed          = tensor.Mixed
 )
 
@@ -90,7 +92,7 @@ func TestGraphOfAStep(t *testing.T) {
 			}
 			return losses, grads, ready
 		}
-		wantLosses, wantGrads, wantReady := pass(eager{be, be, be, be}, 5)
+		wantLosses, wantGrads, wantReady := pass(eager{be, be, be, be, be}, 5)
 		losses, grads, ready := pass(rec, 5)
 		require.Equal(t, wantLosses, losses, name)
 		require.Equal(t, wantGrads, grads, name)
@@ -117,7 +119,7 @@ func TestGraphOfAPrediction(t *testing.T) {
 		}
 		return all
 	}
-	require.Equal(t, predict(eager{be, be, be, be}), predict(rec))
+	require.Equal(t, predict(eager{be, be, be, be, be}), predict(rec))
 	require.Equal(t, 2, rec.recordings, "one for each size")
 }
 

@@ -11,12 +11,15 @@ import (
 	"github.com/agrdist/agrdist/tensor/internal/shapes"
 )
 
-var _ tensor.GroupNormSiLU = (*Backend)(nil)
+var (
+	_ tensor.GroupNormSiLU  = (*Backend)(nil)
+	_ tensor.FusedGradients = (*Backend)(nil)
+)
 
 // The limits of the normalisation kernels (kernels/norm.cu).
 const (
 	normKeepThreads = 512
-	normWideThreads = 1024
+	normWideThreads = 768
 	normKeepValues  = 32 // of each operand, in a thread's registers
 	normSlabGroups  = 64
 	normSector      = 32 // bytes that memory moves at once
@@ -77,7 +80,11 @@ func (s *slab) cut(pixels, c, groups int, dt tensor.DType, bytes, sector int) {
 	s.threads = ceil(lanes*vectors, 32) * 32
 	if !s.vector || s.threads > normKeepThreads {
 		s.wide = 1
-		s.threads = ceil(min(lanes, max(1, normKeepThreads/vectors))*vectors, 32) * 32
+		lanes = min(lanes, max(1, normKeepThreads/vectors))
+		if s.vector { // the gradient halves the vectors
+			lanes = max(lanes, 2)
+		}
+		s.threads = ceil(lanes*vectors, 32) * 32
 	}
 }
 
@@ -167,7 +174,7 @@ func (b *Backend) normForward(m *norm, silu int, gamma, beta tensor.Tensor, eps 
 // GroupNormGrad gives dx, dgamma and dbeta.
 func (b *Backend) GroupNormGrad(dx, dgamma, dbeta, dy, x, gamma, mean, rstd tensor.Tensor, groups int) {
 	m := b.newNorm("GroupNormGrad", dx, x, gamma, mean, rstd, groups)
-	b.normBackward(&m, 0, 0, gamma.Shape, dgamma, dbeta, dx, dy)
+	b.normBackward(&m, 0, 0, gamma.Shape, dgamma, dbeta, dx, dy, tensor.NormPlus{})
 }
 
 // GroupNormSiLUGrad is the gradient of GroupNormSiLU.
@@ -175,17 +182,41 @@ func (b *Backend) GroupNormSiLUGrad(dx, dgamma, dbeta, dy, x, gamma, beta, mean,
 	m := b.newNorm("GroupNormSiLUGrad", dx, x, gamma, mean, rstd, groups)
 	want(m.op, "beta", beta, gamma.Shape)
 	b.normDropout(&m, drop)
-	b.normBackward(&m, 1, b.f32(m.op, beta), gamma.Shape, dgamma, dbeta, dx, dy)
+	b.normBackward(&m, 1, b.f32(m.op, beta), gamma.Shape, dgamma, dbeta, dx, dy, tensor.NormPlus{})
+}
+
+// GroupNormGradPlus is the gradient with additions and sums on the way.
+func (b *Backend) GroupNormGradPlus(dx, dgamma, dbeta, dy, x, gamma, beta, mean, rstd tensor.Tensor, groups int, silu bool, drop tensor.Dropout, plus tensor.NormPlus) {
+	m := b.newNorm("GroupNormGradPlus", dx, x, gamma, mean, rstd, groups)
+	if !silu {
+		b.normBackward(&m, 0, 0, gamma.Shape, dgamma, dbeta, dx, dy, plus)
+		return
+	}
+	want(m.op, "beta", beta, gamma.Shape)
+	b.normDropout(&m, drop)
+	b.normBackward(&m, 1, b.f32(m.op, beta), gamma.Shape, dgamma, dbeta, dx, dy, plus)
 }
 
 // normBackward runs the gradient and sums the parts of dgamma and dbeta of the samples
 // that share a gamma.
-func (b *Backend) normBackward(m *norm, silu int, beta cu.DevicePtr, gamma tensor.Shape, dgamma, dbeta, dx, dy tensor.Tensor) {
+func (b *Backend) normBackward(m *norm, silu int, beta cu.DevicePtr, gamma tensor.Shape, dgamma, dbeta, dx, dy tensor.Tensor, plus tensor.NormPlus) {
 	same(m.op, dx, dy)
 	want(m.op, "dgamma", dgamma, gamma)
 	want(m.op, "dbeta", dbeta, gamma)
 	grad := b.values(m.op, dy, m.dt)
-	m.cut(grad)
+	var addends [2]cu.DevicePtr
+	for i, a := range plus.Addends {
+		if a.Present() {
+			same(m.op, dx, a)
+			addends[i] = b.values(m.op, a, m.dt)
+		}
+	}
+	var sums cu.DevicePtr
+	if plus.Sums.Present() {
+		want(m.op, "sums", plus.Sums, tensor.Of(m.n, m.c))
+		sums = b.f32(m.op, plus.Sums)
+	}
+	m.cut(grad, addends[0], addends[1])
 	partial, ok := b.scratch(int64(8 * m.n * m.c))
 	if !ok {
 		return
@@ -193,11 +224,12 @@ func (b *Backend) normBackward(m *norm, silu int, beta cu.DevicePtr, gamma tenso
 	b.launch(b.kernels.normGrad[silu][m.wide].of(m.dt), m.grid(), m.threads,
 		at(m.y), at(partial), at(grad), at(m.x), at(m.gamma), at(beta), at(m.mean), at(m.rstd),
 		intArg(m.n), intArg(m.pixels), intArg(m.c), intArg(m.g), intArg(m.groups), boolArg(m.vector),
-		m.drop, m.seed, m.stream, m.limit, f32arg(m.keep), m.draws, intArg(m.affine))
-	share, sums := m.n, m.c // so many samples in each of so many sums
+		m.drop, m.seed, m.stream, m.limit, f32arg(m.keep), m.draws, intArg(m.affine),
+		at(addends[0]), at(addends[1]), at(sums))
+	share, all := m.n, m.c // so many samples in each of so many sums
 	if m.affine > 0 {
-		share, sums = 1, m.n*m.c
+		share, all = 1, m.n*m.c
 	}
-	b.launch(&b.kernels.normAffine, grid{ceil(sums, 32), 2}, 256,
-		at(b.f32(m.op, dgamma)), at(b.f32(m.op, dbeta)), at(partial), intArg(share), intArg(sums))
+	b.launch(&b.kernels.normAffine, grid{ceil(all, 32), 2}, 256,
+		at(b.f32(m.op, dgamma)), at(b.f32(m.op, dbeta)), at(partial), intArg(share), intArg(all))
 }

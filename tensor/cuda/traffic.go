@@ -72,10 +72,10 @@ var families = map[string]family{
 	"group_norm_wide":           {"norm", normTraffic},
 	"group_norm_silu_kept":      {"norm", normTraffic},
 	"group_norm_silu_wide":      {"norm", normTraffic},
-	"group_norm_kept_grad":      {"norm gradient", passes(3, 8, 9, 10)},
-	"group_norm_wide_grad":      {"norm gradient", passes(3, 8, 9, 10)},
-	"group_norm_silu_kept_grad": {"norm gradient", passes(3, 8, 9, 10)},
-	"group_norm_silu_wide_grad": {"norm gradient", passes(3, 8, 9, 10)},
+	"group_norm_kept_grad":      {"norm gradient", normGradTraffic},
+	"group_norm_wide_grad":      {"norm gradient", normGradTraffic},
+	"group_norm_silu_kept_grad": {"norm gradient", normGradTraffic},
+	"group_norm_silu_wide_grad": {"norm gradient", normGradTraffic},
 	"norm_affine":               {"norm gradient", passes(2, 3, 4)},
 	"scale_shift":               {"norm", passes(4, 5, 6)},
 	"scale_shift_grad":          {"norm gradient", passes(5, 8, 9)},
@@ -172,6 +172,17 @@ func mseTraffic(l launched) int64 { // loss, dpred, pred, target, per, scale
 func normTraffic(l launched) int64 { // y, mean, rstd, x, gamma, beta, pixels, c, groups, slab
 	slabs := (l.n(8) + l.n(9) - 1) / l.n(9)
 	return 2 * int64(l.grid.x) / slabs * l.n(6) * l.n(7) * l.size()
+}
+
+// normGradTraffic is x, dy and dx, and what is added to it.
+func normGradTraffic(l launched) int64 { // dx, ..., samples (8), pixels, c, ..., affine, first (21), second, sums
+	operands := int64(3)
+	for _, i := range []int{21, 22} {
+		if l.args[i] != 0 {
+			operands++
+		}
+	}
+	return passes(operands, 8, 9, 10)(l)
 }
 
 // flashTraffic is so many operands of [n, l, c]; at is the place of l among the arguments.

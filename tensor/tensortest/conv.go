@@ -109,6 +109,9 @@ func convCases() []testCase {
 			}
 			all = append(all, convForward(s, x, w, extras))
 		}
+		if s.pointwise() {
+			all = append(all, convAddInputGrad(s, dy, w))
+		}
 		all = append(all, convInputGrad(s, dy, w), convWeightGrad(s, x, dy, false), convWeightGrad(s, x, dy, true))
 	}
 	return append(all, convSpecial()...)
@@ -152,6 +155,29 @@ func convForward(s convShape, x, w operand, extras int) testCase {
 	}
 	if extras&4 != 0 {
 		c.out[0].mayBe = []int{4}
+	}
+	return c
+}
+
+func (s convShape) pointwise() bool { return s.Kernel == 1 && s.Stride == 1 && s.PadLo+s.PadHi == 0 }
+
+// convAddInputGrad adds to what dx holds.
+func convAddInputGrad(s convShape, dy, w operand) testCase {
+	c := convInputGrad(s, dy, w)
+	c.name = fmt.Sprintf("Conv2DAddInputGrad/%v", s)
+	c.missing, c.numeric = noFusedGradients, nil
+	c.in = append(c.in, values(46, s.x().Dims()...))
+	c.out[0].starts = 3
+	c.run = func(be tensor.Backend, in, out []tensor.Tensor) {
+		be.(tensor.FusedGradients).Conv2DAddInputGrad(out[0], in[0], in[1], s.Conv)
+	}
+	plain := c.want
+	c.want = func(in [][]float64) [][]float64 {
+		out := plain(in)
+		for i, v := range in[2] {
+			out[0][i] += v
+		}
+		return out
 	}
 	return c
 }

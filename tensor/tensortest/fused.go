@@ -18,6 +18,12 @@ func fusedCases() []testCase {
 		for _, p := range []float32{0, 0.3} {
 			all = append(all, groupNormSiLU(s, x, p), groupNormSiLUGrad(s, x, p))
 		}
+		for addends := range 3 {
+			if addends == 0 && s.groups == s.c {
+				continue // the sums are zero but for rounding
+			}
+			all = append(all, groupNormGradPlus(s, x, addends, addends == 1))
+		}
 	}
 	for _, s := range []attentionShape{
 		{1, 1, 1, 1}, {2, 4, 6, 2}, {1, 5, 3, 1}, {2, 16, 32, 1}, {2, 17, 24, 3}, {1, 64, 64, 2}, {1, 200, 40, 1}, {1, 130, 16, 2},
@@ -109,6 +115,45 @@ func groupNormSiLUGrad(s normShape, x operand, p float32) testCase {
 			f := func([]float64) []float64 { y, _, _ := s.silu(x, gamma, beta, mask); return y }
 			return [][]float64{differences(x, dy, f), differences(gamma, dy, f), differences(beta, dy, f)}
 		}
+	}
+	return c
+}
+
+func noFusedGradients(be tensor.Backend) bool { _, ok := be.(tensor.FusedGradients); return !ok }
+
+// groupNormGradPlus is the gradient of a normalisation, with SiLU or without, plus some
+// addends, and its sums over the pixels.
+func groupNormGradPlus(s normShape, x operand, addends int, silu bool) testCase {
+	c := groupNormGrad(s, x)
+	c.in = append(c.in[:3:3], values(52, s.c), c.in[3], c.in[4])
+	if silu {
+		c = groupNormSiLUGrad(s, x, 0)
+		c.in = c.in[:6]
+	}
+	c.name = fmt.Sprintf("GroupNormGradPlus/%v/%d", s, addends)
+	c.missing, c.numeric = noFusedGradients, nil
+	for i := range addends {
+		c.out[0].mayBe = append(c.out[0].mayBe, len(c.in))
+		c.in = append(c.in, values(54+i, s.x().Dims()...))
+	}
+	c.out = append(c.out, result{shape: shape(s.n, s.c)})
+	c.run = func(be tensor.Backend, in, out []tensor.Tensor) {
+		plus := tensor.NormPlus{Sums: out[3]}
+		copy(plus.Addends[:], in[6:])
+		be.(tensor.FusedGradients).GroupNormGradPlus(out[0], out[1], out[2], in[0], in[1], in[2], in[3], in[4], in[5],
+			s.groups, silu, tensor.Dropout{}, plus)
+	}
+	plain := c.want
+	c.want = func(in [][]float64) [][]float64 {
+		out := plain(in) // which reads no input behind those of the plain gradient
+		sums := make([]float64, s.n*s.c)
+		for i := range out[0] {
+			for _, a := range in[6:] {
+				out[0][i] += a[i]
+			}
+			sums[i/(s.h*s.w*s.c)*s.c+i%s.c] += out[0][i]
+		}
+		return append(out, sums)
 	}
 	return c
 }

@@ -83,10 +83,10 @@ __device__ inline void cast(D* dst, const S* src, i64 n) {
     each<T, false>(dst, a, a, n, [alpha](float x, float) { return alpha * x; });                  \
   }                                                                                               \
   extern "C" __global__ void silu_##S(T* dst, const T* x, i64 n) {                                \
-    each<T, false>(dst, x, x, n, [](float v, float) { return siluOf(v); });                       \
+    each<T, false>(dst, x, x, n, [](float v, float) { return siluOf<T>(v); });                       \
   }                                                                                               \
   extern "C" __global__ void silu_grad_##S(T* dx, const T* dy, const T* x, i64 n) {               \
-    each<T, true>(dx, dy, x, n, [](float d, float v) { return d * siluSlope(v); });               \
+    each<T, true>(dx, dy, x, n, [](float d, float v) { return d * siluSlope<T>(v); });               \
   }
 
 KERNELS(f32, float)

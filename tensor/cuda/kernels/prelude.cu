@@ -37,7 +37,17 @@ __device__ inline void unpack(u32 u, float& lo, float& hi) {
   lo = __uint_as_float(u << 16);
   hi = __uint_as_float(u & 0xffff0000u);
 }
-__device__ inline u32 pack(float lo, float hi) { return bf16Bits(lo) | bf16Bits(hi) << 16; }
+// pack rounds two values; the device has an instruction for it, with the same bits but for
+// which NaN a NaN becomes.
+__device__ inline u32 pack(float lo, float hi) {
+#ifndef AGR_ARCH  // a device, not its double on the CPU
+  u32 both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(hi), "f"(lo));
+  return both;
+#else
+  return bf16Bits(lo) | bf16Bits(hi) << 16;
+#endif
+}
 
 template <int V>
 __device__ inline void load(const float* p, float (&v)[V]) {
@@ -100,6 +110,22 @@ __device__ inline void store(bf16* p, const float (&v)[V]) {
   }
 }
 
+// spread is the values of a vector of T.
+template <class T>
+__device__ inline void spread(const Pack& q, float (&v)[16 / sizeof(T)]) {
+  if constexpr (sizeof(T) == 4) {
+    v[0] = __uint_as_float(q.x);
+    v[1] = __uint_as_float(q.y);
+    v[2] = __uint_as_float(q.z);
+    v[3] = __uint_as_float(q.w);
+  } else {
+    unpack(q.x, v[0], v[1]);
+    unpack(q.y, v[2], v[3]);
+    unpack(q.z, v[4], v[5]);
+    unpack(q.w, v[6], v[7]);
+  }
+}
+
 // wide is how many elements of T make 16 bytes.
 template <class T>
 constexpr int wide = 16 / (int)sizeof(T);
@@ -107,13 +133,31 @@ constexpr int wide = 16 / (int)sizeof(T);
 // aligned says whether an address allows vectors of so many bytes.
 __device__ inline bool aligned(const void* p, int bytes = 16) { return ((u64)p & (u64)(bytes - 1)) == 0; }
 
-__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+// sigmoid is within a few units of the last place for F32. For what is rounded to BF16,
+// the device's own exponential and division are enough: their error is below 2^-17 for
+// |x| < 32, a thousandth of BF16's rounding at 0, and beyond the value is 1 or next to 0.
+template <class T>
+__device__ inline float sigmoid(float x) {
+  if constexpr (sizeof(T) == 2) {
+    return __fdividef(1.0f, 1.0f + __expf(-x));
+  } else {
+    return 1.0f / (1.0f + expf(-x));
+  }
+}
 
-__device__ inline float siluOf(float x) { return x / (1.0f + expf(-x)); }
+template <class T>
+__device__ inline float siluOf(float x) {
+  if constexpr (sizeof(T) == 2) {
+    return x * sigmoid<T>(x);
+  } else {
+    return x / (1.0f + expf(-x));
+  }
+}
 
 // siluSlope is the derivative of x sigmoid(x).
+template <class T>
 __device__ inline float siluSlope(float x) {
-  float s = sigmoid(x);
+  float s = sigmoid<T>(x);
   return s * (1.0f + x * (1.0f - s));
 }
 
