@@ -288,7 +288,7 @@ __device__ inline void softmaxRowsGrad(T* p, T* ds, const float* s, const float*
 }
 
 #define FLASH(S, T, D)                                                                                              \
-  extern "C" __global__ void __launch_bounds__(flashRows, 1) flash_##D##_##S(                                                                                           \
+  extern "C" __global__ void __launch_bounds__(flashRows, 1) flash_##D##_##S(                                       \
       T* y, float* lse, const T* q, const T* k, const T* v, int l, int c, int heads, int dim, float scale) {        \
     flash<T, D>(y, lse, q, k, v, l, c, heads, dim, scale);                                                          \
   }                                                                                                                 \
