@@ -31,7 +31,7 @@ func (o Options) url(usual string) string {
 	switch name := path.Base(usual); {
 	case o.Mirror == "":
 		return usual
-	case strings.HasSuffix(o.Mirror, ".gz"), strings.HasSuffix(o.Mirror, ".tgz"):
+	case strings.HasSuffix(o.Mirror, ".gz"), strings.HasSuffix(o.Mirror, ".tgz"), strings.HasSuffix(o.Mirror, ".pth"):
 		return o.Mirror
 	default:
 		return strings.TrimSuffix(o.Mirror, "/") + "/" + name
@@ -52,6 +52,14 @@ func (o Options) archive(ctx context.Context, usual, sum string, size int64) (st
 		o.note("%s is not the archive that is known (its SHA-256 is %s, that one's %s); its contents are checked", o.From, got, sum)
 	}
 	return o.From, err
+}
+
+// File gets a single file that is known by its checksum, and says where it is.
+func File(ctx context.Context, o Options, url, sum string, size int64) (string, error) {
+	if o.From != "" {
+		return o.From, nil
+	}
+	return o.archive(ctx, url, sum, size)
 }
 
 func (o Options) note(format string, args ...any) {

@@ -171,6 +171,38 @@ func TestOpenRefusals(t *testing.T) {
 	require.ErrorContains(t, err, `"Mixed_7c.branch_pool.bn.bias" is [191], not [192]`)
 }
 
+// A converted file has the same weights, and says what it was made of.
+func TestConvert(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "a.safetensors"), filepath.Join(dir, "b.safetensors")
+	var list []safetensors.Tensor
+	for name, v := range stateDict() {
+		list = append(list, safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: v.Shape, Data: safetensors.Float32s(v.Data)})
+	}
+	slices.SortFunc(list, func(a, b safetensors.Tensor) int { return strings.Compare(b.Name, a.Name) })
+	f, err := os.Create(from)
+	require.NoError(t, err)
+	require.NoError(t, safetensors.Write(f, list, nil))
+	require.NoError(t, f.Close())
+	want, err := Open(from)
+	require.NoError(t, err)
+	require.NoError(t, Convert(from, to))
+	got, err := Open(to)
+	require.NoError(t, err)
+	require.Equal(t, want.convs, got.convs)
+	require.Equal(t, want.fc, got.fc)
+	made, err := safetensors.ReadFile(to)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, made.Close()) }()
+	require.Equal(t, want.Digest, made.Metadata()["source.sha256"][:16])
+
+	require.NoError(t, os.WriteFile(from, []byte("nonsense"), 0o600))
+	require.Error(t, Convert(from, to))
+	_, err = Open(to)
+	require.NoError(t, err, "what was there stays")
+	require.ErrorIs(t, Convert("../../checkpoint/pth/testdata/zip.pth", to), ErrNotPublished)
+}
+
 func BenchmarkExtract(b *testing.B) {
 	w, err := fold(stateDict())
 	require.NoError(b, err)

@@ -1,15 +1,20 @@
 package inception
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/agrdist/agrdist/checkpoint/pth"
 	"github.com/agrdist/agrdist/checkpoint/safetensors"
@@ -19,11 +24,14 @@ import (
 // FID: a release file of github.com/mseitzer/pytorch-fid, 95,628,359 bytes.
 const Published = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
+// Bytes is its size.
+const Bytes = 95_628_359
+
 // URL is where it is published.
 const URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 
 // advice is what to do without the file.
-const advice = "get the published weights: curl -LO " + URL + " (95,628,359 bytes, SHA-256 " + Published + ")"
+const advice = "get the published weights: agrdist data get inception, or curl -LO " + URL + " (95,628,359 bytes, SHA-256 " + Published + ")"
 
 // Errors of Open, wrapped with the file and what to do.
 var (
@@ -50,27 +58,9 @@ type folded struct {
 // Open reads the published .pth file, or a .safetensors file with the same tensors (a
 // conversion, or other weights: their digest is part of every result).
 func Open(path string) (*Weights, error) {
-	f, err := os.Open(path)
+	tensors, digest, err := read(path)
 	if err != nil {
-		return nil, fmt.Errorf("inception: %w; %s", err, advice)
-	}
-	defer func() { _ = f.Close() }() // only read
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return nil, fmt.Errorf("inception: %s: %w", path, err)
-	}
-	digest := hex.EncodeToString(h.Sum(nil))
-	var tensors map[string]pth.Tensor
-	if strings.HasSuffix(path, ".safetensors") {
-		tensors, err = readSafetensors(path)
-	} else {
-		if digest != Published {
-			return nil, fmt.Errorf("inception: %s: %w: SHA-256 %s; %s, or give other weights as .safetensors", path, ErrNotPublished, digest, advice)
-		}
-		tensors, err = pth.ReadFile(path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("inception: %s: %w", path, err)
+		return nil, err
 	}
 	w, err := fold(tensors)
 	if err != nil {
@@ -78,6 +68,57 @@ func Open(path string) (*Weights, error) {
 	}
 	w.Digest = digest[:16]
 	return w, nil
+}
+
+// read returns the tensors of a file and its SHA-256.
+func read(path string) (tensors map[string]pth.Tensor, digest string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, "", fmt.Errorf("inception: %w; %s", err, advice)
+	}
+	defer func() { _ = f.Close() }() // only read
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, "", fmt.Errorf("inception: %s: %w", path, err)
+	}
+	digest = hex.EncodeToString(h.Sum(nil))
+	if strings.HasSuffix(path, ".safetensors") {
+		tensors, err = readSafetensors(path)
+	} else {
+		if digest != Published {
+			return nil, "", fmt.Errorf("inception: %s: %w: SHA-256 %s; %s, or give other weights as .safetensors", path, ErrNotPublished, digest, advice)
+		}
+		tensors, err = pth.ReadFile(path)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("inception: %s: %w", path, err)
+	}
+	return tensors, digest, nil
+}
+
+// Convert writes the weights of a file as a .safetensors file, tensor by tensor, after it
+// has checked that they are those of the network. The file at to is replaced whole.
+func Convert(from, to string) error {
+	tensors, digest, err := read(from)
+	if err != nil {
+		return err
+	}
+	if _, err := fold(tensors); err != nil {
+		return fmt.Errorf("inception: %s: %w", from, err)
+	}
+	var list []safetensors.Tensor
+	for _, name := range slices.Sorted(maps.Keys(tensors)) {
+		t := tensors[name]
+		list = append(list, safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: t.Shape, Data: safetensors.Float32s(t.Data)})
+	}
+	var out bytes.Buffer
+	if err := safetensors.Write(&out, list, map[string]string{"source.sha256": digest}); err != nil {
+		return fmt.Errorf("inception: %w", err)
+	}
+	if err := renameio.WriteFile(to, out.Bytes(), 0o644, renameio.WithTempDir(filepath.Dir(to))); err != nil {
+		return fmt.Errorf("inception: %w", err)
+	}
+	return nil
 }
 
 func readSafetensors(path string) (map[string]pth.Tensor, error) {

@@ -3,7 +3,7 @@ package arrows
 // allowed says what of this module each package may import. A new package gets a
 // line here and a line in the drawing of docs/design.md ("The house").
 var allowed = map[string]string{
-	"cmd/agrdist": "internal/filelock metrics/export internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster cluster/security allreduce " +
+	"cmd/agrdist": "internal/filelock metrics/export internal/flight eval/npz diffusion/unet compare allreduce/mesh eval/suite eval/inception eval/judge internal/text data data/fetch launch recipe worker bench doctor setup rundir config metrics status status/trainjob checkpoint cluster cluster/security allreduce " +
 		"diffusion nn/weights optim internal/grid internal/version",
 	"launch": "checkpoint/mirror checkpoint/mirror/s3 internal/sealed internal/vfs internal/text agent recipe worker/spec setup rundir config data status metrics checkpoint cluster cluster/membership cluster/security cluster/supervise internal/version",
 
