@@ -211,3 +211,17 @@ func TestDirectoryDeletedUnderTheRun(t *testing.T) {
 	p.ended(exitSignal)
 	run(t, "checkpoint", "verify", dir).ended(exitOK)
 }
+
+// A run that is begun again under another id, as a Kubernetes Job that was deleted and
+// applied again, continues in the directory of the first.
+func TestDirectoryOfAnotherRunID(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run")
+	p := start(t, training(dir, "--set", "cluster.run_id=first", "--set", "checkpoint.every=4")...)
+	p.saved(dir)
+	require.NoError(t, p.cmd.Process.Kill())
+	p.wait()
+	p = run(t, training(dir, "--set", "cluster.run_id=second", "--set", "checkpoint.every=4")...).ended(exitOK)
+	require.Contains(t, p.stderr.String(), "agrdist: resuming "+dir)
+	requireSame(t, dir)
+}
