@@ -1,6 +1,9 @@
 package cluster
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // lineup is who would be in a generation, by rank; the last of them are spares.
 type lineup struct {
@@ -93,4 +96,81 @@ func (m *Machine) after() uint64 {
 		}
 	}
 	return m.last.Number
+}
+
+// lineUp ranks the workers for which in is true, at most most: survivors of the last
+// generation keep their relative order, newcomers follow in (node join order, slot)
+// order. If there are too many newcomers, those that a successor must agree with come
+// before the others: without them there may be no quorum.
+func (m *Machine) lineUp(most int, in func(*worker) bool) []*worker {
+	var all, fresh []*worker
+	for _, w := range m.byRank {
+		if w != nil && in(w) {
+			all = append(all, w)
+		}
+	}
+	for _, n := range m.nodes {
+		for _, w := range n.seats {
+			if w.rank < 0 && in(w) {
+				fresh = append(fresh, w)
+			}
+		}
+	}
+	all = all[:min(len(all), most)]
+	room := most - len(all)
+	if len(fresh) <= room {
+		return append(all, fresh...)
+	}
+	taken := make(map[*worker]bool, room)
+	for _, bound := range []bool{true, false} {
+		for _, w := range fresh {
+			if len(taken) < room && m.bound(w.member) == bound {
+				taken[w] = true
+			}
+		}
+	}
+	return append(all, slices.DeleteFunc(fresh, func(w *worker) bool { return !taken[w] })...)
+}
+
+// choose returns a test for membership in ws.
+func (m *Machine) choose(ws []*worker) func(MemberID) bool {
+	m.draws++
+	draw := m.draws
+	for _, w := range ws {
+		w.draw = draw
+	}
+	return func(id MemberID) bool { w := m.workers[id]; return w != nil && w.draw == draw }
+}
+
+// membersOf returns the members that workers are.
+func membersOf(ws []*worker) []Member {
+	members := make([]Member, len(ws))
+	for i, w := range ws {
+		members[i] = w.member
+	}
+	return members
+}
+
+// sorted returns the workers by rank, then by node join order and slot: map
+// order decides nothing.
+func (m *Machine) sorted() []*worker {
+	return m.lineUp(len(m.workers), func(*worker) bool { return true })
+}
+
+// ranks returns the live workers of the last generation, by rank.
+func (m *Machine) ranks() []*worker {
+	return slices.DeleteFunc(slices.Clone(m.byRank), func(w *worker) bool { return w == nil })
+}
+
+// bySeat compares workers as sorted does.
+func (m *Machine) bySeat(a, b *worker) int {
+	switch {
+	case a.rank >= 0 && b.rank >= 0:
+		return a.rank - b.rank
+	case a.rank >= 0:
+		return -1
+	case b.rank >= 0:
+		return 1
+	}
+	return cmp.Or(m.nodeOrder(a.member.Node)-m.nodeOrder(b.member.Node), a.member.Slot-b.member.Slot)
 }

@@ -249,7 +249,7 @@ func (w *model) checkForm(g Generation) {
 func (w *model) checkOrder(g Generation) {
 	last := w.history[w.newest]
 	computed := func(m Member) bool { r := last.Rank(m.ID); return r >= 0 && r < last.World() }
-	// Those that go on computing keep their order; places are together, and who comes
+	// Those that continue to compute keep their order; places are together, and who comes
 	// later comes after those of its place.
 	at, ended, before := -1, map[string]bool{}, Member{}
 	for i, m := range g.Members[:g.World()] {

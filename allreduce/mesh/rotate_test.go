@@ -66,7 +66,7 @@ func requireSum(t *testing.T, groups []allreduce.Group) {
 }
 
 // In every phase of a rotation, and with either rank a phase ahead of the other, groups
-// are formed; a group from before goes on to the end. A rank that has the old secret alone
+// are formed; a group from before continues to the end. A rank that has the old secret alone
 // is refused after the last phase.
 func TestSecretsRotate(t *testing.T) {
 	old, fresh := []byte("the secret of before"), []byte("the secret of later")

@@ -42,7 +42,7 @@ func buckets(t *testing.T, g allreduce.Group, n int, value float32) (all []tenso
 }
 
 // While the library takes its time to begin an operation, whoever computes the gradients
-// goes on to give the device work and to queue what is ready: the calls return at once,
+// continues to give the device work and to queue what is ready: the calls return at once,
 // and what they were given before the library begins is summed.
 func TestSlowLibrary(t *testing.T) {
 	for name, order := range map[string]allreduce.Order{"tree": allreduce.OrderTree, "ring": allreduce.OrderRing} {

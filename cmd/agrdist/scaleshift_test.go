@@ -46,7 +46,7 @@ func TestScaleShift(t *testing.T) {
 
 	p := run(t, training(filepath.Join(work, "no"), "--set", "model.resnet_time_scale_shift=ada_group")...)
 	refused(t, p, exitConfig, `model.resnet_time_scale_shift is "ada_group"; choose one of default, scale_shift`)
-	// A run goes on with its own network.
+	// A run continues with its own network.
 	p = run(t, training(one, "--set", "train.cpu=portable", "--set", "train.steps=14")...)
 	refused(t, p, exitConfig, "model.resnet_time_scale_shift")
 }
